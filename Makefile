@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+# The verbs that people know; CMake does the work.
+#
+#   BUILD=dir          where to build (build)
+#   CMAKE_FLAGS=...    passed to cmake, such as -DSTTCP_SANITIZE=thread
+#   JOBS=n             how much runs at a time (the number of CPUs)
+#   PREFIX=, DESTDIR=  for install (/usr/local, none)
+#   BENCH_FLAGS=...    passed to bench/run.py (--short)
+#   DEPS=0             never install missing packages
+
+BUILD ?= build
+CMAKE_FLAGS ?=
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+PREFIX ?= /usr/local
+BENCH_FLAGS ?= --short
+
+# What CMake has to complain of goes to stderr. This make's state is not for the one that it runs.
+CONFIGURE = cmake -S . -B $(BUILD) $(CMAKE_FLAGS) >/dev/null
+COMPILE = env -u MAKEFLAGS -u MAKELEVEL cmake --build $(BUILD) --parallel $(JOBS)
+
+.PHONY: all demo test bench install check format clean help
+.NOTPARALLEL:
+
+all:
+	@scripts/deps.sh demo
+	@$(CONFIGURE)
+	@$(COMPILE) --target sttcp sttcp_static
+
+demo:
+	@scripts/deps.sh demo
+	@$(CONFIGURE)
+	@$(COMPILE) --target example_01_meow
+	@scripts/demo.sh $(BUILD)
+
+test:
+	@scripts/deps.sh test
+	@$(CONFIGURE) -DSTTCP_TESTS=ON
+	@$(COMPILE)
+	@ctest --test-dir $(BUILD) --parallel $(JOBS) --output-on-failure --no-tests=error
+
+bench:
+	@scripts/deps.sh bench
+	@$(CONFIGURE) -DSTTCP_BENCH=ON
+	@$(COMPILE)
+	@bench/run.py --programs $(BUILD)/bench $(BENCH_FLAGS)
+
+install:
+	@scripts/deps.sh demo
+	@$(CONFIGURE) -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	@$(COMPILE) --target sttcp sttcp_static
+	@DESTDIR=$(DESTDIR) cmake --install $(BUILD)
+
+check:
+	@scripts/deps.sh check
+	@scripts/check-layers.sh
+	@scripts/check-headers.sh
+	@scripts/check-format.sh
+
+format:
+	@scripts/deps.sh check
+	@scripts/check-format.sh --fix
+
+clean:
+	rm -rf build build-*
+
+help:
+	@echo 'make           the library, in $(BUILD)/'
+	@echo 'make demo      builds the first example and shows it at work'
+	@echo 'make test      builds and runs all tests'
+	@echo 'make bench     builds and runs the benchmarks'
+	@echo 'make install   into PREFIX ($(PREFIX)), below DESTDIR if that is set'
+	@echo 'make check     layers, headers, format of the source'
+	@echo 'make format    formats the source'
+	@echo 'make clean     removes all that was built'
+	@echo 'Missing packages are installed first (as root or with sudo -n); DEPS=0 forbids it.'

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""What is measured: the cells, and the figures that are made of them.
+
+A cell is a few runs that belong together and are interleaved; a run is one
+server under one load. A figure divides the best of one run by the best of
+another (or by a number) and has a mark that it should reach.
+"""
+
+from dataclasses import dataclass
+
+GIB = 1 << 30
+IDLE_SECONDS = 3
+
+
+@dataclass
+class Run:
+    name: str
+    server: str  # epoll, threads or sttcp
+    load: list  # arguments of the load generator; --seconds is added where there is none
+    hog: bool = False  # a process burns the server's CPU meanwhile
+
+
+@dataclass
+class Figure:
+    text: str
+    run: str
+    key: str  # of the line that the load generator prints
+    base: object = None  # name of another run, a number to divide by, or None
+    mark: float = None
+    most: bool = False  # the mark is an upper one
+    near: float = 0.03  # this close to the mark it takes nine rounds to decide
+    plain: bool = False  # by medians instead of the best
+
+
+@dataclass
+class Cell:
+    name: str
+    runs: list
+    figures: list
+    once: bool = False  # counts, that no noise changes: one round is enough
+    seconds: float = 0  # 0: as the form (short or full) says
+
+
+def args(mode, quick=0, slow=0, sleep_us=None, *more):
+    line = [mode, "--conns", str(quick), "--slow", str(slow)]
+    if sleep_us is not None:
+        line += ["--sleep-us", str(sleep_us)]
+    return line + [str(word) for word in more]
+
+
+def same_load(load, *servers):
+    return [Run(server, server, load) for server in servers]
+
+
+def echo(conns):
+    figures = [
+        Figure("per CPU second, of epoll loop", "sttcp", "quick_cpu", "epoll", 0.92 if conns == 1 else 0.93),
+        Figure("(threads, of epoll loop)", "threads", "quick_cpu", "epoll"),
+    ]
+    if conns == 1:
+        figures.append(Figure("p50, of epoll loop", "sttcp", "quick_p50_us", "epoll", 1.1, most=True))
+    return Cell(f"echo-{conns}", same_load(args("echo", conns), "sttcp", "epoll", "threads"), figures)
+
+
+def asleep(slow):
+    """256 connections, some of them in handlers that sleep 50 ms. Where handlers block, rates are
+    per second of the clock: a loop that stands still uses no CPU, and that must not flatter it."""
+    load = args("mixed", 256 - slow, slow, 50000)
+    runs = [Run("none", "sttcp", args("mixed", 256 - slow)), *same_load(load, "sttcp", "threads")]
+    return Cell(f"asleep-{slow}", runs, [
+        Figure("the others, of none asleep", "sttcp", "quick_p90", "none", 0.95, near=0.08),
+        Figure("the others, of threads", "sttcp", "quick_p90", "threads", 1.45, near=0.08),
+        Figure("p99 of the others, of none asleep", "sttcp", "quick_p99_us", "none", 1.5, most=True, near=0.08),
+        Figure("slow ones, of the ideal", "sttcp", "slow_rate", slow / 0.05, 0.97),
+        Figure("(slow ones of threads, of the ideal)", "threads", "slow_rate", slow / 0.05),
+    ])
+
+
+def asleep500(ms, others, slow):
+    return Cell(f"asleep-500-{ms}ms", same_load(args("mixed", 100, 500, ms * 1000), "sttcp", "threads"), [
+        Figure("the others, of threads", "sttcp", "quick_p90", "threads", others, near=0.08),
+        Figure("slow ones, of threads", "sttcp", "slow_p90", "threads", slow, near=0.08),
+    ])
+
+
+def short_sleep(us):
+    return Cell(f"short-{us}us", same_load(args("mixed", 0, 64, us), "sttcp", "threads"), [
+        Figure("64 sleep: slow ones, of threads", "sttcp", "slow_p90", "threads", 0.95, near=0.08),
+    ])
+
+
+def beside_short(us):
+    return Cell(f"beside-{us}us", same_load(args("mixed", 64, 8, us), "sttcp", "threads"), [
+        Figure("64 quick beside 8: quick, of threads", "sttcp", "quick_p90", "threads", 1.0, near=0.08),
+        Figure("(slow ones, of threads)", "sttcp", "slow_p90", "threads"),
+    ])
+
+
+def last_answer(mode, text, *more):
+    return Cell(mode, same_load(args(mode, 500, 0, 50000, *more), "sttcp", "threads"), [
+        Figure(text, "sttcp", "last_ms", "threads", 1.5, most=True, near=0.08),
+    ])
+
+
+def bulk(conns):
+    servers = ["sttcp", "epoll"] + (["threads"] if conns > 1 else [])
+    load = args("bulk", conns, 0, None, "--bytes", 2 * GIB, "--warm", 0, "--seconds", 20)
+    figures = [Figure(f"2 GiB, bytes a second, of {base}", "sttcp", "bytes_per_s", base, 0.9, plain=True)
+               for base in servers[1:]]
+    return Cell(f"bulk-{conns}", same_load(load, *servers), figures)
+
+
+def idle(conns):
+    load = args("idle", conns, 0, None, "--warm", 1, "--seconds", IDLE_SECONDS)
+    figures = [
+        Figure(f"context switches in {IDLE_SECONDS} s", "sttcp", "switches", None, 0, most=True),
+        Figure(f"CPU in {IDLE_SECONDS} s, us", "sttcp", "cpu_us", None, 0, most=True),
+    ]
+    if conns:
+        figures += [
+            Figure("memory each, bytes", "sttcp", "bytes_per_conn", None, 512, most=True),
+            Figure("threads more", "sttcp", "grown_threads", None, 0, most=True),
+        ]
+    return Cell(f"idle-{conns}", same_load(load, "sttcp"), figures, once=True)
+
+
+CELLS = [
+    *[echo(conns) for conns in (1, 64, 256, 1000)],
+    asleep(8),
+    asleep(64),
+    asleep500(10, 1.6, 0.92),
+    asleep500(50, 1.4, 0.97),
+    *[short_sleep(us) for us in (100, 300, 700)],
+    *[beside_short(us) for us in (100, 300, 700)],
+    Cell("blockchurn", [
+        Run("alone", "sttcp", args("mixed", 64)),
+        Run("sttcp", "sttcp", args("blockchurn", 64, 64, 20000)),
+    ], [Figure("p99 beside 64 that come, block and go", "sttcp", "quick_p99_us", "alone", 2.0, most=True,
+               near=0.08)]),
+    Cell("hog", [Run("sttcp", "sttcp", args("echo", 64), hog=True)],
+         [Figure("take-overs in 10 s beside a CPU hog", "sttcp", "takeovers", None, 19, most=True)],
+         once=True, seconds=10),
+    Cell("paced", same_load(args("paced", 1), "sttcp", "epoll"), [
+        Figure("context switches per message", "sttcp", "switches_per_message", None, 4, most=True),
+        Figure("(epoll loop)", "epoll", "switches_per_message"),
+    ], once=True, seconds=3),
+    last_answer("burst", "500 come and sleep: last answer, of threads"),
+    last_answer("surge", "500 quick, then sleep: the same", "--warm", 1),
+    idle(0),
+    idle(10000),
+    Cell("churn", same_load(args("churn", 32), "sttcp", "epoll", "threads"), [
+        Figure("connect, message, close: of epoll loop", "sttcp", "quick_cpu", "epoll", 0.93),
+        Figure("(threads, of epoll loop)", "threads", "quick_cpu", "epoll"),
+    ]),
+    Cell("broadcast", same_load(args("broadcast", 1000), "sttcp", "epoll"), [
+        Figure("to 1000, of a loop of send()", "sttcp", "quick_cpu", "epoll", 0.92),
+    ]),
+    bulk(1),
+    bulk(7),
+]

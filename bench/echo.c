@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* Start and requests of the benchmark's echo servers. SIGTERM ends them by its default action. */
+#include "echo.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+int echo_start(int argc, char **argv)
+{
+	struct rlimit files;
+	char *end = NULL;
+	long port = argc > 1 ? strtol(argv[1], &end, 10) : 0;
+
+	if (argc > 2 || (end && *end) || port < 0 || port > 65535) {
+		fprintf(stderr, "usage: %s [PORT]\n", argv[0]);
+		exit(2);
+	}
+	if (!getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max < 20000 ? files.rlim_max : 20000;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	return (int)port;
+}
+
+int echo_listen(int port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	socklen_t len = sizeof(address);
+	const int on = 1;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) ||
+	    bind(fd, (struct sockaddr *)&address, len) || listen(fd, 4096) ||
+	    getsockname(fd, (struct sockaddr *)&address, &len))
+		die("listen");
+	echo_announce(ntohs(address.sin_port));
+	return fd;
+}
+
+void echo_announce(int port)
+{
+	printf("port %d\n", port);
+	fflush(stdout);
+}
+
+void echo_sleep(const char *data, size_t size)
+{
+	struct timespec pause = {0};
+	long us = 0;
+
+	if (!size || data[0] != 's')
+		return;
+	for (size_t i = 1; i < size && i < 9 && data[i] >= '0' && data[i] <= '9'; i++)
+		us = us * 10 + (data[i] - '0');
+	pause.tv_sec = us / 1000000;
+	pause.tv_nsec = us % 1000000 * 1000;
+	nanosleep(&pause, NULL);
+}

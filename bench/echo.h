@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the echo servers of the benchmark have in common. A chunk of bytes is
+ * echoed; its first byte may ask for more:
+ *
+ *	's' + microseconds in decimal	sleep that long first (where handlers may block)
+ *	'b'				send it to all connections instead
+ *	'T'				answer with the engine's counters as text instead
+ *
+ * The load generator fills everything else with '.', so that the rest of a
+ * large message is never taken for a request.
+ */
+#ifndef STTCP_BENCH_ECHO_H
+#define STTCP_BENCH_ECHO_H
+
+#include <stddef.h>
+
+/* The port from the command line (default 0), with the limit of files raised as far as allowed;
+ * ends the program on a wrong one. */
+int echo_start(int argc, char **argv);
+
+/* A blocking listening socket on 127.0.0.1; ends the program on failure. TCP_NODELAY is inherited
+ * by what it accepts. */
+int echo_listen(int port);
+
+/* Tells the port on standard output. */
+void echo_announce(int port);
+
+/* Sleeps if the chunk asks for it. */
+void echo_sleep(const char *data, size_t size);
+
+#endif

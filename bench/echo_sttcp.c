@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/* The library's echo server, written and linked as a user would. */
+#include "echo.h"
+
+#include <stdio.h>
+#include <sttcp.h>
+
+static void answer_stats(sttcp_conn *conn)
+{
+	sttcp_stats stats = {0};
+
+	sttcp_server_stats(sttcp_conn_server(conn), &stats, sizeof(stats));
+	sttcp_conn_sendf(conn, "connections=%lld takeovers=%lld threads=%lld blocked=%lld\n",
+			 (long long)stats.connections, (long long)stats.takeovers,
+			 (long long)stats.threads, (long long)stats.threads_blocked);
+}
+
+static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	const char *text = data;
+
+	(void)context;
+	if (text[0] == 'b') {
+		sttcp_server_broadcast(sttcp_conn_server(conn), data, size);
+		return;
+	}
+	if (text[0] == 'T') {
+		answer_stats(conn);
+		return;
+	}
+	echo_sleep(text, size);
+	sttcp_conn_send(conn, data, size);
+}
+
+int main(int argc, char **argv)
+{
+	int port = echo_start(argc, argv);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", port, NULL);
+	int status = 1;
+
+	sttcp_server_on_receive(server, on_receive);
+	if (sttcp_server_start(server) < 0) {
+		fprintf(stderr, "%s\n", sttcp_server_error(server));
+	} else {
+		echo_announce(sttcp_server_port(server));
+		sttcp_server_keep_alive(server);
+		status = 0;
+	}
+	sttcp_server_free(server);
+	return status;
+}

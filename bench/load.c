@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The load generator's command line. It runs one cell and prints one line of
+ * key=value pairs; README.md beside this file tells the modes and the keys.
+ * Exit status 1: the cell could not be run. Everything is bounded in time.
+ */
+#include "load.h"
+
+#include <argp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static const struct mode {
+	const char *name;
+	int (*run)(const char *mode, const struct load_options *options);
+} modes[] = {
+	{"echo", load_mode_loop},	    {"mixed", load_mode_loop}, {"churn", load_mode_loop},
+	{"blockchurn", load_mode_loop},	    {"paced", load_mode_loop}, {"burst", load_mode_burst},
+	{"surge", load_mode_burst},	    {"idle", load_mode_idle},  {"bulk", load_mode_bulk},
+	{"broadcast", load_mode_broadcast},
+	/* "lines" (several lines in flight on each connection) comes here, with framing. */
+};
+
+enum {
+	OPT_SLEEP = 256,
+	OPT_PERIOD,
+	OPT_BYTES,
+	OPT_WINDOW,
+	OPT_WARM
+};
+
+static const struct argp_option option_table[] = {
+	{"port", 'p', "PORT", 0, "Port of the server on 127.0.0.1", 0},
+	{"pid", 'P', "PID", 0, "Process of the server, for CPU, memory and switches", 0},
+	{"conns", 'n', "N", 0, "Quick connections (64)", 0},
+	{"slow", 's', "N", 0, "Connections that ask the handler to sleep (0)", 0},
+	{"sleep-us", OPT_SLEEP, "US", 0, "That sleep, microseconds (50000)", 0},
+	{"period-us", OPT_PERIOD, "US", 0, "paced: time between messages (20000)", 0},
+	{"size", 'z', "BYTES", 0, "Size of a message (64)", 0},
+	{"bytes", OPT_BYTES, "BYTES", 0, "bulk: end after these (no limit)", 0},
+	{"window", OPT_WINDOW, "BYTES", 0, "bulk: under way on a connection (no limit)", 0},
+	{"seconds", 't', "S", 0, "Measured time (2)", 0},
+	{"warm", OPT_WARM, "S", 0, "Time before that (0.3; idle: rests that long)", 0},
+	{0},
+};
+
+struct command {
+	const struct mode *mode;
+	struct load_options options;
+};
+
+static double number(struct argp_state *state, const char *text, double min, double max)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (*end || end == text || !(value >= min && value <= max))
+		argp_error(state, "%s: not a number from %.0f to %.0f", text, min, max);
+	return value;
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+	struct command *command = state->input;
+	struct load_options *options = &command->options;
+
+	switch (key) {
+	case 'p':
+		options->port = (int)number(state, text, 1, 65535);
+		break;
+	case 'P':
+		options->pid = (pid_t)number(state, text, 1, 1 << 30);
+		break;
+	case 'n':
+		options->conns = (int)number(state, text, 0, LOAD_MAX_CONNS);
+		break;
+	case 's':
+		options->slow = (int)number(state, text, 0, LOAD_MAX_CONNS);
+		break;
+	case OPT_SLEEP:
+		options->sleep_us = (long)number(state, text, 0, 10e6);
+		break;
+	case OPT_PERIOD:
+		options->period_us = (long)number(state, text, 1000, 10e6);
+		break;
+	case 'z':
+		options->size = (size_t)number(state, text, 16, LOAD_MAX_SIZE);
+		break;
+	case OPT_BYTES:
+		options->bytes = (uint64_t)number(state, text, 1, 1e12);
+		break;
+	case OPT_WINDOW:
+		options->window = (uint64_t)number(state, text, 1, 1e9);
+		break;
+	case 't':
+		options->seconds = number(state, text, 0, LOAD_MAX_SECONDS);
+		break;
+	case OPT_WARM:
+		options->warm = number(state, text, 0, LOAD_MAX_SECONDS);
+		break;
+	case ARGP_KEY_ARG:
+		for (size_t i = 0; i < sizeof(modes) / sizeof(*modes); i++) {
+			if (!strcmp(text, modes[i].name))
+				command->mode = &modes[i];
+		}
+		if (state->arg_num || !command->mode)
+			argp_error(state, "%s: no such mode", text);
+		break;
+	case ARGP_KEY_END:
+		if (!command->mode || !options->port)
+			argp_error(state, "a mode and --port are needed");
+		if (options->conns + options->slow > LOAD_MAX_CONNS)
+			argp_error(state, "more than %d connections", LOAD_MAX_CONNS);
+		if (options->conns < 1 && (command->mode->run == load_mode_broadcast ||
+					   command->mode->run == load_mode_bulk))
+			argp_error(state, "%s needs a connection", command->mode->name);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp argp = {
+		.options = option_table,
+		.parser = parse,
+		.args_doc = "MODE",
+		.doc = "Loads a server with one cell of a benchmark.\vModes: echo, mixed, churn, "
+		       "blockchurn, paced, burst, surge, idle, bulk, broadcast.",
+	};
+	struct command command = {
+		.options = {.conns = 64,
+			    .sleep_us = 50000,
+			    .period_us = 20000,
+			    .size = 64,
+			    .seconds = 2,
+			    .warm = 0.3},
+	};
+	struct rlimit files;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &command);
+	if (!getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max < 20000 ? files.rlim_max : 20000;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	/* A server that does not answer must not hold up the run: the default action ends it. */
+	alarm((unsigned)(command.options.seconds + 2 * command.options.warm + 30));
+	if (command.mode->run(command.mode->name, &command.options)) {
+		perror(command.mode->name);
+		return 1;
+	}
+	return fflush(stdout) ? 1 : 0;
+}

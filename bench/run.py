@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs the benchmark: progress on standard error, the table on standard output.
+
+Servers run on one CPU, the load on another; README.md beside this file tells
+what the figures mean and why they are made the way they are.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True  # no droppings in the source tree
+from cells import CELLS  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+HOG = "import time\nend = time.time() + 60\nwhile time.time() < end: pass"
+MOST_ROUNDS = 9
+
+
+class CellFailed(Exception):
+    pass
+
+
+def start(command, cpu, **more):
+    """A child on one CPU that does not outlive this process, however that ends."""
+
+    def prepare():
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.sched_setaffinity(0, {cpu})
+
+    return subprocess.Popen(command, preexec_fn=prepare, text=True, **more)
+
+
+def stop(child):
+    child.terminate()
+    try:
+        child.wait(5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    if child.stdout:
+        child.stdout.close()
+
+
+def read_port(server):
+    words = server.stdout.readline().split()
+    if len(words) != 2 or words[0] != "port":
+        raise CellFailed("the server did not start")
+    return int(words[1])
+
+
+def parse_line(text):
+    line = {}
+    for pair in text.split():
+        key, value = pair.split("=", 1)
+        try:
+            line[key] = float(value)
+        except ValueError:
+            line[key] = value
+    if line["mode"] == "paced" and line["quick"]:
+        line["switches_per_message"] = line["switches"] / line["quick"]
+    wrong = line["errors"] or line.get("answers", line["conns"]) != line["conns"]
+    if wrong or line.get("quick") == 0 or line.get("slow") == 0:
+        raise CellFailed("not all connections were served: " + text.strip())
+    return line
+
+
+def ask_counters(port):
+    """The engine's counters, which the library's server tells when asked with a T."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"T")
+        text = connection.makefile().readline()
+    return {key: float(value) for key, value in (pair.split("=") for pair in text.split())}
+
+
+def measure(run, seconds, warm, bench):
+    """Runs one server under one load; returns what the load generator and the server tell."""
+    load = list(run.load)
+    if "--seconds" not in load:
+        load += ["--seconds", str(seconds)]
+    if "--warm" not in load:
+        load += ["--warm", str(warm)]
+    children = []
+    try:
+        server = start([bench.programs[run.server], "0"], bench.server_cpu, stdout=subprocess.PIPE)
+        children.append(server)
+        port = read_port(server)
+        if run.hog:
+            children.append(start([sys.executable, "-c", HOG], bench.server_cpu))
+        command = [bench.programs["load"], *load, "--port", str(port), "--pid", str(server.pid)]
+        loader = start(command, bench.load_cpu, stdout=subprocess.PIPE)
+        children.append(loader)
+        text = loader.stdout.read()
+        if loader.wait() or not text:
+            raise CellFailed(f"load generator: status {loader.returncode}")
+        line = parse_line(text)
+        if run.hog:
+            line.update(ask_counters(port))
+        return line
+    except (OSError, ValueError) as error:
+        raise CellFailed(str(error)) from error
+    finally:
+        for child in reversed(children):
+            stop(child)
+
+
+class Bench:
+    """The programs, the CPUs, and every line measured so far by cell and run."""
+
+    def __init__(self, options):
+        cpus = sorted(os.sched_getaffinity(0))
+        self.server_cpu = cpus[0]
+        self.load_cpu = cpus[-1]
+        if len(cpus) == 1:
+            print("only one CPU: server and load share it", file=sys.stderr)
+        self.programs = {name: os.path.join(options.programs, "sttcp_bench_" + name)
+                         for name in ("load", "sttcp", "epoll", "threads")}
+        for pair in options.server:
+            name, _, path = pair.partition("=")
+            self.programs[name] = path
+        self.missing = {name for name, path in self.programs.items() if not os.access(path, os.X_OK)}
+        if "load" in self.missing:
+            sys.exit(f"run.py: {self.programs['load']} is not there; --programs tells where it is")
+        self.lines = {}
+        self.notes = []
+
+    def do_round(self, cell, title, seconds, warm):
+        for run in cell.runs:
+            if run.server in self.missing:
+                continue
+            print(f"{title} {cell.name} {run.name}", end="", file=sys.stderr, flush=True)
+            try:
+                line = measure(run, cell.seconds or seconds, warm, self)
+            except CellFailed as error:
+                self.notes.append(f"{cell.name} {run.name}: {error}")
+                print(f": FAILED: {error}", file=sys.stderr)
+                continue
+            self.lines.setdefault((cell.name, run.name), []).append(line)
+            told = [f" {key}={show(line[key])}" for key in ("quick_rate", "slow_rate", "last_ms", "bytes_per_s")
+                    if key in line]
+            print(":" + "".join(told), file=sys.stderr)
+
+    def values(self, cell, run, key):
+        return [line[key] for line in self.lines.get((cell.name, run), []) if key in line]
+
+
+def show(number):
+    for limit, divisor, unit in ((2e9, 1e9, "G"), (2e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(number) >= limit:
+            return f"{number / divisor:.1f}{unit}"
+    return f"{number:.0f}" if abs(number) >= 1000 or number == int(number) else f"{number:.3g}"
+
+
+def summary(values, key, plain):
+    """The one number that counts, and all that a doubter wants to see beside it."""
+    middle = statistics.median(values)
+    # The least disturbed round: the lowest time, the highest rate.
+    best = min(values) if key.endswith(("_us", "_ms")) else max(values)
+    spread = f"{show(middle)} ({show(min(values))}..{show(max(values))})"
+    return (middle if plain else best), spread
+
+
+def judge(bench, cell, figure):
+    """One row of the table, as a dictionary; None when it was not measured."""
+    values = bench.values(cell, figure.run, figure.key)
+    if not values:
+        return None
+    if figure.base is None:
+        # A count, whose worst matters.
+        value = max(values)
+        row = {"here": value, "here_median": summary(values, figure.key, True)[1], "base": None, "base_median": ""}
+    else:
+        here, here_spread = summary(values, figure.key, figure.plain)
+        if isinstance(figure.base, str):
+            base_values = bench.values(cell, figure.base, figure.key)
+            if not base_values:
+                return None
+            base, base_spread = summary(base_values, figure.key, figure.plain)
+        else:
+            base, base_spread = figure.base, ""
+        value = here / base if base else 0.0
+        row = {"here": here, "here_median": here_spread, "base": base, "base_median": base_spread}
+    verdict = ""
+    if figure.mark is not None:
+        reached = value <= figure.mark if figure.most else value >= figure.mark
+        verdict = "ok" if reached else "MISSED"
+        near = figure.base is not None and abs(value - figure.mark) <= figure.near
+        if near and len(values) < MOST_ROUNDS:
+            verdict += ", near"
+    row.update(cell=cell.name, figure=figure.text, value=value, mark=figure.mark, most=figure.most, verdict=verdict,
+               rounds=len(values))
+    return row
+
+
+def rows_of(bench, cells):
+    rows = [judge(bench, cell, figure) for cell in cells for figure in cell.figures]
+    return [row for row in rows if row]
+
+
+def print_table(rows):
+    titles = ("cell", "figure", "value", "to reach", "", "best", "median (min..max)", "base", "median (min..max)")
+    table = [titles]
+    for row in rows:
+        mark = "" if row["mark"] is None else ("<= " if row["most"] else ">= ") + show(row["mark"])
+        base = "" if row["base"] is None else show(row["base"])
+        value = show(row["value"]) if row["base"] is None else f"{row['value']:.3f}"
+        table.append((row["cell"], row["figure"], value, mark, row["verdict"], show(row["here"]), row["here_median"],
+                      base, row["base_median"]))
+    widths = [max(len(line[column]) for line in table) for column in range(len(titles))]
+    for line in table:
+        print("  ".join(word.ljust(width) for word, width in zip(line, widths)).rstrip())
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description="Measures the library against an epoll loop and threads.")
+    parser.add_argument("cells", nargs="*", help="names of cells, or beginnings of names (all)")
+    parser.add_argument("--short", action="store_true", help="three short rounds: about five minutes")
+    parser.add_argument("--rounds", type=int, help="instead of 5, or 3 in the short form")
+    parser.add_argument("--seconds", type=float, help="of a run: instead of 2, or 1 in the short form")
+    parser.add_argument("--json", metavar="FILE", help="write everything measured there, too")
+    parser.add_argument("--programs", default=os.path.join(HERE, "..", "build", "bench"), metavar="DIR",
+                        help="where the programs are (build/bench)")
+    parser.add_argument("--server", action="append", default=[], metavar="NAME=PATH",
+                        help="another program for sttcp, epoll or threads")
+    parser.add_argument("--list", action="store_true", help="list the cells and leave")
+    return parser.parse_args()
+
+
+def main():
+    options = parse_options()
+    cells = [cell for cell in CELLS
+             if not options.cells or any(cell.name.startswith(name) for name in options.cells)]
+    if not cells:
+        sys.exit("run.py: no such cell; --list tells them")
+    if options.list:
+        for cell in cells:
+            print(f"{cell.name}: " + "; ".join(figure.text for figure in cell.figures))
+        return
+    # A termination ends the children in the same way as Ctrl+C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    bench = Bench(options)
+    for name in sorted(bench.missing):
+        print(f"{bench.programs[name]} is not there: left out", file=sys.stderr)
+    rounds = options.rounds or (3 if options.short else 5)
+    seconds = options.seconds or (1.0 if options.short else 2.0)
+    warm = 0.3 if options.short else 0.5
+    begin = time.monotonic()
+
+    for number in range(1, rounds + 1):
+        for cell in cells:
+            if number == 1 or not cell.once:
+                bench.do_round(cell, f"[{number}/{rounds}]", seconds, warm)
+    if not options.short and not options.rounds:
+        for number in range(rounds + 1, MOST_ROUNDS + 1):
+            for cell in cells:
+                if any("near" in row["verdict"] for row in rows_of(bench, [cell])):
+                    bench.do_round(cell, f"[{number}/{MOST_ROUNDS}, near]", seconds, warm)
+
+    rows = rows_of(bench, cells)
+    print_table(rows)
+    print(f"\n{rounds} rounds, {time.monotonic() - begin:.0f} s, Linux {platform.release()}, "
+          f"{os.cpu_count()} CPUs; each figure is the best of a run divided by the best of its base.")
+    for note in bench.notes:
+        print("failed:", note)
+    if options.json:
+        lines = [{"cell": cell, "run": run, "lines": found} for (cell, run), found in bench.lines.items()]
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({"kernel": platform.release(), "cpus": os.cpu_count(), "figures": rows, "runs": lines,
+                       "failed": bench.notes}, file, indent=1)
+    if bench.notes:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: MIT
+# What "make install" copies: libraries, header, sttcp.pc, the CMake package, manual pages.
+
+include(CMakePackageConfigHelpers)
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/sttcp)
+
+install(TARGETS sttcp sttcp_static EXPORT sttcpTargets)
+install(FILES include/sttcp.h TYPE INCLUDE)
+install(EXPORT sttcpTargets NAMESPACE sttcp:: DESTINATION ${package_dir})
+
+write_basic_package_version_file(sttcpConfigVersion.cmake COMPATIBILITY SameMajorVersion)
+install(FILES cmake/sttcpConfig.cmake ${PROJECT_BINARY_DIR}/sttcpConfigVersion.cmake
+        DESTINATION ${package_dir})
+
+# Written while installing, so that "cmake --install build --prefix elsewhere" is right, too.
+install(CODE "
+	set(prefix \"\${CMAKE_INSTALL_PREFIX}\")
+	set(libdir [[\${prefix}]])
+	set(includedir [[\${prefix}]])
+	cmake_path(APPEND libdir [[${CMAKE_INSTALL_LIBDIR}]])
+	cmake_path(APPEND includedir [[${CMAKE_INSTALL_INCLUDEDIR}]])
+	set(version ${PROJECT_VERSION})
+	configure_file([[${PROJECT_SOURCE_DIR}/sttcp.pc.in]] [[${PROJECT_BINARY_DIR}/sttcp.pc]] @ONLY)
+")
+install(FILES ${PROJECT_BINARY_DIR}/sttcp.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+foreach(section 3 7)
+	file(GLOB pages CONFIGURE_DEPENDS man/*.${section})
+	if(pages)
+		install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+	endif()
+endforeach()

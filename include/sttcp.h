@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sttcp: simple threaded TCP.
+ *
+ * Register a few handlers on a server or a client, call start, done. A handler
+ * may block for as long as it likes (sleep, ask a database, wait for a lock):
+ * other connections go on as if it did not. An idle connection has no thread.
+ *
+ *	static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *context)
+ *	{
+ *		(void)context;
+ *		sttcp_conn_send(conn, data, size);
+ *	}
+ *
+ *	int main(void)
+ *	{
+ *		sttcp_server *server = sttcp_server_new("localhost", 62134, NULL);
+ *
+ *		sttcp_server_on_receive(server, on_receive);
+ *		if (sttcp_server_start(server) < 0)
+ *			fprintf(stderr, "%s\n", sttcp_server_error(server));
+ *		else
+ *			sttcp_server_keep_alive(server);	// until Ctrl+C
+ *		sttcp_server_free(server);
+ *	}
+ *
+ * Five things to know before the first program:
+ *
+ *  - TCP carries bytes, not messages: a receive handler gets them in arbitrary
+ *    chunks. Two sends may arrive as one chunk, one send as many.
+ *  - Handlers of one connection never overlap and run in order. Handlers of
+ *    different connections run at the same time, on different threads: what
+ *    they share needs a lock of yours.
+ *  - Every function may be called from any thread at any time, inside handlers
+ *    too, unless its comment says otherwise.
+ *  - Results of type int are >= 0 when all is well, and a negative code
+ *    otherwise: -errno, or one of the codes below. sttcp_strerror() tells.
+ *  - Returning from main ends everything: wait with sttcp_server_keep_alive().
+ *
+ * A handler may not leave by pthread_exit, longjmp or a C++ exception: the
+ * thread that runs it is the library's.
+ *
+ * After a fork, the parent's objects give STTCP_EFORK in the child (or NULL,
+ * false, 0) and touch nothing; objects that the child makes itself work.
+ *
+ * NULL where an object is expected gives -EINVAL (or NULL, false, 0).
+ */
+#ifndef STTCP_H
+#define STTCP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define STTCP_VERSION_MAJOR 0
+#define STTCP_VERSION_MINOR 1
+#define STTCP_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define STTCP_API __attribute__((visibility("default")))
+#define STTCP_PRINTF(text, first) __attribute__((__format__(__printf__, text, first)))
+#else
+#define STTCP_API
+#define STTCP_PRINTF(text, first)
+#endif
+
+/* The version of the library that runs, "0.1.0"; static. */
+STTCP_API const char *sttcp_version(void);
+
+typedef struct sttcp_server sttcp_server;
+typedef struct sttcp_client sttcp_client;
+typedef struct sttcp_conn sttcp_conn;
+
+/* ------------------------------------------------------------------ handlers */
+
+/* The phases of a connection, as the universal handler sees them. */
+typedef enum sttcp_event {
+	STTCP_CONNECTION = 1, /* a connection is there: accept or decline it */
+	STTCP_RECEIVE,	      /* a server's connection has data */
+	STTCP_RESPONSE,	      /* a client's connection has data */
+	STTCP_END,	      /* the peer sends no more (only with the option half_open) */
+	STTCP_DISCONNECTION,  /* the end of a connection that had been accepted */
+	STTCP_UNCONNECTED     /* a client's attempt has failed */
+} sttcp_event;
+
+/* "connection", "receive", ...; "unknown" for any other value; static. */
+STTCP_API const char *sttcp_event_name(sttcp_event event);
+
+/*
+ * In every handler `conn` is never NULL; it and the strings it gives are valid
+ * from the start of its first handler to the return of its last (longer with
+ * sttcp_conn_ref). `data` is the library's and valid until the handler returns.
+ * `size` is in bytes. `context` is what _set_context set, else NULL.
+ *
+ * A verdict of false ends the connection in order: what was sent is flushed,
+ * then FIN; the reason is 0. From a server's connection handler it declines
+ * the connection, and then no other handler runs for it.
+ */
+typedef bool (*sttcp_connection_handler)(sttcp_conn *conn, void *context);
+typedef void (*sttcp_receive_handler)(sttcp_conn *conn, const void *data, size_t size,
+				      void *context);
+typedef bool (*sttcp_response_handler)(sttcp_conn *conn, const void *data, size_t size,
+				       void *context);
+
+/* The peer's FIN, once, with the option half_open: sending goes on until somebody closes. */
+typedef void (*sttcp_end_handler)(sttcp_conn *conn, void *context);
+
+/* Exactly once, last, after a connection handler that accepted. `reason` is 0 when the peer
+ * closed in order or a handler said false, else a code. Sending fails here. */
+typedef void (*sttcp_disconnection_handler)(sttcp_conn *conn, int reason, void *context);
+
+/* A client's attempt has failed: `conn` never opened; its address, client, reason and text can
+ * be read. The client may be started again from here. */
+typedef void (*sttcp_unconnected_handler)(sttcp_conn *conn, int reason, void *context);
+
+/*
+ * Runs before the specific handler in every phase. Where a phase has a specific
+ * handler, that one's verdict counts; where it has none, this one's does.
+ * Verdicts about DISCONNECTION and UNCONNECTED are ignored. `data` is NULL and
+ * `size` 0 outside RECEIVE and RESPONSE; sttcp_conn_reason() tells the reason.
+ */
+typedef bool (*sttcp_universal_handler)(sttcp_event event, sttcp_conn *conn, const void *data,
+					size_t size, void *context);
+
+/* --------------------------------------------------------------------- codes */
+
+/* The library's own codes. All other negative results are -errno. */
+enum {
+	STTCP_EDESTROYED = -5001,	/* the client was closed by its owner */
+	STTCP_ECLOSED = -5002,		/* closed on this side */
+	STTCP_ESTOPPED = -5003,		/* the server is stopping */
+	STTCP_EHANDLER = -5004,		/* a handler failed the connection */
+	STTCP_EFRAME = -5005,		/* a malformed message */
+	STTCP_ELIMIT = -5006,		/* over a limit */
+	STTCP_ESLOW = -5007,		/* the peer reads too slowly */
+	STTCP_ERESOLVE = -5008,		/* the host name could not be resolved */
+	STTCP_ETLS = -5009,		/* TLS failed */
+	STTCP_ETIME_CONNECT = -5010,	/* connecting took too long */
+	STTCP_ETIME_FIRST_BYTE = -5011, /* no first byte in time */
+	STTCP_ETIME_IDLE = -5012,	/* nothing sent or received for too long */
+	STTCP_ETIME_MESSAGE = -5013,	/* a message took too long to arrive */
+	STTCP_ETIME_WRITE = -5014,	/* the peer took no byte for too long */
+	STTCP_ETIME_LIFETIME = -5015,	/* the connection reached its age limit */
+	STTCP_EDEAD_PEER = -5016,	/* the peer no longer answers */
+	STTCP_EFORK = -5017		/* the object belongs to the parent process */
+};
+
+/* A sentence for `code`, 0 and -errno too. Never NULL; static or the C library's, not to be
+ * freed; any thread. */
+STTCP_API const char *sttcp_strerror(int code);
+
+/* "STTCP_ESLOW", "ECONNRESET", ...; "OK" for 0, "UNKNOWN" for a number that is no code; static. */
+STTCP_API const char *sttcp_error_name(int code);
+
+/* ------------------------------------------------------------------- options */
+
+/*
+ * In every number 0 means the default and -1 means off or unlimited. Sizes are
+ * in bytes, times in milliseconds. Options are copied by _new; start tells
+ * -EINVAL for a value below -1 or for a struct that this library cannot know.
+ */
+typedef struct sttcp_options {
+	size_t size; /* of this struct; STTCP_OPTIONS and sttcp_options_init set it */
+
+	/* Cap on the bytes queued in the library for one connection, those the kernel holds not
+	 * counted. At the cap sttcp_conn_send waits. Default 1 MiB. */
+	int64_t send_queue_max;
+
+	/* Server: the length of the queue of connections not yet accepted, listen(2). Default: the
+	 * system's SOMAXCONN. */
+	int32_t backlog;
+
+	/* Client: limit for name resolution and all addresses together. Default 10 000. Ends in
+	 * STTCP_ETIME_CONNECT. */
+	int32_t connect_timeout_ms;
+
+	/* How long a stop lets connections come to their end by themselves. Server: default -1
+	 * (waits) for close and stop, 10 000 after a signal in keep_alive. Client: how long a close
+	 * waits for what is queued; default 10 000. */
+	int32_t drain_timeout_ms;
+
+	/* A queue, or a waiting sttcp_conn_send, from which no byte leaves for this long ends the
+	 * connection as sttcp_conn_abort does, with STTCP_ETIME_WRITE. Default 30 000. */
+	int32_t write_timeout_ms;
+
+	bool reuse_port; /* server: SO_REUSEPORT, socket(7); else a second start is refused */
+	bool ipv6_only;	 /* server: no IPv4 on an IPv6 socket, ipv6(7) */
+	bool nagle;	 /* leave Nagle's algorithm on (TCP_NODELAY off, tcp(7)) */
+	bool half_open;	 /* the peer's FIN calls the end handler; sending stays open */
+
+	uint8_t reserved[4]; /* zero */
+} sttcp_options;
+
+#ifndef __cplusplus
+/* STTCP_OPTIONS(.write_timeout_ms = 5000): options that live as long as the enclosing block. */
+#define STTCP_OPTIONS(...) (&(const sttcp_options){.size = sizeof(sttcp_options), __VA_ARGS__})
+#endif
+
+/* Zeroes `options` and sets its size, for C++ and bindings: size is sizeof(sttcp_options). */
+STTCP_API void sttcp_options_init(sttcp_options *options, size_t size);
+
+/*
+ * The event loops and threads of the process; before the first start. 0 means
+ * the default: one loop per CPU that the process may use; 4096 threads for
+ * handlers that block; the system's stack size (in bytes).
+ * -EINVAL: a negative number. -EBUSY: something was started already.
+ */
+STTCP_API int sttcp_engine_configure(int loops, int max_threads, size_t stack_size);
+
+/*
+ * The library itself never prints: `fn` gets what it has to say (level 1 error,
+ * 2 warning, 3 info), a line without newline, valid during the call, on any
+ * thread of the library. It may not block. NULL turns logging off (default).
+ */
+typedef void (*sttcp_log_fn)(int level, const char *text, void *context);
+STTCP_API void sttcp_set_log(sttcp_log_fn fn, void *context);
+
+/* -------------------------------------------------------------------- server */
+
+/*
+ * A server for `host`: a name, an IPv4 or IPv6 literal, "" or NULL for all
+ * interfaces, "unix:/path" for a Unix socket (port is ignored). Port 0 lets the
+ * kernel choose. `options` may be NULL. NULL only for want of memory: bad
+ * arguments are told by start. To be freed with sttcp_server_free.
+ */
+STTCP_API sttcp_server *sttcp_server_new(const char *host, int port, const sttcp_options *options);
+
+/* Handlers and the context change only while the server is stopped, else -EBUSY. NULL removes a
+ * handler. */
+STTCP_API int sttcp_server_on_connection(sttcp_server *server, sttcp_connection_handler handler);
+STTCP_API int sttcp_server_on_receive(sttcp_server *server, sttcp_receive_handler handler);
+STTCP_API int sttcp_server_on_end(sttcp_server *server, sttcp_end_handler handler);
+STTCP_API int sttcp_server_on_disconnection(sttcp_server *server,
+					    sttcp_disconnection_handler handler);
+STTCP_API int sttcp_server_on_universal(sttcp_server *server, sttcp_universal_handler handler);
+STTCP_API int sttcp_server_set_context(sttcp_server *server, void *context);
+
+/* `fn` is the very last call for this server, once, also if it was never started: the context
+ * may go then. A free outside handlers returns after it. */
+STTCP_API int sttcp_server_on_release(sttcp_server *server, void (*fn)(void *context));
+
+/*
+ * Binds and listens on every address of the host's name, and returns when that
+ * has succeeded or failed. On failure nothing is left running, no handler will
+ * ever run, and sttcp_server_error tells a sentence with the address in it:
+ * -EINVAL (port, options), STTCP_ERESOLVE, -EADDRINUSE, -EADDRNOTAVAIL,
+ * -EACCES, -EMFILE, -ENOMEM, -EAGAIN (no thread), and others of bind(2).
+ * -EBUSY: it runs, or handlers of its last run have not returned yet. Addresses
+ * that this machine does not have are skipped if at least one listens.
+ */
+STTCP_API int sttcp_server_start(sttcp_server *server);
+
+/* The port that it listens on, from start on; before that the one given to new. 0 for a Unix
+ * socket. */
+STTCP_API int sttcp_server_port(const sttcp_server *server);
+
+/* A sentence about the last failure; "" when there is none; valid until the next start or free. */
+STTCP_API const char *sttcp_server_error(const sttcp_server *server);
+
+/*
+ * close and stop are the same: stop listening at once, let every connection
+ * come to its end (within the option drain_timeout_ms), then stop. Returns when
+ * that is done; inside any handler it returns at once and completes later.
+ * 0 also when connections had to be closed by force and when nothing was
+ * started. Connections can see it coming with sttcp_conn_stopping.
+ */
+STTCP_API int sttcp_server_close(sttcp_server *server);
+STTCP_API int sttcp_server_stop(sttcp_server *server);
+
+/* How a stop went, in connections. */
+typedef struct sttcp_stop_report {
+	int64_t ended;	 /* came to their end by themselves after the stop had begun */
+	int64_t forced;	 /* were flushed and closed at the deadline, with STTCP_ESTOPPED */
+	int64_t running; /* closed as well, but still in a handler, or waiting for a thread */
+} sttcp_stop_report;
+
+/*
+ * A stop with its own deadline: 0 is at once, -1 waits without limit. A later
+ * stop can only shorten the deadline. `report` may be NULL; inside a handler it
+ * holds what is known then. -EINVAL: timeout below -1.
+ */
+STTCP_API int sttcp_server_stop_within(sttcp_server *server, int timeout_ms,
+				       sttcp_stop_report *report);
+
+/*
+ * Waits until the server has stopped: 0, -ETIMEDOUT after `timeout_ms` (-1 waits
+ * for ever), -EDEADLK inside any handler, -EINVAL when it was never started or
+ * the timeout is below -1.
+ */
+STTCP_API int sttcp_server_wait(sttcp_server *server, int timeout_ms);
+
+/*
+ * Waits likewise, with SIGINT and SIGTERM starting the stop, and a second one
+ * making it immediate; the dispositions from before come back at the end, and a
+ * signal that was ignored stays ignored. (The seed's word for "wait until
+ * Ctrl+C": it has nothing to do with TCP's keepalive.) -EDEADLK, -EINVAL as
+ * for wait.
+ */
+STTCP_API int sttcp_server_keep_alive(sttcp_server *server);
+
+/* The same for all servers and clients that are started. -EINVAL: there is none. */
+STTCP_API int sttcp_keep_alive(void);
+
+/*
+ * Stops at once, and returns when none of its handlers runs or ever will. Inside
+ * one of its own handlers it returns at once and takes effect when that handler
+ * returns; inside another object's it returns at once, too. NULL is fine.
+ */
+STTCP_API void sttcp_server_free(sttcp_server *server);
+
+/*
+ * Sends the bytes as they are to every member: each connection from the true of
+ * its connection handler until its disconnection handler starts. Never waits: a
+ * member whose queue would go over its cap is dropped with STTCP_ESLOW. Returns
+ * how many it went to. `except` (may be NULL) is left out.
+ */
+STTCP_API int sttcp_server_broadcast(sttcp_server *server, const void *data, size_t size);
+STTCP_API int sttcp_server_broadcast_except(sttcp_server *server, sttcp_conn *except,
+					    const void *data, size_t size);
+
+/* Calls `fn` for every member, on the caller's thread, with no lock held; returns how many. */
+STTCP_API int sttcp_server_each(sttcp_server *server, void (*fn)(sttcp_conn *conn, void *argument),
+				void *argument);
+
+/* How many members there are. */
+STTCP_API int sttcp_server_count(const sttcp_server *server);
+
+/* The member with this id: a new reference (sttcp_conn_unref), or NULL. */
+STTCP_API sttcp_conn *sttcp_server_find(sttcp_server *server, uint64_t id);
+
+/* Counters since new; gauges are marked. Sizes in bytes. */
+typedef struct sttcp_stats {
+	int64_t connections;  /* gauge: members now */
+	int64_t total;	      /* accepted from the kernel */
+	int64_t declined;     /* turned away by the connection handler */
+	int64_t failed;	      /* ended with a reason other than 0 */
+	int64_t bytes_in;     /* read from the kernel and delivered */
+	int64_t bytes_out;    /* handed to the kernel */
+	int64_t messages_in;  /* calls of a receive or response handler */
+	int64_t messages_out; /* sends that were taken */
+	int64_t queued;	      /* gauge: bytes queued in the library */
+	int64_t threads; /* gauge: threads of the process's engine that run or wait for handlers */
+	int64_t threads_blocked; /* gauge: of these, inside a handler and off the loops */
+	int64_t takeovers;	 /* loops of the process taken from a blocked handler */
+	int64_t longest_ms;    /* gauge: the handler of this object that has been running longest */
+	uint64_t longest_id;   /* gauge: its connection; 0 for none */
+	int64_t accept_pauses; /* accepting paused for want of files or memory */
+	int64_t over_connections; /* over a limit on connections */
+	int64_t over_per_ip;	  /* over a limit per address */
+	int64_t over_rate;	  /* over a limit on accepting */
+} sttcp_stats;
+
+/* Fills the first `size` bytes of `stats`: sizeof(sttcp_stats). Walks the connections. */
+STTCP_API int sttcp_server_stats(const sttcp_server *server, sttcp_stats *stats, size_t size);
+
+/* -------------------------------------------------------------------- client */
+
+/* A client for one connection at a time; host and port as for a server, but the port may not be
+ * 0. NULL only for want of memory. To be freed with sttcp_client_free. */
+STTCP_API sttcp_client *sttcp_client_new(const char *host, int port, const sttcp_options *options);
+
+/* As for a server. */
+STTCP_API int sttcp_client_on_connection(sttcp_client *client, sttcp_connection_handler handler);
+STTCP_API int sttcp_client_on_response(sttcp_client *client, sttcp_response_handler handler);
+STTCP_API int sttcp_client_on_end(sttcp_client *client, sttcp_end_handler handler);
+STTCP_API int sttcp_client_on_disconnection(sttcp_client *client,
+					    sttcp_disconnection_handler handler);
+STTCP_API int sttcp_client_on_unconnected(sttcp_client *client, sttcp_unconnected_handler handler);
+STTCP_API int sttcp_client_on_universal(sttcp_client *client, sttcp_universal_handler handler);
+STTCP_API int sttcp_client_set_context(sttcp_client *client, void *context);
+STTCP_API int sttcp_client_on_release(sttcp_client *client, void (*fn)(void *context));
+
+/*
+ * Returns once the attempt is under way; the outcome is a handler: connection or
+ * unconnected, exactly one of them. The addresses of a name race as RFC 8305
+ * says, one more every 250 ms. May be called again after the end, also from
+ * inside the client's own unconnected or disconnection handler: the next
+ * attempt begins when that returns. -EINVAL (port, options), -EBUSY, -ENOMEM,
+ * -EAGAIN (no thread).
+ */
+STTCP_API int sttcp_client_start(sttcp_client *client);
+
+/*
+ * Ends the attempt (STTCP_EDESTROYED goes to the unconnected handler) or the
+ * connection (flushed within the option drain_timeout_ms; STTCP_EDESTROYED goes
+ * to the disconnection handler), and returns when the last handler has; inside
+ * any handler it returns at once. 0 also when nothing was started.
+ */
+STTCP_API int sttcp_client_close(sttcp_client *client);
+STTCP_API int sttcp_client_stop(sttcp_client *client);
+
+/* Waits for the end: 0, the reason it ended with, or -ETIMEDOUT, -EDEADLK, -EINVAL as for a
+ * server. */
+STTCP_API int sttcp_client_wait(sttcp_client *client, int timeout_ms);
+
+/* As for a server; the result is that of wait. */
+STTCP_API int sttcp_client_keep_alive(sttcp_client *client);
+
+/* A new reference to the open connection, or NULL. */
+STTCP_API sttcp_conn *sttcp_client_conn(sttcp_client *client);
+
+/* "localhost:62134", as it was given to new; lives as long as the client. */
+STTCP_API const char *sttcp_client_address(const sttcp_client *client);
+
+/* As for a server. */
+STTCP_API const char *sttcp_client_error(const sttcp_client *client);
+STTCP_API void sttcp_client_free(sttcp_client *client);
+
+/* ---------------------------------------------------------------- connection */
+
+/*
+ * All of these may be called from any thread, also when the connection has
+ * ended, by whoever is in one of its handlers or holds a reference: they give
+ * the reason it ended with then, or STTCP_ECLOSED where that is 0.
+ */
+
+/*
+ * Sends all of it, as one contiguous run of bytes, and returns 0; or a code and,
+ * where a part had gone already, the end of the connection. What the kernel
+ * does not take at once is copied into the queue; at the cap it waits for room.
+ * `data` is the caller's again on return. -ENOMEM, -EPIPE after shutdown.
+ */
+STTCP_API int sttcp_conn_send(sttcp_conn *conn, const void *data, size_t size);
+
+/* The same without ever waiting: -EAGAIN when the queue has no room, and nothing was taken;
+ * -EMSGSIZE if size is over the option send_queue_max. */
+STTCP_API int sttcp_conn_try_send(sttcp_conn *conn, const void *data, size_t size);
+
+/* sttcp_conn_send of several parts as one run of bytes. -EINVAL: count below 0 or over 1024. */
+STTCP_API int sttcp_conn_sendv(sttcp_conn *conn, const struct iovec *parts, int count);
+
+/* sttcp_conn_send of what printf(3) makes of format and arguments. */
+STTCP_API int sttcp_conn_sendf(sttcp_conn *conn, const char *format, ...) STTCP_PRINTF(2, 3);
+
+/* Hands what is held back or queued to the socket as far as it takes it; does not wait. */
+STTCP_API int sttcp_conn_flush(sttcp_conn *conn);
+
+/*
+ * Ends the connection on this side: what was sent is flushed, FIN, then the
+ * disconnection handler with STTCP_ECLOSED, once the running handler has
+ * returned. Never waits; calling it again is fine. What the peer still sends is
+ * dropped in the background, for at most 2 s or 64 KiB, so that a reset does
+ * not overtake the last bytes (RFC 1122, 4.2.2.13).
+ */
+STTCP_API int sttcp_conn_close(sttcp_conn *conn);
+
+/* Ends it with a reset at once (RFC 9293, 3.10.5); what is queued is lost. STTCP_ECLOSED. */
+STTCP_API int sttcp_conn_abort(sttcp_conn *conn);
+
+/*
+ * Ends it as close does, with `code` as the reason (if it is below 0, else
+ * STTCP_EHANDLER) and a text for sttcp_conn_fail_text, made as by printf(3).
+ * Wins over the handler's verdict, and over close and abort in the same call of
+ * a handler.
+ */
+STTCP_API int sttcp_conn_fail(sttcp_conn *conn, int code, const char *format, ...)
+	STTCP_PRINTF(3, 4);
+
+/* No more sending from here: FIN once the queue is empty; receiving goes on. */
+STTCP_API int sttcp_conn_shutdown(sttcp_conn *conn);
+
+/* Why it ended; 0 while it is open, and after an end in order. */
+STTCP_API int sttcp_conn_reason(const sttcp_conn *conn);
+
+/* The text that was given to sttcp_conn_fail, or what a failed attempt has to say; "" when there
+ * is none. */
+STTCP_API const char *sttcp_conn_fail_text(const sttcp_conn *conn);
+
+/* The peer: its address as a number ("127.0.0.1", "::1", "unix:/path"; the name as given for an
+ * attempt that never resolved) and its port (0 for a Unix socket). */
+STTCP_API const char *sttcp_conn_host(const sttcp_conn *conn);
+STTCP_API int sttcp_conn_port(const sttcp_conn *conn);
+
+/* "127.0.0.1:80", "[::1]:80", "unix:/path": the peer's end, and this one ("" if it never
+ * opened). */
+STTCP_API const char *sttcp_conn_address(const sttcp_conn *conn);
+STTCP_API const char *sttcp_conn_local_address(const sttcp_conn *conn);
+
+/* A number from 1 on that no other connection of the process ever has. */
+STTCP_API uint64_t sttcp_conn_id(const sttcp_conn *conn);
+
+/* Its owner; NULL if it is of the other kind, and once its free has taken effect. */
+STTCP_API sttcp_server *sttcp_conn_server(const sttcp_conn *conn);
+STTCP_API sttcp_client *sttcp_conn_client(const sttcp_conn *conn);
+
+/* Counters of one connection, as in sttcp_stats; age_ms is counted from accept or start. */
+typedef struct sttcp_conn_counts {
+	int64_t bytes_in;
+	int64_t bytes_out;
+	int64_t messages_in;
+	int64_t messages_out;
+	int64_t queued;
+	int64_t age_ms;
+} sttcp_conn_counts;
+
+/* Fills the first `size` bytes of `counts`: sizeof(sttcp_conn_counts). */
+STTCP_API int sttcp_conn_stats(const sttcp_conn *conn, sttcp_conn_counts *counts, size_t size);
+
+/* A pointer of yours. `free_fn` (may be NULL) is called for it once: when it is replaced, or with
+ * the last reference to the connection; on any thread, with no lock held. */
+STTCP_API void sttcp_conn_set_data(sttcp_conn *conn, void *data, void (*free_fn)(void *data));
+STTCP_API void *sttcp_conn_data(const sttcp_conn *conn);
+
+/* A reference keeps the handle and its strings valid beyond the last handler, and beyond its
+ * server. ref returns `conn`; each needs one unref. */
+STTCP_API sttcp_conn *sttcp_conn_ref(sttcp_conn *conn);
+STTCP_API void sttcp_conn_unref(sttcp_conn *conn);
+
+/* Whether it can still be sent to: opened, and not ended. */
+STTCP_API bool sttcp_conn_is_open(const sttcp_conn *conn);
+
+/* Whether its server is stopping: a good moment to say goodbye. */
+STTCP_API bool sttcp_conn_stopping(const sttcp_conn *conn);
+
+/* The descriptor, borrowed, for setsockopt and fileno; -1 once it is closed. Reading or writing
+ * it is an error of the caller. */
+STTCP_API int sttcp_conn_fd(const sttcp_conn *conn);
+
+/*
+ * Takes the descriptor, in blocking mode, out of the library: it is the caller's
+ * to close. The connection ends with STTCP_ECLOSED. -EBUSY while another thread
+ * runs its handler, -EAGAIN while output is queued. Bytes that were read but
+ * not delivered are lost.
+ */
+STTCP_API int sttcp_conn_detach(sttcp_conn *conn);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

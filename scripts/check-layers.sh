@@ -1,0 +1,117 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Checks that every #include keeps to the layers:
+#
+#	base <- codec, net <- engine <- api
+#
+# A file in src/ may include its own folder and those to the left, as "folder/file.h". cli/ and
+# examples/ are programs like a user's: the public header and the system's. A finding is printed as
+# file:line. With --self-test it is the check itself that is checked.
+set -eu
+
+check()
+{
+	cd "$1"
+	find include src cli examples -name '*.[ch]' 2>/dev/null | sort | while read -r file; do
+		awk -v file="$file" '
+		BEGIN {
+			may["base"] = " base "
+			may["codec"] = " base codec "
+			may["net"] = " base net "
+			may["engine"] = " base codec net engine "
+			may["api"] = " base codec net engine api "
+			split(file, part, "/")
+			place = part[1]
+			if (place == "src") {
+				layer = part[2]
+				if (!(layer in may))
+					bad(1, "src/" layer " is no layer")
+			}
+		}
+		function bad(line, text) {
+			print file ":" line ": " text
+			failed = 1
+		}
+		function exists(path,    ignored, found) {
+			found = (getline ignored < path) >= 0
+			close(path)
+			return found
+		}
+		# What lies in src/ is ours, whatever brackets it stands in: <net/if.h> is the
+		# system header only as long as there is no src/net/if.h.
+		function judge(name, quoted,    folder) {
+			if (name == "sttcp.h" && place == "include")
+				return "the public header includes the system headers only"
+			if (name == "sttcp.h")
+				return ""
+			if (!quoted && !exists("src/" name))
+				return ""
+			if (place == "cli" && quoted && name !~ "/" && exists("cli/" name))
+				return ""
+			if (place != "src")
+				return place "/ may include <sttcp.h> and system headers only"
+			if (!quoted)
+				return "a project header stands in quotes"
+			if (name !~ "^[a-z]+/[^/]+$")
+				return "a project header is named \"folder/file.h\""
+			folder = name
+			sub("/.*", "", folder)
+			if (!index(may[layer], " " folder " "))
+				return layer " may not include " folder
+			return ""
+		}
+		/^[ \t]*#[ \t]*include/ {
+			name = $0
+			sub(/^[ \t]*#[ \t]*include(_next)?[ \t]*/, "", name)
+			open = substr(name, 1, 1)
+			if (open != "\"" && open != "<") {
+				bad(FNR, "the name of an include is written out")
+				next
+			}
+			name = substr(name, 2)
+			sub(/[">].*/, "", name)
+			text = judge(name, open == "\"")
+			if (text != "")
+				bad(FNR, text " (" name ")")
+		}
+		END { exit failed }' "$file" || echo failed >>"$findings"
+	done
+	[ ! -s "$findings" ]
+}
+
+# One tree, in which each line that ends in "bad" has to be found, and no other.
+self_test()
+{
+	mkdir -p "$work"/include "$work"/cli "$work"/examples
+	for layer in base codec net engine api; do
+		mkdir -p "$work/src/$layer"
+		echo '#include "sttcp.h"' >"$work/src/$layer/x.h"
+	done
+	cd "$work"
+	printf '#include <stddef.h>\n#include "base/x.h" // bad\n' >include/sttcp.h
+	printf '#include "base/x.h"\n#include "codec/x.h" // bad\n' >src/base/x.c
+	printf '#include "base/x.h"\n#include "net/x.h" // bad\n' >src/codec/x.c
+	printf '#include <net/if.h>\n  #  include "codec/x.h" // bad\n' >src/net/x.c
+	printf '#include "net/x.h"\n#include "codec/x.h"\n#include "api/x.h" // bad\n' >src/engine/x.c
+	printf '#include "engine/x.h"\n#include "x.h" // bad\n#include <base/x.h> // bad\n' >src/api/x.c
+	printf '#include "../base/x.h" // bad\n#include NAME // bad\n' >src/api/y.c
+	printf '#include "own.h"\n#include <sttcp.h>\n#include "api/x.h" // bad\n' >cli/main.c
+	: >cli/own.h
+	printf '#include <stdio.h>\n#include <base/x.h> // bad\n' >examples/x.c
+	grep -rn bad . | sed 's,^\./,,; s/:[^:]*$//' | sort >"$work/expected"
+	(check "$work") >"$work/output" && return 1
+	cut -d: -f1,2 "$work/output" | sort >"$work/found"
+	diff "$work/expected" "$work/found"
+}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+findings=$work/findings
+: >"$findings"
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+case ${1:-} in
+--self-test) self_test && echo "check-layers: the check finds what it has to" ;;
+*) check "${1:-$root}" && echo "check-layers: every include keeps to the layers" ;;
+esac

@@ -1,0 +1,140 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Installs the Debian packages that a job needs and that are not there:
+#
+#	scripts/deps.sh demo|test|bench|check|ci|fresh
+#
+# What is there already leaves apt untouched, wherever it came from. Only root and "sudo -n" are
+# used, never a password prompt; where neither works, the command to run is printed and the exit
+# status is 2. DEPS=0 in the environment turns all of it off.
+set -eu
+
+[ "${DEPS:-1}" != 0 ] || exit 0
+
+missing=
+
+# need PACKAGE PROBE...: the probe finds what did not come from a package.
+need()
+{
+	package=$1
+	shift
+	"$@" >/dev/null 2>&1 && return
+	dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed && return
+	missing="$missing $package"
+}
+
+command_found()
+{
+	command -v "$1"
+}
+
+header_found()
+{
+	echo "#include <$1>" | "${CC:-cc}" -E -
+}
+
+clang_links()
+{
+	echo 'int main(void) { return 0; }' | clang -fsanitize=thread -x c -o /dev/null -
+}
+
+need_demo()
+{
+	need gcc command_found "${CC:-cc}"
+	need libc6-dev header_found stdio.h
+	need make command_found make
+	need cmake command_found cmake
+}
+
+need_test()
+{
+	need_demo
+	need g++ command_found "${CXX:-c++}"
+	need libcmocka-dev header_found cmocka.h
+	need pkg-config command_found pkg-config
+	need netcat-openbsd command_found nc
+}
+
+need_bench()
+{
+	need_demo
+	need python3 command_found python3
+}
+
+need_check()
+{
+	need_test
+	need clang command_found clang
+	need clang-format command_found clang-format
+}
+
+need_ci()
+{
+	need_check
+	need libclang-rt-dev clang_links
+	need llvm command_found llvm-symbolizer
+	need util-linux command_found setarch
+}
+
+need_fresh()
+{
+	need debootstrap command_found debootstrap
+	need git command_found git
+}
+
+say()
+{
+	echo "deps: $*" >&2
+}
+
+set_name=${1:-}
+case $set_name in
+demo | test | bench | check | ci | fresh) "need_$set_name" ;;
+*)
+	say "usage: deps.sh demo|test|bench|check|ci|fresh"
+	exit 2
+	;;
+esac
+[ -n "$missing" ] || exit 0
+say "missing:$missing"
+
+if ! command -v apt-get >/dev/null; then
+	say "this system has no apt-get: please install what these Debian packages contain"
+	exit 2
+fi
+if [ "$(id -u)" = 0 ]; then
+	root=
+elif sudo -n true 2>/dev/null; then
+	root="sudo -n"
+else
+	say "neither root nor sudo without a password: please run"
+	echo "  sudo apt-get update && sudo apt-get install --no-install-recommends -y$missing" >&2
+	exit 2
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+apt_get()
+{
+	$root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" \
+		>"$log" 2>&1 </dev/null
+}
+
+# The lists have a lock that apt-get does not wait for. When updating fails for another reason,
+# such as one source of many, the lists that are there may still do.
+say "installing:$missing"
+tries=60
+until apt_get update; do
+	{ grep -q 'Could not get lock' "$log" && [ "$tries" -gt 0 ]; } || break
+	tries=$((tries - 1))
+	sleep 5
+done
+# shellcheck disable=SC2086 # the list is words on purpose
+if ! apt_get install --no-install-recommends $missing; then
+	tail -n 20 "$log" >&2
+	say "installing failed"
+	exit 2
+fi
+say "done"

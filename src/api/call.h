@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* What every public call does first: is there an object, is it of this process; and that a thread
+ * which might be cancelled is not, until the call is over. */
+#ifndef STT_API_CALL_H
+#define STT_API_CALL_H
+
+#include <errno.h>
+
+#include "base/mutex.h"
+#include "engine/conn.h"
+#include "engine/engine.h"
+#include "engine/group.h"
+#include "engine/worker.h"
+
+struct sttcp_server {
+	struct stt_group group;
+};
+
+struct sttcp_client {
+	struct stt_group group;
+};
+
+/* 0, -EINVAL or STTCP_EFORK. */
+static inline int stt_check_group(const struct stt_group *group)
+{
+	if (!group)
+		return -EINVAL;
+	return group->fork_count == stt_fork_count() ? 0 : STTCP_EFORK;
+}
+
+static inline int stt_check_conn(const struct sttcp_conn *conn)
+{
+	return conn ? stt_check_group(conn->group) : -EINVAL;
+}
+
+/* The library's own threads are never cancelled, and skip the two calls. */
+static inline int stt_call_begin(void)
+{
+	return stt_self ? 0 : stt_cancel_off();
+}
+
+static inline void stt_call_end(int before)
+{
+	if (!stt_self)
+		stt_cancel_back(before);
+}
+
+/* What server.c and client.c share: group_calls.c. */
+
+/* A group in front of which the user's object stands; NULL for want of memory. */
+struct stt_group *stt_group_new(bool is_client, const char *host, int port,
+				const sttcp_options *options);
+
+/* Handlers and context change only while it is stopped: locks it and returns 0, or a code and no
+ * lock. */
+int stt_group_lock_to_change(struct stt_group *group);
+
+/* Keeps a sentence for _error, and returns `code`. */
+int stt_group_tell(struct stt_group *group, int code, const char *format, ...) STTCP_PRINTF(3, 4);
+
+/* The checks of a start that need nothing but what was given to new. */
+int stt_group_check_start(struct stt_group *group, int least_port);
+
+int stt_group_wait_call(struct stt_group *group, int timeout_ms);
+int stt_group_keep_alive(struct stt_group *group);
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* What users hold as a client: its group, with one connection or attempt at a time. */
+#include "api/call.h"
+#include "engine/attempt.h"
+
+sttcp_client *sttcp_client_new(const char *host, int port, const sttcp_options *options)
+{
+	return (sttcp_client *)stt_group_new(true, host, port, options);
+}
+
+/* As in server.c. */
+#define SET_FIELD(client, field, value)                                                            \
+	do {                                                                                       \
+		int result = stt_group_lock_to_change((client) ? &(client)->group : NULL);         \
+                                                                                                   \
+		if (result < 0)                                                                    \
+			return result;                                                             \
+		(client)->group.handlers.field = (value);                                          \
+		stt_unlock(&(client)->group.lock);                                                 \
+		return 0;                                                                          \
+	} while (0)
+
+int sttcp_client_on_connection(sttcp_client *client, sttcp_connection_handler handler)
+{
+	SET_FIELD(client, connection, handler);
+}
+
+int sttcp_client_on_response(sttcp_client *client, sttcp_response_handler handler)
+{
+	SET_FIELD(client, response, handler);
+}
+
+int sttcp_client_on_end(sttcp_client *client, sttcp_end_handler handler)
+{
+	SET_FIELD(client, end, handler);
+}
+
+int sttcp_client_on_disconnection(sttcp_client *client, sttcp_disconnection_handler handler)
+{
+	SET_FIELD(client, disconnection, handler);
+}
+
+int sttcp_client_on_unconnected(sttcp_client *client, sttcp_unconnected_handler handler)
+{
+	SET_FIELD(client, unconnected, handler);
+}
+
+int sttcp_client_on_universal(sttcp_client *client, sttcp_universal_handler handler)
+{
+	SET_FIELD(client, universal, handler);
+}
+
+int sttcp_client_set_context(sttcp_client *client, void *context)
+{
+	SET_FIELD(client, context, context);
+}
+
+int sttcp_client_on_release(sttcp_client *client, void (*fn)(void *context))
+{
+	SET_FIELD(client, release, fn);
+}
+
+/* From inside the client's own last handler: the attempt is made now, and begins when that
+ * returns. */
+static int start_next(struct stt_group *group)
+{
+	struct sttcp_conn *next = stt_attempt_new(group);
+
+	if (!next)
+		return -ENOMEM;
+
+	int result = stt_group_start_next(group, next);
+
+	if (result < 0)
+		stt_attempt_discard(next);
+	return result;
+}
+
+static int start(struct stt_group *group)
+{
+	struct stt_engine *engine;
+	int result = stt_group_check_start(group, 1);
+
+	if (result < 0)
+		return result;
+	if (stt_self && stt_self->conn && stt_self->conn->group == group) {
+		result = start_next(group);
+		goto tell;
+	}
+	result = stt_engine_get(&engine);
+	if (result == 0)
+		result = stt_group_begin(group, engine);
+	if (result < 0)
+		goto tell;
+
+	struct sttcp_conn *first = stt_attempt_new(group);
+
+	if (first) {
+		stt_group_run(group, first);
+	} else {
+		stt_group_cancel(group);
+		result = -ENOMEM;
+	}
+tell:
+	if (result == 0)
+		return stt_group_tell(group, 0, "%s", "");
+	return stt_group_tell(group, result, "cannot start %s: %s", group->given,
+			      result == -EBUSY ? "it is started already" : sttcp_strerror(result));
+}
+
+int sttcp_client_start(sttcp_client *client)
+{
+	int result = stt_check_group(client ? &client->group : NULL);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = start(&client->group);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_client_close(sttcp_client *client)
+{
+	int result = stt_check_group(client ? &client->group : NULL);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	stt_group_stop(&client->group, client->group.settings.drain_timeout_ms, NULL);
+	stt_call_end(cancel);
+	return 0;
+}
+
+int sttcp_client_stop(sttcp_client *client)
+{
+	return sttcp_client_close(client);
+}
+
+int sttcp_client_wait(sttcp_client *client, int timeout_ms)
+{
+	return stt_group_wait_call(client ? &client->group : NULL, timeout_ms);
+}
+
+int sttcp_client_keep_alive(sttcp_client *client)
+{
+	return stt_group_keep_alive(client ? &client->group : NULL);
+}
+
+static void keep_first(struct sttcp_conn *conn, void *argument)
+{
+	struct sttcp_conn **first = argument;
+
+	if (!*first)
+		*first = stt_conn_ref(conn);
+}
+
+sttcp_conn *sttcp_client_conn(sttcp_client *client)
+{
+	struct sttcp_conn *conn = NULL;
+
+	if (stt_check_group(client ? &client->group : NULL) < 0)
+		return NULL;
+	/* Of its connections one at most is a member. */
+	stt_group_each(&client->group, false, keep_first, &conn);
+	return conn;
+}
+
+const char *sttcp_client_address(const sttcp_client *client)
+{
+	return client ? client->group.given : NULL;
+}
+
+const char *sttcp_client_error(const sttcp_client *client)
+{
+	return client ? client->group.error : NULL;
+}
+
+void sttcp_client_free(sttcp_client *client)
+{
+	if (stt_check_group(client ? &client->group : NULL) < 0)
+		return;
+
+	int cancel = stt_call_begin();
+
+	stt_group_free(&client->group);
+	stt_call_end(cancel);
+}

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT */
+/* What users do with a connection. The work is done in the engine: output.c and ending.c. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/call.h"
+#include "base/clock.h"
+#include "engine/ending.h"
+#include "engine/figures.h"
+#include "engine/output.h"
+#include "net/socket.h"
+
+enum {
+	MAX_PARTS = 1024,
+	FORMATTED = 1024 /* what sendf formats without memory from the heap */
+};
+
+static int send_parts(sttcp_conn *conn, const struct iovec *parts, int count,
+		      enum stt_send_mode mode)
+{
+	int cancel = stt_call_begin();
+	int result = stt_output_send(conn, parts, count, mode, NULL);
+
+	stt_call_end(cancel);
+	return result;
+}
+
+static int send_one(sttcp_conn *conn, const void *data, size_t size, enum stt_send_mode mode)
+{
+	int result = stt_check_conn(conn);
+	struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+
+	if (result < 0)
+		return result;
+	if (!data && size)
+		return -EINVAL;
+	return send_parts(conn, &part, 1, mode);
+}
+
+int sttcp_conn_send(sttcp_conn *conn, const void *data, size_t size)
+{
+	return send_one(conn, data, size, STT_SEND_WAIT);
+}
+
+int sttcp_conn_try_send(sttcp_conn *conn, const void *data, size_t size)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+	if ((uint64_t)size > (uint64_t)conn->group->settings.send_queue_max)
+		return -EMSGSIZE;
+	return send_one(conn, data, size, STT_SEND_TRY);
+}
+
+int sttcp_conn_sendv(sttcp_conn *conn, const struct iovec *parts, int count)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+	if (count < 0 || count > MAX_PARTS || (!parts && count))
+		return -EINVAL;
+	for (int i = 0; i < count; i++)
+		if (!parts[i].iov_base && parts[i].iov_len)
+			return -EINVAL;
+	return send_parts(conn, parts, count, STT_SEND_WAIT);
+}
+
+int sttcp_conn_sendf(sttcp_conn *conn, const char *format, ...)
+{
+	char small[FORMATTED];
+	char *text = small;
+	va_list arguments;
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+	if (!format)
+		return -EINVAL;
+
+	va_start(arguments, format);
+	int size = vsnprintf(small, sizeof(small), format, arguments);
+
+	va_end(arguments);
+	if (size < 0)
+		return -EINVAL;
+	if (size >= FORMATTED) {
+		va_start(arguments, format);
+		size = vasprintf(&text, format, arguments);
+		va_end(arguments);
+		if (size < 0)
+			return -ENOMEM;
+	}
+	result = send_one(conn, text, (size_t)size, STT_SEND_WAIT);
+	if (text != small)
+		free(text);
+	return result;
+}
+
+static bool has_ended(const sttcp_conn *conn)
+{
+	return atomic_load(&conn->ended);
+}
+
+int sttcp_conn_flush(sttcp_conn *conn)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	stt_output_flush(conn);
+	stt_call_end(cancel);
+	return has_ended(conn) ? stt_conn_end_code(conn) : 0;
+}
+
+static int end(sttcp_conn *conn, enum stt_end_how how)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	/* In a connection handler of its own this declines, and a failure may still win over it. */
+	if (stt_conn_end(conn, STTCP_ECLOSED, how) && stt_self && stt_self->conn == conn)
+		stt_self->ended_conn = true;
+	stt_call_end(cancel);
+	return 0;
+}
+
+int sttcp_conn_close(sttcp_conn *conn)
+{
+	return end(conn, STT_END_FLUSH);
+}
+
+int sttcp_conn_abort(sttcp_conn *conn)
+{
+	return end(conn, STT_END_RESET);
+}
+
+int sttcp_conn_fail(sttcp_conn *conn, int code, const char *format, ...)
+{
+	char *text = NULL;
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+	if (format) {
+		va_list arguments;
+
+		va_start(arguments, format);
+		if (vasprintf(&text, format, arguments) < 0)
+			text = NULL; /* the code tells as well */
+		va_end(arguments);
+	}
+
+	int cancel = stt_call_begin();
+	bool counts = stt_conn_fail(conn, code < 0 ? code : STTCP_EHANDLER, text);
+
+	stt_call_end(cancel);
+	return counts ? 0 : stt_conn_end_code(conn);
+}
+
+int sttcp_conn_shutdown(sttcp_conn *conn)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+	unsigned what = 0;
+
+	stt_lock(&conn->output.lock);
+	if (has_ended(conn)) {
+		result = stt_conn_end_code(conn);
+	} else {
+		conn->output.fin_wanted = true;
+		what = stt_output_flush_locked(conn);
+	}
+	stt_unlock(&conn->output.lock);
+	stt_output_tell(conn, what);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_conn_reason(const sttcp_conn *conn)
+{
+	int result = stt_check_conn(conn);
+
+	return result < 0 ? result : atomic_load(&conn->reason);
+}
+
+const char *sttcp_conn_fail_text(const sttcp_conn *conn)
+{
+	if (stt_check_conn(conn) < 0)
+		return NULL;
+
+	const char *text = atomic_load(&conn->fail_text);
+
+	return text ? text : "";
+}
+
+/* Names are made when they are first asked for, which is no change that a user sees. */
+static sttcp_conn *unconst(const sttcp_conn *conn)
+{
+	return (sttcp_conn *)(uintptr_t)conn;
+}
+
+const char *sttcp_conn_host(const sttcp_conn *conn)
+{
+	return stt_check_conn(conn) < 0 ? NULL : stt_conn_host(unconst(conn));
+}
+
+int sttcp_conn_port(const sttcp_conn *conn)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+	if (conn->peer.sin6_family == AF_UNSPEC)
+		return conn->group->is_client && !stt_host_is_unix(conn->group->host)
+			       ? conn->group->port
+			       : 0;
+	/* sockaddr_in has its port in the same place. */
+	return ntohs(conn->peer.sin6_port);
+}
+
+const char *sttcp_conn_address(const sttcp_conn *conn)
+{
+	return stt_check_conn(conn) < 0 ? NULL : stt_conn_address(unconst(conn));
+}
+
+const char *sttcp_conn_local_address(const sttcp_conn *conn)
+{
+	if (stt_check_conn(conn) < 0)
+		return NULL;
+
+	int cancel = stt_call_begin();
+	const char *name = stt_conn_local(unconst(conn));
+
+	stt_call_end(cancel);
+	return name;
+}
+
+uint64_t sttcp_conn_id(const sttcp_conn *conn)
+{
+	return stt_check_conn(conn) < 0 ? 0 : conn->id;
+}
+
+sttcp_server *sttcp_conn_server(const sttcp_conn *conn)
+{
+	if (stt_check_conn(conn) < 0 || conn->group->is_client ||
+	    atomic_load(&conn->group->released))
+		return NULL;
+	return (sttcp_server *)conn->group;
+}
+
+sttcp_client *sttcp_conn_client(const sttcp_conn *conn)
+{
+	if (stt_check_conn(conn) < 0 || !conn->group->is_client ||
+	    atomic_load(&conn->group->released))
+		return NULL;
+	return (sttcp_client *)conn->group;
+}
+
+int sttcp_conn_stats(const sttcp_conn *conn, sttcp_conn_counts *counts, size_t size)
+{
+	int result = stt_check_conn(conn);
+	sttcp_conn_counts all;
+
+	if (result < 0)
+		return result;
+	if (!counts)
+		return -EINVAL;
+	stt_figures_of_conn(conn, &all);
+	memset(counts, 0, size);
+	memcpy(counts, &all, size < sizeof(all) ? size : sizeof(all));
+	return 0;
+}
+
+void sttcp_conn_set_data(sttcp_conn *conn, void *data, void (*free_fn)(void *data))
+{
+	if (stt_check_conn(conn) < 0)
+		return;
+
+	stt_lock(&conn->output.lock);
+	void *old = conn->data;
+	void (*free_old)(void *) = conn->data_free;
+
+	conn->data = data;
+	conn->data_free = free_fn;
+	stt_unlock(&conn->output.lock);
+	if (free_old)
+		free_old(old);
+}
+
+void *sttcp_conn_data(const sttcp_conn *conn)
+{
+	if (stt_check_conn(conn) < 0)
+		return NULL;
+
+	sttcp_conn *changing = unconst(conn);
+
+	stt_lock(&changing->output.lock);
+	void *data = conn->data;
+
+	stt_unlock(&changing->output.lock);
+	return data;
+}
+
+sttcp_conn *sttcp_conn_ref(sttcp_conn *conn)
+{
+	return stt_check_conn(conn) < 0 ? NULL : stt_conn_ref(conn);
+}
+
+void sttcp_conn_unref(sttcp_conn *conn)
+{
+	if (stt_check_conn(conn) == 0)
+		stt_conn_unref(conn);
+}
+
+bool sttcp_conn_is_open(const sttcp_conn *conn)
+{
+	return stt_check_conn(conn) == 0 && atomic_load(&conn->opened) && !has_ended(conn);
+}
+
+bool sttcp_conn_stopping(const sttcp_conn *conn)
+{
+	return stt_check_conn(conn) == 0 && atomic_load(&conn->group->stopping);
+}
+
+int sttcp_conn_fd(const sttcp_conn *conn)
+{
+	int result = stt_check_conn(conn);
+
+	return result < 0 ? result : atomic_load(&conn->fd);
+}
+
+/* With the connection owned: the descriptor, or a code. */
+static int take_descriptor_locked(sttcp_conn *conn) STT_REQUIRES(conn->output.lock)
+{
+	int fd = atomic_load(&conn->fd);
+
+	if (has_ended(conn))
+		return stt_conn_end_code(conn);
+	if (fd < 0)
+		return -ENOTCONN;
+	if (!stt_output_drained_locked(conn))
+		return -EAGAIN;
+	stt_poller_remove(conn->loop->poller, fd);
+	atomic_store(&conn->fd, -1);
+	atomic_store(&conn->reason, STTCP_ECLOSED);
+	atomic_store(&conn->ended, true);
+	stt_socket_set_blocking(fd);
+	return fd;
+}
+
+int sttcp_conn_detach(sttcp_conn *conn)
+{
+	int result = stt_check_conn(conn);
+	bool own = stt_self && stt_self->conn == conn;
+
+	if (result < 0)
+		return result;
+	if (!own && !stt_conn_try_own(conn))
+		return has_ended(conn) ? stt_conn_end_code(conn) : -EBUSY;
+
+	int cancel = stt_call_begin();
+
+	/* Its local address goes with the descriptor. */
+	stt_conn_local(conn);
+	stt_lock(&conn->output.lock);
+	result = take_descriptor_locked(conn);
+	stt_unlock(&conn->output.lock);
+	if (own && result >= 0)
+		stt_self->ended_conn = true;
+	if (result >= 0)
+		stt_conn_wish(conn, STT_WISH_CLOSE);
+	/* Not kept, unless there are wishes: then it is worked on. */
+	if (!own && !stt_conn_let_go(conn))
+		stt_loop_push(conn->loop, &conn->actor);
+	stt_call_end(cancel);
+	return result;
+}

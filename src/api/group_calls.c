@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* The calls that servers and clients have in common. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/call.h"
+#include "api/options.h"
+#include "engine/signals.h"
+
+struct stt_group *stt_group_new(bool is_client, const char *host, int port,
+				const sttcp_options *options)
+{
+	_Static_assert(offsetof(struct sttcp_server, group) == 0, "freed through its group");
+	_Static_assert(offsetof(struct sttcp_client, group) == 0, "freed through its group");
+	_Static_assert(sizeof(struct sttcp_server) == sizeof(struct sttcp_client), "made alike");
+
+	struct stt_group *group = calloc(1, sizeof(struct sttcp_server));
+
+	if (!group)
+		return NULL;
+	if (stt_group_init(group, is_client, host, port) < 0) {
+		free(group);
+		return NULL;
+	}
+	group->bad_options = stt_options_read(options, is_client, &group->settings);
+	return group;
+}
+
+int stt_group_lock_to_change(struct stt_group *group)
+{
+	int result = stt_check_group(group);
+
+	if (result < 0)
+		return result;
+	stt_lock(&group->lock);
+	if (group->state == STT_IDLE)
+		return 0;
+	stt_unlock(&group->lock);
+	return -EBUSY;
+}
+
+int stt_group_tell(struct stt_group *group, int code, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	stt_lock(&group->lock);
+	vsnprintf(group->error, sizeof(group->error), format, arguments);
+	stt_unlock(&group->lock);
+	va_end(arguments);
+	return code;
+}
+
+int stt_group_check_start(struct stt_group *group, int least_port)
+{
+	if (group->bad_options < 0)
+		return stt_group_tell(group, group->bad_options,
+				      "%s: an option has a value that it cannot have",
+				      group->given);
+	if (!stt_host_is_unix(group->host) && (group->port < least_port || group->port > 65535))
+		return stt_group_tell(group, -EINVAL, "%s: the port must be from %d to 65535",
+				      group->given, least_port);
+	return 0;
+}
+
+static int check_wait(const struct stt_group *group)
+{
+	int result = stt_check_group(group);
+
+	return result < 0 ? result : stt_self ? -EDEADLK : 0;
+}
+
+int stt_group_wait_call(struct stt_group *group, int timeout_ms)
+{
+	int result = check_wait(group);
+
+	if (result < 0)
+		return result;
+	if (timeout_ms < -1)
+		return -EINVAL;
+
+	int cancel = stt_call_begin();
+
+	result = stt_group_wait(group, timeout_ms);
+	stt_call_end(cancel);
+	return result;
+}
+
+int stt_group_keep_alive(struct stt_group *group)
+{
+	int result = check_wait(group);
+
+	if (result < 0)
+		return result;
+	/* Nothing was ever started: there is nothing to wait for, nor an engine. */
+	if (!stt_engine_peek())
+		return -EINVAL;
+
+	int cancel = stt_call_begin();
+
+	stt_group_ref(group);
+	stt_group_watch(group, 1);
+	result = stt_signals_enter(stt_engine_peek(), false);
+	if (result == 0) {
+		result = stt_group_wait(group, -1);
+		stt_signals_leave(false);
+	}
+	stt_group_watch(group, -1);
+	stt_group_unref(group);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_keep_alive(void)
+{
+	if (stt_self)
+		return -EDEADLK;
+	if (!stt_engine_peek())
+		return -EINVAL;
+
+	int cancel = stt_call_begin();
+	struct stt_group *group = stt_group_any_started();
+	int result = group ? stt_signals_enter(stt_engine_peek(), true) : -EINVAL;
+	bool entered = result == 0;
+
+	/* Those that are started meanwhile, too. */
+	while (group) {
+		if (entered)
+			stt_group_wait(group, -1);
+		stt_group_unref(group);
+		group = entered ? stt_group_any_started() : NULL;
+	}
+	if (entered)
+		stt_signals_leave(true);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_engine_configure(int loops, int max_threads, size_t stack_size)
+{
+	if (loops < 0 || max_threads < 0)
+		return -EINVAL;
+
+	int cancel = stt_call_begin();
+	int result = stt_engine_set(loops, max_threads, stack_size);
+
+	stt_call_end(cancel);
+	return result;
+}

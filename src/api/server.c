@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT */
+/* What users hold as a server: its group, and how it comes to listen. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/call.h"
+#include "engine/figures.h"
+#include "engine/listener.h"
+#include "net/socket.h"
+
+enum {
+	/* For port 0 on several addresses: ports that the kernel may offer in vain. */
+	PORT_TRIES = 16
+};
+
+sttcp_server *sttcp_server_new(const char *host, int port, const sttcp_options *options)
+{
+	return (sttcp_server *)stt_group_new(false, host, port, options);
+}
+
+/* The setters differ in one field. A macro, since C has no pointer to "the member of this type". */
+#define SET_FIELD(server, field, value)                                                            \
+	do {                                                                                       \
+		int result = stt_group_lock_to_change((server) ? &(server)->group : NULL);         \
+                                                                                                   \
+		if (result < 0)                                                                    \
+			return result;                                                             \
+		(server)->group.handlers.field = (value);                                          \
+		stt_unlock(&(server)->group.lock);                                                 \
+		return 0;                                                                          \
+	} while (0)
+
+int sttcp_server_on_connection(sttcp_server *server, sttcp_connection_handler handler)
+{
+	SET_FIELD(server, connection, handler);
+}
+
+int sttcp_server_on_receive(sttcp_server *server, sttcp_receive_handler handler)
+{
+	SET_FIELD(server, receive, handler);
+}
+
+int sttcp_server_on_end(sttcp_server *server, sttcp_end_handler handler)
+{
+	SET_FIELD(server, end, handler);
+}
+
+int sttcp_server_on_disconnection(sttcp_server *server, sttcp_disconnection_handler handler)
+{
+	SET_FIELD(server, disconnection, handler);
+}
+
+int sttcp_server_on_universal(sttcp_server *server, sttcp_universal_handler handler)
+{
+	SET_FIELD(server, universal, handler);
+}
+
+int sttcp_server_set_context(sttcp_server *server, void *context)
+{
+	SET_FIELD(server, context, context);
+}
+
+int sttcp_server_on_release(sttcp_server *server, void (*fn)(void *context))
+{
+	SET_FIELD(server, release, fn);
+}
+
+/* Sockets that listen, before anybody accepts on them. */
+struct listening {
+	int count;
+	int *fds;
+	const struct stt_addr *addrs; /* as many, some of which have no descriptor */
+};
+
+static void close_all(struct listening *all)
+{
+	for (int i = 0; i < all->count; i++) {
+		stt_socket_close(all->fds[i]);
+		all->fds[i] = -1;
+	}
+}
+
+static int told(struct stt_group *group, const struct stt_addr *addr, int code)
+{
+	char text[STT_ADDR_TEXT];
+
+	stt_addr_text(addr, text);
+	return stt_group_tell(group, code, "cannot listen on %s: %s", text, sttcp_strerror(code));
+}
+
+static bool is_wildcard(const struct stt_group *group)
+{
+	return !group->host[0];
+}
+
+/* Not on this machine: to be passed over, as long as something listens. */
+static bool is_absent(int code)
+{
+	return code == -EADDRNOTAVAIL || code == -EAFNOSUPPORT;
+}
+
+/*
+ * Listens on every address: how many do, or a code with everything closed. For
+ * port 0 the first one chooses; -EADDRINUSE of a later one may pass if a new
+ * choice is made.
+ */
+static int listen_on_all(struct stt_group *group, struct listening *all, struct stt_addr *addrs)
+{
+	const struct stt_settings *settings = &group->settings;
+	struct stt_listen_options options = {
+		.backlog = settings->backlog,
+		.reuse_port = settings->reuse_port,
+		.ipv6_only = settings->ipv6_only,
+		.nagle = settings->nagle,
+	};
+	int port = group->port;
+	int listening = 0;
+	int absent = -EADDRNOTAVAIL;
+	int absent_at = 0;
+
+	for (int i = 0; i < all->count; i++) {
+		/* Of the two wildcards the IPv6 one serves both families. */
+		if (is_wildcard(group) && listening)
+			break;
+		stt_addr_set_port(&addrs[i], port);
+		all->fds[i] = stt_socket_listen(&addrs[i], &options);
+		if (all->fds[i] >= 0) {
+			struct stt_addr bound;
+
+			listening++;
+			if (!port && stt_socket_local(all->fds[i], &bound) == 0)
+				port = stt_addr_port(&bound);
+			stt_addr_set_port(&addrs[i], port);
+			group->port_bound = port;
+			continue;
+		}
+		if (!is_absent(all->fds[i]) || (is_wildcard(group) && settings->ipv6_only)) {
+			int code = all->fds[i];
+
+			all->fds[i] = -1;
+			close_all(all);
+			return told(group, &addrs[i], code);
+		}
+		absent = all->fds[i];
+		absent_at = i;
+		all->fds[i] = -1;
+	}
+	return listening ? listening : told(group, &addrs[absent_at], absent);
+}
+
+/* Gives every listening socket to a loop; what fails closes all of them. */
+static int open_listeners(struct stt_group *group, struct listening *all)
+{
+	for (int i = 0; i < all->count; i++) {
+		if (all->fds[i] < 0)
+			continue;
+
+		struct stt_listener *listener = stt_listener_new(
+			group, stt_engine_pick_loop(group->engine), all->fds[i], &all->addrs[i]);
+
+		if (!listener)
+			return told(group, &all->addrs[i], -ENOMEM);
+		all->fds[i] = -1;
+
+		stt_group_listener_added(group, listener);
+	}
+	for (struct stt_listener *each = group->listeners; each; each = each->next) {
+		int result = stt_listener_open(each);
+
+		if (result < 0)
+			return told(group, &each->addr, result);
+	}
+	return 0;
+}
+
+static int start_listening(struct stt_group *group)
+{
+	struct stt_addr *addrs = NULL;
+	const char *why = "";
+	int count = stt_addr_resolve(group->host, group->port, true, &addrs, &why);
+
+	if (count < 0)
+		return stt_group_tell(group, count, "cannot listen on %s: %s", group->given,
+				      *why ? why : sttcp_strerror(count));
+
+	struct listening all = {.count = count, .addrs = addrs};
+	int result = -ENOMEM;
+
+	all.fds = malloc((size_t)count * sizeof(int));
+	if (!all.fds) {
+		stt_group_tell(group, result, "cannot listen on %s: %s", group->given,
+			       sttcp_strerror(result));
+		goto free_addrs;
+	}
+	for (int i = 0; i < count; i++)
+		all.fds[i] = -1;
+	for (int tries = 0; tries < PORT_TRIES; tries++) {
+		result = listen_on_all(group, &all, addrs);
+		if (result != -EADDRINUSE || group->port)
+			break;
+	}
+	if (result > 0)
+		result = open_listeners(group, &all);
+	close_all(&all);
+	free(all.fds);
+free_addrs:
+	free(addrs);
+	return result;
+}
+
+static int start(struct stt_group *group)
+{
+	struct stt_engine *engine;
+	int result = stt_group_check_start(group, 0);
+
+	if (result < 0)
+		return result;
+	result = stt_engine_get(&engine);
+	if (result == 0)
+		result = stt_group_begin(group, engine);
+	if (result < 0)
+		return stt_group_tell(group, result, "cannot start %s: %s", group->given,
+				      result == -EBUSY ? "it is started already"
+						       : sttcp_strerror(result));
+	result = start_listening(group);
+	if (result < 0) {
+		stt_group_cancel(group);
+		return result;
+	}
+	stt_group_run(group, NULL);
+	return stt_group_tell(group, 0, "%s", "");
+}
+
+int sttcp_server_start(sttcp_server *server)
+{
+	int result = stt_check_group(server ? &server->group : NULL);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = start(&server->group);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_server_port(const sttcp_server *server)
+{
+	int result = stt_check_group(server ? &server->group : NULL);
+
+	if (result < 0)
+		return result;
+	if (stt_host_is_unix(server->group.host))
+		return 0;
+
+	int bound = server->group.port_bound;
+
+	return bound ? bound : server->group.port;
+}
+
+const char *sttcp_server_error(const sttcp_server *server)
+{
+	return server ? server->group.error : NULL;
+}
+
+static int stop(sttcp_server *server, int timeout_ms, sttcp_stop_report *report)
+{
+	int result = stt_check_group(server ? &server->group : NULL);
+
+	if (result < 0)
+		return result;
+	if (timeout_ms < -1)
+		return -EINVAL;
+
+	int cancel = stt_call_begin();
+
+	stt_group_stop(&server->group, timeout_ms, report);
+	stt_call_end(cancel);
+	return 0;
+}
+
+int sttcp_server_stop_within(sttcp_server *server, int timeout_ms, sttcp_stop_report *report)
+{
+	return stop(server, timeout_ms, report);
+}
+
+int sttcp_server_close(sttcp_server *server)
+{
+	return stop(server, server ? server->group.settings.drain_timeout_ms : 0, NULL);
+}
+
+int sttcp_server_stop(sttcp_server *server)
+{
+	return sttcp_server_close(server);
+}
+
+int sttcp_server_wait(sttcp_server *server, int timeout_ms)
+{
+	return stt_group_wait_call(server ? &server->group : NULL, timeout_ms);
+}
+
+int sttcp_server_keep_alive(sttcp_server *server)
+{
+	return stt_group_keep_alive(server ? &server->group : NULL);
+}
+
+void sttcp_server_free(sttcp_server *server)
+{
+	if (stt_check_group(server ? &server->group : NULL) < 0)
+		return;
+
+	int cancel = stt_call_begin();
+
+	stt_group_free(&server->group);
+	stt_call_end(cancel);
+}
+
+struct broadcast {
+	const struct sttcp_conn *except;
+	struct iovec part;
+	struct stt_shared *shared;
+	int count;
+};
+
+static void send_to_member(struct sttcp_conn *conn, void *argument)
+{
+	struct broadcast *broadcast = argument;
+
+	if (conn == broadcast->except)
+		return;
+
+	int result =
+		stt_output_send(conn, &broadcast->part, 1, STT_SEND_BROADCAST, &broadcast->shared);
+
+	if (result == 0)
+		broadcast->count++;
+}
+
+int sttcp_server_broadcast_except(sttcp_server *server, sttcp_conn *except, const void *data,
+				  size_t size)
+{
+	int result = stt_check_group(server ? &server->group : NULL);
+
+	if (result < 0)
+		return result;
+	if (!data && size)
+		return -EINVAL;
+
+	struct broadcast broadcast = {
+		.except = except,
+		.part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size},
+	};
+	int cancel = stt_call_begin();
+
+	stt_group_each(&server->group, false, send_to_member, &broadcast);
+	stt_shared_unref(broadcast.shared);
+	stt_call_end(cancel);
+	return broadcast.count;
+}
+
+int sttcp_server_broadcast(sttcp_server *server, const void *data, size_t size)
+{
+	return sttcp_server_broadcast_except(server, NULL, data, size);
+}
+
+int sttcp_server_each(sttcp_server *server, void (*fn)(sttcp_conn *conn, void *argument),
+		      void *argument)
+{
+	int result = stt_check_group(server ? &server->group : NULL);
+
+	if (result < 0)
+		return result;
+	return fn ? stt_group_each(&server->group, false, fn, argument) : -EINVAL;
+}
+
+int sttcp_server_count(const sttcp_server *server)
+{
+	int result = stt_check_group(server ? &server->group : NULL);
+
+	/* The lock of a roster is no part of what const promises. */
+	return result < 0 ? result : stt_group_count((struct stt_group *)(uintptr_t)&server->group);
+}
+
+sttcp_conn *sttcp_server_find(sttcp_server *server, uint64_t id)
+{
+	if (stt_check_group(server ? &server->group : NULL) < 0)
+		return NULL;
+	return stt_group_find(&server->group, id);
+}
+
+int sttcp_server_stats(const sttcp_server *server, sttcp_stats *stats, size_t size)
+{
+	int result = stt_check_group(server ? &server->group : NULL);
+	sttcp_stats all;
+
+	if (result < 0)
+		return result;
+	if (!stats)
+		return -EINVAL;
+
+	int cancel = stt_call_begin();
+
+	stt_figures_of_group((struct stt_group *)(uintptr_t)&server->group, &all);
+	stt_call_end(cancel);
+	memset(stats, 0, size);
+	memcpy(stats, &all, size < sizeof(all) ? size : sizeof(all));
+	return 0;
+}

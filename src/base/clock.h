@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* The monotonic clock, in the units that the library counts in. Any thread. */
+#ifndef STT_BASE_CLOCK_H
+#define STT_BASE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+/* "Never", as a point in time. */
+#define STT_NEVER INT64_MAX
+
+static inline int64_t stt_clock_us(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static inline int64_t stt_now_us(void)
+{
+	return stt_clock_us(CLOCK_MONOTONIC);
+}
+
+static inline int64_t stt_now_ms(void)
+{
+	return stt_now_us() / 1000;
+}
+
+/* `ms` from now on, where -1 is never. */
+static inline int64_t stt_deadline_ms(int64_t ms)
+{
+	return ms < 0 ? STT_NEVER : stt_now_ms() + ms;
+}
+
+#endif

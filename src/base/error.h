@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* The library's codes, their names and their sentences. The public functions sttcp_strerror,
+ * sttcp_error_name, sttcp_event_name and sttcp_version are defined in error.c and version.c: they
+ * need nothing of the layers above. */
+#ifndef STT_BASE_ERROR_H
+#define STT_BASE_ERROR_H
+
+#include "sttcp.h"
+
+/* The ETIMEDOUT of a kernel's keepalive or retransmission is told as STTCP_EDEAD_PEER, so that
+ * -ETIMEDOUT from a waiting call is the call's own; everything else stays what it is. */
+int stt_error_of_peer(int code);
+
+#endif

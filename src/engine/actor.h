@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whatever a loop works on: connections, listeners, sockets that are connecting,
+ * answers of the resolver, the end of a stop. An actor gets events from the
+ * loop's poller, and stands on at most one list at a time: its loop's ready
+ * list, or the pool's queue.
+ */
+#ifndef STT_ENGINE_ACTOR_H
+#define STT_ENGINE_ACTOR_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/heap.h"
+
+struct stt_actor;
+struct stt_alarm;
+struct stt_loop;
+struct stt_worker;
+
+struct stt_actor_ops {
+	/* On its loop, outside turns, by the loop's owner. After these the worker may have lost the
+	 * loop (a turn was taken over): look at worker->loop. */
+	void (*on_event)(struct stt_worker *worker, struct stt_actor *actor, uint32_t events);
+	void (*on_ready)(struct stt_worker *worker, struct stt_actor *actor);
+	/* By a worker of the pool: may block. */
+	void (*on_pool)(struct stt_worker *worker, struct stt_actor *actor);
+};
+
+struct stt_actor {
+	const struct stt_actor_ops *ops;
+	struct stt_actor *next;
+};
+
+/*
+ * A point in time at which something wants to be looked at. Any thread may make
+ * it earlier; only the loop's owner keeps the heap of them. It rings once, may
+ * ring early, and is set anew by whoever it woke.
+ */
+struct stt_alarm {
+	/* Atomic, any thread: when to ring. Lowered by compare-and-swap; the loop takes it. */
+	_Atomic int64_t due;
+	/* Atomic: on the loop's list of alarms; whoever sets it pushes. */
+	atomic_bool listed;
+	struct stt_alarm *next;
+	/* Only the loop's owner. */
+	bool in_heap;
+	struct stt_heap_node node;
+	/* Set before use. On the loop, outside turns. */
+	void (*ring)(struct stt_worker *worker, struct stt_alarm *alarm);
+};
+
+#endif

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Only the loop touches an attempt once it has begun. Three things of it outlive
+ * its end for a moment, each until the loop finds it on the ready list, when no
+ * event, alarm or answer can name it any more: the attempt itself with its
+ * sockets, and a resolution that nobody waits for.
+ */
+#include "engine/attempt.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine/conn.h"
+#include "engine/ending.h"
+#include "engine/engine.h"
+#include "engine/group.h"
+#include "net/poller.h"
+#include "net/socket.h"
+
+enum {
+	/* RFC 8305, 5: Connection Attempt Delay. */
+	NEXT_ADDRESS_MS = 250
+};
+
+/* One socket of the race. */
+struct racer {
+	struct stt_actor actor;
+	struct stt_attempt *attempt;
+	const struct stt_addr *addr;
+	int fd;
+};
+
+/* A question to the resolver. Its answer may come when nobody waits for it any more. */
+struct lookup {
+	struct stt_actor actor;
+	struct stt_loop *loop;
+	struct stt_group *group;     /* a reference: it has the name */
+	struct stt_attempt *attempt; /* only the loop; NULL: given up */
+	struct stt_addr *addrs;
+	int result;
+	const char *why;
+};
+
+struct stt_attempt {
+	struct stt_actor actor;
+	struct stt_alarm alarm;
+	struct sttcp_conn *conn; /* a reference; NULL once the attempt is over */
+	struct stt_loop *loop;
+	struct lookup *lookup; /* NULL for a literal, and once it has answered */
+	bool begun;
+	int64_t limit_ms; /* points in time */
+	int64_t next_ms;
+	struct stt_addr literal;
+	struct stt_addr *addrs; /* from the resolver, or NULL */
+	int naddrs;
+	int next;
+	struct racer *racers; /* as many as addresses */
+	int nracing;
+	int error;
+};
+
+static void ring_attempt(struct stt_worker *worker, struct stt_alarm *alarm);
+static void work_attempt(struct stt_worker *worker, struct stt_actor *actor);
+static void resolve(struct stt_worker *worker, struct stt_actor *actor);
+static void take_answer(struct stt_worker *worker, struct stt_actor *actor);
+static void race_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events);
+
+static const struct stt_actor_ops attempt_ops = {.on_ready = work_attempt};
+static const struct stt_actor_ops lookup_ops = {.on_ready = take_answer, .on_pool = resolve};
+static const struct stt_actor_ops racer_ops = {.on_event = race_event};
+
+static struct lookup *new_lookup(struct stt_attempt *attempt, struct stt_group *group)
+{
+	struct lookup *lookup = calloc(1, sizeof(*lookup));
+
+	if (!lookup)
+		return NULL;
+	lookup->actor.ops = &lookup_ops;
+	lookup->loop = attempt->loop;
+	lookup->group = stt_group_ref(group);
+	lookup->attempt = attempt;
+	return lookup;
+}
+
+static void free_lookup(struct lookup *lookup)
+{
+	if (!lookup)
+		return;
+	free(lookup->addrs);
+	stt_group_unref(lookup->group);
+	free(lookup);
+}
+
+static void free_attempt(struct stt_attempt *attempt)
+{
+	free(attempt->addrs);
+	free(attempt->racers);
+	free(attempt);
+}
+
+struct sttcp_conn *stt_attempt_new(struct stt_group *group)
+{
+	struct stt_loop *loop = stt_engine_pick_loop(group->engine);
+	struct sttcp_conn *conn = stt_conn_new(group, loop, -1, NULL);
+	struct stt_attempt *attempt = calloc(1, sizeof(*attempt));
+
+	if (!conn || !attempt)
+		goto fail;
+	attempt->actor.ops = &attempt_ops;
+	stt_alarm_init(&attempt->alarm, ring_attempt);
+	attempt->loop = loop;
+	attempt->limit_ms = STT_NEVER;
+	attempt->next_ms = STT_NEVER;
+
+	int result = stt_addr_literal(&attempt->literal, group->host, group->port);
+
+	if (result == 0) {
+		attempt->naddrs = 1;
+		attempt->racers = calloc(1, sizeof(*attempt->racers));
+		if (!attempt->racers)
+			goto fail;
+	} else {
+		attempt->lookup = new_lookup(attempt, group);
+		if (!attempt->lookup)
+			goto fail;
+	}
+	attempt->conn = conn;
+	conn->attempt = attempt;
+	return conn;
+
+fail:
+	if (attempt)
+		free_attempt(attempt);
+	if (conn) {
+		atomic_fetch_sub_explicit(&loop->nconns, 1, memory_order_relaxed);
+		stt_conn_unref(conn);
+	}
+	return NULL;
+}
+
+void stt_attempt_discard(struct sttcp_conn *conn)
+{
+	free_lookup(conn->attempt->lookup);
+	free_attempt(conn->attempt);
+	atomic_fetch_sub_explicit(&conn->loop->nconns, 1, memory_order_relaxed);
+	stt_conn_unref(conn);
+}
+
+void stt_attempt_begin(struct sttcp_conn *conn)
+{
+	struct stt_attempt *attempt = conn->attempt;
+
+	stt_conn_ref(conn);
+	stt_loop_push(attempt->loop, &attempt->actor);
+}
+
+/* Leaves the race and, when the loop finds it on the ready list, the world. */
+static void end_attempt(struct stt_attempt *attempt)
+{
+	struct sttcp_conn *conn = attempt->conn;
+
+	for (int i = 0; i < attempt->next; i++) {
+		if (attempt->racers[i].fd < 0)
+			continue;
+		stt_poller_remove(attempt->loop->poller, attempt->racers[i].fd);
+		stt_socket_close(attempt->racers[i].fd);
+		attempt->racers[i].fd = -1;
+	}
+	if (attempt->lookup)
+		attempt->lookup->attempt = NULL;
+	attempt->lookup = NULL;
+	attempt->conn = NULL;
+	conn->attempt = NULL;
+	/* One that has not begun is on its way to the list already. */
+	if (attempt->begun)
+		stt_loop_requeue(stt_self, attempt->loop, &attempt->actor);
+	/* Never the last one: the loop has its own. */
+	stt_conn_unref(conn);
+}
+
+void stt_attempt_cancel(struct sttcp_conn *conn)
+{
+	if (conn->attempt)
+		end_attempt(conn->attempt);
+	conn->phase = STT_FAILED;
+}
+
+/* The connection's end takes it to the ready list, and from there to stt_attempt_cancel. */
+static void fail_attempt(struct stt_attempt *attempt, int code, const char *why)
+{
+	const struct stt_group *group = attempt->conn->group;
+	char *text;
+
+	if (asprintf(&text, "cannot connect to %s: %s", group->given, why) < 0)
+		text = NULL;
+	stt_conn_fail(attempt->conn, code, text);
+}
+
+/* The connection has its descriptor, and its first owner. */
+static void win(struct stt_attempt *attempt, int fd, const struct stt_addr *addr)
+{
+	struct sttcp_conn *conn = attempt->conn;
+	struct stt_loop *loop = attempt->loop;
+
+	if (!stt_conn_wish(conn, STT_WISH_OPEN)) {
+		/* Closed in this very moment: its end stands on the ready list. */
+		stt_socket_close(fd);
+		return;
+	}
+	end_attempt(attempt);
+	stt_conn_set_peer(conn, addr);
+	stt_lock(&conn->output.lock);
+	atomic_store(&conn->fd, fd);
+	stt_unlock(&conn->output.lock);
+	conn->phase = STT_BORN;
+
+	int result = stt_poller_add(loop->poller, fd, STT_POLL_STREAM, &conn->actor);
+
+	if (result < 0)
+		stt_conn_end(conn, result, STT_END_RESET);
+	/* Its own end is asked for by nearly everybody, and cannot be told once it is closed. */
+	stt_conn_local(conn);
+	stt_loop_requeue(stt_self, loop, &conn->actor);
+}
+
+/* An error that says more than that a family or a network is not there wins. */
+static void note_error(struct stt_attempt *attempt, int code)
+{
+	bool dull = code == -ENETUNREACH || code == -EHOSTUNREACH || code == -EADDRNOTAVAIL ||
+		    code == -EAFNOSUPPORT;
+
+	if (!attempt->error || !dull)
+		attempt->error = code == -ETIMEDOUT ? STTCP_ETIME_CONNECT : code;
+}
+
+static void set_alarm(struct stt_attempt *attempt)
+{
+	int64_t at = attempt->limit_ms;
+
+	if (attempt->next < attempt->naddrs && attempt->next_ms < at)
+		at = attempt->next_ms;
+	if (at != STT_NEVER)
+		stt_alarm_set(attempt->loop, &attempt->alarm, at);
+}
+
+/* Sends the next address into the race. */
+static void race_next(struct stt_attempt *attempt)
+{
+	const struct stt_addr *addrs = attempt->addrs ? attempt->addrs : &attempt->literal;
+	bool nagle = attempt->conn->group->settings.nagle;
+
+	while (attempt->next < attempt->naddrs) {
+		const struct stt_addr *addr = &addrs[attempt->next];
+		struct racer *racer = &attempt->racers[attempt->next++];
+		int result = stt_socket_connect(&racer->fd, addr, nagle);
+
+		if (result == 0) {
+			int fd = racer->fd;
+
+			racer->fd = -1;
+			win(attempt, fd, addr);
+			return;
+		}
+		if (result == -EINPROGRESS) {
+			*racer = (struct racer){.actor.ops = &racer_ops,
+						.attempt = attempt,
+						.addr = addr,
+						.fd = racer->fd};
+			/* Only now: before connect was called, epoll reports a hang-up. */
+			result = stt_poller_add(attempt->loop->poller, racer->fd, STT_POLL_STREAM,
+						&racer->actor);
+			if (result == 0) {
+				attempt->nracing++;
+				attempt->next_ms = stt_now_ms() + NEXT_ADDRESS_MS;
+				set_alarm(attempt);
+				return;
+			}
+			stt_socket_close(racer->fd);
+		}
+		racer->fd = -1;
+		note_error(attempt, result);
+	}
+	if (!attempt->nracing)
+		fail_attempt(attempt, attempt->error, sttcp_strerror(attempt->error));
+}
+
+static void race_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events)
+{
+	struct racer *racer = stt_container_of(actor, struct racer, actor);
+	struct stt_attempt *attempt = racer->attempt;
+
+	(void)worker;
+	if (racer->fd < 0 || !(events & (EPOLLOUT | STT_POLL_HANGUP)))
+		return;
+
+	int result = stt_socket_error(racer->fd);
+	int fd = racer->fd;
+
+	stt_poller_remove(attempt->loop->poller, fd);
+	racer->fd = -1;
+	attempt->nracing--;
+	if (result == 0) {
+		win(attempt, fd, racer->addr);
+		return;
+	}
+	stt_socket_close(fd);
+	note_error(attempt, result);
+	race_next(attempt);
+}
+
+static void ring_attempt(struct stt_worker *worker, struct stt_alarm *alarm)
+{
+	struct stt_attempt *attempt = stt_container_of(alarm, struct stt_attempt, alarm);
+	int64_t now = stt_now_ms();
+
+	(void)worker;
+	if (!attempt->conn)
+		return;
+	if (now >= attempt->limit_ms) {
+		attempt->limit_ms = STT_NEVER;
+		fail_attempt(attempt, STTCP_ETIME_CONNECT, sttcp_strerror(STTCP_ETIME_CONNECT));
+		return;
+	}
+	if (now >= attempt->next_ms && attempt->next < attempt->naddrs)
+		race_next(attempt);
+	else
+		set_alarm(attempt);
+}
+
+/* The beginning of an attempt, or its end. */
+static void work_attempt(struct stt_worker *worker, struct stt_actor *actor)
+{
+	struct stt_attempt *attempt = stt_container_of(actor, struct stt_attempt, actor);
+
+	if (!attempt->conn) {
+		stt_alarm_cancel(attempt->loop, &attempt->alarm);
+		free_attempt(attempt);
+		return;
+	}
+	attempt->begun = true;
+	attempt->limit_ms = stt_deadline_ms(attempt->conn->group->settings.connect_timeout_ms);
+	if (attempt->lookup) {
+		set_alarm(attempt);
+		stt_pool_push(&worker->engine->pool, &attempt->lookup->actor);
+	} else {
+		stt_conn_set_peer(attempt->conn, &attempt->literal);
+		race_next(attempt);
+	}
+}
+
+static void resolve(struct stt_worker *worker, struct stt_actor *actor)
+{
+	struct lookup *lookup = stt_container_of(actor, struct lookup, actor);
+
+	(void)worker;
+	lookup->result = stt_addr_resolve(lookup->group->host, lookup->group->port, false,
+					  &lookup->addrs, &lookup->why);
+	stt_loop_push(lookup->loop, &lookup->actor);
+}
+
+static void take_answer(struct stt_worker *worker, struct stt_actor *actor)
+{
+	struct lookup *lookup = stt_container_of(actor, struct lookup, actor);
+	struct stt_attempt *attempt = lookup->attempt;
+	int result = lookup->result;
+
+	(void)worker;
+	if (!attempt)
+		goto free_lookup;
+	attempt->lookup = NULL;
+	if (result > 0) {
+		attempt->racers = calloc((size_t)result, sizeof(*attempt->racers));
+		if (!attempt->racers)
+			result = -ENOMEM;
+	}
+	if (result <= 0) {
+		fail_attempt(attempt, result,
+			     result == STTCP_ERESOLVE ? lookup->why : sttcp_strerror(result));
+		goto free_lookup;
+	}
+	attempt->addrs = lookup->addrs;
+	attempt->naddrs = result;
+	lookup->addrs = NULL;
+	stt_conn_set_peer(attempt->conn, &attempt->addrs[0]);
+	race_next(attempt);
+
+free_lookup:
+	free_lookup(lookup);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A client's attempt to connect: the name is resolved in the pool, then its
+ * addresses race (RFC 8305): one more every 250 ms, or as soon as one has failed.
+ * The outcome is handed to the connection, whose owner runs the handler.
+ */
+#ifndef STT_ENGINE_ATTEMPT_H
+#define STT_ENGINE_ATTEMPT_H
+
+struct stt_attempt;
+struct stt_group;
+struct sttcp_conn;
+
+/* A connection in phase CONNECTING with all that its attempt needs, so that beginning it cannot
+ * fail. NULL for want of memory. */
+struct sttcp_conn *stt_attempt_new(struct stt_group *group);
+
+/* Begins it. The group has admitted the connection. Any thread. */
+void stt_attempt_begin(struct sttcp_conn *conn);
+
+/* Gives up a connection that was not begun. */
+void stt_attempt_discard(struct sttcp_conn *conn);
+
+/* Ends the attempt of a connection in phase CONNECTING, which is FAILED then. By the loop's owner,
+ * outside turns, as the connection's owner. */
+void stt_attempt_cancel(struct sttcp_conn *conn);
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The word of a connection: STT_BUSY and one bit per wish.
+ *
+ *	word		who			does			then
+ *	0		anybody			wish: adds the bit	is its owner
+ *	busy...		anybody			wish: adds the bit	the owner will see it
+ *	busy + wishes	the owner		takes: word = busy	acts on them
+ *	busy		the owner		lets go: word = 0	touches it no more
+ *	busy + wishes	the owner		lets go: fails		goes round again
+ *	busy...		the owner, at its death	nothing, ever		wishes are lost on it
+ *
+ * A wish and busy come in one operation, so exactly one of those who wish finds
+ * the connection free; and the owner lets go by a compare-and-swap from `busy`
+ * alone, so no wish is overlooked. Which thread the owner is does not matter:
+ * it may stand on a list meanwhile, and then whoever takes it off is the owner.
+ */
+#include "engine/conn.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "engine/group.h"
+#include "engine/serve.h"
+#include "net/socket.h"
+
+struct stt_names {
+	char host[STT_ADDR_TEXT];
+	char address[STT_ADDR_TEXT];
+};
+
+static _Atomic uint64_t last_id;
+
+struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, int fd,
+				const struct stt_addr *peer)
+{
+	struct sttcp_conn *conn = calloc(1, sizeof(*conn));
+
+	if (!conn)
+		return NULL;
+	stt_conn_init_actor(conn);
+	conn->loop = loop;
+	conn->group = stt_group_ref(group);
+	conn->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+	conn->born_ms = stt_now_ms();
+	atomic_init(&conn->refs, 1);
+	conn->phase = fd < 0 ? STT_CONNECTING : STT_BORN;
+	atomic_init(&conn->linger_at_ms, STT_NEVER);
+	atomic_init(&conn->fd, fd);
+	stt_mutex_init(&conn->output.lock);
+	stt_list_init(&conn->in_roster);
+	if (peer)
+		stt_conn_set_peer(conn, peer);
+	atomic_fetch_add_explicit(&loop->nconns, 1, memory_order_relaxed);
+	return conn;
+}
+
+static struct stt_names *make_names(const struct stt_addr *addr)
+{
+	struct stt_names *names = malloc(sizeof(*names));
+
+	if (names) {
+		stt_addr_host(addr, names->host);
+		stt_addr_text(addr, names->address);
+	}
+	return names;
+}
+
+void stt_conn_set_peer(struct sttcp_conn *conn, const struct stt_addr *peer)
+{
+	if (peer->sa.sa_family == AF_INET || peer->sa.sa_family == AF_INET6)
+		memcpy(&conn->peer, &peer->sa,
+		       peer->sa.sa_family == AF_INET ? sizeof(peer->in) : sizeof(peer->in6));
+	else if (!atomic_load(&conn->names))
+		/* A path does not fit into `peer`; without memory it is told as unnamed. */
+		atomic_store(&conn->names, make_names(peer));
+}
+
+static void free_conn(struct sttcp_conn *conn)
+{
+	stt_bytes_clear(&conn->output.queue);
+	stt_mutex_fini(&conn->output.lock);
+	free(atomic_load(&conn->names));
+	free(atomic_load(&conn->local_name));
+	free(atomic_load(&conn->fail_text));
+	stt_group_unref(conn->group);
+	free(conn);
+}
+
+static void free_data(struct sttcp_conn *conn)
+{
+	void (*free_fn)(void *) = conn->data_free;
+
+	conn->data_free = NULL;
+	if (free_fn)
+		free_fn(conn->data);
+}
+
+/* Release and acquire: whoever frees it has seen what all others did to it. */
+static bool drop_ref(struct sttcp_conn *conn)
+{
+	return atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) == 1;
+}
+
+void stt_conn_unref(struct sttcp_conn *conn)
+{
+	if (!drop_ref(conn))
+		return;
+	free_data(conn);
+	free_conn(conn);
+}
+
+void stt_conn_unref_on_loop(struct sttcp_conn *conn)
+{
+	if (!drop_ref(conn))
+		return;
+	if (conn->data_free)
+		stt_pool_push(&conn->loop->engine->pool, &conn->actor);
+	else
+		free_conn(conn);
+}
+
+void stt_conn_free_on_pool(struct sttcp_conn *conn)
+{
+	free_data(conn);
+	free_conn(conn);
+}
+
+void stt_conn_free_data_if_last(struct sttcp_conn *conn)
+{
+	/* It is on no roster any more, so one reference - the loop's - stays one. Acquire: what the
+	 * others did with the data before they dropped theirs has happened. */
+	if (atomic_load_explicit(&conn->refs, memory_order_acquire) == 1)
+		free_data(conn);
+}
+
+bool stt_conn_wish(struct sttcp_conn *conn, unsigned wish)
+{
+	/* Acquire: the new owner sees all that the last one did. Release: the owner sees what the
+	 * wish is about. */
+	return !(atomic_fetch_or_explicit(&conn->word, wish | STT_BUSY, memory_order_acq_rel) &
+		 STT_BUSY);
+}
+
+void stt_conn_ask(struct sttcp_conn *conn, unsigned wish)
+{
+	if (stt_conn_wish(conn, wish))
+		stt_loop_push(conn->loop, &conn->actor);
+}
+
+unsigned stt_conn_take_wishes(struct sttcp_conn *conn)
+{
+	return atomic_exchange_explicit(&conn->word, STT_BUSY, memory_order_acq_rel);
+}
+
+bool stt_conn_let_go(struct sttcp_conn *conn)
+{
+	unsigned busy = STT_BUSY;
+
+	return atomic_compare_exchange_strong_explicit(&conn->word, &busy, 0, memory_order_acq_rel,
+						       memory_order_acquire);
+}
+
+bool stt_conn_try_own(struct sttcp_conn *conn)
+{
+	unsigned none = 0;
+
+	return atomic_compare_exchange_strong_explicit(&conn->word, &none, STT_BUSY,
+						       memory_order_acq_rel, memory_order_acquire);
+}
+
+void stt_conn_die(struct sttcp_conn *conn)
+{
+	struct stt_group *group = conn->group;
+	bool other_refs = atomic_load_explicit(&conn->refs, memory_order_relaxed) > 1;
+
+	/* Its own end can still be asked for by whoever holds a reference. */
+	if (other_refs)
+		stt_conn_local(conn);
+
+	stt_lock(&conn->output.lock);
+	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+
+	atomic_store(&conn->fd, -1);
+	stt_bytes_clear(&conn->output.queue);
+	atomic_store_explicit(&conn->output.queued, 0, memory_order_relaxed);
+	if (fd >= 0) {
+		stt_poller_remove(conn->loop->poller, fd);
+		stt_socket_close(fd);
+	}
+	stt_unlock(&conn->output.lock);
+
+	stt_group_ref(group);
+	conn->phase = STT_DEAD;
+	if (stt_self)
+		stt_loop_requeue(stt_self, conn->loop, &conn->actor);
+	else
+		stt_loop_push(conn->loop, &conn->actor);
+	stt_group_conn_closed(group);
+	stt_group_unref(group);
+}
+
+static const struct stt_names *names_of(struct sttcp_conn *conn)
+{
+	struct stt_names *names = atomic_load_explicit(&conn->names, memory_order_acquire);
+
+	if (names || conn->peer.sin6_family == AF_UNSPEC)
+		return names;
+
+	struct stt_addr addr = {.len = sizeof(conn->peer)};
+
+	memcpy(&addr.in6, &conn->peer, sizeof(conn->peer));
+
+	struct stt_names *made = make_names(&addr);
+
+	if (made && !atomic_compare_exchange_strong(&conn->names, &names, made))
+		free(made);
+	else
+		names = made;
+	return names;
+}
+
+const char *stt_conn_host(struct sttcp_conn *conn)
+{
+	const struct stt_names *names = names_of(conn);
+
+	return names ? names->host : conn->group->host;
+}
+
+const char *stt_conn_address(struct sttcp_conn *conn)
+{
+	const struct stt_names *names = names_of(conn);
+
+	return names ? names->address : conn->group->given;
+}
+
+const char *stt_conn_local(struct sttcp_conn *conn)
+{
+	char *name = atomic_load_explicit(&conn->local_name, memory_order_acquire);
+	struct stt_addr addr;
+	int result = -1;
+
+	if (name)
+		return name;
+
+	/* Under the lock the descriptor stays what it is. */
+	stt_lock(&conn->output.lock);
+	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+
+	if (fd >= 0)
+		result = stt_socket_local(fd, &addr);
+	stt_unlock(&conn->output.lock);
+	if (result < 0)
+		return "";
+
+	char *made = malloc(STT_ADDR_TEXT);
+
+	if (!made)
+		return "";
+	stt_addr_text(&addr, made);
+	if (atomic_compare_exchange_strong(&conn->local_name, &name, made))
+		return made;
+	free(made);
+	return name;
+}

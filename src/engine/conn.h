@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A connection: its memory, its references and the word that says who may work
+ * on it. What its owner does with it is in serve.c, what goes out in output.c,
+ * how it ends in ending.c.
+ */
+#ifndef STT_ENGINE_CONN_H
+#define STT_ENGINE_CONN_H
+
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "engine/actor.h"
+#include "engine/output.h"
+#include "net/address.h"
+#include "sttcp.h"
+
+struct stt_attempt;
+struct stt_group;
+struct stt_loop;
+struct stt_names;
+
+/* The bits of a connection's word: the state table is in conn.c. */
+enum {
+	STT_BUSY = 1,
+	STT_WISH_READ = 2,    /* there may be input, or the peer is gone */
+	STT_WISH_CLOSE = 4,   /* its end has been decided or has come one step nearer */
+	STT_WISH_TIMEOUT = 8, /* a time limit of its owner's has passed */
+	STT_WISH_OPEN = 16    /* it is there: run the connection handler */
+};
+
+enum stt_phase {
+	STT_CONNECTING, /* a client's: an attempt is under way, there is no descriptor */
+	STT_FAILED,	/* a client's: the attempt has come to nothing */
+	STT_BORN,	/* open in the kernel, no handler has seen it */
+	STT_OPEN,
+	STT_ENDING,    /* its end is decided; output is being flushed */
+	STT_LINGERING, /* the last handler has run; input is dropped until the peer's FIN */
+	STT_DEAD       /* closed; busy for ever */
+};
+
+struct sttcp_conn {
+	struct stt_actor actor;
+
+	/* Set before anybody can find it. */
+	struct stt_loop *loop;
+	struct stt_group *group; /* one reference */
+	uint64_t id;
+	int64_t born_ms;
+
+	/* Atomic: see the table in conn.c. */
+	atomic_uint word;
+	/* Atomic, set once and never cleared, before the read wish: nothing will come but what is
+	 * there. No second edge tells. */
+	atomic_bool hangup;
+	/* Atomic, set once by the owner: tells the loop that an event without input needs no owner.
+	 */
+	atomic_bool opened;
+	atomic_int refs;
+
+	/* Only the owner. */
+	uint8_t phase;
+	bool fin_seen; /* the peer's FIN */
+	bool declined;
+	bool lingers; /* all output is out; the rest of the input has 2 s */
+	uint8_t slow;	  /* quick calls that are still needed until it may run on its loop again */
+	uint32_t dropped; /* bytes of input dropped after the end */
+	struct stt_attempt *attempt;
+
+	/* Written by the owner, read by any thread for figures, relaxed. */
+	_Atomic int64_t bytes_in;
+	_Atomic int64_t messages_in;
+
+	/* Written by the owner before the alarm is set; read by the loop when it rings. */
+	_Atomic int64_t linger_at_ms;
+	struct stt_alarm alarm;
+
+	/* Written under output.lock by whoever ends it; atomic, so that any thread may look. */
+	atomic_bool ended;
+	atomic_int reason;
+	_Atomic(char *) fail_text;
+
+	/* Closed only by the owner, under output.lock, and -1 from then on: no other thread's call
+	 * can reach a stranger who got the number. */
+	atomic_int fd;
+	struct stt_output output;
+
+	/* Set before the first handler. */
+	struct sockaddr_in6 peer; /* or a sockaddr_in; AF_UNSPEC while not known, or for unix: */
+	/* Atomic, made by whoever asks first. */
+	_Atomic(struct stt_names *) names;
+	_Atomic(char *) local_name;
+
+	/* Under output.lock. */
+	void *data;
+	void (*data_free)(void *data);
+
+	/* Under the roster's lock (group.h). */
+	struct stt_node in_roster;
+	uint64_t place; /* grows along the roster */
+	struct sttcp_conn *next_in_table;
+	bool member; /* `each` and `find` see it */
+};
+
+/* A connection with one reference, busy with nobody, in phase CONNECTING or, with a descriptor,
+ * BORN. It takes a reference to the group, and the descriptor. NULL for want of memory: then the
+ * descriptor is still the caller's. */
+struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, int fd,
+				const struct stt_addr *peer);
+
+void stt_conn_set_peer(struct sttcp_conn *conn, const struct stt_addr *peer);
+
+static inline struct sttcp_conn *stt_conn_ref(struct sttcp_conn *conn)
+{
+	/* Relaxed: whoever takes a reference has one, or a lock under which one stands. */
+	atomic_fetch_add_explicit(&conn->refs, 1, memory_order_relaxed);
+	return conn;
+}
+
+/* Runs the user's free_fn with the last one: not where user code may not run. */
+void stt_conn_unref(struct sttcp_conn *conn);
+
+/* The same for a loop's owner: leaves user code to the pool. */
+void stt_conn_unref_on_loop(struct sttcp_conn *conn);
+
+/* Runs the user's free_fn if nobody outside the library can reach the connection any more. For its
+ * owner, in a turn, after its last handler. */
+void stt_conn_free_data_if_last(struct sttcp_conn *conn);
+
+/* Adds a wish; true if the caller owns the connection now, and must see that it is worked on. */
+bool stt_conn_wish(struct sttcp_conn *conn, unsigned wish);
+
+/* Adds a wish and sees to the rest. Any thread. */
+void stt_conn_ask(struct sttcp_conn *conn, unsigned wish);
+
+/* For the owner: takes all wishes. */
+unsigned stt_conn_take_wishes(struct sttcp_conn *conn);
+
+/* For the owner: false if there are new wishes, and it is still the owner. */
+bool stt_conn_let_go(struct sttcp_conn *conn);
+
+/* For the owner: becomes one without having a wish; false if somebody else is. */
+bool stt_conn_try_own(struct sttcp_conn *conn);
+
+/* For the owner, outside turns: closes the descriptor, and hands the connection to its loop as
+ * dead. It is not to be touched after that. */
+void stt_conn_die(struct sttcp_conn *conn);
+
+/* Its peer and its own end as text; never NULL, as long as the connection lives. */
+const char *stt_conn_host(struct sttcp_conn *conn);
+const char *stt_conn_address(struct sttcp_conn *conn);
+const char *stt_conn_local(struct sttcp_conn *conn);
+
+#endif

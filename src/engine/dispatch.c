@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/* The calls, and what the library learns from how long they take: a connection whose handler was
+ * slow in the pool stays there, until a run of quick calls shows that it need not. */
+#include "engine/dispatch.h"
+
+#include "base/clock.h"
+#include "engine/conn.h"
+#include "engine/engine.h"
+#include "engine/group.h"
+
+enum {
+	/* A call of the pool that is quicker than this may as well have run on its loop. */
+	QUICK_US = 200,
+	/* Quick calls in a row that clear the mark. */
+	QUICK_RUN = 8,
+	/* A call of the pool that is slower than this, on a connection that was not marked, shows
+	 * that a storm goes on. Taking QUICK_US here measured worse: preempted calls count then. */
+	SLOW_US = 2000,
+	STORM_MS = 10
+};
+
+void stt_dispatch_mark_slow(sttcp_conn *conn)
+{
+	conn->slow = QUICK_RUN;
+}
+
+static void begin_call(struct stt_worker *worker, sttcp_conn *conn)
+{
+	uint64_t call = atomic_load_explicit(&worker->calls, memory_order_relaxed) + 1;
+
+	worker->conn = conn;
+	atomic_store_explicit(&worker->call_group, conn->group, memory_order_relaxed);
+	atomic_store_explicit(&worker->call_conn_id, conn->id, memory_order_relaxed);
+	atomic_store_explicit(&worker->calls, call, memory_order_relaxed);
+	if (worker->loop)
+		return;
+	/* On a loop the monitor keeps the time; in the pool there is nobody else. */
+	worker->call_began_us = stt_now_us();
+	atomic_store_explicit(&worker->since_ms, worker->call_began_us / 1000,
+			      memory_order_relaxed);
+	atomic_store_explicit(&worker->since_calls, call, memory_order_relaxed);
+}
+
+static void learn(struct stt_worker *worker, sttcp_conn *conn)
+{
+	int64_t now_us = stt_now_us();
+	int64_t took_us = now_us - worker->call_began_us;
+
+	if (took_us < QUICK_US) {
+		if (conn->slow)
+			conn->slow--;
+		return;
+	}
+	if (took_us > SLOW_US && !conn->slow)
+		stt_loop_storm(conn->loop, now_us / 1000, STORM_MS);
+	conn->slow = QUICK_RUN;
+}
+
+static void end_call(struct stt_worker *worker, sttcp_conn *conn)
+{
+	if (!worker->loop)
+		learn(worker, conn);
+	atomic_store_explicit(&worker->calls,
+			      atomic_load_explicit(&worker->calls, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	worker->conn = NULL;
+}
+
+static bool has_specific(const struct stt_handlers *handlers, sttcp_event event)
+{
+	switch (event) {
+	case STTCP_CONNECTION:
+		return handlers->connection;
+	case STTCP_RECEIVE:
+		return handlers->receive;
+	case STTCP_RESPONSE:
+		return handlers->response;
+	case STTCP_END:
+		return handlers->end;
+	case STTCP_DISCONNECTION:
+		return handlers->disconnection;
+	case STTCP_UNCONNECTED:
+		return handlers->unconnected;
+	}
+	return false;
+}
+
+static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn, sttcp_event event,
+			  const void *data, size_t size)
+{
+	void *context = handlers->context;
+
+	switch (event) {
+	case STTCP_CONNECTION:
+		return handlers->connection(conn, context);
+	case STTCP_RECEIVE:
+		handlers->receive(conn, data, size, context);
+		break;
+	case STTCP_RESPONSE:
+		return handlers->response(conn, data, size, context);
+	case STTCP_END:
+		handlers->end(conn, context);
+		break;
+	case STTCP_DISCONNECTION:
+		handlers->disconnection(conn, atomic_load(&conn->reason), context);
+		break;
+	case STTCP_UNCONNECTED:
+		handlers->unconnected(conn, atomic_load(&conn->reason), context);
+		break;
+	}
+	return true;
+}
+
+bool stt_dispatch_wanted(const sttcp_conn *conn, sttcp_event event)
+{
+	const struct stt_handlers *handlers = &conn->group->handlers;
+
+	return handlers->universal || has_specific(handlers, event);
+}
+
+bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, sttcp_event event, const void *data,
+		  size_t size)
+{
+	const struct stt_handlers *handlers = &conn->group->handlers;
+	bool verdict = true;
+
+	worker->ended_conn = false;
+	worker->failed_conn = false;
+	begin_call(worker, conn);
+	if (handlers->universal)
+		verdict = handlers->universal(event, conn, data, size, handlers->context);
+	if (has_specific(handlers, event))
+		verdict = call_specific(handlers, conn, event, data, size);
+	end_call(worker, conn);
+	return verdict;
+}

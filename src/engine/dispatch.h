@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls of a user's handlers: which ones run in a phase, in what order, and whose verdict counts.
+ * Only in turns and in the pool, by the connection's owner. */
+#ifndef STT_ENGINE_DISPATCH_H
+#define STT_ENGINE_DISPATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "sttcp.h"
+
+struct stt_worker;
+
+/* Whether anybody would be called. */
+bool stt_dispatch_wanted(const sttcp_conn *conn, sttcp_event event);
+
+/* The universal handler, then the specific one; returns the verdict that counts. */
+bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, sttcp_event event, const void *data,
+		  size_t size);
+
+/* The connection's handler was found blocking: its next events go straight to the pool. */
+void stt_dispatch_mark_slow(sttcp_conn *conn);
+
+#endif

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* Ends: the reason is set and the output told under the output lock; then a close wish sees that
+ * the owner, now or later, goes on from there (serve.c). */
+#include "engine/ending.h"
+
+#include <stdlib.h>
+
+#include "engine/conn.h"
+#include "engine/group.h"
+#include "engine/worker.h"
+#include "net/socket.h"
+
+/* Whether the calling thread is inside a handler of this connection. */
+static bool in_own_handler(const struct sttcp_conn *conn)
+{
+	return stt_self && stt_self->conn == conn;
+}
+
+int stt_conn_end_code(const struct sttcp_conn *conn)
+{
+	int reason = atomic_load_explicit(&conn->reason, memory_order_relaxed);
+
+	return reason ? reason : STTCP_ECLOSED;
+}
+
+static unsigned reset_locked(struct sttcp_conn *conn) STT_REQUIRES(conn->output.lock)
+{
+	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+
+	if (fd >= 0 && !conn->output.broken)
+		stt_socket_reset(fd);
+	return stt_output_break_locked(conn, stt_conn_end_code(conn));
+}
+
+static unsigned flush_and_finish_locked(struct sttcp_conn *conn, bool force)
+	STT_REQUIRES(conn->output.lock)
+{
+	conn->output.fin_wanted = true;
+	stt_output_turn_away_locked(conn, stt_conn_end_code(conn));
+
+	unsigned what = stt_output_flush_locked(conn);
+
+	if (!force)
+		return what;
+	conn->output.forced = true;
+	/* A client's close has waited for its bytes already, as long as it was asked to. */
+	if (!atomic_load(&conn->group->flush_ms) && !stt_output_drained_locked(conn))
+		what |= reset_locked(conn);
+	return what;
+}
+
+/* Sets the reason, or replaces it if `wins`; true if this one counts. */
+static bool set_reason_locked(struct sttcp_conn *conn, int reason, bool wins)
+	STT_REQUIRES(conn->output.lock)
+{
+	if (atomic_load(&conn->ended) && !wins)
+		return false;
+	atomic_store(&conn->reason, reason);
+	atomic_store(&conn->ended, true);
+	return true;
+}
+
+bool stt_conn_end(struct sttcp_conn *conn, int reason, enum stt_end_how how)
+{
+	unsigned what = 0;
+
+	stt_lock(&conn->output.lock);
+	bool first = set_reason_locked(conn, reason, false);
+
+	if (how == STT_END_RESET)
+		what = reset_locked(conn);
+	else if (first || how == STT_END_FORCE)
+		what = flush_and_finish_locked(conn, how == STT_END_FORCE);
+	stt_unlock(&conn->output.lock);
+
+	stt_output_tell(conn, what | STT_TELL_CLOSE);
+	return first;
+}
+
+bool stt_conn_fail(struct sttcp_conn *conn, int reason, char *text)
+{
+	bool own = in_own_handler(conn);
+	bool wins = own && stt_self->ended_conn && !stt_self->failed_conn;
+	unsigned what = 0;
+
+	stt_lock(&conn->output.lock);
+	bool counts = set_reason_locked(conn, reason, wins);
+
+	if (counts) {
+		atomic_store(&conn->fail_text, text);
+		what = flush_and_finish_locked(conn, false);
+	}
+	stt_unlock(&conn->output.lock);
+
+	if (!counts)
+		free(text);
+	if (counts && own)
+		stt_self->failed_conn = true;
+	stt_output_tell(conn, what | STT_TELL_CLOSE);
+	return counts;
+}

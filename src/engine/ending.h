@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a connection comes to its end, whoever decides it. The first end sets the
+ * reason; later ones change nothing, but that a reset cuts a flush short, and
+ * that a failure wins over a close in the same call of a handler. Any thread,
+ * with no lock held.
+ */
+#ifndef STT_ENGINE_ENDING_H
+#define STT_ENGINE_ENDING_H
+
+#include <stdbool.h>
+
+struct sttcp_conn;
+
+enum stt_end_how {
+	STT_END_FLUSH, /* what was sent goes out, then FIN */
+	STT_END_FORCE, /* the same, but the last handler does not wait for it */
+	STT_END_RESET  /* RST */
+};
+
+/* True if this was the end that counts. */
+bool stt_conn_end(struct sttcp_conn *conn, int reason, enum stt_end_how how);
+
+/* The same for a handler's failure. `text` (may be NULL) is the connection's now. */
+bool stt_conn_fail(struct sttcp_conn *conn, int reason, char *text);
+
+/* What a call on a connection that has ended returns. */
+int stt_conn_end_code(const struct sttcp_conn *conn);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* Figures are gathered when somebody asks: on the hot path each connection and each worker only
+ * writes its own. */
+#include "engine/figures.h"
+
+#include "base/clock.h"
+#include "engine/conn.h"
+#include "engine/engine.h"
+#include "engine/group.h"
+
+void stt_figures_of_conn(const struct sttcp_conn *conn, sttcp_conn_counts *counts)
+{
+	const struct stt_output *out = &conn->output;
+
+	*counts = (sttcp_conn_counts){
+		.bytes_in = atomic_load_explicit(&conn->bytes_in, memory_order_relaxed),
+		.bytes_out = atomic_load_explicit(&out->bytes_out, memory_order_relaxed),
+		.messages_in = atomic_load_explicit(&conn->messages_in, memory_order_relaxed),
+		.messages_out = atomic_load_explicit(&out->messages_out, memory_order_relaxed),
+		.queued = (int64_t)atomic_load_explicit(&out->queued, memory_order_relaxed),
+		.age_ms = stt_now_ms() - conn->born_ms,
+	};
+}
+
+static void add_conn(struct sttcp_conn *conn, void *argument)
+{
+	sttcp_stats *stats = argument;
+	sttcp_conn_counts counts;
+
+	stt_figures_of_conn(conn, &counts);
+	stats->bytes_in += counts.bytes_in;
+	stats->bytes_out += counts.bytes_out;
+	stats->messages_in += counts.messages_in;
+	stats->messages_out += counts.messages_out;
+	stats->queued += counts.queued;
+}
+
+static bool owns_loop(const struct stt_engine *engine, const struct stt_worker *worker)
+{
+	for (int i = 0; i < engine->nloops; i++)
+		if ((atomic_load(&engine->loops[i].word) & ~(uintptr_t)1) == (uintptr_t)worker)
+			return true;
+	return false;
+}
+
+/* Relaxed reads of a record that its thread goes on writing: a figure may be one call late. */
+static void add_worker(const struct stt_engine *engine, const struct stt_group *group,
+		       const struct stt_worker *worker, int64_t now_ms, sttcp_stats *stats)
+{
+	uint64_t calls = atomic_load_explicit(&worker->calls, memory_order_relaxed);
+	int64_t took_ms = 0;
+
+	if (!(calls & 1))
+		return;
+	if (!owns_loop(engine, worker))
+		stats->threads_blocked++;
+	if (atomic_load_explicit(&worker->call_group, memory_order_relaxed) != group)
+		return;
+	if (atomic_load_explicit(&worker->since_calls, memory_order_relaxed) == calls)
+		took_ms = now_ms - atomic_load_explicit(&worker->since_ms, memory_order_relaxed);
+	if (took_ms > stats->longest_ms || !stats->longest_id) {
+		stats->longest_ms = took_ms;
+		stats->longest_id =
+			atomic_load_explicit(&worker->call_conn_id, memory_order_relaxed);
+	}
+}
+
+void stt_figures_of_group(struct stt_group *group, sttcp_stats *stats)
+{
+	struct stt_engine *engine = atomic_load(&group->nrosters) ? group->engine : NULL;
+	int64_t now_ms = stt_now_ms();
+
+	stt_lock(&group->lock);
+	*stats = group->totals;
+	stt_unlock(&group->lock);
+	if (!engine)
+		return;
+	stats->connections = stt_group_count(group);
+	stt_group_each(group, true, add_conn, stats);
+	stats->takeovers = atomic_load(&engine->takeovers);
+
+	stt_lock(&engine->pool.lock);
+	stats->threads = engine->pool.nrunning;
+	for (struct stt_worker *worker = engine->pool.records; worker; worker = worker->next_record)
+		add_worker(engine, group, worker, now_ms, stats);
+	stt_unlock(&engine->pool.lock);
+}

@@ -1,0 +1,645 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a group: the state table stands in group.h, and check_locked is
+ * the one place that moves along it when something has been counted down.
+ *
+ * A forced stop ends every connection and then sends a settler over each loop's
+ * ready list, behind them: when it has been worked, every connection of that
+ * loop has ended, or is in a handler, or waits for a thread. That is when the
+ * report can go out.
+ */
+#include "engine/group.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine/attempt.h"
+#include "engine/conn.h"
+#include "engine/ending.h"
+#include "engine/engine.h"
+#include "engine/listener.h"
+#include "engine/roster.h"
+
+struct stt_settler {
+	struct stt_actor actor;
+	struct stt_group *group; /* a reference, while it is on its way */
+};
+
+static struct stt_mutex registry_lock = STT_MUTEX_INIT;
+static struct stt_node registry = {&registry, &registry};
+
+static void ring_group(struct stt_worker *worker, struct stt_alarm *alarm);
+static void settle(struct stt_worker *worker, struct stt_actor *actor);
+static void release_on_pool(struct stt_worker *worker, struct stt_actor *actor);
+
+static const struct stt_actor_ops settler_ops = {.on_ready = settle};
+static const struct stt_actor_ops releaser_ops = {.on_pool = release_on_pool};
+
+int stt_group_init(struct stt_group *group, bool is_client, const char *host, int port)
+{
+	char given[STT_ADDR_TEXT * 3];
+
+	stt_addr_given(host, port, given, sizeof(given));
+	stt_fork_watch();
+	group->is_client = is_client;
+	group->fork_count = stt_fork_count();
+	group->host = strdup(host ? host : "");
+	group->given = strdup(given);
+	if (!group->host || !group->given) {
+		free(group->host);
+		free(group->given);
+		return -ENOMEM;
+	}
+	group->port = port;
+	atomic_init(&group->refs, 1);
+	stt_mutex_init(&group->lock);
+	stt_cond_init(&group->changed);
+	stt_alarm_init(&group->alarm, ring_group);
+	group->releaser.ops = &releaser_ops;
+	stt_lock(&registry_lock);
+	stt_list_append(&registry, &group->in_registry);
+	stt_unlock(&registry_lock);
+	return 0;
+}
+
+struct stt_group *stt_group_ref(struct stt_group *group)
+{
+	atomic_fetch_add_explicit(&group->refs, 1, memory_order_relaxed);
+	return group;
+}
+
+/* Of a group on the registry, which holds no reference: false if it is on its way out. */
+static bool try_ref(struct stt_group *group)
+{
+	int refs = atomic_load_explicit(&group->refs, memory_order_relaxed);
+
+	while (refs > 0)
+		if (atomic_compare_exchange_weak(&group->refs, &refs, refs + 1))
+			return true;
+	return false;
+}
+
+void stt_group_unref(struct stt_group *group)
+{
+	if (atomic_fetch_sub_explicit(&group->refs, 1, memory_order_acq_rel) > 1)
+		return;
+	stt_lock(&registry_lock);
+	stt_list_remove(&group->in_registry);
+	stt_unlock(&registry_lock);
+	for (int i = 0; i < group->nrosters; i++)
+		stt_roster_fini(&group->rosters[i]);
+	free(group->rosters);
+	free(group->settlers);
+	free(group->host);
+	free(group->given);
+	stt_cond_fini(&group->changed);
+	stt_mutex_fini(&group->lock);
+	free(group);
+}
+
+static void enter_locked(struct stt_group *group, enum stt_group_state state)
+	STT_REQUIRES(group->lock)
+{
+	group->state = state;
+	stt_cond_wake_all(&group->changed);
+	if (state != STT_IDLE)
+		return;
+	atomic_store(&group->stopping, false);
+	group->release_now = group->release_later;
+	group->release_later = false;
+}
+
+/* Instead of a plain unlock wherever the state may have changed: what a stop inside a handler left
+ * for its end is done here, without the lock. The caller holds a reference. */
+static void unlock_group(struct stt_group *group) STT_RELEASE(group->lock)
+{
+	bool release_now = group->release_now;
+
+	group->release_now = false;
+	stt_unlock(&group->lock);
+	if (release_now)
+		stt_pool_push(&group->engine->pool, &group->releaser);
+}
+
+static void check_locked(struct stt_group *group) STT_REQUIRES(group->lock)
+{
+	switch (group->state) {
+	case STT_IDLE:
+	case STT_STARTING:
+		return;
+	case STT_RUNNING:
+		if (group->is_client && !group->live)
+			enter_locked(group, STT_IDLE);
+		return;
+	case STT_STOPPING:
+		/* Only a server waits until the last bytes of input were dropped. */
+		if (!group->nlisteners && !group->live && (group->is_client || !group->open))
+			enter_locked(group, STT_IDLE);
+		return;
+	case STT_FORCING:
+		if (group->unsettled || group->nlisteners)
+			return;
+		group->report.running = group->live;
+		group->report.forced = group->forced_of - group->live;
+		enter_locked(group, group->live ? STT_LEFT : STT_IDLE);
+		return;
+	case STT_LEFT:
+		if (!group->live)
+			enter_locked(group, STT_IDLE);
+		return;
+	}
+}
+
+static struct stt_roster *roster_of(struct stt_group *group, const struct sttcp_conn *conn)
+{
+	return &group->rosters[conn->loop->index % group->nrosters];
+}
+
+static void admit_locked(struct stt_group *group, struct sttcp_conn *conn) STT_REQUIRES(group->lock)
+{
+	group->live++;
+	group->open++;
+	group->totals.total++;
+	stt_roster_add(roster_of(group, conn), conn);
+}
+
+/* Under the lock, since whoever finds the connection may end it, and the attempt must have begun
+ * by then. */
+static void begin_attempt_locked(struct stt_group *group, struct sttcp_conn *conn)
+	STT_REQUIRES(group->lock)
+{
+	admit_locked(group, conn);
+	stt_attempt_begin(conn);
+}
+
+/* ---------------------------------------------------------------- start */
+
+static int prepare_locked(struct stt_group *group, struct stt_engine *engine)
+	STT_REQUIRES(group->lock)
+{
+	int nrosters = group->is_client ? 1 : engine->nloops;
+
+	group->engine = engine;
+	if (!group->settlers)
+		group->settlers = calloc((size_t)engine->nloops, sizeof(*group->settlers));
+	if (group->settlers && !group->rosters) {
+		group->rosters = calloc((size_t)nrosters, sizeof(*group->rosters));
+		for (int i = 0; group->rosters && i < nrosters; i++)
+			stt_roster_init(&group->rosters[i]);
+		atomic_store(&group->nrosters, group->rosters ? nrosters : 0);
+	}
+	return group->rosters ? 0 : -ENOMEM;
+}
+
+int stt_group_begin(struct stt_group *group, struct stt_engine *engine)
+{
+	stt_lock(&group->lock);
+	int result = group->state == STT_IDLE ? prepare_locked(group, engine) : -EBUSY;
+
+	if (result == 0) {
+		group->runs++;
+		group->signals = 0;
+		group->stop_pending = false;
+		group->stop_at_ms = STT_NEVER;
+		group->report = (sttcp_stop_report){0};
+		enter_locked(group, STT_STARTING);
+	}
+	stt_unlock(&group->lock);
+	return result;
+}
+
+void stt_group_run(struct stt_group *group, struct sttcp_conn *first)
+{
+	stt_lock(&group->lock);
+	bool stop = group->stop_pending;
+	int timeout_ms = group->pending_timeout_ms;
+
+	group->started_once = true;
+	enter_locked(group, STT_RUNNING);
+	if (first)
+		begin_attempt_locked(group, first);
+	unlock_group(group);
+	if (stop)
+		stt_group_begin_stop(group, timeout_ms);
+}
+
+void stt_group_cancel(struct stt_group *group)
+{
+	stt_lock(&group->lock);
+	for (struct stt_listener *each = group->listeners; each; each = each->next)
+		stt_listener_close(each);
+	while (group->nlisteners)
+		stt_cond_wait(&group->changed, &group->lock);
+	enter_locked(group, STT_IDLE);
+	unlock_group(group);
+}
+
+int stt_group_start_next(struct stt_group *group, struct sttcp_conn *next)
+{
+	const struct sttcp_conn *running = stt_self ? stt_self->conn : NULL;
+	int result = -EBUSY;
+
+	stt_lock(&group->lock);
+	/* Its last handler is the one that runs when the connection has left the open phases. */
+	if (running && running->group == group && group->state == STT_RUNNING && !group->next &&
+	    (running->phase == STT_FAILED || running->phase == STT_ENDING)) {
+		group->next = next;
+		result = 0;
+	}
+	stt_unlock(&group->lock);
+	return result;
+}
+
+/* ---------------------------------------------------------- connections */
+
+bool stt_group_admit(struct stt_group *group, struct sttcp_conn *conn)
+{
+	stt_lock(&group->lock);
+	bool admits = group->state == STT_RUNNING || group->state == STT_STOPPING;
+
+	if (admits)
+		admit_locked(group, conn);
+	stt_unlock(&group->lock);
+	return admits;
+}
+
+static void add_totals_locked(struct stt_group *group, struct sttcp_conn *conn)
+	STT_REQUIRES(group->lock)
+{
+	sttcp_stats *totals = &group->totals;
+
+	totals->bytes_in += atomic_load_explicit(&conn->bytes_in, memory_order_relaxed);
+	totals->messages_in += atomic_load_explicit(&conn->messages_in, memory_order_relaxed);
+	totals->bytes_out += atomic_load_explicit(&conn->output.bytes_out, memory_order_relaxed);
+	totals->messages_out +=
+		atomic_load_explicit(&conn->output.messages_out, memory_order_relaxed);
+	totals->declined += conn->declined;
+	totals->failed += !conn->declined && atomic_load(&conn->reason) != 0;
+}
+
+void stt_group_conn_ended(struct stt_group *group, struct sttcp_conn *conn)
+{
+	struct sttcp_conn *next;
+	bool goes_on;
+
+	stt_lock(&group->lock);
+	stt_roster_remove(roster_of(group, conn), conn);
+	add_totals_locked(group, conn);
+	group->live--;
+	group->end_reason = atomic_load(&conn->reason);
+	if (group->state == STT_STOPPING)
+		group->report.ended++;
+	next = group->next;
+	group->next = NULL;
+	goes_on = next && group->state == STT_RUNNING;
+	if (goes_on)
+		begin_attempt_locked(group, next);
+	check_locked(group);
+	unlock_group(group);
+
+	if (next && !goes_on)
+		stt_attempt_discard(next);
+}
+
+void stt_group_conn_closed(struct stt_group *group)
+{
+	stt_lock(&group->lock);
+	group->open--;
+	check_locked(group);
+	unlock_group(group);
+}
+
+void stt_group_listener_added(struct stt_group *group, struct stt_listener *listener)
+{
+	stt_lock(&group->lock);
+	listener->next = group->listeners;
+	group->listeners = listener;
+	group->nlisteners++;
+	stt_unlock(&group->lock);
+}
+
+void stt_group_listener_closed(struct stt_group *group, struct stt_listener *listener)
+{
+	stt_lock(&group->lock);
+	struct stt_listener **link = &group->listeners;
+
+	while (*link != listener)
+		link = &(*link)->next;
+	*link = listener->next;
+	/* The port is free before the stop is over. */
+	stt_listener_free(listener);
+	group->nlisteners--;
+	stt_cond_wake_all(&group->changed);
+	check_locked(group);
+	unlock_group(group);
+}
+
+void stt_group_count_pause(struct stt_group *group)
+{
+	stt_lock(&group->lock);
+	group->totals.accept_pauses++;
+	stt_unlock(&group->lock);
+}
+
+void stt_group_join(struct stt_group *group, struct sttcp_conn *conn)
+{
+	stt_roster_join(roster_of(group, conn), conn);
+}
+
+void stt_group_leave(struct stt_group *group, struct sttcp_conn *conn)
+{
+	stt_roster_leave(roster_of(group, conn), conn);
+}
+
+int stt_group_each(struct stt_group *group, bool all,
+		   void (*fn)(struct sttcp_conn *conn, void *argument), void *argument)
+{
+	int count = 0;
+
+	for (int i = 0; i < group->nrosters; i++)
+		count += stt_roster_each(&group->rosters[i], all, fn, argument);
+	return count;
+}
+
+int stt_group_count(struct stt_group *group)
+{
+	unsigned count = 0;
+
+	for (int i = 0; i < group->nrosters; i++)
+		count += stt_roster_count(&group->rosters[i]);
+	return (int)count;
+}
+
+struct sttcp_conn *stt_group_find(struct stt_group *group, uint64_t id)
+{
+	struct sttcp_conn *conn = NULL;
+
+	for (int i = 0; !conn && i < group->nrosters; i++)
+		conn = stt_roster_find(&group->rosters[i], id);
+	return conn;
+}
+
+/* ----------------------------------------------------------------- stop */
+
+static void end_by_owner(struct sttcp_conn *conn, void *argument)
+{
+	(void)argument;
+	stt_conn_end(conn, STTCP_EDESTROYED, STT_END_FLUSH);
+}
+
+static void end_by_force(struct sttcp_conn *conn, void *argument)
+{
+	const struct stt_group *group = argument;
+
+	stt_conn_end(conn, group->is_client ? STTCP_EDESTROYED : STTCP_ESTOPPED, STT_END_FORCE);
+}
+
+static void begin_force_locked(struct stt_group *group) STT_REQUIRES(group->lock)
+{
+	const struct stt_settings *settings = &group->settings;
+	int flush_ms = settings->write_timeout_ms;
+
+	/* A client that is being freed has its drain limit; one whose limit has passed, nothing. */
+	if (group->is_client)
+		flush_ms = group->stop_at_ms == STT_NEVER ? settings->drain_timeout_ms : 0;
+	atomic_store(&group->flush_ms, flush_ms);
+	group->forced_of = group->live;
+	group->unsettled = group->engine->nloops;
+	enter_locked(group, STT_FORCING);
+}
+
+/* After begin_force_locked, without the lock. */
+static void force(struct stt_group *group)
+{
+	stt_group_each(group, true, end_by_force, group);
+	for (int i = 0; i < group->engine->nloops; i++) {
+		struct stt_settler *settler = &group->settlers[i];
+
+		settler->actor.ops = &settler_ops;
+		settler->group = stt_group_ref(group);
+		stt_loop_push(&group->engine->loops[i], &settler->actor);
+	}
+}
+
+static void settle(struct stt_worker *worker, struct stt_actor *actor)
+{
+	struct stt_group *group = stt_container_of(actor, struct stt_settler, actor)->group;
+
+	(void)worker;
+	stt_lock(&group->lock);
+	group->unsettled--;
+	check_locked(group);
+	unlock_group(group);
+	stt_group_unref(group);
+}
+
+static void arm_locked(struct stt_group *group) STT_REQUIRES(group->lock)
+{
+	if (group->stop_at_ms == STT_NEVER)
+		return;
+	if (!group->alarm_armed)
+		stt_group_ref(group);
+	group->alarm_armed = true;
+	stt_alarm_set(&group->engine->loops[0], &group->alarm, group->stop_at_ms);
+}
+
+static void ring_group(struct stt_worker *worker, struct stt_alarm *alarm)
+{
+	struct stt_group *group = stt_container_of(alarm, struct stt_group, alarm);
+	bool forces = false;
+
+	(void)worker;
+	stt_lock(&group->lock);
+	group->alarm_armed = false;
+	if (group->state == STT_STOPPING) {
+		forces = group->stop_at_ms <= stt_now_ms();
+		if (forces)
+			begin_force_locked(group);
+		else
+			arm_locked(group);
+	}
+	stt_unlock(&group->lock);
+	if (forces)
+		force(group);
+	stt_group_unref(group);
+}
+
+static void begin_stop_locked(struct stt_group *group) STT_REQUIRES(group->lock)
+{
+	atomic_store(&group->stopping, true);
+	for (struct stt_listener *each = group->listeners; each; each = each->next)
+		stt_listener_close(each);
+	enter_locked(group, STT_STOPPING);
+}
+
+void stt_group_begin_stop(struct stt_group *group, int timeout_ms)
+{
+	bool first = false;
+	bool forces = false;
+
+	stt_lock(&group->lock);
+	if (group->state == STT_STARTING) {
+		group->stop_pending = true;
+		group->pending_timeout_ms = timeout_ms;
+	}
+	if (group->state == STT_RUNNING) {
+		first = true;
+		begin_stop_locked(group);
+	}
+	if (group->state == STT_STOPPING) {
+		int64_t at = stt_deadline_ms(timeout_ms);
+
+		forces = timeout_ms == 0;
+		if (forces)
+			begin_force_locked(group);
+		if (at < group->stop_at_ms)
+			group->stop_at_ms = at;
+		if (!forces)
+			arm_locked(group);
+		check_locked(group);
+	}
+	unlock_group(group);
+
+	if (first && group->is_client)
+		stt_group_each(group, true, end_by_owner, NULL);
+	if (forces)
+		force(group);
+}
+
+static bool has_stopped_locked(const struct stt_group *group)
+{
+	return group->state == STT_IDLE || group->state == STT_LEFT;
+}
+
+void stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report)
+{
+	stt_group_ref(group);
+	stt_group_begin_stop(group, timeout_ms);
+	stt_lock(&group->lock);
+	uint64_t run = group->runs;
+
+	while (!stt_self && run == group->runs && !has_stopped_locked(group))
+		stt_cond_wait(&group->changed, &group->lock);
+	if (report) {
+		*report = group->report;
+		if (!has_stopped_locked(group))
+			report->running = group->live;
+	}
+	stt_unlock(&group->lock);
+	stt_group_unref(group);
+}
+
+int stt_group_wait(struct stt_group *group, int timeout_ms)
+{
+	int64_t until = stt_deadline_ms(timeout_ms);
+	bool in_time = true;
+	int result = -EINVAL;
+
+	stt_group_ref(group);
+	stt_lock(&group->lock);
+	if (group->started_once) {
+		while (in_time && !has_stopped_locked(group))
+			in_time = stt_cond_wait_until(&group->changed, &group->lock, until);
+		result = !has_stopped_locked(group) ? -ETIMEDOUT
+			 : group->is_client	    ? group->end_reason
+						    : 0;
+	}
+	stt_unlock(&group->lock);
+	stt_group_unref(group);
+	return result;
+}
+
+/* The user's handle is gone: the last call, and its reference. */
+static void release(struct stt_group *group)
+{
+	atomic_store(&group->released, true);
+	if (group->handlers.release)
+		group->handlers.release(group->handlers.context);
+	stt_group_unref(group);
+}
+
+static void release_on_pool(struct stt_worker *worker, struct stt_actor *actor)
+{
+	(void)worker;
+	release(stt_container_of(actor, struct stt_group, releaser));
+}
+
+void stt_group_free(struct stt_group *group)
+{
+	stt_group_begin_stop(group, 0);
+	stt_lock(&group->lock);
+	while (!stt_self && group->state != STT_IDLE)
+		stt_cond_wait(&group->changed, &group->lock);
+
+	bool now = group->state == STT_IDLE;
+
+	group->release_later = !now;
+	stt_unlock(&group->lock);
+	if (now)
+		release(group);
+}
+
+/* -------------------------------------------------------------- signals */
+
+void stt_group_watch(struct stt_group *group, int change)
+{
+	stt_lock(&group->lock);
+	group->watchers += change;
+	stt_unlock(&group->lock);
+}
+
+/* The next group on the registry after `group`, whose reference is dropped, as a new reference. */
+static struct stt_group *next_group(struct stt_group *group)
+{
+	struct stt_group *next = NULL;
+
+	stt_lock(&registry_lock);
+	struct stt_node *node = group ? group->in_registry.next : registry.next;
+
+	for (; !next && node != &registry; node = node->next) {
+		next = stt_container_of(node, struct stt_group, in_registry);
+		if (next->fork_count != stt_fork_count() || !try_ref(next))
+			next = NULL;
+	}
+	stt_unlock(&registry_lock);
+	if (group)
+		stt_group_unref(group);
+	return next;
+}
+
+void stt_group_signal_all(bool everything)
+{
+	for (struct stt_group *group = next_group(NULL); group; group = next_group(group)) {
+		stt_lock(&group->lock);
+		bool meant = everything || group->watchers;
+		int signals = group->signals += meant;
+
+		stt_unlock(&group->lock);
+		if (meant)
+			stt_group_begin_stop(group,
+					     signals > 1 ? 0 : group->settings.signal_drain_ms);
+	}
+}
+
+struct stt_group *stt_group_any_started(void)
+{
+	for (struct stt_group *group = next_group(NULL); group; group = next_group(group)) {
+		stt_lock(&group->lock);
+		bool started = group->started_once && !has_stopped_locked(group);
+
+		stt_unlock(&group->lock);
+		if (started)
+			return group;
+	}
+	return NULL;
+}
+
+/* In the child: the parent's groups stay where they are, out of sight. */
+void stt_group_after_fork(void)
+{
+	stt_mutex_init(&registry_lock);
+	stt_list_init(&registry);
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A group: the connections of one server or client, with what they share -
+ * handlers, settings, counters, and the room where stop, wait and free wait. It
+ * is counted: the user's handle, every connection and every waiting call hold a
+ * reference, so that it outlives them all.
+ */
+#ifndef STT_ENGINE_GROUP_H
+#define STT_ENGINE_GROUP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/mutex.h"
+#include "engine/actor.h"
+#include "sttcp.h"
+
+struct stt_engine;
+struct stt_listener;
+struct stt_loop;
+struct stt_settler;
+
+struct stt_handlers {
+	sttcp_connection_handler connection;
+	sttcp_receive_handler receive;	 /* servers */
+	sttcp_response_handler response; /* clients */
+	sttcp_end_handler end;
+	sttcp_disconnection_handler disconnection;
+	sttcp_unconnected_handler unconnected;
+	sttcp_universal_handler universal;
+	void (*release)(void *context);
+	void *context;
+};
+
+/* Options after their defaults were filled in: -1 is off or unlimited, nothing is 0 by default. */
+struct stt_settings {
+	int64_t send_queue_max; /* INT64_MAX: unlimited */
+	int backlog;
+	int connect_timeout_ms;
+	int drain_timeout_ms;
+	int signal_drain_ms; /* the same after a signal */
+	int write_timeout_ms;
+	bool reuse_port;
+	bool ipv6_only;
+	bool nagle;
+	bool half_open;
+};
+
+/* The connections of a group that live on one loop. */
+struct stt_roster {
+	struct stt_mutex lock;
+	/* Under the lock. */
+	struct stt_node conns; /* from accept to the return of the last handler, by their `place` */
+	uint64_t last_place;
+	struct sttcp_conn **table; /* members by id; NULL while there was no memory for it */
+	unsigned table_size;	   /* a power of 2 */
+	unsigned nmembers;
+};
+
+/*
+ *	state		  next		    when
+ *	IDLE		  STARTING	    start
+ *	STARTING	  RUNNING	    all is set up
+ *	STARTING, RUNNING STOPPING	    stop
+ *	STOPPING	  IDLE		    listeners and connections are gone
+ *	STOPPING	  FORCING	    the deadline has come
+ *	FORCING		  LEFT		    each loop has worked what was forced; the report is out
+ *	LEFT		  IDLE		    the last handler has returned
+ *	RUNNING		  IDLE		    a client's connection has ended
+ */
+enum stt_group_state {
+	STT_IDLE,
+	STT_STARTING,
+	STT_RUNNING,
+	STT_STOPPING,
+	STT_FORCING,
+	STT_LEFT
+};
+
+struct stt_group {
+	/* Set before anybody can find it. */
+	bool is_client;
+	unsigned fork_count;
+	char *host;
+	int port;
+	char *given; /* host and port as the user gave them */
+	struct stt_settings settings;
+	int bad_options; /* a code for start to tell */
+
+	/* Changed only while IDLE, under the lock; read by workers after start. */
+	struct stt_handlers handlers;
+	struct stt_engine *engine;
+	struct stt_roster *rosters;
+	/* Atomic: stored last at the first start, so that who finds rosters finds all of the above;
+	 * 0 before. */
+	atomic_int nrosters;
+
+	atomic_int refs;
+	/* Atomic: free has taken effect, and handles no longer lead to the user's object. */
+	atomic_bool released;
+	/* Atomic: for how long what is queued may still go out behind a forced end; -1: no limit. */
+	atomic_int flush_ms;
+	/* Atomic: for sttcp_conn_stopping. */
+	atomic_bool stopping;
+
+	struct stt_mutex lock;
+	struct stt_cond changed; /* state, or anything that state depends on */
+	/* Under the lock. */
+	enum stt_group_state state;
+	bool started_once;
+	uint64_t runs;	   /* starts so far */
+	int signals;	   /* that have come in this run, while somebody was in keep_alive */
+	int watchers;	   /* calls of keep_alive that wait for this group */
+	bool stop_pending; /* a stop came while STARTING, with this limit */
+	int pending_timeout_ms;
+	bool release_later;	 /* freed inside a handler: the pool calls the release function */
+	bool release_now;	 /* and it is time: for unlock_group */
+	struct sttcp_conn *next; /* a client's, started from inside its last handler */
+	int end_reason;		 /* of a client's last connection or attempt */
+	int nlisteners;
+	struct stt_listener *listeners;
+	int64_t live; /* connections whose last handler has not returned */
+	int64_t open; /* connections whose descriptor has not been closed */
+	int64_t stop_at_ms;
+	int64_t forced_of; /* live when the deadline came */
+	int unsettled;	   /* loops that have not yet worked what was forced */
+	sttcp_stop_report report;
+	sttcp_stats totals; /* of connections that have ended */
+	bool alarm_armed;   /* holds a reference */
+	int port_bound;
+	char error[256];
+
+	/* The deadline of a stop. */
+	struct stt_alarm alarm;
+	struct stt_settler *settlers; /* one a loop */
+	struct stt_actor releaser;
+
+	/* Under the registry's lock (group.c): all groups of the process. */
+	struct stt_node in_registry;
+};
+
+/* 0 or -ENOMEM. `host` is copied. */
+int stt_group_init(struct stt_group *group, bool is_client, const char *host, int port);
+struct stt_group *stt_group_ref(struct stt_group *group);
+void stt_group_unref(struct stt_group *group); /* the last one frees it with free(3) */
+
+/* Begins a start: IDLE to STARTING. 0, -EBUSY, -ENOMEM. It ends with stt_group_run or with
+ * stt_group_cancel. */
+int stt_group_begin(struct stt_group *group, struct stt_engine *engine);
+/* STARTING to RUNNING, and on to the stop that has come in between. `first`: a client's attempt, to
+ * be begun. */
+void stt_group_run(struct stt_group *group, struct sttcp_conn *first);
+/* Begins a stop, and does not wait for it. */
+void stt_group_begin_stop(struct stt_group *group, int timeout_ms);
+/* The start has failed: back to IDLE once its listeners are closed; waits for that. */
+void stt_group_cancel(struct stt_group *group);
+/* A client's start from inside its own last handler: the next attempt, taken. -EBUSY. */
+int stt_group_start_next(struct stt_group *group, struct sttcp_conn *next);
+
+/* A new connection: counted and on the roster. False when the group takes none any more. */
+bool stt_group_admit(struct stt_group *group, struct sttcp_conn *conn);
+/* Its last handler has returned (or none will run). Outside turns. A client that was started again
+ * from inside that handler goes on with the next attempt. */
+void stt_group_conn_ended(struct stt_group *group, struct sttcp_conn *conn);
+/* Its descriptor is closed. */
+void stt_group_conn_closed(struct stt_group *group);
+void stt_group_listener_added(struct stt_group *group, struct stt_listener *listener);
+void stt_group_listener_closed(struct stt_group *group, struct stt_listener *listener);
+void stt_group_count_pause(struct stt_group *group);
+
+/* Membership: from the true of the connection handler to the start of the disconnection handler. */
+void stt_group_join(struct stt_group *group, struct sttcp_conn *conn);
+void stt_group_leave(struct stt_group *group, struct sttcp_conn *conn);
+
+/* Stops within `timeout_ms` (-1: no limit) and, outside handlers, waits for it. */
+void stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report);
+/* A signal has come: begins the stop of all groups that somebody watches (all groups if
+ * `everything`), and makes it immediate at the second one. By a loop, outside turns. */
+void stt_group_signal_all(bool everything);
+/* Counts a call of keep_alive in or out. */
+void stt_group_watch(struct stt_group *group, int change);
+/* Some group that is started, as a new reference, or NULL. */
+struct stt_group *stt_group_any_started(void);
+void stt_group_after_fork(void);
+/* 0 (a client: its reason), -ETIMEDOUT, -EINVAL. */
+int stt_group_wait(struct stt_group *group, int timeout_ms);
+/* Gives up the user's handle, see sttcp_server_free. */
+void stt_group_free(struct stt_group *group);
+
+/* Calls `fn` for every member (or, with `all`, every connection), over references and without a
+ * lock; returns how many. Those that join meanwhile are left out. */
+int stt_group_each(struct stt_group *group, bool all,
+		   void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
+int stt_group_count(struct stt_group *group);
+struct sttcp_conn *stt_group_find(struct stt_group *group, uint64_t id);
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/* Accepting. Running out of files or memory pauses it, with a back-off that grows, and it heals by
+ * itself; everything that only concerns the one connection is passed over (accept(2)). */
+#include "engine/listener.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "engine/conn.h"
+#include "engine/ending.h"
+#include "engine/engine.h"
+#include "engine/group.h"
+#include "net/poller.h"
+#include "net/socket.h"
+
+enum {
+	ACCEPTS_PER_TURN = 64,
+	FIRST_PAUSE_MS = 5,
+	LONGEST_PAUSE_MS = 1000,
+	TELL_EVERY_MS = 1000
+};
+
+static void accept_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events);
+static void close_listener(struct stt_worker *worker, struct stt_actor *actor);
+static void end_pause(struct stt_worker *worker, struct stt_alarm *alarm);
+
+static const struct stt_actor_ops listener_ops = {.on_event = accept_event,
+						  .on_ready = close_listener};
+
+struct stt_listener *stt_listener_new(struct stt_group *group, struct stt_loop *loop, int fd,
+				      const struct stt_addr *addr)
+{
+	struct stt_listener *listener = calloc(1, sizeof(*listener));
+	struct stat file;
+
+	if (!listener)
+		return NULL;
+	listener->actor.ops = &listener_ops;
+	listener->group = stt_group_ref(group);
+	listener->loop = loop;
+	listener->fd = fd;
+	listener->addr = *addr;
+	listener->told_ms = -TELL_EVERY_MS;
+	stt_alarm_init(&listener->alarm, end_pause);
+	if (addr->sa.sa_family == AF_UNIX && stat(addr->un.sun_path, &file) == 0) {
+		listener->file_device = file.st_dev;
+		listener->file_inode = file.st_ino;
+	}
+	return listener;
+}
+
+static void remove_socket_file(const struct stt_listener *listener)
+{
+	const char *path = listener->addr.un.sun_path;
+	struct stat file;
+
+	if (listener->addr.sa.sa_family == AF_UNIX && stat(path, &file) == 0 &&
+	    file.st_dev == listener->file_device && file.st_ino == listener->file_inode)
+		unlink(path);
+}
+
+void stt_listener_free(struct stt_listener *listener)
+{
+	remove_socket_file(listener);
+	stt_socket_close(listener->fd);
+	stt_group_unref(listener->group);
+	free(listener);
+}
+
+int stt_listener_open(struct stt_listener *listener)
+{
+	return stt_poller_add(listener->loop->poller, listener->fd, STT_POLL_LISTENER,
+			      &listener->actor);
+}
+
+void stt_listener_close(struct stt_listener *listener)
+{
+	stt_loop_push(listener->loop, &listener->actor);
+}
+
+/* 0, or -ENOMEM and the connection is closed. */
+static int take_connection(struct stt_listener *listener, int fd, const struct stt_addr *peer)
+{
+	struct stt_group *group = listener->group;
+	struct stt_loop *loop = stt_engine_pick_loop(group->engine);
+	struct sttcp_conn *conn = stt_conn_new(group, loop, fd, peer);
+
+	if (!conn) {
+		stt_socket_close(fd);
+		return -ENOMEM;
+	}
+	if (!stt_group_admit(group, conn)) {
+		atomic_fetch_sub_explicit(&loop->nconns, 1, memory_order_relaxed);
+		stt_conn_unref(conn);
+		stt_socket_close(fd);
+		return 0;
+	}
+
+	/* Its last touch here, if it works: the loop may be done with it before this returns. A
+	 * failure leaves it to nobody else, but a stop that may have ended it meanwhile. */
+	stt_conn_ref(conn);
+	int result = stt_poller_add(loop->poller, fd, STT_POLL_STREAM, &conn->actor);
+
+	if (result < 0)
+		stt_conn_end(conn, result, STT_END_RESET);
+	stt_conn_unref(conn);
+	return result == -ENOMEM || result == -ENOSPC ? -ENOMEM : 0;
+}
+
+/* Whether accept's error is about this process or machine, and not about one connection. */
+static bool is_want(int code)
+{
+	switch (-code) {
+	case EINTR:
+	case ECONNABORTED:
+	case EPROTO:
+	case ENOPROTOOPT:
+	case EHOSTDOWN:
+	case ENONET:
+	case EHOSTUNREACH:
+	case EOPNOTSUPP:
+	case ENETDOWN:
+	case ENETUNREACH:
+	case EPERM:
+	case ETIMEDOUT:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* Accepts up to `max` connections; 0 or why it cannot go on. */
+static int accept_some(struct stt_listener *listener, int max)
+{
+	for (int i = 0; i < max; i++) {
+		struct stt_addr peer;
+		int fd = stt_socket_accept(listener->fd, &peer);
+
+		if (fd == -EAGAIN)
+			return 0;
+		if (fd < 0 && !is_want(fd))
+			continue;
+
+		int result = fd < 0 ? fd : take_connection(listener, fd, &peer);
+
+		if (result < 0)
+			return result;
+		listener->pause_ms = 0;
+	}
+	return 0;
+}
+
+static void pause_accepting(struct stt_listener *listener, int code)
+{
+	int64_t now = stt_now_ms();
+	int next = listener->pause_ms * 2;
+
+	listener->pause_ms = !next		       ? FIRST_PAUSE_MS
+			     : next < LONGEST_PAUSE_MS ? next
+						       : LONGEST_PAUSE_MS;
+	stt_poller_remove(listener->loop->poller, listener->fd);
+	stt_alarm_set(listener->loop, &listener->alarm, now + listener->pause_ms);
+	stt_group_count_pause(listener->group);
+	if (now - listener->told_ms < TELL_EVERY_MS)
+		return;
+	listener->told_ms = now;
+	stt_log(STT_LOG_WARNING, "%s: accepting pauses: %s", listener->group->given,
+		sttcp_strerror(code));
+}
+
+static void end_pause(struct stt_worker *worker, struct stt_alarm *alarm)
+{
+	struct stt_listener *listener = stt_container_of(alarm, struct stt_listener, alarm);
+	int result = stt_listener_open(listener);
+
+	(void)worker;
+	if (result < 0)
+		pause_accepting(listener, result);
+}
+
+static void accept_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events)
+{
+	struct stt_listener *listener = stt_container_of(actor, struct stt_listener, actor);
+	int result = accept_some(listener, ACCEPTS_PER_TURN);
+
+	(void)worker;
+	(void)events;
+	if (result < 0)
+		pause_accepting(listener, result);
+}
+
+static void close_listener(struct stt_worker *worker, struct stt_actor *actor)
+{
+	struct stt_listener *listener = stt_container_of(actor, struct stt_listener, actor);
+	struct stt_group *group = listener->group;
+
+	(void)worker;
+	/* What stands in the queue has been told that it is connected: closing the listener would
+	 * reset it. A forced stop admits nobody, which closes them as well. */
+	accept_some(listener, group->settings.backlog);
+	stt_alarm_cancel(listener->loop, &listener->alarm);
+	stt_poller_remove(listener->loop->poller, listener->fd);
+	stt_group_ref(group);
+	stt_group_listener_closed(group, listener);
+	stt_group_unref(group);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A listener accepts for a group on one loop, and is closed by that loop alone:
+ * closed by anybody else, an event that was fetched before would make the loop
+ * accept on a stranger's descriptor.
+ */
+#ifndef STT_ENGINE_LISTENER_H
+#define STT_ENGINE_LISTENER_H
+
+#include "engine/actor.h"
+#include "net/address.h"
+
+struct stt_group;
+struct stt_loop;
+
+struct stt_listener {
+	/* Set before start. */
+	struct stt_actor actor;
+	struct stt_group *group; /* a reference */
+	struct stt_loop *loop;
+	struct stt_listener *next; /* of the group, under its lock */
+	int fd;
+	struct stt_addr addr;
+	/* The socket file, to be removed only if it is still this one. */
+	uint64_t file_device;
+	uint64_t file_inode;
+
+	/* Only the loop. */
+	struct stt_alarm alarm; /* the end of a pause */
+	int pause_ms;
+	int64_t told_ms; /* when a pause was last logged */
+};
+
+/* Takes the descriptor on success; NULL for want of memory. */
+struct stt_listener *stt_listener_new(struct stt_group *group, struct stt_loop *loop, int fd,
+				      const struct stt_addr *addr);
+/* For one that was never opened. */
+void stt_listener_free(struct stt_listener *listener);
+
+/* Begins to accept: 0 or -errno. */
+int stt_listener_open(struct stt_listener *listener);
+
+/* Asks the loop to close it; it tells the group when that is done. Any thread, once. */
+void stt_listener_close(struct stt_listener *listener);
+
+#endif

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One round of a loop: the events of the last wait, then alarms, then the ready
+ * list, then the next wait. The order is what makes ends safe: a dead connection
+ * goes onto the ready list, which is worked when the batch of events is used up,
+ * so no event can still name it; and alarms are worked between taking the ready
+ * list off and working it, so no alarm can still name it either.
+ */
+#include "engine/loop.h"
+
+#include <limits.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "engine/engine.h"
+
+/* The waker has done its work by waking; what it was for stands on the lists. */
+static void ignore_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events)
+{
+	(void)worker;
+	(void)actor;
+	(void)events;
+}
+
+static const struct stt_actor_ops wake_ops = {.on_event = ignore_event};
+
+int stt_loop_init(struct stt_loop *loop, struct stt_engine *engine, int index)
+{
+	*loop = (struct stt_loop){.engine = engine, .index = index, .poller = -1, .waker = -1};
+	loop->wake_actor.ops = &wake_ops;
+	loop->poller = stt_poller_open();
+	if (loop->poller < 0)
+		return loop->poller;
+	loop->waker = stt_waker_open(loop->poller, &loop->wake_actor);
+	return loop->waker < 0 ? loop->waker : 0;
+}
+
+void stt_loop_fini(struct stt_loop *loop)
+{
+	if (loop->waker >= 0)
+		close(loop->waker);
+	if (loop->poller >= 0)
+		close(loop->poller);
+}
+
+void stt_loop_push(struct stt_loop *loop, struct stt_actor *actor)
+{
+	struct stt_actor *head = atomic_load_explicit(&loop->ready, memory_order_relaxed);
+
+	/* Release: the loop that takes the list sees what was written to the actor. */
+	do {
+		actor->next = head;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&loop->ready, &head, actor, memory_order_release, memory_order_relaxed));
+	/* A list that had something has been told of already, and is not empty before the loop
+	 * takes it. */
+	if (!head)
+		stt_waker_wake(loop->waker);
+}
+
+static void append_chain(struct stt_loop *loop, struct stt_actor *actor)
+{
+	actor->next = NULL;
+	if (loop->chain)
+		loop->chain_tail->next = actor;
+	else
+		loop->chain = actor;
+	loop->chain_tail = actor;
+}
+
+void stt_loop_requeue(struct stt_worker *worker, struct stt_loop *loop, struct stt_actor *actor)
+{
+	if (worker->loop == loop)
+		append_chain(loop, actor);
+	else
+		stt_loop_push(loop, actor);
+}
+
+void stt_alarm_init(struct stt_alarm *alarm,
+		    void (*ring)(struct stt_worker *worker, struct stt_alarm *alarm))
+{
+	*alarm = (struct stt_alarm){.ring = ring};
+	atomic_init(&alarm->due, STT_NEVER);
+}
+
+void stt_alarm_set(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at)
+{
+	int64_t due = atomic_load_explicit(&alarm->due, memory_order_relaxed);
+
+	do {
+		if (at >= due)
+			return;
+	} while (!atomic_compare_exchange_weak(&alarm->due, &due, at));
+	if (atomic_exchange(&alarm->listed, true))
+		return;
+
+	struct stt_alarm *head = atomic_load_explicit(&loop->alarms, memory_order_relaxed);
+
+	do {
+		alarm->next = head;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&loop->alarms, &head, alarm, memory_order_release, memory_order_relaxed));
+	if (!head)
+		stt_waker_wake(loop->waker);
+}
+
+void stt_alarm_cancel(struct stt_loop *loop, struct stt_alarm *alarm)
+{
+	if (alarm->in_heap)
+		stt_heap_remove(&loop->timers, &alarm->node);
+	alarm->in_heap = false;
+}
+
+/* Takes the ready list off and appends it to the chain in the order of the pushes. */
+static void take_ready(struct stt_loop *loop)
+{
+	struct stt_actor *actor = NULL;
+	struct stt_actor *reversed = NULL;
+
+	if (atomic_load_explicit(&loop->ready, memory_order_relaxed))
+		actor = atomic_exchange_explicit(&loop->ready, NULL, memory_order_acquire);
+	while (actor) {
+		struct stt_actor *next = actor->next;
+
+		actor->next = reversed;
+		reversed = actor;
+		actor = next;
+	}
+	while (reversed) {
+		struct stt_actor *next = reversed->next;
+
+		append_chain(loop, reversed);
+		reversed = next;
+	}
+}
+
+static void take_alarms(struct stt_loop *loop)
+{
+	struct stt_alarm *alarm = NULL;
+
+	if (atomic_load_explicit(&loop->alarms, memory_order_relaxed))
+		alarm = atomic_exchange_explicit(&loop->alarms, NULL, memory_order_acquire);
+	while (alarm) {
+		struct stt_alarm *next = alarm->next;
+
+		/* First the flag, then the time: whoever lowers it in between lists it anew. */
+		atomic_store(&alarm->listed, false);
+		stt_alarm_cancel(loop, alarm);
+
+		int64_t due = atomic_load(&alarm->due);
+
+		if (due != STT_NEVER) {
+			stt_heap_add(&loop->timers, &alarm->node, due);
+			alarm->in_heap = true;
+		}
+		alarm = next;
+	}
+}
+
+/* Rings what is due. A ring runs no handler (it puts what has to be done onto the chain), so the
+ * loop cannot be lost here. */
+static void ring_alarms(struct stt_worker *worker, struct stt_loop *loop)
+{
+	struct stt_heap_node *first = stt_heap_first(&loop->timers);
+
+	if (!first)
+		return;
+
+	int64_t now = stt_now_ms();
+
+	for (; first && first->at <= now; first = stt_heap_first(&loop->timers)) {
+		struct stt_alarm *alarm = stt_container_of(first, struct stt_alarm, node);
+
+		stt_alarm_cancel(loop, alarm);
+		/* Before the ring reads the deadlines that it is made of: a deadline that is stored
+		 * later sets the alarm anew. */
+		atomic_store(&alarm->due, STT_NEVER);
+		alarm->ring(worker, alarm);
+	}
+}
+
+/* Works what stands on the chain now; what is appended meanwhile waits for the next round, behind
+ * the events of the next wait. */
+static void work_chain(struct stt_worker *worker, struct stt_loop *loop)
+{
+	struct stt_actor *last = loop->chain_tail;
+
+	while (loop->chain) {
+		struct stt_actor *actor = loop->chain;
+
+		loop->chain = actor->next;
+		actor->ops->on_ready(worker, actor);
+		if (!worker->loop || actor == last)
+			return;
+	}
+}
+
+static void work_events(struct stt_worker *worker, struct stt_loop *loop)
+{
+	while (worker->loop && loop->next_event < loop->nevents) {
+		struct epoll_event *event = &loop->events[loop->next_event++];
+		struct stt_actor *actor = event->data.ptr;
+
+		actor->ops->on_event(worker, actor, event->events);
+	}
+}
+
+static int wait_ms(struct stt_loop *loop)
+{
+	struct stt_heap_node *first = stt_heap_first(&loop->timers);
+
+	if (loop->chain)
+		return 0;
+	if (!first)
+		return -1;
+
+	int64_t left = first->at - stt_now_ms();
+
+	return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+static void wait_for_events(struct stt_loop *loop)
+{
+	int timeout_ms = wait_ms(loop);
+
+	/* Release: a monitor that finds the loop waiting finds all that it did before. */
+	if (timeout_ms)
+		atomic_store_explicit(&loop->waiting, true, memory_order_release);
+	loop->nevents = stt_poller_wait(loop->poller, loop->events, STT_LOOP_BATCH, timeout_ms);
+	loop->next_event = 0;
+	if (timeout_ms) {
+		/* Sequentially consistent against the monitor, which sets `asleep` and then reads
+		 * `waiting`: one of the two sees the other. */
+		atomic_store(&loop->waiting, false);
+		stt_monitor_wake(&loop->engine->monitor);
+	}
+}
+
+void stt_loop_run(struct stt_worker *worker, struct stt_loop *loop)
+{
+	worker->loop = loop;
+	for (;;) {
+		work_events(worker, loop);
+		if (!worker->loop)
+			return;
+		take_ready(loop);
+		take_alarms(loop);
+		ring_alarms(worker, loop);
+		work_chain(worker, loop);
+		if (!worker->loop)
+			return;
+		wait_for_events(loop);
+	}
+}
+
+void stt_loop_storm(struct stt_loop *loop, int64_t now_ms, int64_t ms)
+{
+	atomic_store_explicit(&loop->storm_until_ms, now_ms + ms, memory_order_relaxed);
+}
+
+bool stt_loop_may_run(struct stt_loop *loop)
+{
+	if (!atomic_load_explicit(&loop->heir, memory_order_relaxed))
+		return false;
+
+	/* The clock is read only in a storm. */
+	int64_t until = atomic_load_explicit(&loop->storm_until_ms, memory_order_relaxed);
+
+	if (!until)
+		return true;
+	if (stt_now_ms() < until)
+		return false;
+	atomic_compare_exchange_strong_explicit(&loop->storm_until_ms, &until, 0,
+						memory_order_relaxed, memory_order_relaxed);
+	return true;
+}

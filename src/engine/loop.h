@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A loop: a poller, the events it gave, lists of what to do next, timers. It is
+ * owned by one worker at a time; another one can take over while the owner is
+ * inside a turn (turn.h). Everything that a turn may leave half done stands
+ * here and not on the owner's stack.
+ */
+#ifndef STT_ENGINE_LOOP_H
+#define STT_ENGINE_LOOP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/actor.h"
+#include "engine/worker.h"
+#include "net/poller.h"
+
+struct stt_engine;
+
+enum {
+	STT_LOOP_BATCH = 256
+};
+
+struct stt_loop {
+	/* Set before start. */
+	struct stt_engine *engine;
+	int index;
+	int poller;
+	int waker;
+	struct stt_actor wake_actor;
+
+	/* Any thread. */
+	/* The owner's record and, in its lowest bit, whether it is inside a turn: see turn.h. */
+	_Atomic(uintptr_t) word;
+	/* The worker that stands behind the owner, NULL while there is none. */
+	_Atomic(struct stt_worker *) heir;
+	/* Pushed by any thread, taken as a whole by the owner; last pushed first. */
+	_Atomic(struct stt_actor *) ready;
+	_Atomic(struct stt_alarm *) alarms;
+	/* The owner is in its poller, or about to be: see monitor.c. */
+	atomic_bool waiting;
+	/* Until when all events go to the pool; relaxed, a hint. */
+	_Atomic int64_t storm_until_ms;
+	/* Connections on this loop; relaxed, a hint for spreading them. */
+	atomic_int nconns;
+
+	/* Only the owner, outside turns. */
+	struct epoll_event events[STT_LOOP_BATCH];
+	int nevents;
+	int next_event;
+	struct stt_actor *chain; /* what was taken off `ready`, in order */
+	struct stt_actor *chain_tail;
+	struct stt_heap timers;
+
+	/* Only the monitor. */
+	struct stt_worker *seen_worker;
+	uint64_t seen_calls;
+	int seen_looks;
+	int64_t seen_cpu_us;
+	int64_t seen_cpu_at_us;
+	int dozes; /* looks running that found the worker asleep, with little CPU time used */
+	int64_t last_takeover_ms;
+};
+
+/* 0 or -errno. */
+int stt_loop_init(struct stt_loop *loop, struct stt_engine *engine, int index);
+void stt_loop_fini(struct stt_loop *loop);
+
+/* Runs the loop that `worker` owns until it is taken over. */
+void stt_loop_run(struct stt_worker *worker, struct stt_loop *loop);
+
+/* Puts an actor at the end of the ready list. Any thread. */
+void stt_loop_push(struct stt_loop *loop, struct stt_actor *actor);
+
+/* The same, for a worker: goes without a wake-up where the worker owns the loop and is outside a
+ * turn. */
+void stt_loop_requeue(struct stt_worker *worker, struct stt_loop *loop, struct stt_actor *actor);
+
+void stt_alarm_init(struct stt_alarm *alarm,
+		    void (*ring)(struct stt_worker *worker, struct stt_alarm *alarm));
+
+/* Makes the alarm ring at `at` at the latest. Any thread, as long as what it stands in is sure not
+ * to be freed before the loop has next worked its list of alarms. */
+void stt_alarm_set(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at);
+
+/* Takes it out of the heap. Only the loop's owner, outside turns, once nobody sets it any more. */
+void stt_alarm_cancel(struct stt_loop *loop, struct stt_alarm *alarm);
+
+/* Storm mode: for `ms` from now all events of the loop go to the pool. Any thread. */
+void stt_loop_storm(struct stt_loop *loop, int64_t now_ms, int64_t ms);
+
+/* Whether handlers may run right here: the loop has an heir and there is no storm. Owner only. */
+bool stt_loop_may_run(struct stt_loop *loop);
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the monitor concludes from a look at a loop in a turn:
+ *
+ *	the counter of handler calls has moved	nothing
+ *	it has not, the worker is running	nothing, for up to ten looks
+ *	it has not, the worker is asleep	take-over
+ *	it moves, but the worker was found asleep in two looks running and used
+ *	less than half of the time		storm: blocks too short to be caught
+ *						one by one, and yet they serialise
+ *
+ * The monitor touches no connection. Its sleep: it sets `asleep`, looks once
+ * more, and waits; a loop that comes back from its poller clears `waiting`, and
+ * then reads `asleep`. All four are sequentially consistent, so that either the
+ * look finds the loop awake, or the loop finds the monitor asleep.
+ */
+#include "engine/monitor.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "engine/turn.h"
+
+enum {
+	LOOK_US = 1000,
+	RETRY_MS = 100,
+	/* Looks in which a worker may run without coming to an end. */
+	MAX_LOOKS = 10,
+	/* Take-overs that are closer than this are a storm, and how long that lasts. */
+	STORM_GAP_MS = 5,
+	STORM_MS = 10,
+	/* Looks that must find all loops waiting before the monitor sleeps. */
+	QUIET_LOOKS = 2
+};
+
+/* Whether the worker's thread is running or ready to run; without /proc, whether it has used CPU
+ * time since the last look. 7 us: for candidates only. */
+static bool thread_runs(const struct stt_worker *worker, bool used_cpu)
+{
+	char path[64];
+	char stat[256];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)worker->tid);
+
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return used_cpu;
+
+	ssize_t size = read(fd, stat, sizeof(stat) - 1);
+
+	close(fd);
+	if (size <= 0)
+		return used_cpu;
+	stat[size] = '\0';
+
+	/* proc(5): the state follows the name, which stands in brackets and may contain any. */
+	const char *name_end = strrchr(stat, ')');
+
+	return name_end && name_end[1] == ' ' ? name_end[2] == 'R' : used_cpu;
+}
+
+static void take_over(struct stt_loop *loop, struct stt_worker *owner, int64_t now_ms)
+{
+	struct stt_engine *engine = loop->engine;
+	struct stt_pool *pool = &engine->pool;
+	/* The next heir first, so that the loop is never without one if one can be had. */
+	struct stt_worker *next = stt_pool_find_heir(pool, loop);
+	struct stt_worker *heir = atomic_exchange(&loop->heir, next);
+	uintptr_t in_turn = (uintptr_t)owner | STT_IN_TURN;
+
+	if (!heir)
+		return;
+	if (!atomic_compare_exchange_strong(&loop->word, &in_turn, (uintptr_t)heir)) {
+		/* The handler has just returned: all stays as it was. */
+		if (!atomic_compare_exchange_strong(&loop->heir, &next, heir))
+			next = heir;
+		stt_pool_return_heir(pool, next);
+		return;
+	}
+	stt_pool_promote_heir(pool, heir);
+	atomic_fetch_add(&engine->takeovers, 1);
+	if (now_ms - loop->last_takeover_ms <= STORM_GAP_MS)
+		stt_loop_storm(loop, now_ms, STORM_MS);
+	loop->last_takeover_ms = now_ms;
+}
+
+/* Looks that found the owner asleep although its calls come to an end: two make a storm. */
+static void look_for_dozes(struct stt_loop *loop, struct stt_worker *owner, bool lazy,
+			   int64_t now_ms)
+{
+	if (!lazy || thread_runs(owner, false)) {
+		loop->dozes = 0;
+	} else if (++loop->dozes == 2) {
+		loop->dozes = 1; /* goes on while the next look finds the same */
+		stt_loop_storm(loop, now_ms, STORM_MS);
+	}
+}
+
+/* Looks at one loop; true when it is not waiting. */
+static bool look_at(struct stt_loop *loop)
+{
+	uintptr_t word = atomic_load_explicit(&loop->word, memory_order_acquire);
+	struct stt_worker *owner = (struct stt_worker *)(word & ~(uintptr_t)STT_IN_TURN);
+
+	if (!(word & STT_IN_TURN)) {
+		bool waiting = atomic_load(&loop->waiting);
+
+		loop->seen_worker = NULL;
+		if (waiting)
+			loop->dozes = 0;
+		return !waiting;
+	}
+
+	uint64_t calls = atomic_load_explicit(&owner->calls, memory_order_relaxed);
+	int64_t now_us = stt_now_us();
+	int64_t cpu_us = stt_clock_us(owner->cpu_clock);
+	bool known = loop->seen_worker == owner;
+	int64_t used_us = known ? cpu_us - loop->seen_cpu_us : 0;
+	bool lazy = known && used_us * 2 < now_us - loop->seen_cpu_at_us;
+
+	loop->seen_cpu_us = cpu_us;
+	loop->seen_cpu_at_us = now_us;
+	if (!known || calls != loop->seen_calls) {
+		loop->seen_worker = owner;
+		loop->seen_calls = calls;
+		loop->seen_looks = 0;
+		atomic_store_explicit(&owner->since_ms, now_us / 1000, memory_order_relaxed);
+		atomic_store_explicit(&owner->since_calls, calls, memory_order_relaxed);
+		look_for_dozes(loop, owner, lazy, now_us / 1000);
+		return true;
+	}
+	if (++loop->seen_looks < MAX_LOOKS && thread_runs(owner, used_us > 0))
+		return true;
+	take_over(loop, owner, now_us / 1000);
+	loop->seen_worker = NULL;
+	return true;
+}
+
+static bool look(struct stt_engine *engine)
+{
+	bool busy = false;
+
+	for (int i = 0; i < engine->nloops; i++)
+		busy |= look_at(&engine->loops[i]);
+	return busy;
+}
+
+/* Waits until somebody has work; with something wanting, for 100 ms at most. */
+static void sleep_until_woken(struct stt_engine *engine, bool wanting)
+{
+	struct stt_monitor *monitor = &engine->monitor;
+
+	atomic_store(&monitor->asleep, true);
+	if (!look(engine) && (wanting || !atomic_load(&engine->pool.starved))) {
+		int64_t until = stt_now_ms() + RETRY_MS;
+		struct timespec at = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+
+		if (!wanting) {
+			while (sem_wait(&monitor->wake) < 0)
+				;
+			return;
+		}
+		if (sem_clockwait(&monitor->wake, CLOCK_MONOTONIC, &at) == 0)
+			return;
+	}
+	/* Whoever clears the flag posts; if that was not us, the post is to be taken. */
+	if (!atomic_exchange(&monitor->asleep, false))
+		while (sem_wait(&monitor->wake) < 0)
+			;
+}
+
+static void *run_monitor(void *argument)
+{
+	struct stt_engine *engine = argument;
+	const struct timespec pause = {.tv_nsec = LOOK_US * 1000};
+	int64_t retry_at = 0;
+	bool wanting = false;
+	int quiet = 0;
+
+	stt_cancel_off();
+	pthread_setname_np(pthread_self(), "sttcp-monitor");
+	for (;;) {
+		bool busy = look(engine);
+
+		quiet = busy ? 0 : quiet + 1;
+		if (wanting ? stt_now_ms() >= retry_at : atomic_load(&engine->pool.starved)) {
+			wanting = stt_pool_retry(&engine->pool);
+			retry_at = stt_now_ms() + RETRY_MS;
+		}
+		for (int i = 0; i < engine->nloops; i++)
+			wanting |=
+				!atomic_load_explicit(&engine->loops[i].heir, memory_order_relaxed);
+		if (quiet >= QUIET_LOOKS) {
+			sleep_until_woken(engine, wanting);
+			quiet = 0;
+		}
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	}
+	return NULL;
+}
+
+int stt_monitor_start(struct stt_engine *engine)
+{
+	struct stt_monitor *monitor = &engine->monitor;
+
+	sem_init(&monitor->wake, 0, 0);
+	return stt_thread_start(&monitor->thread, 0, run_monitor, engine);
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The way out. The socket and the queue are used under the output lock alone,
+ * so that one send is one run of bytes:
+ *
+ *	queue	line	a send
+ *	empty	empty	goes to the socket from the caller's buffer; what that does not take is
+ *			queued as far as the cap allows, the rest waits in line
+ *	some	empty	is queued as far as the cap allows, the rest waits in line
+ *	full	some	waits in line, behind the others
+ *
+ * Whoever makes room moves bytes of the first in line into the queue, from the
+ * memory of the sender that waits: so while there is a line the queue is full,
+ * nothing can slip in between two parts of a send, and a sender is woken only
+ * when all of it is queued.
+ */
+#include "engine/output.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "engine/conn.h"
+#include "engine/ending.h"
+#include "engine/group.h"
+#include "engine/loop.h"
+#include "net/socket.h"
+
+enum {
+	PARTS_PER_CALL = 64
+};
+
+/* Bytes of a caller that are still to be sent. */
+struct cursor {
+	const struct iovec *parts;
+	int count;
+	size_t skip; /* of the first part */
+	size_t left;
+};
+
+struct stt_sender {
+	struct stt_sender *next;
+	struct cursor cursor;
+	bool begun; /* some of it is queued or sent: it may not be given up alone */
+	bool done;
+	int result;
+	struct stt_cond wake;
+};
+
+static void skip_sent(struct cursor *cursor, size_t size)
+{
+	cursor->left -= size;
+	while (cursor->count && size >= cursor->parts->iov_len - cursor->skip) {
+		size -= cursor->parts->iov_len - cursor->skip;
+		cursor->skip = 0;
+		cursor->parts++;
+		cursor->count--;
+	}
+	cursor->skip += size;
+}
+
+static void note_queue(struct stt_output *out)
+{
+	atomic_store_explicit(&out->queued, out->queue.size, memory_order_relaxed);
+}
+
+static void count_sent(struct stt_output *out, size_t size)
+{
+	/* Written under the lock only, so a load and a store will do. */
+	int64_t before = atomic_load_explicit(&out->bytes_out, memory_order_relaxed);
+
+	atomic_store_explicit(&out->bytes_out, before + (int64_t)size, memory_order_relaxed);
+}
+
+static size_t room_for(const struct sttcp_conn *conn)
+{
+	int64_t cap = conn->group->settings.send_queue_max;
+	int64_t queued = (int64_t)conn->output.queue.size;
+
+	return queued < cap ? (size_t)(cap - queued) : 0;
+}
+
+/* Appends up to `size` bytes of what the cursor stands for. */
+static int queue_copy(struct stt_output *out, struct cursor *cursor, size_t size)
+{
+	while (size) {
+		size_t part = cursor->parts->iov_len - cursor->skip;
+
+		if (part > size)
+			part = size;
+
+		int result = stt_bytes_append(
+			&out->queue, (const char *)cursor->parts->iov_base + cursor->skip, part);
+
+		if (result < 0)
+			return result;
+		skip_sent(cursor, part);
+		size -= part;
+	}
+	return 0;
+}
+
+static void finish_sender(struct stt_output *out, struct stt_sender *sender, int result)
+{
+	struct stt_sender **link = &out->line;
+	struct stt_sender *before = NULL;
+
+	for (; *link != sender; link = &(*link)->next)
+		before = *link;
+	*link = sender->next;
+	if (out->line_end == sender)
+		out->line_end = before;
+	sender->done = true;
+	sender->result = result;
+	stt_cond_wake_all(&sender->wake);
+}
+
+/* Moves what there is room for from the line into the queue. */
+static int advance_line(struct sttcp_conn *conn)
+{
+	struct stt_output *out = &conn->output;
+
+	while (out->line) {
+		struct stt_sender *sender = out->line;
+		size_t room = room_for(conn);
+		size_t size = sender->cursor.left < room ? sender->cursor.left : room;
+
+		if (!size)
+			return 0;
+
+		int result = queue_copy(out, &sender->cursor, size);
+
+		if (result < 0)
+			return result;
+		sender->begun = true;
+		if (!sender->cursor.left)
+			finish_sender(out, sender, 0);
+	}
+	return 0;
+}
+
+/* Writes the queue until it is empty (0), or the socket full (-EAGAIN), or broken. */
+static int write_queue(struct stt_output *out, int fd)
+{
+	while (!stt_bytes_empty(&out->queue)) {
+		struct iovec parts[PARTS_PER_CALL];
+		int count = stt_bytes_peek(&out->queue, parts, PARTS_PER_CALL);
+		ssize_t sent = stt_socket_send(fd, parts, count);
+
+		if (sent < 0)
+			return (int)sent;
+		stt_bytes_consume(&out->queue, (size_t)sent);
+		count_sent(out, (size_t)sent);
+		out->moved_ms = stt_now_ms();
+	}
+	return 0;
+}
+
+/* The socket is full: an event will tell when it is not. */
+static void expect_writable(struct sttcp_conn *conn)
+{
+	struct stt_output *out = &conn->output;
+	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
+
+	atomic_store(&out->pending, true);
+	out->moved_ms = stt_now_ms();
+	if (timeout_ms >= 0)
+		stt_alarm_set(conn->loop, &conn->alarm, out->moved_ms + timeout_ms);
+}
+
+bool stt_output_drained_locked(const struct sttcp_conn *conn)
+{
+	const struct stt_output *out = &conn->output;
+
+	return out->broken || (stt_bytes_empty(&out->queue) && !out->line);
+}
+
+/* What follows when nothing is queued any more: the FIN that was waiting for that, and word to the
+ * owner of a connection that ends. */
+unsigned stt_output_finish_locked(struct sttcp_conn *conn)
+{
+	struct stt_output *out = &conn->output;
+
+	note_queue(out);
+	if (!stt_output_drained_locked(conn))
+		return 0;
+	atomic_store(&out->pending, false);
+	if (out->fin_wanted && !out->fin_sent && !out->broken) {
+		int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+
+		out->fin_sent = true;
+		if (fd >= 0)
+			stt_socket_shutdown(fd);
+	}
+	return atomic_load(&conn->ended) ? STT_TELL_CLOSE : 0;
+}
+
+unsigned stt_output_break_locked(struct sttcp_conn *conn, int code)
+{
+	struct stt_output *out = &conn->output;
+
+	if (!out->broken)
+		out->broken = code;
+	stt_bytes_clear(&out->queue);
+	while (out->line)
+		finish_sender(out, out->line, code);
+	return stt_output_finish_locked(conn) | STT_TELL_READ;
+}
+
+void stt_output_turn_away_locked(struct sttcp_conn *conn, int code)
+{
+	struct stt_sender *sender = conn->output.line;
+
+	while (sender) {
+		struct stt_sender *next = sender->next;
+
+		if (!sender->begun)
+			finish_sender(&conn->output, sender, code);
+		sender = next;
+	}
+}
+
+unsigned stt_output_flush_locked(struct sttcp_conn *conn)
+{
+	struct stt_output *out = &conn->output;
+	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+	int result = 0;
+
+	if (out->broken || fd < 0)
+		return 0;
+	while (result == 0 && !stt_bytes_empty(&out->queue)) {
+		result = write_queue(out, fd);
+		if (result == -EAGAIN && !atomic_load(&out->pending)) {
+			/* Flag first, then one more try: see output.h. */
+			expect_writable(conn);
+			result = write_queue(out, fd);
+		}
+
+		int moved = advance_line(conn);
+
+		if (moved < 0)
+			result = moved;
+	}
+	if (result < 0 && result != -EAGAIN)
+		return stt_output_break_locked(conn, stt_error_of_peer(result));
+	return stt_output_finish_locked(conn);
+}
+
+void stt_output_tell(struct sttcp_conn *conn, unsigned what)
+{
+	if (what & STT_TELL_READ)
+		atomic_store(&conn->hangup, true);
+	if (what)
+		stt_conn_ask(conn, (what & STT_TELL_READ ? STT_WISH_READ : 0) |
+					   (what & STT_TELL_CLOSE ? STT_WISH_CLOSE : 0));
+}
+
+void stt_output_flush(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	unsigned what = stt_output_flush_locked(conn);
+
+	stt_unlock(&conn->output.lock);
+	if (what)
+		stt_output_tell(conn, what);
+}
+
+int64_t stt_output_check_stall(struct sttcp_conn *conn, int64_t now_ms)
+{
+	struct stt_output *out = &conn->output;
+	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
+	int64_t at = STT_NEVER;
+
+	stt_lock(&out->lock);
+	if (!stt_bytes_empty(&out->queue) && timeout_ms >= 0)
+		at = out->moved_ms + timeout_ms;
+	stt_unlock(&out->lock);
+	if (at > now_ms)
+		return at;
+	stt_conn_end(conn, STTCP_ETIME_WRITE, STT_END_RESET);
+	return STT_NEVER;
+}
+
+/* Straight to the socket: 0 when it is full or all has gone, else why it is broken. */
+static int write_now(struct sttcp_conn *conn, struct cursor *cursor)
+{
+	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+
+	while (cursor->left) {
+		struct iovec parts[PARTS_PER_CALL];
+		int count = cursor->count < PARTS_PER_CALL ? cursor->count : PARTS_PER_CALL;
+
+		for (int i = 0; i < count; i++)
+			parts[i] = cursor->parts[i];
+		parts[0].iov_base = (char *)parts[0].iov_base + cursor->skip;
+		parts[0].iov_len -= cursor->skip;
+
+		ssize_t sent = stt_socket_send(fd, parts, count);
+
+		if (sent >= 0) {
+			count_sent(&conn->output, (size_t)sent);
+			skip_sent(cursor, (size_t)sent);
+		} else if (sent != -EAGAIN) {
+			return (int)sent;
+		} else if (atomic_load(&conn->output.pending)) {
+			return 0;
+		} else {
+			expect_writable(conn); /* flag first, then one more try */
+		}
+	}
+	return 0;
+}
+
+/* Waits in line until all of the sender's bytes are queued or it has failed. */
+static int wait_in_line(struct stt_output *out, struct stt_sender *sender)
+{
+	stt_cond_init(&sender->wake);
+	if (out->line)
+		out->line_end->next = sender;
+	else
+		out->line = sender;
+	out->line_end = sender;
+	while (!sender->done)
+		stt_cond_wait(&sender->wake, &out->lock);
+	stt_cond_fini(&sender->wake);
+	return sender->result;
+}
+
+/* Why nothing can be sent, or 0. */
+static int refusal(const struct sttcp_conn *conn)
+{
+	const struct stt_output *out = &conn->output;
+
+	if (atomic_load_explicit(&conn->ended, memory_order_relaxed))
+		return stt_conn_end_code(conn);
+	if (out->broken)
+		return out->broken;
+	if (out->fin_wanted)
+		return -EPIPE;
+	return atomic_load_explicit(&conn->fd, memory_order_relaxed) < 0 ? -ENOTCONN : 0;
+}
+
+static int queue_shared(struct stt_output *out, struct cursor *cursor, const struct iovec *whole,
+			struct stt_shared **shared)
+{
+	if (!*shared)
+		*shared = stt_shared_new(whole->iov_base, whole->iov_len);
+	if (!*shared)
+		return -ENOMEM;
+	return stt_bytes_append_shared(&out->queue, *shared, whole->iov_len - cursor->left,
+				       cursor->left);
+}
+
+/* The part of a send that neither waits nor fails: 0 when all of it is taken, 1 when the rest has
+ * to wait in line. */
+static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_send_mode mode,
+		      struct stt_shared **shared)
+{
+	struct stt_output *out = &conn->output;
+	const struct iovec *whole = cursor->parts;
+	size_t size = cursor->left;
+	bool idle = stt_bytes_empty(&out->queue) && !out->line;
+
+	if (mode != STT_SEND_WAIT && !idle && (out->line || size > room_for(conn)))
+		return -EAGAIN;
+	if (idle) {
+		int result = write_now(conn, cursor);
+
+		if (result < 0 || !cursor->left)
+			return result;
+	}
+	if (out->line)
+		return 1;
+
+	size_t room = room_for(conn);
+
+	if (mode == STT_SEND_BROADCAST)
+		return cursor->left > room ? -EAGAIN : queue_shared(out, cursor, whole, shared);
+
+	int result = queue_copy(out, cursor, cursor->left < room ? cursor->left : room);
+
+	return result < 0 ? result : cursor->left ? 1 : 0;
+}
+
+int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
+		    enum stt_send_mode mode, struct stt_shared **shared)
+{
+	struct stt_output *out = &conn->output;
+	struct cursor cursor = {.parts = parts, .count = count};
+	unsigned what = 0;
+
+	for (int i = 0; i < count; i++)
+		cursor.left += parts[i].iov_len;
+
+	size_t size = cursor.left;
+
+	stt_lock(&out->lock);
+	int result = refusal(conn);
+
+	if (result < 0)
+		goto unlock;
+	result = take_bytes(conn, &cursor, mode, shared);
+	if (result == 1) {
+		struct stt_sender sender = {.cursor = cursor, .begun = cursor.left < size};
+
+		result = wait_in_line(out, &sender);
+	} else if (result < 0 && result != -EAGAIN && result != -ENOMEM) {
+		result = stt_error_of_peer(result);
+		what = stt_output_break_locked(conn, result);
+	}
+	note_queue(out);
+	if (result == 0) {
+		int64_t before = atomic_load_explicit(&out->messages_out, memory_order_relaxed);
+
+		atomic_store_explicit(&out->messages_out, before + 1, memory_order_relaxed);
+	}
+
+unlock:
+	stt_unlock(&out->lock);
+	if (what)
+		stt_output_tell(conn, what);
+	/* Half a message on the wire is worse than none: the connection ends with it. */
+	if (result == -ENOMEM && cursor.left < size)
+		stt_conn_end(conn, result, STT_END_RESET);
+	/* A broadcast waits for nobody, and tells nobody: who would miss it is dropped. */
+	if ((result == -EAGAIN || result == -ENOMEM) && mode == STT_SEND_BROADCAST)
+		stt_conn_end(conn, result == -EAGAIN ? STTCP_ESLOW : result, STT_END_RESET);
+	return result;
+}

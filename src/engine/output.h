@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What goes out on a connection: straight to the socket while nothing is queued,
+ * else through a queue with a cap, behind which sends wait in a line. Everything
+ * here belongs to the output lock, not to the connection's owner: a handler that
+ * sleeps holds back nobody's bytes.
+ */
+#ifndef STT_ENGINE_OUTPUT_H
+#define STT_ENGINE_OUTPUT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/bytes.h"
+#include "base/mutex.h"
+
+struct sttcp_conn;
+struct stt_sender;
+
+struct stt_output {
+	struct stt_mutex lock;
+	/* Under the lock. */
+	struct stt_bytes queue;
+	struct stt_sender *line; /* sends that wait for room, in order */
+	struct stt_sender *line_end;
+	int64_t moved_ms; /* when a byte last left, while there is a queue */
+	int broken;	  /* why nothing can be sent any more; 0 while it can */
+	bool fin_wanted;  /* FIN when the queue and the line are empty */
+	bool fin_sent;
+	bool forced; /* its end does not wait for the queue, which goes out behind it */
+
+	/* Atomic: the socket was full, and an event that it is writable matters. Stored before the
+	 * socket is tried once more, sequentially consistent: either that try finds room, or the
+	 * event that comes after it finds the flag. It saves two atomic operations an event. */
+	atomic_bool pending;
+
+	/* Written under the lock, read by any thread for figures, relaxed. */
+	_Atomic int64_t bytes_out;
+	_Atomic int64_t messages_out;
+	_Atomic size_t queued;
+};
+
+/* Bits of what has to be told to the connection once the output lock is released. */
+enum {
+	STT_TELL_CLOSE = 1, /* the last byte of a connection that ends is out */
+	STT_TELL_READ = 2   /* sending has failed: the reader finds out what remains to be read */
+};
+
+enum stt_send_mode {
+	STT_SEND_WAIT,
+	STT_SEND_TRY,
+	STT_SEND_BROADCAST
+};
+
+/*
+ * Sends all parts as one run of bytes: 0 or a code, see sttcp_conn_send and
+ * sttcp_conn_try_send. BROADCAST takes whatever fits under the cap; `shared` is
+ * made from the one part when something has to be queued, for all members.
+ */
+int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
+		    enum stt_send_mode mode, struct stt_shared **shared);
+
+/* The socket is writable, or somebody wants it tried. */
+void stt_output_flush(struct sttcp_conn *conn);
+
+/* Resets the connection if no byte has left for the write timeout; returns when to look again,
+ * or STT_NEVER. By the loop. */
+int64_t stt_output_check_stall(struct sttcp_conn *conn, int64_t now_ms);
+
+/* Those that hold the lock tell stt_output_tell afterwards what these return. */
+unsigned stt_output_flush_locked(struct sttcp_conn *conn);
+unsigned stt_output_break_locked(struct sttcp_conn *conn, int code);
+/* Sends in line of which nothing is queued yet give up with `code`. */
+void stt_output_turn_away_locked(struct sttcp_conn *conn, int code);
+unsigned stt_output_finish_locked(struct sttcp_conn *conn);
+bool stt_output_drained_locked(const struct sttcp_conn *conn);
+void stt_output_tell(struct sttcp_conn *conn, unsigned what);
+
+#endif

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a worker:
+ *
+ *	owner  -- its loop is taken over -->	pool
+ *	heir   -- takes over a loop -->		owner
+ *	heir   -- was not needed -->		pool
+ *	pool   -- queue empty, a loop without heir -->	heir
+ *	pool   -- queue empty -->		parked
+ *	parked -- work -->			pool
+ *	parked -- a loop needs an heir -->	heir
+ *	parked -- 5 s -->			gone
+ *
+ * Only `parked` waits with a timeout, so an engine that has been idle for 5 s
+ * has no wake-up left in it.
+ */
+#include "engine/pool.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/engine.h"
+
+enum {
+	PARK_MS = 5000
+};
+
+_Thread_local struct stt_worker *stt_self;
+
+void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine, int max_threads,
+		   size_t stack_size)
+{
+	*pool = (struct stt_pool){
+		.engine = engine, .max_threads = max_threads, .stack_size = stack_size};
+	stt_mutex_init(&pool->lock);
+	stt_cond_init(&pool->left);
+}
+
+void stt_pool_close(struct stt_pool *pool)
+{
+	stt_lock(&pool->lock);
+	pool->closing = true;
+	stt_unlock(&pool->lock);
+}
+
+void stt_pool_fini(struct stt_pool *pool)
+{
+	stt_lock(&pool->lock);
+	while (pool->nrunning)
+		stt_cond_wait(&pool->left, &pool->lock);
+	stt_unlock(&pool->lock);
+	while (pool->records) {
+		struct stt_worker *worker = pool->records;
+
+		pool->records = worker->next_record;
+		sem_destroy(&worker->wake);
+		free(worker);
+	}
+	stt_cond_fini(&pool->left);
+	stt_mutex_fini(&pool->lock);
+}
+
+int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *), void *argument)
+{
+	pthread_attr_t attr;
+	sigset_t all;
+
+	sigfillset(&all);
+	int result = pthread_attr_init(&attr);
+
+	if (result)
+		return -result;
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	result = pthread_attr_setsigmask_np(&attr, &all);
+	if (!result && stack_size)
+		result = pthread_attr_setstacksize(&attr, stack_size);
+	if (!result)
+		result = pthread_create(thread, &attr, run, argument);
+	pthread_attr_destroy(&attr);
+	return -result;
+}
+
+static struct stt_worker *take_record(struct stt_pool *pool)
+{
+	stt_lock(&pool->lock);
+	struct stt_worker *worker = pool->free_records;
+
+	if (worker)
+		pool->free_records = worker->next_parked;
+	pool->nrunning++;
+	stt_unlock(&pool->lock);
+	if (worker)
+		return worker;
+
+	worker = calloc(1, sizeof(*worker));
+	if (!worker) {
+		stt_lock(&pool->lock);
+		pool->nrunning--;
+		stt_unlock(&pool->lock);
+		return NULL;
+	}
+	worker->engine = pool->engine;
+	sem_init(&worker->wake, 0, 0);
+	stt_lock(&pool->lock);
+	worker->next_record = pool->records;
+	pool->records = worker;
+	stt_unlock(&pool->lock);
+	return worker;
+}
+
+/* The last that a thread that leaves does. */
+static void give_record_back(struct stt_pool *pool, struct stt_worker *worker)
+{
+	free(worker->buffer);
+	worker->buffer = NULL;
+	stt_lock(&pool->lock);
+	worker->next_parked = pool->free_records;
+	pool->free_records = worker;
+	pool->nrunning--;
+	if (pool->closing)
+		stt_cond_wake_all(&pool->left);
+	stt_unlock(&pool->lock);
+}
+
+static void *run_worker(void *argument);
+
+struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, struct stt_loop *loop)
+{
+	struct stt_worker *worker = take_record(pool);
+	pthread_t thread;
+
+	if (!worker)
+		return NULL;
+	worker->role = role;
+	worker->assigned = loop;
+	worker->buffer = malloc(STT_READ_SIZE);
+	if (!worker->buffer ||
+	    stt_thread_start(&thread, pool->stack_size, run_worker, worker) < 0) {
+		give_record_back(pool, worker);
+		return NULL;
+	}
+	return worker;
+}
+
+/* What a change of the queue asks for. */
+enum need {
+	NOTHING,
+	A_THREAD,
+	TELL_OF_CAP
+};
+
+/* Wakes a parked worker if there is work and nobody is on the way; says what is left to be done
+ * without the lock. */
+static enum need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
+{
+	struct stt_worker *worker = pool->parked;
+
+	if (!pool->head || pool->waking)
+		return NOTHING;
+	if (worker) {
+		pool->parked = worker->next_parked;
+		pool->nparked--;
+		pool->waking++;
+		worker->parked = false;
+		worker->role = STT_POOL;
+		sem_post(&worker->wake);
+		return NOTHING;
+	}
+	if (pool->nthreads < pool->max_threads) {
+		pool->nthreads++;
+		pool->waking++;
+		return A_THREAD;
+	}
+	if (pool->cap_logged)
+		return NOTHING;
+	pool->cap_logged = true;
+	return TELL_OF_CAP;
+}
+
+static void starve(struct stt_pool *pool)
+{
+	atomic_store(&pool->starved, true);
+	stt_monitor_wake(&pool->engine->monitor);
+}
+
+static void serve_need(struct stt_pool *pool, enum need need)
+{
+	if (need == TELL_OF_CAP)
+		stt_log(STT_LOG_WARNING,
+			"all %d threads are inside handlers; further handlers wait",
+			pool->max_threads);
+	if (need != A_THREAD || stt_pool_spawn(pool, STT_POOL, NULL))
+		return;
+	stt_lock(&pool->lock);
+	pool->nthreads--;
+	pool->waking--;
+	stt_unlock(&pool->lock);
+	starve(pool);
+}
+
+void stt_pool_push(struct stt_pool *pool, struct stt_actor *actor)
+{
+	actor->next = NULL;
+	stt_lock(&pool->lock);
+	if (pool->tail)
+		pool->tail->next = actor;
+	else
+		pool->head = actor;
+	pool->tail = actor;
+
+	enum need need = call_worker_locked(pool);
+
+	stt_unlock(&pool->lock);
+	if (need != NOTHING)
+		serve_need(pool, need);
+}
+
+/* Makes the calling worker the heir of a loop that lacks one. */
+static bool become_heir_locked(struct stt_pool *pool, struct stt_worker *worker)
+	STT_REQUIRES(pool->lock)
+{
+	struct stt_engine *engine = pool->engine;
+
+	for (int i = 0; i < engine->nloops; i++) {
+		struct stt_worker *none = NULL;
+
+		if (atomic_load(&engine->loops[i].heir))
+			continue;
+		/* Before the swap: from then on it can be made the owner. */
+		worker->role = STT_HEIR;
+		worker->assigned = &engine->loops[i];
+		if (atomic_compare_exchange_strong(&engine->loops[i].heir, &none, worker)) {
+			pool->nthreads--;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Waits for work: false when none came in time and the thread is to leave. */
+static bool park_locked(struct stt_pool *pool, struct stt_worker *worker) STT_REQUIRES(pool->lock)
+{
+	int64_t until = stt_now_ms() + PARK_MS;
+	struct timespec at = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+	int result;
+
+	worker->parked = true;
+	worker->next_parked = pool->parked;
+	pool->parked = worker;
+	pool->nparked++;
+	stt_unlock(&pool->lock);
+	do {
+		result = sem_clockwait(&worker->wake, CLOCK_MONOTONIC, &at);
+	} while (result < 0 && errno == EINTR);
+	stt_lock(&pool->lock);
+	if (result == 0)
+		return true;
+	if (worker->parked) {
+		struct stt_worker **link = &pool->parked;
+
+		while (*link != worker)
+			link = &(*link)->next_parked;
+		*link = worker->next_parked;
+		worker->parked = false;
+		pool->nparked--;
+		pool->nthreads--;
+		return false;
+	}
+	/* Called at the last moment: the post is on its way or here. */
+	stt_unlock(&pool->lock);
+	while (sem_wait(&worker->wake) < 0)
+		;
+	stt_lock(&pool->lock);
+	return true;
+}
+
+/* Works the queue until the worker is to be an heir (true) or to leave (false). `called`: it was
+ * woken or made for the queue. */
+static bool work_pool(struct stt_pool *pool, struct stt_worker *worker, bool called)
+{
+	bool stays = true;
+
+	stt_lock(&pool->lock);
+	for (;;) {
+		if (called)
+			pool->waking--;
+		called = false;
+
+		struct stt_actor *actor = pool->head;
+
+		if (actor) {
+			pool->head = actor->next;
+			if (!pool->head)
+				pool->tail = NULL;
+
+			enum need need = call_worker_locked(pool);
+
+			stt_unlock(&pool->lock);
+			serve_need(pool, need);
+			actor->ops->on_pool(worker, actor);
+			stt_lock(&pool->lock);
+			continue;
+		}
+		if (pool->closing) {
+			stays = false;
+			break;
+		}
+		if (become_heir_locked(pool, worker))
+			break;
+		stays = park_locked(pool, worker);
+		if (!stays || worker->role == STT_HEIR)
+			break;
+		called = true;
+	}
+	stt_unlock(&pool->lock);
+	return stays;
+}
+
+static void *run_worker(void *argument)
+{
+	struct stt_worker *worker = argument;
+	struct stt_pool *pool = &worker->engine->pool;
+	bool called = worker->role == STT_POOL;
+
+	stt_self = worker;
+	stt_cancel_off();
+	worker->tid = gettid();
+	pthread_getcpuclockid(pthread_self(), &worker->cpu_clock);
+	pthread_setname_np(pthread_self(), "sttcp");
+
+	for (;;) {
+		if (worker->role == STT_HEIR) {
+			while (sem_wait(&worker->wake) < 0)
+				;
+			worker->role = worker->after_heir;
+			called = false;
+		}
+		if (worker->role == STT_OWNER) {
+			stt_loop_run(worker, worker->assigned);
+			called = false;
+			worker->role = STT_POOL;
+		}
+		if (worker->role == STT_POOL && !work_pool(pool, worker, called))
+			break;
+	}
+	give_record_back(pool, worker);
+	return NULL;
+}
+
+struct stt_worker *stt_pool_find_heir(struct stt_pool *pool, struct stt_loop *loop)
+{
+	stt_lock(&pool->lock);
+	struct stt_worker *worker = pool->parked;
+	bool may_spawn = pool->nthreads < pool->max_threads;
+
+	if (worker) {
+		pool->parked = worker->next_parked;
+		pool->nparked--;
+		pool->nthreads--;
+		worker->parked = false;
+		worker->role = STT_HEIR;
+		worker->assigned = loop;
+		sem_post(&worker->wake);
+	}
+	stt_unlock(&pool->lock);
+	return worker ? worker : may_spawn ? stt_pool_spawn(pool, STT_HEIR, loop) : NULL;
+}
+
+void stt_pool_return_heir(struct stt_pool *pool, struct stt_worker *worker)
+{
+	if (!worker)
+		return;
+	stt_lock(&pool->lock);
+	pool->nthreads++;
+	stt_unlock(&pool->lock);
+	worker->after_heir = STT_POOL;
+	sem_post(&worker->wake);
+}
+
+void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker)
+{
+	/* The old owner is one of the pool's from now on. */
+	stt_lock(&pool->lock);
+	pool->nthreads++;
+	stt_unlock(&pool->lock);
+	worker->after_heir = STT_OWNER;
+	sem_post(&worker->wake);
+}
+
+bool stt_pool_retry(struct stt_pool *pool)
+{
+	struct stt_engine *engine = pool->engine;
+	bool wanting = false;
+
+	for (int i = 0; i < engine->nloops; i++) {
+		struct stt_loop *loop = &engine->loops[i];
+		struct stt_worker *none = NULL;
+
+		if (atomic_load(&loop->heir))
+			continue;
+
+		struct stt_worker *heir = stt_pool_find_heir(pool, loop);
+
+		if (!heir)
+			wanting = true;
+		else if (!atomic_compare_exchange_strong(&loop->heir, &none, heir))
+			stt_pool_return_heir(pool, heir);
+	}
+
+	if (atomic_exchange(&pool->starved, false)) {
+		stt_lock(&pool->lock);
+		enum need need = call_worker_locked(pool);
+
+		stt_unlock(&pool->lock);
+		serve_need(pool, need);
+	}
+	return wanting || atomic_load(&pool->starved);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pool: the threads of the engine and the queue of what waits for one. It
+ * makes threads, parks them and lets them go. One wake-up at a time: the worker
+ * that was woken wakes the next one while there is work.
+ */
+#ifndef STT_ENGINE_POOL_H
+#define STT_ENGINE_POOL_H
+
+#include "base/mutex.h"
+#include "engine/actor.h"
+#include "engine/worker.h"
+
+struct stt_loop;
+
+struct stt_pool {
+	/* Set before start. */
+	struct stt_engine *engine;
+	int max_threads; /* owners, heirs and the monitor not counted */
+	size_t stack_size;
+
+	struct stt_mutex lock;
+	/* Under the lock. */
+	struct stt_actor *head;
+	struct stt_actor *tail;
+	struct stt_worker *parked;	 /* last in, first out */
+	struct stt_worker *records;	 /* all there ever were */
+	struct stt_worker *free_records; /* those whose thread has gone */
+	int nthreads;			 /* neither owner nor heir */
+	int nparked;
+	int waking;   /* woken or made, but not yet at the queue */
+	int nrunning; /* all threads with a record */
+	bool cap_logged;
+	bool closing;
+	struct stt_cond left; /* a thread has left while closing */
+
+	/* Atomic: something waits for a thread that could not be had, or a loop for an heir, so the
+	 * monitor must stay awake and try again. */
+	atomic_bool starved;
+};
+
+void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine, int max_threads,
+		   size_t stack_size);
+
+/* For an engine that could not be started: from now on a thread without work leaves; and then the
+ * wait until all of them, heirs that were given back, have left. */
+void stt_pool_close(struct stt_pool *pool);
+void stt_pool_fini(struct stt_pool *pool);
+
+/* Puts an actor at the end of the queue and sees that a worker comes for it. Any thread, outside
+ * turns or inside. */
+void stt_pool_push(struct stt_pool *pool, struct stt_actor *actor);
+
+/* A new thread that begins in `role`; NULL when none is to be had. Not under the lock. */
+struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, struct stt_loop *loop);
+
+/* A worker to be an heir of `loop`: a parked one or a new one, or NULL. It does not stand behind
+ * the loop yet. */
+struct stt_worker *stt_pool_find_heir(struct stt_pool *pool, struct stt_loop *loop);
+
+/* Gives a worker from stt_pool_find_heir back. */
+void stt_pool_return_heir(struct stt_pool *pool, struct stt_worker *worker);
+
+/* Wakes an heir that the loop's word names as its owner now. */
+void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker);
+
+/* Tries again what could not be had: heirs for loops without one, a worker for the queue. Returns
+ * whether something is still wanting. The monitor only. */
+bool stt_pool_retry(struct stt_pool *pool);
+
+/* Tells what every new thread of the library needs: all signals blocked. 0 or -errno. */
+int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *), void *argument);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A roster: the connections of a group that live on one loop, as a list in the
+ * order of their coming, with the members among them also in a table by id. Any
+ * thread; its lock is taken inside, after the group's if both are.
+ */
+#ifndef STT_ENGINE_ROSTER_H
+#define STT_ENGINE_ROSTER_H
+
+#include "engine/group.h"
+
+void stt_roster_init(struct stt_roster *roster);
+void stt_roster_fini(struct stt_roster *roster);
+
+void stt_roster_add(struct stt_roster *roster, struct sttcp_conn *conn);
+void stt_roster_remove(struct stt_roster *roster, struct sttcp_conn *conn);
+
+/* A connection that is on the roster becomes a member, and ceases to be one; leaving twice does
+ * nothing. */
+void stt_roster_join(struct stt_roster *roster, struct sttcp_conn *conn);
+void stt_roster_leave(struct stt_roster *roster, struct sttcp_conn *conn);
+
+/* As stt_group_each, stt_group_find, stt_group_count. */
+int stt_roster_each(struct stt_roster *roster, bool all,
+		    void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
+struct sttcp_conn *stt_roster_find(struct stt_roster *roster, uint64_t id);
+unsigned stt_roster_count(struct stt_roster *roster);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A worker is a thread of the library that may run handlers. At any time it is
+ * one of: the owner of a loop, an heir parked behind a loop, busy with the
+ * pool's queue, or parked. Its record outlives the thread: records live as long
+ * as the engine, since the monitor may look at one at any time.
+ */
+#ifndef STT_ENGINE_WORKER_H
+#define STT_ENGINE_WORKER_H
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+struct sttcp_conn;
+struct stt_engine;
+struct stt_loop;
+
+enum stt_role {
+	STT_OWNER, /* runs the loop in `assigned` */
+	STT_HEIR,  /* waits to own the loop in `assigned` */
+	STT_POOL   /* takes actors off the pool's queue */
+};
+
+struct stt_worker {
+	/* Set before the thread starts. */
+	struct stt_engine *engine;
+	struct stt_worker *next_record;
+	char *buffer; /* STT_READ_SIZE bytes that this worker reads into */
+
+	/* Set by the thread itself before anybody can find it. */
+	pid_t tid;
+	clockid_t cpu_clock;
+
+	/* Only its own thread. */
+	struct stt_loop *loop;	 /* the loop that it owns, NULL for the pool and after a loss */
+	struct sttcp_conn *conn; /* the connection whose handler it runs */
+	bool ended_conn;	 /* that handler has closed or aborted `conn` */
+	bool failed_conn;	 /* that handler has failed `conn` */
+	int64_t call_began_us;	 /* pool only */
+
+	/* Written by its own thread, read by any, relaxed: figures to look at, nothing hangs on
+	 * their order. `calls` is odd while a handler runs. */
+	_Atomic uint64_t calls;
+	_Atomic(const void *) call_group;
+	_Atomic uint64_t call_conn_id;
+
+	/* When the call with the number `since_calls` was first seen: by the monitor on a loop, by
+	 * the worker itself in the pool. Relaxed, as above. */
+	_Atomic uint64_t since_calls;
+	_Atomic int64_t since_ms;
+
+	/* Under the pool's lock. */
+	struct stt_worker *next_parked;
+	bool parked;
+	enum stt_role role;	   /* what to be after parking; its own thread's while not parked */
+	struct stt_loop *assigned; /* for owners and heirs */
+
+	/* Set before an heir is woken, read by it after: STT_OWNER or STT_POOL. Not `role`, which
+	 * it may still have to read to learn that it is an heir at all. */
+	enum stt_role after_heir;
+
+	sem_t wake;
+};
+
+/* The worker that the calling thread is; NULL for threads that are not the library's. */
+extern _Thread_local struct stt_worker *stt_self;
+
+/* Not 64 KiB: a peer that echoes sends such a read back as a full segment and a tail of 53 bytes,
+ * and a large stream ran at 0.55 of the speed. */
+enum {
+	STT_READ_SIZE = 60 * 1024
+};
+
+#endif

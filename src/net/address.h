@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Addresses: from a host and a port to what the kernel takes, and back to text.
+ * Only stt_addr_resolve may block, for as long as the resolver does. No state;
+ * any thread.
+ */
+#ifndef STT_NET_ADDRESS_H
+#define STT_NET_ADDRESS_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+struct stt_addr {
+	union {
+		struct sockaddr sa;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+		struct sockaddr_un un;
+	};
+	socklen_t len;
+};
+
+/* Room for any text that the functions below write, with its NUL. */
+#define STT_ADDR_TEXT 128
+
+/* Whether `host` says "unix:/path". */
+bool stt_host_is_unix(const char *host);
+
+/* Fills `addr` without a resolver: 0; -EINVAL when `host` is neither an IPv4 or IPv6 literal
+ * (with %scope or not, without brackets) nor "unix:/path"; -ENAMETOOLONG for a path that is too
+ * long, -EINVAL for an empty one, and for a port that is not 0 to 65535 (a Unix socket ignores
+ * it). */
+int stt_addr_literal(struct stt_addr *addr, const char *host, int port);
+
+/*
+ * All addresses of a name, in the order to be tried (RFC 6724), duplicates
+ * removed: fills `list` (to be freed by free(3)) and returns how many, at least
+ * one; or -ENOMEM, or STTCP_ERESOLVE with a static reason in `why`, which is ""
+ * in all other cases. Literals and "unix:" work, too: -EINVAL and -ENAMETOOLONG
+ * for their paths and for the port are those of stt_addr_literal. NULL or "" with
+ * `passive` is the wildcard of both families: the IPv6 one first, then the IPv4
+ * one (which cannot be bound beside the first where that is dual-stack); without
+ * `passive` it is the loopback of both, in the same order. A failure leaves NULL
+ * in `list`.
+ */
+int stt_addr_resolve(const char *host, int port, bool passive, struct stt_addr **list,
+		     const char **why);
+
+/* The numeric host without port: "127.0.0.1", "::1", "fe80::1%eth0", "unix:/path", "unix:" when
+ * unnamed, "unix:@name" for an abstract name; "" for a zeroed `addr`. An IPv4 address mapped into
+ * IPv6 is told as plain IPv4. `text` has STT_ADDR_TEXT bytes. */
+void stt_addr_host(const struct stt_addr *addr, char *text);
+
+/* The port, 0 for a Unix socket; and how to set it (nothing happens for a Unix socket). Whether
+ * it is 0 to 65535 is the caller's to check. */
+int stt_addr_port(const struct stt_addr *addr);
+void stt_addr_set_port(struct stt_addr *addr, int port);
+
+/* "127.0.0.1:80", "[::1]:80", "unix:/path". `text` has STT_ADDR_TEXT bytes. */
+void stt_addr_text(const struct stt_addr *addr, char *text);
+
+/* Host and port as a user gave them: "localhost:80", "[::1]:80", "*:80" for the wildcard,
+ * "unix:/path". Truncates to `size` bytes with the NUL. */
+void stt_addr_given(const char *host, int port, char *text, size_t size);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* epoll(7) and eventfd(2), with errno turned into results. */
+#include "net/poller.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+int stt_poller_open(void)
+{
+	int poller = epoll_create1(EPOLL_CLOEXEC);
+
+	return poller < 0 ? -errno : poller;
+}
+
+int stt_poller_add(int poller, int fd, uint32_t events, void *data)
+{
+	struct epoll_event event = {.events = events, .data.ptr = data};
+
+	return epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+void stt_poller_remove(int poller, int fd)
+{
+	epoll_ctl(poller, EPOLL_CTL_DEL, fd, NULL);
+}
+
+int stt_poller_wait(int poller, struct epoll_event *events, int max, int timeout_ms)
+{
+	int count = epoll_wait(poller, events, max, timeout_ms);
+
+	return count < 0 ? 0 : count;
+}
+
+int stt_waker_open(int poller, void *data)
+{
+	int waker = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (waker < 0)
+		return -errno;
+
+	int result = stt_poller_add(poller, waker, EPOLLIN | EPOLLET, data);
+
+	if (result < 0) {
+		close(waker);
+		return result;
+	}
+	return waker;
+}
+
+void stt_waker_wake(int waker)
+{
+	int saved = errno;
+	const uint64_t one = 1;
+
+	/* It cannot fail but by overflow, and then it is awake. */
+	ssize_t written = write(waker, &one, sizeof(one));
+
+	(void)written;
+	errno = saved;
+}

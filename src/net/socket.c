@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The socket calls of the library, one function each. A function makes its calls
+ * again on EINTR, turns errno into its result, and knows nothing of who uses it.
+ * No state; any thread.
+ */
+#include "net/socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int open_socket(int family)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int turn_on(int fd, int level, int option)
+{
+	const int on = 1;
+
+	return setsockopt(fd, level, option, &on, sizeof(on)) < 0 ? -errno : 0;
+}
+
+static int connect_to(int fd, const struct stt_addr *addr)
+{
+	return connect(fd, &addr->sa, addr->len) < 0 ? -errno : 0;
+}
+
+static int bind_to(int fd, const struct stt_addr *addr)
+{
+	return bind(fd, &addr->sa, addr->len) < 0 ? -errno : 0;
+}
+
+/*
+ * The default of IPV6_V6ONLY is the machine's (/proc/sys/net/ipv6/bindv6only),
+ * so that it is always set. An IPv4 address mapped into IPv6 needs it off: bind
+ * says EINVAL otherwise.
+ */
+static int set_ipv6_only(int fd, const struct in6_addr *host, bool ipv6_only)
+{
+	const int only =
+		ipv6_only || !(IN6_IS_ADDR_UNSPECIFIED(host) || IN6_IS_ADDR_V4MAPPED(host));
+
+	if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)) < 0)
+		return -errno;
+	return 0;
+}
+
+/* SO_REUSEADDR lets a server start again while connections of its last run stand in TIME_WAIT;
+ * on Linux it never lets two listen on one port (socket(7)). */
+static int set_inet_options(int fd, const struct stt_addr *addr,
+			    const struct stt_listen_options *options)
+{
+	int err = turn_on(fd, SOL_SOCKET, SO_REUSEADDR);
+
+	if (err == 0 && options->reuse_port)
+		err = turn_on(fd, SOL_SOCKET, SO_REUSEPORT);
+	if (err == 0 && !options->nagle)
+		err = turn_on(fd, IPPROTO_TCP, TCP_NODELAY);
+	if (err == 0 && addr->sa.sa_family == AF_INET6)
+		err = set_ipv6_only(fd, &addr->in6.sin6_addr, options->ipv6_only);
+	return err;
+}
+
+/*
+ * Whether the file is what a server left behind that is gone. ECONNREFUSED alone
+ * does not tell: connect says it of any file that is no socket, too, and these
+ * are not ours to remove. lstat and not stat: a symbolic link is somebody's
+ * intention. A server between its bind and its listen cannot be told from one
+ * that is gone: who starts two on one path at the same moment gets one of them.
+ */
+static bool is_stale(const struct stt_addr *addr)
+{
+	struct stat status;
+	int fd;
+
+	if (lstat(addr->un.sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
+		return false;
+
+	int err = stt_socket_connect(&fd, addr, false);
+
+	stt_socket_close(fd);
+	return err == -ECONNREFUSED;
+}
+
+static int bind_path(int fd, const struct stt_addr *addr)
+{
+	int err = bind_to(fd, addr);
+
+	if (err != -EADDRINUSE || !is_stale(addr))
+		return err;
+	if (unlink(addr->un.sun_path) < 0 && errno != ENOENT)
+		return -errno;
+	return bind_to(fd, addr);
+}
+
+int stt_socket_listen(const struct stt_addr *addr, const struct stt_listen_options *options)
+{
+	int fd = open_socket(addr->sa.sa_family);
+	int err;
+
+	if (fd < 0)
+		return fd;
+	if (addr->sa.sa_family == AF_UNIX) {
+		err = bind_path(fd, addr);
+	} else {
+		err = set_inet_options(fd, addr, options);
+		if (err == 0)
+			err = bind_to(fd, addr);
+	}
+	if (err == 0 && listen(fd, options->backlog) < 0)
+		err = -errno;
+	if (err == 0)
+		return fd;
+	stt_socket_close(fd);
+	return err;
+}
+
+int stt_socket_accept(int fd, struct stt_addr *peer)
+{
+	for (;;) {
+		*peer = (struct stt_addr){.len = sizeof(peer->un)};
+
+		int conn = accept4(fd, &peer->sa, &peer->len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (conn >= 0)
+			return conn;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+int stt_socket_connect(int *fd, const struct stt_addr *addr, bool nagle)
+{
+	int err = 0;
+
+	*fd = open_socket(addr->sa.sa_family);
+	if (*fd < 0) {
+		err = *fd;
+		*fd = -1;
+		return err;
+	}
+	if (!nagle && addr->sa.sa_family != AF_UNIX)
+		err = turn_on(*fd, IPPROTO_TCP, TCP_NODELAY);
+	if (err == 0)
+		err = connect_to(*fd, addr);
+	/* After EINTR the attempt goes on by itself, and a second call would say EALREADY (POSIX,
+	 * connect): it is as if it had said EINPROGRESS. */
+	if (err == -EINTR)
+		err = -EINPROGRESS;
+	if (err == 0 || err == -EINPROGRESS)
+		return err;
+	stt_socket_close(*fd);
+	*fd = -1;
+	return err;
+}
+
+int stt_socket_error(int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		return -errno;
+	return -err;
+}
+
+/* MSG_DONTWAIT here and in send: users may borrow the descriptor, and one that they made blocking
+ * by mistake must not hold up a loop. */
+ssize_t stt_socket_recv(int fd, void *data, size_t size)
+{
+	for (;;) {
+		ssize_t got = recv(fd, data, size, MSG_DONTWAIT);
+
+		if (got >= 0)
+			return got;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+ssize_t stt_socket_send(int fd, const struct iovec *parts, int count)
+{
+	/* The const is cast away for the field's type only: sendmsg does not write there. */
+	const struct msghdr message = {
+		.msg_iov = (struct iovec *)parts,
+		.msg_iovlen = (size_t)count,
+	};
+
+	for (;;) {
+		ssize_t taken = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (taken >= 0)
+			return taken;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+/* It fails only where there is no connection any more, and then there is nobody to tell. */
+void stt_socket_shutdown(int fd)
+{
+	(void)shutdown(fd, SHUT_WR);
+}
+
+/* To connect to no address dissolves a TCP connection: the kernel sends RST at once (Linux,
+ * tcp_disconnect). A Unix socket refuses that, and has no reset. */
+void stt_socket_reset(int fd)
+{
+	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+	if (connect(fd, &nobody, sizeof(nobody)) < 0)
+		(void)shutdown(fd, SHUT_RDWR);
+}
+
+int stt_socket_local(int fd, struct stt_addr *addr)
+{
+	*addr = (struct stt_addr){.len = sizeof(addr->un)};
+	return getsockname(fd, &addr->sa, &addr->len) < 0 ? -errno : 0;
+}
+
+int stt_socket_set_blocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Never a second close after EINTR: the number is free already and may be another thread's. */
+void stt_socket_close(int fd)
+{
+	int saved = errno;
+
+	if (fd >= 0)
+		(void)close(fd);
+	errno = saved;
+}

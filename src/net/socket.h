@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every socket call of the library: EINTR is handled here, and errno becomes a
+ * negative result here, once. All descriptors are non-blocking and
+ * close-on-exec. Any thread; no state.
+ */
+#ifndef STT_NET_SOCKET_H
+#define STT_NET_SOCKET_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "net/address.h"
+
+struct stt_listen_options {
+	int backlog;
+	bool reuse_port;
+	bool ipv6_only;
+	bool nagle;
+};
+
+/*
+ * A listening socket, or -errno. On TCP SO_REUSEADDR is set; TCP_NODELAY is set,
+ * unless nagle, and inherited by what it accepts (Linux, tcp(7)). IPv6 sockets
+ * are dual-stack only when `ipv6_only` is false and the address is the wildcard
+ * (or an IPv4 address mapped into IPv6); all other IPv6 sockets are IPV6_V6ONLY.
+ * A Unix socket file on which nobody listens (connect says ECONNREFUSED) is
+ * replaced, else -EADDRINUSE, and any other file is left alone. To remove the
+ * file at the end is the caller's.
+ */
+int stt_socket_listen(const struct stt_addr *addr, const struct stt_listen_options *options);
+
+/* The next connection and its peer's address, or -errno (-EAGAIN when there is none). EINTR is
+ * retried; everything else, ECONNABORTED too, is the caller's to judge. */
+int stt_socket_accept(int fd, struct stt_addr *peer);
+
+/*
+ * Begins to connect: the descriptor in *fd, and 0 when it is connected already,
+ * or -EINPROGRESS; any other -errno leaves no descriptor. (A Unix socket whose
+ * backlog is full says -EAGAIN.)
+ */
+int stt_socket_connect(int *fd, const struct stt_addr *addr, bool nagle);
+
+/* How a connect in progress went: 0 or -errno (SO_ERROR, which this clears). */
+int stt_socket_error(int fd);
+
+/* Bytes, 0 at the peer's FIN (and for `size` 0), or -errno; never blocks. */
+ssize_t stt_socket_recv(int fd, void *data, size_t size);
+
+/* Bytes taken (may be fewer), or -errno. sendmsg with MSG_NOSIGNAL; never blocks. `count` is at
+ * most IOV_MAX. */
+ssize_t stt_socket_send(int fd, const struct iovec *parts, int count);
+
+/* FIN: no more sending. */
+void stt_socket_shutdown(int fd);
+
+/* Resets the connection and keeps the descriptor: connect(AF_UNSPEC) on TCP, shutdown(SHUT_RDWR)
+ * on a Unix socket. On TCP this end, too, has ECONNRESET as its pending error then (Linux). */
+void stt_socket_reset(int fd);
+
+/* This end's address. 0 or -errno. */
+int stt_socket_local(int fd, struct stt_addr *addr);
+
+/* 0 or -errno. */
+int stt_socket_set_blocking(int fd);
+
+/* Closes it, and does nothing for -1; errno is kept, EINTR counts as closed (Linux, close(2)). */
+void stt_socket_close(int fd);
+
+#endif

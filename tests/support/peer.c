@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/* Raw peers: plain sockets that know nothing of the library. */
+#include "support/support.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+static struct sockaddr_in loopback(int port)
+{
+	struct sockaddr_in addr = {
+		.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+
+	return addr;
+}
+
+/* Whether `fd` became ready before `until`. */
+static bool ready(int fd, short events, int64_t until)
+{
+	struct pollfd wait = {.fd = fd, .events = events};
+
+	for (;;) {
+		int64_t left = until - now_ms();
+		int result = poll(&wait, 1, left > 0 ? (int)left : 0);
+
+		if (result > 0)
+			return true;
+		if (result == 0 || errno != EINTR)
+			return false;
+	}
+}
+
+int peer_connect(int port)
+{
+	return peer_connect_to("127.0.0.1", port);
+}
+
+int peer_connect_to(const char *host, int port)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
+	struct addrinfo *list;
+	char service[16];
+
+	snprintf(service, sizeof(service), "%d", port);
+	if (getaddrinfo(host, service, &hints, &list) != 0)
+		return -1;
+	int fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, list->ai_addr, list->ai_addrlen) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	freeaddrinfo(list);
+	return fd;
+}
+
+int peer_connect_from(const char *source, int port)
+{
+	struct sockaddr_in from = loopback(0);
+	struct sockaddr_in to = loopback(port);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0 && inet_pton(AF_INET, source, &from.sin_addr) == 1 &&
+	    bind(fd, (struct sockaddr *)&from, sizeof(from)) == 0 &&
+	    connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
+		return fd;
+	peer_close(fd);
+	return -1;
+}
+
+bool peer_connect_with(int fd, int port)
+{
+	struct sockaddr_in addr = loopback(port);
+
+	return connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
+}
+
+int peer_connect_unix(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -1;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* A bound TCP socket on the loopback and a free port. */
+static int bound(int *port)
+{
+	struct sockaddr_in addr = loopback(0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -1;
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		close(fd);
+		return -1;
+	}
+	*port = peer_port(fd);
+	return fd;
+}
+
+int peer_listen(int *port, int backlog)
+{
+	int fd = bound(port);
+
+	if (fd >= 0 && listen(fd, backlog) == 0)
+		return fd;
+	peer_close(fd);
+	return -1;
+}
+
+int peer_refuse(int *port)
+{
+	return bound(port);
+}
+
+int peer_accept(int listener)
+{
+	if (!ready(listener, POLLIN, now_ms() + DEADLINE_MS))
+		return -1;
+	return accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+}
+
+int peer_port(int fd)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+
+	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
+		return -1;
+	if (addr.ss_family == AF_INET6)
+		return ntohs(((struct sockaddr_in6 *)&addr)->sin6_port);
+	return ntohs(((struct sockaddr_in *)&addr)->sin_port);
+}
+
+bool peer_send(int fd, const void *data, size_t size)
+{
+	int64_t until = now_ms() + DEADLINE_MS;
+	const char *bytes = data;
+
+	while (size > 0) {
+		if (!ready(fd, POLLOUT, until))
+			return false;
+		ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (sent < 0 && errno != EAGAIN && errno != EINTR)
+			return false;
+		if (sent > 0) {
+			bytes += sent;
+			size -= (size_t)sent;
+			until = now_ms() + DEADLINE_MS;
+		}
+	}
+	return true;
+}
+
+bool peer_say(int fd, const char *text)
+{
+	return peer_send(fd, text, strlen(text));
+}
+
+bool peer_recv(int fd, void *data, size_t size)
+{
+	int64_t until = now_ms() + DEADLINE_MS;
+	char *bytes = data;
+
+	while (size > 0) {
+		if (!ready(fd, POLLIN, until))
+			return false;
+		ssize_t got = recv(fd, bytes, size, MSG_DONTWAIT);
+		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+			return false;
+		if (got > 0) {
+			bytes += got;
+			size -= (size_t)got;
+			until = now_ms() + DEADLINE_MS;
+		}
+	}
+	return true;
+}
+
+bool peer_expect(int fd, const char *text)
+{
+	char got[512];
+	size_t size = strlen(text);
+
+	return size <= sizeof(got) && peer_recv(fd, got, size) && memcmp(got, text, size) == 0;
+}
+
+int peer_end(int fd)
+{
+	size_t bytes;
+
+	return peer_drain(fd, &bytes);
+}
+
+int peer_drain(int fd, size_t *bytes)
+{
+	int64_t until = now_ms() + DEADLINE_MS;
+	char dropped[65536];
+
+	*bytes = 0;
+	for (;;) {
+		if (!ready(fd, POLLIN, until))
+			return -ETIMEDOUT;
+		ssize_t got = recv(fd, dropped, sizeof(dropped), MSG_DONTWAIT);
+		if (got == 0)
+			return 0;
+		if (got < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (got > 0) {
+			*bytes += (size_t)got;
+			until = now_ms() + DEADLINE_MS;
+		}
+	}
+}
+
+bool peer_quiet(int fd, int ms)
+{
+	return !ready(fd, POLLIN, now_ms() + ms);
+}
+
+void peer_reset(int fd)
+{
+	struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	peer_close(fd);
+}
+
+void peer_close(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+void peer_shutdown(int fd)
+{
+	shutdown(fd, SHUT_WR);
+}
+
+/* Whether a connection to the port comes about within a moment; kept in *fd either way. */
+static bool connects(int port, int *fd)
+{
+	struct sockaddr_in addr = loopback(port);
+
+	*fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (*fd < 0)
+		return false;
+	if (connect(*fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+		return true;
+	return ready(*fd, POLLOUT, now_ms() + 300);
+}
+
+bool blackhole_open(struct blackhole *hole)
+{
+	memset(hole, 0, sizeof(*hole));
+	hole->listener = peer_listen(&hole->port, 0);
+	if (hole->listener < 0)
+		return false;
+	while (hole->nfill < 16) {
+		if (!connects(hole->port, &hole->fill[hole->nfill++]))
+			return true;
+	}
+	blackhole_close(hole);
+	return false;
+}
+
+void blackhole_close(struct blackhole *hole)
+{
+	for (int i = 0; i < hole->nfill; i++)
+		peer_close(hole->fill[i]);
+	peer_close(hole->listener);
+}
+
+bool have_ipv6(void)
+{
+	struct sockaddr_in6 addr = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool have = fd >= 0 && bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
+
+	peer_close(fd);
+	return have;
+}

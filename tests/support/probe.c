@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: MIT */
+/* Probes: record handler calls and check that each connection's are in order (G2, G4, G5, G7). */
+#include "support/support.h"
+
+#include <time.h>
+
+void probe_violate(struct probe *probe, const char *format, ...)
+{
+	va_list arguments;
+
+	pthread_mutex_lock(&probe->lock);
+	if (probe->violation[0] == '\0') {
+		va_start(arguments, format);
+		vsnprintf(probe->violation, sizeof(probe->violation), format, arguments);
+		va_end(arguments);
+	}
+	pthread_mutex_unlock(&probe->lock);
+}
+
+static void violate_locked(struct probe *probe, const char *what, uint64_t id, sttcp_event event)
+{
+	if (probe->violation[0] == '\0')
+		snprintf(probe->violation, sizeof(probe->violation),
+			 "%s: connection %llu, event %s", what, (unsigned long long)id,
+			 sttcp_event_name(event));
+}
+
+static struct probe_conn *find_locked(struct probe *probe, uint64_t id)
+{
+	struct probe_conn *entry = &probe->conns[id % PROBE_CONNS];
+
+	if (entry->id != id) {
+		memset(entry, 0, sizeof(*entry));
+		entry->id = id;
+	}
+	return entry;
+}
+
+static void note_locked(struct probe *probe, sttcp_event event, bool universal)
+{
+	size_t len = strlen(probe->order);
+
+	if (universal)
+		probe->universals[event]++;
+	if (len + 1 < sizeof(probe->order))
+		probe->order[len] = (universal ? "?crsedu" : "?CRSEDU")[event];
+}
+
+/* A probe with neither handler for CONNECTION cannot know which connections are open. */
+static bool sees_opening(const struct probe *probe)
+{
+	unsigned both = NO_UNIVERSAL | 1u << STTCP_CONNECTION;
+
+	return (probe->without & both) != both;
+}
+
+/* A handler begins: the contract of the calls of one connection. */
+static void enter(struct probe *probe, sttcp_conn *conn, sttcp_event event, bool universal)
+{
+	uint64_t id = sttcp_conn_id(conn);
+	bool second = !universal && (probe->without & NO_UNIVERSAL) == 0;
+
+	pthread_mutex_lock(&probe->lock);
+	struct probe_conn *entry = find_locked(probe, id);
+	if (id == 0)
+		violate_locked(probe, "a connection without an id", id, event);
+	if (entry->busy)
+		violate_locked(probe, "two handlers at the same time", id, event);
+	if (second && entry->phase != (int)event)
+		violate_locked(probe, "the universal handler did not come first", id, event);
+	if (!second) {
+		bool first = event == STTCP_CONNECTION || event == STTCP_UNCONNECTED;
+
+		if (entry->ended)
+			violate_locked(probe, "a handler after the last", id, event);
+		if (first == entry->opened && (first || sees_opening(probe)))
+			violate_locked(probe, first ? "two first handlers" : "not opened", id,
+				       event);
+		entry->opened = true;
+		entry->ended = event == STTCP_DISCONNECTION || event == STTCP_UNCONNECTED;
+	}
+	entry->phase = second ? 0 : (int)event;
+	entry->busy = true;
+	probe->last_id = id;
+	note_locked(probe, event, universal);
+	pthread_mutex_unlock(&probe->lock);
+}
+
+/* It is about to return; only now is the call counted, so that who waits for it sees its marks. */
+static void leave(struct probe *probe, sttcp_conn *conn, sttcp_event event, bool counts)
+{
+	uint64_t id = sttcp_conn_id(conn);
+
+	pthread_mutex_lock(&probe->lock);
+	struct probe_conn *entry = find_locked(probe, id);
+	if (!entry->busy)
+		violate_locked(probe, "two handlers at the same time", id, event);
+	entry->busy = false;
+	if (counts)
+		probe->counts[event]++;
+	pthread_cond_broadcast(&probe->changed);
+	pthread_mutex_unlock(&probe->lock);
+}
+
+static void keep_bytes(struct probe *probe, const void *data, size_t size)
+{
+	pthread_mutex_lock(&probe->lock);
+	size_t len = strlen(probe->text);
+	size_t room = sizeof(probe->text) - 1 - len;
+
+	memcpy(probe->text + len, data, size < room ? size : room);
+	probe->total += size;
+	pthread_cond_broadcast(&probe->changed);
+	pthread_mutex_unlock(&probe->lock);
+}
+
+/* No other handler may follow. */
+static void mark_declined(struct probe *probe, sttcp_conn *conn)
+{
+	uint64_t id = sttcp_conn_id(conn);
+
+	pthread_mutex_lock(&probe->lock);
+	find_locked(probe, id)->ended = true;
+	pthread_mutex_unlock(&probe->lock);
+}
+
+static bool handle_connection(sttcp_conn *conn, void *context)
+{
+	struct probe *probe = context;
+
+	enter(probe, conn, STTCP_CONNECTION, false);
+	bool verdict = probe->connection == NULL || probe->connection(probe, conn);
+	if (!verdict && sttcp_conn_server(conn) != NULL && sttcp_conn_reason(conn) == 0)
+		mark_declined(probe, conn);
+	leave(probe, conn, STTCP_CONNECTION, true);
+	return verdict;
+}
+
+static bool handle_data(sttcp_event event, sttcp_conn *conn, const void *data, size_t size,
+			struct probe *probe)
+{
+	enter(probe, conn, event, false);
+	if (data == NULL || size == 0)
+		probe_violate(probe, "a data handler without data");
+	keep_bytes(probe, data, size);
+	bool verdict = probe->data == NULL || probe->data(probe, conn, data, size);
+	leave(probe, conn, event, true);
+	return verdict;
+}
+
+static void handle_receive(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	handle_data(STTCP_RECEIVE, conn, data, size, context);
+}
+
+static bool handle_response(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	return handle_data(STTCP_RESPONSE, conn, data, size, context);
+}
+
+static void handle_end(sttcp_conn *conn, void *context)
+{
+	struct probe *probe = context;
+
+	enter(probe, conn, STTCP_END, false);
+	if (probe->end != NULL)
+		probe->end(probe, conn);
+	leave(probe, conn, STTCP_END, true);
+}
+
+static void handle_last(sttcp_event event, sttcp_conn *conn, int reason, struct probe *probe)
+{
+	enter(probe, conn, event, false);
+	if (reason != sttcp_conn_reason(conn))
+		probe_violate(probe, "two reasons: %d and %d", reason, sttcp_conn_reason(conn));
+	pthread_mutex_lock(&probe->lock);
+	probe->reason = reason;
+	snprintf(probe->fail_text, sizeof(probe->fail_text), "%s", sttcp_conn_fail_text(conn));
+	snprintf(probe->address, sizeof(probe->address), "%s", sttcp_conn_address(conn));
+	pthread_mutex_unlock(&probe->lock);
+	if (probe->ended != NULL)
+		probe->ended(probe, conn, reason);
+	leave(probe, conn, event, true);
+}
+
+static void handle_disconnection(sttcp_conn *conn, int reason, void *context)
+{
+	handle_last(STTCP_DISCONNECTION, conn, reason, context);
+}
+
+static void handle_unconnected(sttcp_conn *conn, int reason, void *context)
+{
+	handle_last(STTCP_UNCONNECTED, conn, reason, context);
+}
+
+static bool handle_universal(sttcp_event event, sttcp_conn *conn, const void *data, size_t size,
+			     void *context)
+{
+	struct probe *probe = context;
+	bool has_data = event == STTCP_RECEIVE || event == STTCP_RESPONSE;
+	bool alone = (probe->without & (1u << event)) != 0;
+
+	enter(probe, conn, event, true);
+	if (has_data != (data != NULL) || has_data != (size > 0))
+		probe_violate(probe, "data where there should be none, or none");
+	if (alone && has_data)
+		keep_bytes(probe, data, size);
+	if (alone && (event == STTCP_DISCONNECTION || event == STTCP_UNCONNECTED)) {
+		pthread_mutex_lock(&probe->lock);
+		probe->reason = sttcp_conn_reason(conn);
+		pthread_mutex_unlock(&probe->lock);
+	}
+	bool verdict = probe->universal == NULL || probe->universal(probe, event, conn);
+	leave(probe, conn, event, alone);
+	return verdict;
+}
+
+static void handle_release(void *context)
+{
+	struct probe *probe = context;
+
+	if (probe->release != NULL)
+		probe->release(probe);
+	pthread_mutex_lock(&probe->lock);
+	probe->releases++;
+	for (int i = 0; i < PROBE_CONNS; i++) {
+		if (probe->conns[i].busy)
+			violate_locked(probe, "released while a handler runs", probe->conns[i].id,
+				       (sttcp_event)probe->conns[i].phase);
+	}
+	pthread_cond_broadcast(&probe->changed);
+	pthread_mutex_unlock(&probe->lock);
+}
+
+struct probe *probe_new(void)
+{
+	struct probe *probe = calloc(1, sizeof(*probe));
+
+	assert_non_null(probe);
+	pthread_mutex_init(&probe->lock, NULL);
+	pthread_cond_init(&probe->changed, NULL);
+	probe->reason = 1;
+	return probe;
+}
+
+void probe_free(struct probe *probe)
+{
+	pthread_mutex_lock(&probe->lock);
+	assert_string_equal(probe->violation, "");
+	pthread_mutex_unlock(&probe->lock);
+	pthread_mutex_destroy(&probe->lock);
+	pthread_cond_destroy(&probe->changed);
+	free(probe);
+}
+
+static bool wants(const struct probe *probe, sttcp_event event)
+{
+	return (probe->without & (1u << event)) == 0;
+}
+
+sttcp_server *probe_server(struct probe *probe, const char *host, int port,
+			   const sttcp_options *options)
+{
+	sttcp_server *server = sttcp_server_new(host, port, options);
+
+	if (server == NULL)
+		return NULL;
+	sttcp_server_set_context(server, probe);
+	sttcp_server_on_release(server, handle_release);
+	if (wants(probe, STTCP_CONNECTION))
+		sttcp_server_on_connection(server, handle_connection);
+	if (wants(probe, STTCP_RECEIVE))
+		sttcp_server_on_receive(server, handle_receive);
+	if (wants(probe, STTCP_END))
+		sttcp_server_on_end(server, handle_end);
+	if (wants(probe, STTCP_DISCONNECTION))
+		sttcp_server_on_disconnection(server, handle_disconnection);
+	if ((probe->without & NO_UNIVERSAL) == 0)
+		sttcp_server_on_universal(server, handle_universal);
+	return server;
+}
+
+sttcp_client *probe_client(struct probe *probe, const char *host, int port,
+			   const sttcp_options *options)
+{
+	sttcp_client *client = sttcp_client_new(host, port, options);
+
+	if (client == NULL)
+		return NULL;
+	sttcp_client_set_context(client, probe);
+	sttcp_client_on_release(client, handle_release);
+	if (wants(probe, STTCP_CONNECTION))
+		sttcp_client_on_connection(client, handle_connection);
+	if (wants(probe, STTCP_RESPONSE))
+		sttcp_client_on_response(client, handle_response);
+	if (wants(probe, STTCP_END))
+		sttcp_client_on_end(client, handle_end);
+	if (wants(probe, STTCP_DISCONNECTION))
+		sttcp_client_on_disconnection(client, handle_disconnection);
+	if (wants(probe, STTCP_UNCONNECTED))
+		sttcp_client_on_unconnected(client, handle_unconnected);
+	if ((probe->without & NO_UNIVERSAL) == 0)
+		sttcp_client_on_universal(client, handle_universal);
+	return client;
+}
+
+sttcp_server *probe_listen(struct probe *probe, const sttcp_options *options)
+{
+	sttcp_server *server = probe_server(probe, "127.0.0.1", 0, options);
+
+	assert_non_null(server);
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_true(sttcp_server_port(server) > 0);
+	return server;
+}
+
+sttcp_client *probe_dial(struct probe *probe, int port, const sttcp_options *options)
+{
+	sttcp_client *client = probe_client(probe, "127.0.0.1", port, options);
+
+	assert_non_null(client);
+	assert_int_equal(sttcp_client_start(client), 0);
+	return client;
+}
+
+long probe_count(struct probe *probe, sttcp_event event)
+{
+	pthread_mutex_lock(&probe->lock);
+	long count = probe->counts[event];
+	pthread_mutex_unlock(&probe->lock);
+	return count;
+}
+
+static bool wait_locked(struct probe *probe)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += DEADLINE_MS / 1000;
+	return pthread_cond_timedwait(&probe->changed, &probe->lock, &until) != ETIMEDOUT;
+}
+
+bool probe_wait(struct probe *probe, sttcp_event event, long count)
+{
+	pthread_mutex_lock(&probe->lock);
+	while (probe->counts[event] < count && wait_locked(probe))
+		;
+	bool reached = probe->counts[event] >= count;
+	pthread_mutex_unlock(&probe->lock);
+	return reached;
+}
+
+bool probe_wait_bytes(struct probe *probe, size_t total)
+{
+	pthread_mutex_lock(&probe->lock);
+	while (probe->total < total && wait_locked(probe))
+		;
+	bool reached = probe->total >= total;
+	pthread_mutex_unlock(&probe->lock);
+	return reached;
+}
+
+int probe_reason(struct probe *probe)
+{
+	pthread_mutex_lock(&probe->lock);
+	int reason = probe->reason;
+	pthread_mutex_unlock(&probe->lock);
+	return reason;
+}
+
+uint64_t probe_last_id(struct probe *probe)
+{
+	pthread_mutex_lock(&probe->lock);
+	uint64_t id = probe->last_id;
+	pthread_mutex_unlock(&probe->lock);
+	return id;
+}
+
+static const char *copy_text(struct probe *probe, const char *text)
+{
+	static _Thread_local char copy[sizeof(probe->text)];
+
+	pthread_mutex_lock(&probe->lock);
+	snprintf(copy, sizeof(copy), "%s", text);
+	pthread_mutex_unlock(&probe->lock);
+	return copy;
+}
+
+const char *probe_order(struct probe *probe)
+{
+	return copy_text(probe, probe->order);
+}
+
+const char *probe_text(struct probe *probe)
+{
+	return copy_text(probe, probe->text);
+}
+
+const char *probe_fail_text(struct probe *probe)
+{
+	return copy_text(probe, probe->fail_text);
+}
+
+const char *probe_address(struct probe *probe)
+{
+	return copy_text(probe, probe->address);
+}
+
+bool echo_data(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)probe;
+	sttcp_conn_send(conn, data, size);
+	return true;
+}
+
+void pair_open(struct pair *pair, const sttcp_options *options)
+{
+	if (pair->probe == NULL)
+		pair->probe = probe_new();
+	pair->server = probe_listen(pair->probe, options);
+	pair->peer = peer_connect(sttcp_server_port(pair->server));
+	assert_true(pair->peer >= 0);
+	EVENTUALLY(sttcp_server_count(pair->server) == 1);
+	pair->conn = sttcp_server_find(pair->server, probe_last_id(pair->probe));
+	assert_non_null(pair->conn);
+}
+
+void pair_close(struct pair *pair)
+{
+	sttcp_conn_unref(pair->conn);
+	peer_close(pair->peer);
+	sttcp_server_free(pair->server);
+	probe_free(pair->probe);
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/* Time, events, counting and child processes of the contract tests. */
+#include "support/support.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void nap_ms(int ms)
+{
+	struct timespec time = {ms / 1000, (long)(ms % 1000) * 1000000};
+
+	while (nanosleep(&time, &time) < 0 && errno == EINTR)
+		;
+}
+
+static int count_entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	int count = 0;
+
+	if (dir == NULL)
+		return -1;
+	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+		if (entry->d_name[0] != '.')
+			count++;
+	}
+	closedir(dir);
+	return count;
+}
+
+int count_fds(void)
+{
+	return count_entries("/proc/self/fd") - 1; /* the directory's own */
+}
+
+int count_threads(void)
+{
+	return count_entries("/proc/self/task");
+}
+
+void fill_pattern(void *data, size_t size, uint32_t seed)
+{
+	unsigned char *bytes = data;
+	uint32_t state = seed * 2654435761u + 1;
+
+	for (size_t i = 0; i < size; i++)
+		bytes[i] = (unsigned char)(next_random(&state) >> 24);
+}
+
+uint32_t next_random(uint32_t *state)
+{
+	uint32_t x = *state != 0 ? *state : 1;
+
+	x ^= x << 13;
+	x ^= x >> 17;
+	x ^= x << 5;
+	*state = x;
+	return x;
+}
+
+/* -------------------------------------------------------------------- events */
+
+void event_raise(struct event *event)
+{
+	pthread_mutex_lock(&event->lock);
+	event->count++;
+	pthread_cond_broadcast(&event->changed);
+	pthread_mutex_unlock(&event->lock);
+}
+
+long event_count(struct event *event)
+{
+	pthread_mutex_lock(&event->lock);
+	long count = event->count;
+	pthread_mutex_unlock(&event->lock);
+	return count;
+}
+
+bool event_wait(struct event *event, long count)
+{
+	return event_wait_ms(event, count, DEADLINE_MS);
+}
+
+bool event_wait_ms(struct event *event, long count, int ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&event->lock);
+	while (event->count < count) {
+		if (pthread_cond_timedwait(&event->changed, &event->lock, &until) == ETIMEDOUT)
+			break;
+	}
+	bool reached = event->count >= count;
+	pthread_mutex_unlock(&event->lock);
+	return reached;
+}
+
+/* ------------------------------------------------------------------ children */
+
+int child_main(const struct child *children, const char *name)
+{
+	for (; children->name != NULL; children++) {
+		if (strcmp(children->name, name) == 0)
+			return children->run();
+	}
+	fprintf(stderr, "no child of this name: %s\n", name);
+	return 98;
+}
+
+bool process_start(struct process *process, const char *name)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return false;
+	fflush(NULL);
+	process->pid = fork();
+	if (process->pid == 0) {
+		dup2(ends[1], STDOUT_FILENO);
+		execl("/proc/self/exe", "child", name, (char *)NULL);
+		_exit(97);
+	}
+	close(ends[1]);
+	process->out = ends[0];
+	if (process->pid > 0)
+		return true;
+	close(ends[0]);
+	return false;
+}
+
+bool process_line(struct process *process, char *line, size_t size)
+{
+	int64_t until = now_ms() + DEADLINE_MS;
+	size_t len = 0;
+
+	while (len + 1 < size) {
+		struct pollfd wait = {.fd = process->out, .events = POLLIN};
+		int64_t left = until - now_ms();
+
+		if (left <= 0 || poll(&wait, 1, (int)left) <= 0)
+			break;
+		if (read(process->out, line + len, 1) != 1)
+			break;
+		if (line[len] == '\n') {
+			line[len] = '\0';
+			return true;
+		}
+		len++;
+	}
+	line[len] = '\0';
+	return false;
+}
+
+int process_number(struct process *process, const char *word)
+{
+	char line[128];
+	size_t len = strlen(word);
+
+	if (!process_line(process, line, sizeof(line)) || strncmp(line, word, len) != 0)
+		return -1;
+	return atoi(line + len);
+}
+
+int process_wait_pid(pid_t pid)
+{
+	int64_t until = now_ms() + 3 * DEADLINE_MS;
+	int status;
+
+	for (;;) {
+		pid_t done = waitpid(pid, &status, WNOHANG);
+
+		if (done == pid)
+			return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+		if (done < 0 && errno != EINTR)
+			return -1;
+		if (now_ms() >= until)
+			break;
+		nap_ms(2);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	return -1;
+}
+
+int process_wait(struct process *process)
+{
+	int status = process_wait_pid(process->pid);
+
+	close(process->out);
+	return status;
+}
+
+int process_run(const char *name)
+{
+	struct process process;
+
+	return process_start(&process, name) ? process_wait(&process) : -1;
+}
+
+void check_that(bool holds, const char *text, const char *file, int line)
+{
+	if (holds)
+		return;
+	fprintf(stderr, "%s:%d: in a child: %s\n", file, line, text);
+	_exit(99);
+}
+
+void tell(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	va_end(arguments);
+	putchar('\n');
+	fflush(stdout);
+}

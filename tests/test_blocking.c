@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: MIT */
+/* G4, G8 and G10: handlers block, others go on; one connection's handlers run in order; threads
+ * come and go. */
+#include "support/support.h"
+
+#include <sched.h>
+#include <time.h>
+
+enum {
+	BLOCKED = 64
+};
+
+/* Handlers that were told to block say so here, and wait for the gate. */
+struct hall {
+	struct event inside;
+	struct event gate;
+};
+
+static void hall_init(struct hall *hall)
+{
+	struct event fresh = EVENT_INIT;
+
+	hall->inside = fresh;
+	hall->gate = fresh;
+}
+
+static void stay(struct hall *hall)
+{
+	event_raise(&hall->inside);
+	event_wait_ms(&hall->gate, 1, 3 * DEADLINE_MS);
+}
+
+static bool block_on_b(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	if (*(const char *)data == 'b')
+		stay(probe->extra);
+	sttcp_conn_send(conn, data, size);
+	return true;
+}
+
+static void say_b(int *peers, int count, int port)
+{
+	for (int i = 0; i < count; i++) {
+		peers[i] = peer_connect(port);
+		assert_true(peers[i] >= 0);
+		assert_true(peer_say(peers[i], "b"));
+	}
+}
+
+static void expect_b(int *peers, int count)
+{
+	for (int i = 0; i < count; i++) {
+		assert_true(peer_expect(peers[i], "b"));
+		peer_close(peers[i]);
+	}
+}
+
+/* G8: others, new ones, timers and clients go on as if nobody were blocked. */
+static void others_go_on_while_64_handlers_block(void **state)
+{
+	struct probe *probe = probe_new();
+	struct probe *calling = probe_new();
+	struct hall hall;
+	struct blackhole hole;
+	int peers[BLOCKED];
+
+	(void)state;
+	hall_init(&hall);
+	probe->data = block_on_b;
+	probe->extra = &hall;
+	sttcp_server *server = probe_listen(probe, NULL);
+	int port = sttcp_server_port(server);
+	int before[4];
+	for (int i = 0; i < 4; i++)
+		before[i] = peer_connect(port);
+	say_b(peers, BLOCKED, port);
+	assert_true(event_wait(&hall.inside, BLOCKED));
+	for (int round = 0; round < 20; round++) {
+		for (int i = 0; i < 4; i++) {
+			assert_true(peer_say(before[i], "quick"));
+			assert_true(peer_expect(before[i], "quick"));
+		}
+		int fresh = peer_connect(port);
+		assert_true(peer_say(fresh, "new"));
+		assert_true(peer_expect(fresh, "new"));
+		peer_close(fresh);
+	}
+	/* A client gets its handlers; a timeout ends in time. */
+	sttcp_client *client = probe_dial(calling, port, NULL);
+	assert_true(probe_wait(calling, STTCP_CONNECTION, 1));
+	sttcp_client_free(client);
+	if (blackhole_open(&hole)) {
+		client = probe_dial(calling, hole.port, STTCP_OPTIONS(.connect_timeout_ms = 100));
+		assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), STTCP_ETIME_CONNECT);
+		sttcp_client_free(client);
+		blackhole_close(&hole);
+	}
+	assert_int_equal(event_count(&hall.gate), 0); /* they were blocked all the time */
+	sttcp_stats stats;
+	assert_int_equal(sttcp_server_stats(server, &stats, sizeof(stats)), 0);
+	assert_true(stats.threads_blocked >= BLOCKED / 2);
+	assert_true(stats.longest_ms > 0);
+	assert_true(stats.longest_id > 0);
+	event_raise(&hall.gate);
+	expect_b(peers, BLOCKED);
+	for (int i = 0; i < 4; i++)
+		peer_close(before[i]);
+	sttcp_server_free(server);
+	probe_free(calling);
+	probe_free(probe);
+}
+
+static bool block_first(struct probe *probe, sttcp_conn *conn)
+{
+	struct hall *hall = probe->extra;
+
+	(void)conn;
+	if (event_count(&hall->inside) < BLOCKED)
+		stay(hall);
+	return true;
+}
+
+static void block_last(struct probe *probe, sttcp_conn *conn, int reason)
+{
+	struct hall *hall = probe->extra;
+
+	(void)conn;
+	(void)reason;
+	if (event_count(&hall->inside) < BLOCKED)
+		stay(hall);
+}
+
+/* The same when it is connection handlers that block: no accept waits for them. */
+static void others_go_on_while_connection_handlers_block(void **state)
+{
+	struct probe *probe = probe_new();
+	struct hall hall;
+	int peers[BLOCKED];
+
+	(void)state;
+	hall_init(&hall);
+	probe->connection = block_first;
+	probe->data = echo_data;
+	probe->extra = &hall;
+	sttcp_server *server = probe_listen(probe, NULL);
+	for (int i = 0; i < BLOCKED; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		assert_true(peer_say(peers[i], "b"));
+	}
+	assert_true(event_wait(&hall.inside, BLOCKED));
+	for (int i = 0; i < 10; i++) {
+		int peer = peer_connect(sttcp_server_port(server));
+		assert_true(peer_say(peer, "x"));
+		assert_true(peer_expect(peer, "x"));
+		peer_close(peer);
+	}
+	event_raise(&hall.gate);
+	expect_b(peers, BLOCKED);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static void others_go_on_while_disconnection_handlers_block(void **state)
+{
+	struct probe *probe = probe_new();
+	struct hall hall;
+
+	(void)state;
+	hall_init(&hall);
+	probe->ended = block_last;
+	probe->data = echo_data;
+	probe->extra = &hall;
+	sttcp_server *server = probe_listen(probe, NULL);
+	for (int i = 0; i < BLOCKED; i++)
+		peer_close(peer_connect(sttcp_server_port(server)));
+	assert_true(event_wait(&hall.inside, BLOCKED));
+	for (int i = 0; i < 10; i++) {
+		int peer = peer_connect(sttcp_server_port(server));
+		assert_true(peer_say(peer, "x"));
+		assert_true(peer_expect(peer, "x"));
+		peer_close(peer);
+	}
+	event_raise(&hall.gate);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* Calls that block for less than the monitor's look serialise nobody for long. */
+static bool sleep_a_little(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	struct timespec moment = {0, 300000};
+
+	nanosleep(&moment, NULL);
+	return echo_data(probe, conn, data, size);
+}
+
+static void short_blocks_are_all_served(void **state)
+{
+	struct probe *probe = probe_new();
+	int peers[BLOCKED];
+
+	(void)state;
+	probe->data = sleep_a_little;
+	sttcp_server *server = probe_listen(probe, NULL);
+	for (int i = 0; i < BLOCKED; i++)
+		peers[i] = peer_connect(sttcp_server_port(server));
+	for (int round = 0; round < 20; round++) {
+		for (int i = 0; i < BLOCKED; i++)
+			assert_true(peer_say(peers[i], "x"));
+		for (int i = 0; i < BLOCKED; i++)
+			assert_true(peer_expect(peers[i], "x"));
+	}
+	for (int i = 0; i < BLOCKED; i++)
+		peer_close(peers[i]);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* G4: handlers of different connections run in parallel: these meet. */
+static bool meet(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	struct hall *hall = probe->extra;
+
+	event_raise(&hall->inside);
+	if (event_wait(&hall->inside, 8))
+		sttcp_conn_send(conn, data, size);
+	return true;
+}
+
+static void handlers_of_different_connections_run_in_parallel(void **state)
+{
+	struct probe *probe = probe_new();
+	struct hall hall;
+	int peers[8];
+
+	(void)state;
+	hall_init(&hall);
+	probe->data = meet;
+	probe->extra = &hall;
+	sttcp_server *server = probe_listen(probe, NULL);
+	say_b(peers, 8, sttcp_server_port(server));
+	expect_b(peers, 8);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* ------------------------------------------------- order within a connection */
+
+struct track {
+	atomic_int inside;
+	size_t at;
+	uint32_t random;
+};
+
+static bool open_track(struct probe *probe, sttcp_conn *conn)
+{
+	struct track *track = calloc(1, sizeof(*track));
+
+	(void)probe;
+	if (track == NULL)
+		return false;
+	track->random = (uint32_t)sttcp_conn_id(conn);
+	sttcp_conn_set_data(conn, track, free);
+	return true;
+}
+
+/* Byte n of the stream is n modulo 251; some calls sleep, some yield. */
+static bool follow_track(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	struct track *track = sttcp_conn_data(conn);
+	const unsigned char *bytes = data;
+
+	if (atomic_exchange(&track->inside, 1) != 0)
+		probe_violate(probe, "two handlers of one connection at once");
+	for (size_t i = 0; i < size; i++) {
+		if (bytes[i] != track->at++ % 251)
+			probe_violate(probe, "bytes out of order");
+	}
+	switch (next_random(&track->random) % 8) {
+	case 0:
+		nap_ms(2);
+		break;
+	case 1:
+		sched_yield();
+		break;
+	default:
+		break;
+	}
+	atomic_store(&track->inside, 0);
+	return true;
+}
+
+/* G4: handlers of one connection never overlap and run in order, through every hand-over. */
+static void handlers_of_one_connection_run_in_order(void **state)
+{
+	enum {
+		PEERS = 16,
+		BYTES = 60000
+	};
+	static unsigned char stream[BYTES];
+	struct probe *probe = probe_new();
+	int peers[PEERS];
+	size_t at[PEERS] = {0};
+	uint32_t random = 7;
+
+	(void)state;
+	for (int i = 0; i < BYTES; i++)
+		stream[i] = (unsigned char)(i % 251);
+	probe->connection = open_track;
+	probe->data = follow_track;
+	sttcp_server *server = probe_listen(probe, NULL);
+	for (int i = 0; i < PEERS; i++)
+		peers[i] = peer_connect(sttcp_server_port(server));
+	for (int left = PEERS; left > 0;) {
+		int i = (int)(next_random(&random) % PEERS);
+		size_t part = next_random(&random) % 900 + 1;
+
+		if (at[i] == BYTES)
+			continue;
+		part = part < BYTES - at[i] ? part : BYTES - at[i];
+		assert_true(peer_send(peers[i], stream + at[i], part));
+		at[i] += part;
+		if (at[i] == BYTES) {
+			left--;
+			peer_close(peers[i]);
+		}
+	}
+	assert_int_equal(sttcp_server_stop(server), 0);
+	sttcp_server_free(server);
+	assert_int_equal(probe->total, PEERS * BYTES);
+	assert_int_equal(probe_count(probe, STTCP_DISCONNECTION), PEERS);
+	probe_free(probe);
+}
+
+/* ------------------------------------------------------------------- threads */
+
+/* G8: threads come when handlers block, and leave when they have nothing to do. The one test that
+ * has to wait for time: threads leave after some seconds. */
+static void idle_threads_leave(void **state)
+{
+	struct probe *probe = probe_new();
+	struct hall hall;
+	int peers[BLOCKED];
+
+	(void)state;
+	hall_init(&hall);
+	probe->data = block_on_b;
+	probe->extra = &hall;
+	sttcp_server *server = probe_listen(probe, NULL);
+	EVENTUALLY(count_threads() <= 2 * sysconf(_SC_NPROCESSORS_ONLN) + 3 + UNDER_TSAN);
+	int least = count_threads();
+	say_b(peers, BLOCKED, sttcp_server_port(server));
+	assert_true(event_wait(&hall.inside, BLOCKED));
+	assert_true(count_threads() >= BLOCKED);
+	event_raise(&hall.gate);
+	expect_b(peers, BLOCKED);
+	EVENTUALLY(count_threads() <= least);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* G8: an idle connection has no thread. */
+static void idle_connections_have_no_thread(void **state)
+{
+	enum {
+		PEERS = 300
+	};
+	struct probe *probe = probe_new();
+	static int peers[PEERS];
+
+	(void)state;
+	probe->data = echo_data;
+	sttcp_server *server = probe_listen(probe, NULL);
+	for (int i = 0; i < PEERS; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		assert_true(peer_say(peers[i], "x"));
+	}
+	for (int i = 0; i < PEERS; i++)
+		assert_true(peer_expect(peers[i], "x"));
+	assert_int_equal(sttcp_server_count(server), PEERS);
+	EVENTUALLY(count_threads() <= 2 * sysconf(_SC_NPROCESSORS_ONLN) + 3 + UNDER_TSAN);
+	for (int i = 0; i < PEERS; i++) {
+		assert_true(peer_say(peers[i], "y")); /* they are all alive */
+		assert_true(peer_expect(peers[i], "y"));
+		peer_close(peers[i]);
+	}
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* --------------------------------------------------------------- max_threads */
+
+static atomic_int cap_lines;
+
+static void count_cap_lines(int level, const char *text, void *context)
+{
+	(void)context;
+	if (level > 2 || strstr(text, "thread") == NULL)
+		return;
+	atomic_fetch_add(&cap_lines, 1);
+}
+
+static struct hall cap_hall;
+
+static void block_cap(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	(void)context;
+	stay(&cap_hall);
+	sttcp_conn_send(conn, data, size);
+}
+
+/* With every thread blocked only handlers wait: accept, output and stop go on. */
+static int reach_the_cap(void)
+{
+	enum {
+		PEERS = 32
+	};
+	int peers[PEERS];
+
+	hall_init(&cap_hall);
+	sttcp_set_log(count_cap_lines, NULL);
+	CHECK(sttcp_engine_configure(1, 4, 0) == 0);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	CHECK(sttcp_server_on_receive(server, block_cap) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	int listener = peer_connect(sttcp_server_port(server)); /* says nothing, hears all */
+	for (int i = 0; i < PEERS; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		CHECK(peers[i] >= 0);
+		CHECK(peer_say(peers[i], "b"));
+	}
+	CHECK(event_wait(&cap_hall.inside, 4));
+	sttcp_stats stats;
+	int64_t until = now_ms() + DEADLINE_MS;
+	do {
+		nap_ms(2);
+		CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == 0);
+	} while (now_ms() < until && (stats.total < PEERS + 1 || atomic_load(&cap_lines) == 0));
+	CHECK(stats.total == PEERS + 1); /* accepting went on */
+	CHECK(atomic_load(&cap_lines) == 1);
+	CHECK(event_count(&cap_hall.inside) < 12); /* 4, and what owners and heirs may add */
+	CHECK(count_threads() <= 12);
+	CHECK(sttcp_server_broadcast(server, "hear", 4) > 0); /* output goes on */
+	CHECK(peer_expect(listener, "hear"));
+	event_raise(&cap_hall.gate);
+	for (int i = 0; i < PEERS; i++) {
+		char got[5];
+
+		CHECK(peer_recv(peers[i], got, 1)); /* broadcast or answer, in any order */
+		peer_close(peers[i]);
+	}
+	peer_close(listener);
+	CHECK(sttcp_server_stop(server) == 0);
+	CHECK(atomic_load(&cap_lines) == 1); /* logged once */
+	sttcp_server_free(server);
+	return 0;
+}
+
+static int stop_at_the_cap(void)
+{
+	int peers[16];
+	sttcp_stop_report report;
+
+	hall_init(&cap_hall);
+	CHECK(sttcp_engine_configure(1, 2, 0) == 0);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	CHECK(sttcp_server_on_receive(server, block_cap) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	for (int i = 0; i < 16; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		CHECK(peer_say(peers[i], "b"));
+	}
+	CHECK(event_wait(&cap_hall.inside, 2));
+	int64_t until = now_ms() + DEADLINE_MS;
+	sttcp_stats stats;
+	do {
+		nap_ms(2);
+		CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == 0);
+	} while (now_ms() < until && stats.total < 16);
+	CHECK(sttcp_server_stop_within(server, 0, &report) == 0);
+	CHECK(report.running >= 2);
+	CHECK(report.ended == 0);
+	event_raise(&cap_hall.gate);
+	sttcp_server_free(server);
+	for (int i = 0; i < 16; i++)
+		peer_close(peers[i]);
+	return 0;
+}
+
+/* G8: max_threads is a cap; reaching it is logged once, not a crash. */
+static void reaching_max_threads_makes_handlers_wait_alone(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("reach_the_cap"), 0);
+}
+
+static void stopping_at_max_threads_returns(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("stop_at_the_cap"), 0);
+}
+
+static const struct child children[] = {
+	{"reach_the_cap", reach_the_cap},
+	{"stop_at_the_cap", stop_at_the_cap},
+	{NULL, NULL},
+};
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(others_go_on_while_64_handlers_block),
+		cmocka_unit_test(others_go_on_while_connection_handlers_block),
+		cmocka_unit_test(others_go_on_while_disconnection_handlers_block),
+		cmocka_unit_test(short_blocks_are_all_served),
+		cmocka_unit_test(handlers_of_different_connections_run_in_parallel),
+		cmocka_unit_test(handlers_of_one_connection_run_in_order),
+		cmocka_unit_test(idle_threads_leave),
+		cmocka_unit_test(idle_connections_have_no_thread),
+		cmocka_unit_test(reaching_max_threads_makes_handlers_wait_alone),
+		cmocka_unit_test(stopping_at_max_threads_returns),
+	};
+
+	if (argc == 2)
+		return child_main(children, argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

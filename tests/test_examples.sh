@@ -1,0 +1,433 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Runs every example, each on a port of its own, and checks what it does. Nothing is
+# waited for by sleeping: every wait looks for an event, until a deadline.
+#
+# Environment: STTCP_BUILD_DIR, the build directory with examples/ in it. With
+# STTCP_TEST_DEADLINE_S the deadline of a single wait can be raised (default 20).
+
+set -u
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+examples=${STTCP_BUILD_DIR:?STTCP_BUILD_DIR is not set}/examples
+deadline_s=${STTCP_TEST_DEADLINE_S:-20}
+work=$(mktemp -d "${TMPDIR:-/tmp}/sttcp-examples.XXXXXX") || exit 1
+case_name=none
+pids=()
+
+clean_up()
+{
+	local pid
+
+	for pid in "${pids[@]}"; do
+		kill -KILL "$pid" 2>/dev/null
+	done
+	rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 1' INT TERM
+
+fail()
+{
+	local file
+
+	echo "FAIL $case_name: $*" >&2
+	for file in "$work"/*.out "$work"/*.err; do
+		[ -s "$file" ] && { echo "--- ${file##*/}"; cat "$file"; } >&2
+	done
+	exit 1
+}
+
+# wait_until WHAT COMMAND...: looks every 20 ms until the command succeeds.
+wait_until()
+{
+	local what=$1 end=$((SECONDS + deadline_s))
+
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || fail "waited $deadline_s s for: $what"
+		sleep 0.02
+	done
+}
+
+# Whether a program of ours runs; one that has ended and was not waited for does not.
+runs()
+{
+	kill -0 "$1" 2>/dev/null && ! grep -q ') Z ' "/proc/$1/stat" 2>/dev/null
+}
+
+ended()
+{
+	! runs "$1"
+}
+
+# A background job has SIGINT ignored, and what is ignored stays ignored: env resets it.
+# Sets `pid`; what the program prints is in $out and $err.
+start()
+{
+	local program=$1
+
+	shift
+	[ -x "$examples/$program" ] || fail "no $examples/$program"
+	out=$work/$program.out
+	err=$work/$program.err
+	: >"$out" # there from the start: the job may not have opened it when we look
+	env --default-signal=INT,TERM "$examples/$program" "$@" >"$out" 2>"$err" </dev/null &
+	pid=$!
+	pids+=("$pid")
+}
+
+# Sets `status`.
+reap()
+{
+	wait_until "the end of the program" ended "$1"
+	wait "$1"
+	status=$?
+}
+
+# Waits for the line that tells the port, and sets `port`.
+read_port()
+{
+	wait_until "the line 'listening on PORT'" listens_or_ended
+	port=$(sed -n 's/^listening on \([0-9]*\)$/\1/p' "$out")
+	[ -n "$port" ] || fail "it ended before it listened"
+}
+
+listens_or_ended()
+{
+	grep -q '^listening on [0-9]*$' "$out" || ended "$pid"
+}
+
+start_server()
+{
+	start "$1" 0
+	read_port
+}
+
+# keep_alive may come a moment after the line that tells the port: SIGINT is the second
+# bit of the mask of signals that the program catches.
+catches_sigint()
+{
+	grep -q '^SigCgt:.*[2367abef]$' "/proc/$1/status" 2>/dev/null
+}
+
+catches_sigint_or_ended()
+{
+	catches_sigint "$1" || ended "$1"
+}
+
+# Ctrl+C has to end it with exit status 0.
+interrupt()
+{
+	wait_until "keep_alive" catches_sigint_or_ended "$1"
+	runs "$1" || fail "it ended by itself"
+	kill -INT "$1"
+	reap "$1"
+	[ "$status" -eq 0 ] || fail "exit status $status after SIGINT"
+}
+
+# dial VARIABLE: a connection to `port`, its descriptor in the variable.
+dial()
+{
+	exec {fd}<>"/dev/tcp/127.0.0.1/$port" || fail "cannot connect to port $port"
+	printf -v "$1" %s "$fd"
+}
+
+hang_up()
+{
+	local fd=$1
+
+	exec {fd}>&-
+}
+
+can_dial()
+{
+	(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null
+}
+
+# expect_line FD PATTERN: the next line of the connection must match; it is in `line`.
+expect_line()
+{
+	local pattern=$2
+
+	IFS= read -r -t "$deadline_s" -u "$1" line || fail "no line, wanted: $pattern"
+	[[ $line =~ ^$pattern$ ]] || fail "got '$line', wanted '$pattern'"
+}
+
+# expect_bytes FD TEXT: the next bytes of the connection, no newline in them.
+expect_bytes()
+{
+	local got
+
+	IFS= read -r -t "$deadline_s" -N "${#2}" -u "$1" got || fail "no answer, wanted '$2'"
+	[ "$got" = "$2" ] || fail "got '$got', wanted '$2'"
+}
+
+expect_end()
+{
+	local rest
+
+	IFS= read -r -t "$deadline_s" -N 1 -u "$1" rest
+	# Over 128: the time was up.
+	[ $? -eq 1 ] || fail "the connection goes on, with '$rest'"
+}
+
+expect_same()
+{
+	[ "$2" = "$1" ] || fail "$(printf 'wanted:\n%s\n got:\n%s' "$1" "$2")"
+}
+
+# ---------------------------------------------------------------------- 01_meow
+
+meow_is_done()
+{
+	{ grep -q '^Disconnected by ' "$out" && grep -q '^Disconnected from ' "$out"; } ||
+		ended "$pid"
+}
+
+# Each side's lines, in its own order: the two sides run on different threads.
+test_meow_prints_the_lines_of_the_seed()
+{
+	local number='[0-9][0-9]*'
+
+	start 01_meow 0
+	read_port
+	wait_until "both sides disconnected" meow_is_done
+	interrupt "$pid"
+	expect_same "- Server: HandlerType.connection
+Connected by 127.0.0.1:N
+- Server: HandlerType.receive
+- Server: HandlerType.receive
+- Server: HandlerType.disconnection
+Disconnected by 127.0.0.1:N" \
+		"$(grep -E '^- Server|^Connected by|^Disconnected by' "$out" |
+			sed "s/127.0.0.1:$number\$/127.0.0.1:N/")"
+	expect_same "- Client: HandlerType.connection
+Connected to 127.0.0.1:$port
+- Client: HandlerType.response
+Received string \"Meow!\"
+- Client: HandlerType.response
+Received string \"Really?!\"
+- Client: HandlerType.disconnection
+Disconnected from 127.0.0.1:$port" \
+		"$(grep -E '^- Client|^Connected to|^Received|^Disconnected from' "$out")"
+	expect_same 15 "$(wc -l <"$out")"
+	[ ! -s "$err" ] || fail "it wrote to standard error"
+}
+
+declined_or_ended()
+{
+	grep -q 'declined!$' "$out" || ended "$pid"
+}
+
+# Only netcat can choose the address that it calls from; without it there is no such case.
+test_meow_declines_127_0_0_2()
+{
+	local before
+
+	command -v nc >/dev/null || { echo "skip $case_name: no nc"; return; }
+	start 01_meow 0
+	read_port
+	wait_until "both sides disconnected" meow_is_done
+	before=$(grep -c '^- Server: HandlerType.disconnection$' "$out")
+	echo hello | nc -s 127.0.0.2 -w "$deadline_s" 127.0.0.1 "$port" >"$work/nc.out" 2>&1
+	wait_until "the line about declining" declined_or_ended
+	interrupt "$pid"
+	grep -Eq '^Connection from 127\.0\.0\.2:[0-9]+ declined!$' "$out" || fail "not declined"
+	expect_same "$before" "$(grep -c '^- Server: HandlerType.disconnection$' "$out")"
+	[ ! -s "$work/nc.out" ] || fail "a declined peer was answered"
+}
+
+# ------------------------------------------------------- 02_echo and 03_client
+
+# The shortest server says nothing, so it cannot be asked for its port: it is given one
+# below the range the kernel hands out, and another one where that is taken.
+start_echo()
+{
+	local attempt
+
+	for attempt in {1..50}; do
+		port=$((20000 + (RANDOM + attempt) % 12000))
+		start 02_echo "$port"
+		wait_until "the echo server" dials_or_ended
+		runs "$pid" && return
+	done
+	fail "no port would do"
+}
+
+# The kernel may have lent the port to somebody else: that the server catches SIGINT
+# means that it has come through start.
+dials_or_ended()
+{
+	ended "$pid" || { catches_sigint "$pid" && can_dial; }
+}
+
+test_echo_answers_and_says_why_it_cannot_start()
+{
+	local conn first second
+
+	start_echo
+	first=$pid
+	dial conn
+	echo "first" >&"$conn"
+	expect_line "$conn" "first"
+	echo "second" >&"$conn"
+	expect_line "$conn" "second"
+
+	start 02_echo "$port"
+	second=$pid
+	reap "$second"
+	[ "$status" -ne 0 ] || fail "a second server on the same port ended with status 0"
+	grep -q "$port" "$err" || fail "the address is not in what the second server says"
+	hang_up "$conn"
+	interrupt "$first"
+}
+
+test_client_asks_and_waits()
+{
+	local echo_pid text="a question of several words"
+
+	start_echo
+	echo_pid=$pid
+	start 03_client "$port" "$text"
+	reap "$pid"
+	[ "$status" -eq 0 ] || fail "exit status $status"
+	expect_same "connected to 127.0.0.1:$port
+$text
+${#text} of ${#text} bytes came back" "$(cat "$out")"
+	interrupt "$echo_pid"
+
+	# The server is gone: the client has to say so and fail.
+	start 03_client "$port" "$text"
+	reap "$pid"
+	[ "$status" -eq 1 ] || fail "exit status $status without a server"
+	grep -q '^it ended: .' "$err" || fail "no reason was told"
+}
+
+# ------------------------------------------------------------------ 04_blocking
+
+# With eight handlers asleep, a newcomer is answered while none of the eight has been:
+# that none has is looked at after the newcomer's answer, so no clock is needed.
+test_blocking_handlers_hold_up_nobody_else()
+{
+	local sleepers=() conn quick
+
+	start_server 04_blocking
+	for _ in {1..8}; do
+		dial conn
+		sleepers+=("$conn")
+		printf 5x >&"$conn"
+	done
+	dial quick
+	printf abc >&"$quick"
+	expect_bytes "$quick" abc
+	for conn in "${sleepers[@]}"; do
+		! read -r -t 0 -u "$conn" || fail "a sleeper was answered before the newcomer"
+	done
+	for conn in "${sleepers[@]}"; do
+		expect_bytes "$conn" 5x
+		hang_up "$conn"
+	done
+	hang_up "$quick"
+	interrupt "$pid"
+}
+
+# ---------------------------------------------------------------------- 05_chat
+
+test_chat_tells_the_others()
+{
+	local ann bob
+
+	start_server 05_chat
+	dial ann
+	expect_line "$ann" 'Your name\?'
+	printf 'A' >&"$ann" # a line need not come in one piece
+	printf 'nn\n' >&"$ann"
+	expect_line "$ann" 'Hello Ann, there are 1 here\.'
+
+	dial bob
+	expect_line "$bob" 'Your name\?'
+	printf '\nBob\nHi all\n' >&"$bob" # nor one by one
+	expect_line "$bob" 'A name has 1 to 31 bytes\.'
+	expect_line "$bob" 'Hello Bob, there are 2 here\.'
+	expect_line "$ann" 'Bob joined'
+	expect_line "$ann" 'Bob: Hi all'
+	echo "Hi Bob" >&"$ann"
+	expect_line "$bob" 'Ann: Hi Bob'
+
+	hang_up "$bob"
+	expect_line "$ann" 'Bob left'
+	head -c 600 /dev/zero | tr '\0' x >&"$ann" # over the limit of a line
+	expect_end "$ann"
+	wait_until "the reason of the end" grep -q 'a line of 512 bytes or more' "$out"
+	hang_up "$ann"
+	interrupt "$pid"
+}
+
+# ------------------------------------------------------------------ 06_graceful
+
+cannot_dial()
+{
+	! can_dial
+}
+
+# One connection says goodbye when it is told, one never does and is closed by force.
+test_graceful_reports_who_was_closed_by_force()
+{
+	local polite silent hold
+
+	mkfifo "$work/enter"
+	out=$work/06_graceful.out
+	err=$work/06_graceful.err
+	: >"$out"
+	env --default-signal=INT "$examples/06_graceful" 0 <"$work/enter" >"$out" 2>"$err" &
+	pid=$!
+	pids+=("$pid")
+	exec {hold}>"$work/enter"
+	read_port
+	dial polite
+	dial silent
+	echo hello >&"$polite"
+	expect_line "$polite" '6 bytes, thank you'
+	echo hello >&"$silent"
+	expect_line "$silent" '6 bytes, thank you'
+
+	echo >&"$hold"
+	expect_line "$polite" 'the server stops in two seconds'
+	expect_line "$silent" 'the server stops in two seconds'
+	wait_until "the listener to close" cannot_dial
+	echo hello >&"$polite"
+	expect_line "$polite" goodbye
+	expect_end "$polite"
+	hang_up "$polite"
+	expect_end "$silent"
+	hang_up "$silent"
+	exec {hold}>&-
+
+	reap "$pid"
+	[ "$status" -eq 0 ] || fail "exit status $status"
+	grep -Eq '^127\.0\.0\.1:[0-9]+ ended: STTCP_ECLOSED$' "$out" || fail "the polite one's reason"
+	grep -Eq '^127\.0\.0\.1:[0-9]+ ended: STTCP_ESTOPPED$' "$out" || fail "the silent one's reason"
+	expect_same "1 ended by themselves, 1 closed by force, 0 handlers still running" \
+		"$(tail -n 1 "$out")"
+}
+
+# ------------------------------------------------------------------- the README
+
+test_readme_shows_the_echo_example()
+{
+	local shown program
+
+	# shellcheck disable=SC2016
+	shown=$(sed -n '/^```c$/,/^```$/p' "$root/README.md" | sed '1d;/^```$/,$d')
+	program=$(sed -n '/^#include/,$p' "$root/examples/02_echo.c")
+	expect_same "$program" "$shown"
+	[ "$(wc -l <<<"$shown")" -le 15 ] || fail "the server in the README is over 15 lines"
+}
+
+for case_name in $(compgen -A function test_); do
+	rm -f "$work"/*
+	"$case_name" || fail "it returned $?"
+	echo "ok $case_name"
+done

@@ -1,0 +1,73 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Installs into a directory of its own, and builds and runs a program outside of this project
+# against it: with pkg-config and with CMake, shared and static.
+set -eu
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+prefix=$work/prefix
+source=$STTCP_SOURCE_DIR/tests/install
+cc=${CC:-cc}
+cflags=${CFLAGS:-}
+
+must_exist()
+{
+	for file in "$@"; do
+		[ -e "$file" ] || { echo "not installed: $file" >&2 && exit 1; }
+	done
+}
+
+run()
+{
+	echo "$*"
+	env LD_LIBRARY_PATH="$libdir" "$@"
+}
+
+cmake --install "$STTCP_BUILD_DIR" --prefix "$prefix" >/dev/null
+# The folder of the libraries is the system's choice: lib, lib64 or lib/<machine>.
+PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name sttcp.pc)")
+export PKG_CONFIG_PATH
+libdir=$(dirname "$PKG_CONFIG_PATH")
+must_exist "$prefix/include/sttcp.h" "$libdir/libsttcp.a" "$libdir/libsttcp.so" \
+	"$libdir/libsttcp.so.0"
+for page in "$STTCP_SOURCE_DIR"/man/*.[37]; do
+	[ ! -e "$page" ] || must_exist "$prefix/share/man/man${page##*.}/${page##*/}"
+done
+
+# shellcheck disable=SC2046,SC2086 # flags are words on purpose
+{
+	"$cc" $cflags -o "$work/shared" "$source/outside.c" $(pkg-config --cflags --libs sttcp)
+	"$cc" $cflags -o "$work/static" "$source/outside.c" $(pkg-config --cflags sttcp) \
+		-Wl,-Bstatic $(pkg-config --static --libs sttcp) -Wl,-Bdynamic
+}
+run "$work/shared"
+run "$work/static"
+
+# The version that a program asks for in its build is the one that the library tells at run time.
+[ "$(run "$work/shared" --version | tail -n 1)" = "$(pkg-config --modversion sttcp)" ]
+
+cmake -S "$source" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" >/dev/null
+cmake --build "$work/cmake" >/dev/null
+run "$work/cmake/outside_shared"
+run "$work/cmake/outside_static"
+
+# A static program needs no library at run time, a shared one does.
+readelf -d "$work/shared" | grep -q 'libsttcp\.so\.0'
+readelf -d "$work/cmake/outside_shared" | grep -q 'libsttcp\.so\.0'
+for program in "$work/static" "$work/cmake/outside_static"; do
+	if readelf -d "$program" | grep -q libsttcp; then
+		echo "$program is not static" >&2
+		exit 1
+	fi
+done
+
+# DESTDIR goes before the prefix in where things land, and into no file.
+DESTDIR=$work/stage cmake --install "$STTCP_BUILD_DIR" --prefix /opt/sttcp >/dev/null
+must_exist "$work/stage/opt/sttcp/include/sttcp.h"
+pc=$(find "$work/stage" -name sttcp.pc)
+grep -qx 'prefix=/opt/sttcp' "$pc"
+if grep -rIl "$work" "$work/stage"; then
+	echo "the staging directory is in a file" >&2
+	exit 1
+fi

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT */
+/* G17, the process around the library: descriptors, signals of its threads, SIGPIPE, fork, and
+ * leaving main. Each case runs in a process of its own. */
+#include "support/support.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+/* Children of a process with threads make threads of their own here. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "die_after_fork=0";
+}
+
+static void echo(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	(void)context;
+	sttcp_conn_send(conn, data, size);
+}
+
+static sttcp_server *echo_server(void)
+{
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+
+	CHECK(server != NULL);
+	CHECK(sttcp_server_on_receive(server, echo) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	return server;
+}
+
+static void check_echo(int port)
+{
+	int peer = peer_connect(port);
+
+	CHECK(peer >= 0);
+	CHECK(peer_say(peer, "meow"));
+	CHECK(peer_expect(peer, "meow"));
+	peer_close(peer);
+}
+
+static struct event inside = EVENT_INIT;
+static struct event gate = EVENT_INIT;
+
+static void block(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	(void)conn;
+	(void)data;
+	(void)size;
+	(void)context;
+	event_raise(&inside);
+	event_wait(&gate, 1);
+}
+
+/* ------------------------------------------------------------- close-on-exec */
+
+/* Calls `fn` with every descriptor or task number in the folder. */
+static void for_numbers_in(const char *path, void (*fn)(int number, void *argument), void *argument)
+{
+	DIR *dir = opendir(path);
+
+	CHECK(dir != NULL);
+	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+		int number = atoi(entry->d_name);
+
+		if (entry->d_name[0] != '.' && number != dirfd(dir))
+			fn(number, argument);
+	}
+	closedir(dir);
+}
+
+struct known {
+	bool fd[1024];
+	int found;
+};
+
+static void note_fd(int fd, void *argument)
+{
+	struct known *known = argument;
+
+	if (fd < 1024)
+		known->fd[fd] = true;
+}
+
+static void check_cloexec(int fd, void *argument)
+{
+	struct known *known = argument;
+
+	if (fd < 1024 && known->fd[fd])
+		return;
+	known->found++;
+	CHECK((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+}
+
+static int look_at_descriptors(void)
+{
+	static struct known before;
+
+	for_numbers_in("/proc/self/fd", note_fd, &before);
+	sttcp_server *server = echo_server();
+	sttcp_client *client = sttcp_client_new("127.0.0.1", sttcp_server_port(server), NULL);
+	CHECK(sttcp_client_start(client) == 0);
+	for (int64_t until = now_ms() + DEADLINE_MS; sttcp_server_count(server) < 1;) {
+		CHECK(now_ms() < until);
+		nap_ms(1);
+	}
+	for_numbers_in("/proc/self/fd", check_cloexec, &before);
+	CHECK(before.found >= 4); /* a loop, a listener, two ends */
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	return 0;
+}
+
+static void every_descriptor_is_close_on_exec(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("look_at_descriptors"), 0);
+}
+
+/* ------------------------------------------------------------ threads, signals */
+
+static void check_blocks_all(int tid, void *argument)
+{
+	char line[256];
+	unsigned long long mask = 0;
+
+	if (tid == getpid())
+		return;
+	snprintf(line, sizeof(line), "/proc/self/task/%d/status", tid);
+	FILE *file = fopen(line, "re");
+	if (file == NULL)
+		return; /* it has left */
+	while (fgets(line, sizeof(line), file) != NULL) {
+		if (strncmp(line, "SigBlk:", 7) == 0)
+			mask = strtoull(line + 7, NULL, 16);
+	}
+	fclose(file);
+	for (int number = 1; number <= 64; number++) {
+		bool open = number == SIGKILL || number == SIGSTOP ||
+			    (number > 31 && number < SIGRTMIN); /* the C library's own */
+
+		CHECK(open || (mask >> (number - 1) & 1) != 0);
+	}
+	(*(int *)argument)++;
+}
+
+static int look_at_signals(void)
+{
+	struct sigaction before[65];
+	struct sigaction after;
+	sigset_t mask_before;
+	sigset_t mask_after;
+	int peers[20];
+	int threads = 0;
+
+	memset(before, 0, sizeof(before));
+	for (int i = 1; i <= 64; i++)
+		sigaction(i, NULL, &before[i]);
+	pthread_sigmask(SIG_BLOCK, NULL, &mask_before);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	CHECK(sttcp_server_on_receive(server, block) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	for (int i = 0; i < 20; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		CHECK(peer_say(peers[i], "x"));
+	}
+	CHECK(event_wait(&inside, 20));
+	for_numbers_in("/proc/self/task", check_blocks_all, &threads);
+	CHECK(threads >= 20);
+	event_raise(&gate);
+	for (int i = 0; i < 20; i++)
+		peer_close(peers[i]);
+	sttcp_server_free(server);
+	for (int i = 1; i <= 64; i++) {
+		memset(&after, 0, sizeof(after));
+		if (sigaction(i, NULL, &after) == 0)
+			CHECK(after.sa_handler == before[i].sa_handler);
+	}
+	pthread_sigmask(SIG_BLOCK, NULL, &mask_after);
+	for (int i = 1; i <= 64; i++)
+		CHECK(sigismember(&mask_before, i) == sigismember(&mask_after, i));
+	return 0;
+}
+
+static void library_threads_block_all_signals_and_nothing_is_touched(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("look_at_signals"), 0);
+}
+
+static atomic_bool hammering;
+
+static void *broadcast_on(void *server)
+{
+	static char data[20000];
+
+	while (atomic_load(&hammering))
+		sttcp_server_broadcast(server, data, sizeof(data));
+	return NULL;
+}
+
+/* With SIGPIPE's default action, which kills. */
+static int send_to_the_dead(void)
+{
+	pthread_t thread;
+
+	signal(SIGPIPE, SIG_DFL);
+	sttcp_server *server = echo_server();
+	atomic_store(&hammering, true);
+	CHECK(pthread_create(&thread, NULL, broadcast_on, server) == 0);
+	for (int i = 0; i < 300; i++) {
+		int peer = peer_connect(sttcp_server_port(server));
+
+		CHECK(peer >= 0);
+		peer_say(peer, "x");
+		if (i % 3 == 0)
+			nap_ms(1);
+		if (i % 2 == 0)
+			peer_reset(peer);
+		else
+			peer_close(peer);
+	}
+	atomic_store(&hammering, false);
+	pthread_join(thread, NULL);
+	sttcp_server_free(server);
+	return 0;
+}
+
+static void sigpipe_never_reaches_the_program(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("send_to_the_dead"), 0);
+}
+
+/* ---------------------------------------------------------------------- fork */
+
+static void nothing(sttcp_conn *conn, void *argument)
+{
+	(void)conn;
+	(void)argument;
+}
+
+static void check_foreign_server(sttcp_server *server)
+{
+	sttcp_stats stats;
+	sttcp_stop_report report;
+
+	CHECK(sttcp_server_start(server) == STTCP_EFORK);
+	CHECK(sttcp_server_stop(server) == STTCP_EFORK);
+	CHECK(sttcp_server_close(server) == STTCP_EFORK);
+	CHECK(sttcp_server_stop_within(server, 0, &report) == STTCP_EFORK);
+	CHECK(sttcp_server_wait(server, 0) == STTCP_EFORK);
+	CHECK(sttcp_server_keep_alive(server) == STTCP_EFORK);
+	CHECK(sttcp_server_port(server) == STTCP_EFORK);
+	CHECK(sttcp_server_on_receive(server, echo) == STTCP_EFORK);
+	CHECK(sttcp_server_set_context(server, NULL) == STTCP_EFORK);
+	CHECK(sttcp_server_broadcast(server, "x", 1) == STTCP_EFORK);
+	CHECK(sttcp_server_broadcast_except(server, NULL, "x", 1) == STTCP_EFORK);
+	CHECK(sttcp_server_each(server, nothing, NULL) == STTCP_EFORK);
+	CHECK(sttcp_server_count(server) == STTCP_EFORK);
+	CHECK(sttcp_server_find(server, 1) == NULL);
+	CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == STTCP_EFORK);
+	sttcp_server_free(server);
+	sttcp_server_free(server);
+}
+
+static void check_foreign_client(sttcp_client *client)
+{
+	CHECK(sttcp_client_start(client) == STTCP_EFORK);
+	CHECK(sttcp_client_stop(client) == STTCP_EFORK);
+	CHECK(sttcp_client_close(client) == STTCP_EFORK);
+	CHECK(sttcp_client_wait(client, 0) == STTCP_EFORK);
+	CHECK(sttcp_client_keep_alive(client) == STTCP_EFORK);
+	CHECK(sttcp_client_set_context(client, NULL) == STTCP_EFORK);
+	CHECK(sttcp_client_conn(client) == NULL);
+	sttcp_client_free(client);
+}
+
+static void check_foreign_conn(sttcp_conn *conn)
+{
+	struct iovec part = {(char[]){'x'}, 1};
+	sttcp_conn_counts counts;
+
+	CHECK(sttcp_conn_send(conn, "bad", 3) == STTCP_EFORK);
+	CHECK(sttcp_conn_try_send(conn, "bad", 3) == STTCP_EFORK);
+	CHECK(sttcp_conn_sendv(conn, &part, 1) == STTCP_EFORK);
+	CHECK(sttcp_conn_sendf(conn, "bad") == STTCP_EFORK);
+	CHECK(sttcp_conn_flush(conn) == STTCP_EFORK);
+	CHECK(sttcp_conn_close(conn) == STTCP_EFORK);
+	CHECK(sttcp_conn_abort(conn) == STTCP_EFORK);
+	CHECK(sttcp_conn_fail(conn, 0, "bad") == STTCP_EFORK);
+	CHECK(sttcp_conn_shutdown(conn) == STTCP_EFORK);
+	CHECK(sttcp_conn_detach(conn) == STTCP_EFORK);
+	CHECK(sttcp_conn_stats(conn, &counts, sizeof(counts)) == STTCP_EFORK);
+	CHECK(!sttcp_conn_is_open(conn));
+	CHECK(!sttcp_conn_stopping(conn));
+	CHECK(sttcp_conn_server(conn) == NULL);
+	CHECK(sttcp_conn_client(conn) == NULL);
+	sttcp_conn_unref(conn);
+	sttcp_conn_unref(conn);
+}
+
+/* The parent's objects answer with a code and touch nothing; new ones work in both. */
+static int fork_with_everything_running(void)
+{
+	sttcp_server *server = echo_server();
+	int port = sttcp_server_port(server);
+	sttcp_client *client = sttcp_client_new("127.0.0.1", port, NULL);
+	sttcp_conn *conn = NULL;
+
+	CHECK(sttcp_client_start(client) == 0);
+	for (int64_t until = now_ms() + DEADLINE_MS; conn == NULL; nap_ms(1)) {
+		CHECK(now_ms() < until);
+		conn = sttcp_client_conn(client);
+	}
+	for (int round = 0; round < 3; round++) {
+		pid_t pid = fork();
+
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			check_foreign_conn(conn);
+			check_foreign_server(server);
+			check_foreign_client(client);
+			CHECK(sttcp_keep_alive() == -EINVAL); /* nothing of the child's own */
+			sttcp_server *own = echo_server();
+			check_echo(sttcp_server_port(own));
+			sttcp_client *other =
+				sttcp_client_new("127.0.0.1", sttcp_server_port(own), NULL);
+			CHECK(sttcp_client_start(other) == 0);
+			CHECK(sttcp_client_close(other) == 0);
+			sttcp_client_free(other);
+			CHECK(sttcp_server_stop(own) == 0);
+			sttcp_server_free(own);
+			_exit(0);
+		}
+		CHECK(process_wait_pid(pid) == 0);
+		CHECK(sttcp_conn_is_open(conn)); /* the parent's are as they were */
+		CHECK(sttcp_conn_send(conn, "good", 4) == 0);
+		check_echo(port);
+	}
+	sttcp_conn_unref(conn);
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	return 0;
+}
+
+static void fork_leaves_the_parents_objects_alone(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("fork_with_everything_running"), 0);
+}
+
+/* A fork with objects that were made and not started, and an engine that never ran. */
+static int fork_before_the_first_start(void)
+{
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		CHECK(sttcp_server_start(server) == STTCP_EFORK);
+		sttcp_server *own = echo_server();
+		check_echo(sttcp_server_port(own));
+		sttcp_server_free(own);
+		_exit(0);
+	}
+	CHECK(process_wait_pid(pid) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	sttcp_server_free(server);
+	return 0;
+}
+
+static void fork_before_the_first_start_is_fine(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("fork_before_the_first_start"), 0);
+}
+
+/* -------------------------------------------------------------- leaving main */
+
+static int leave_with_servers_running(void)
+{
+	static sttcp_server *servers[2];
+	static sttcp_client *client;
+
+	servers[0] = echo_server();
+	servers[1] = sttcp_server_new("127.0.0.1", 0, NULL);
+	CHECK(sttcp_server_on_receive(servers[1], block) == 0);
+	CHECK(sttcp_server_start(servers[1]) == 0);
+	for (int i = 0; i < 8; i++) { /* some handlers are blocked, some busy */
+		int peer = peer_connect(sttcp_server_port(servers[1]));
+
+		CHECK(peer_say(peer, "x"));
+	}
+	CHECK(event_wait(&inside, 8));
+	client = sttcp_client_new("127.0.0.1", sttcp_server_port(servers[0]), NULL);
+	CHECK(sttcp_client_start(client) == 0);
+	for (int i = 0; i < 8; i++)
+		CHECK(peer_say(peer_connect(sttcp_server_port(servers[0])), "x"));
+	return 0;
+}
+
+/* Leaving main with servers running is no crash. */
+static void leaving_main_is_exit_status_0(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(process_run("leave_with_servers_running"), 0);
+}
+
+static const struct child children[] = {
+	{"look_at_descriptors", look_at_descriptors},
+	{"look_at_signals", look_at_signals},
+	{"send_to_the_dead", send_to_the_dead},
+	{"fork_with_everything_running", fork_with_everything_running},
+	{"fork_before_the_first_start", fork_before_the_first_start},
+	{"leave_with_servers_running", leave_with_servers_running},
+	{NULL, NULL},
+};
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_descriptor_is_close_on_exec),
+		cmocka_unit_test(library_threads_block_all_signals_and_nothing_is_touched),
+		cmocka_unit_test(sigpipe_never_reaches_the_program),
+		cmocka_unit_test(fork_leaves_the_parents_objects_alone),
+		cmocka_unit_test(fork_before_the_first_start_is_fine),
+		cmocka_unit_test(leaving_main_is_exit_status_0),
+	};
+
+	if (argc == 2)
+		return child_main(children, argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/* Unix sockets: the same contract on "unix:/path" (G1, G5). */
+#include "support/support.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+struct place {
+	char dir[64];
+	char path[80];
+	char host[96];
+};
+
+static int make_place(void **state)
+{
+	struct place *place = calloc(1, sizeof(*place));
+	const char *base = getenv("TMPDIR");
+
+	if (place == NULL)
+		return -1;
+	snprintf(place->dir, sizeof(place->dir), "%s/sttcp-XXXXXX",
+		 base != NULL && strlen(base) < 40 ? base : "/tmp");
+	if (mkdtemp(place->dir) == NULL)
+		return -1;
+	snprintf(place->path, sizeof(place->path), "%s/socket", place->dir);
+	snprintf(place->host, sizeof(place->host), "unix:%s", place->path);
+	*state = place;
+	return 0;
+}
+
+static int remove_place(void **state)
+{
+	struct place *place = *state;
+
+	unlink(place->path);
+	rmdir(place->dir);
+	free(place);
+	return 0;
+}
+
+static bool exists(const char *path)
+{
+	struct stat status;
+
+	return lstat(path, &status) == 0;
+}
+
+static void unix_server_answers_and_removes_its_file(void **state)
+{
+	struct place *place = *state;
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, place->host, 4711, NULL);
+
+	probe->data = echo_data;
+	for (int i = 1; i <= 3; i++) {
+		assert_int_equal(sttcp_server_start(server), 0);
+		assert_int_equal(sttcp_server_port(server), 0);
+		int peer = peer_connect_unix(place->path);
+		assert_true(peer >= 0);
+		assert_true(peer_say(peer, "hello"));
+		peer_shutdown(peer);
+		assert_true(peer_expect(peer, "hello"));
+		assert_int_equal(peer_end(peer), 0);
+		peer_close(peer);
+		assert_true(probe_wait(probe, STTCP_DISCONNECTION, i));
+		assert_int_equal(probe_reason(probe), 0);
+		assert_string_equal(probe_address(probe), "unix:"); /* the peer has no name */
+		assert_int_equal(sttcp_server_stop(server), 0);
+		assert_false(exists(place->path));
+	}
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static void unix_client_and_server_talk(void **state)
+{
+	struct place *place = *state;
+	struct probe *serving = probe_new();
+	struct probe *calling = probe_new();
+	sttcp_server *server = probe_server(serving, place->host, 0, NULL);
+
+	serving->data = echo_data;
+	assert_int_equal(sttcp_server_start(server), 0);
+	sttcp_client *client = probe_client(calling, place->host, 0, NULL);
+	assert_int_equal(sttcp_client_start(client), 0);
+	assert_true(probe_wait(calling, STTCP_CONNECTION, 1));
+	assert_string_equal(sttcp_client_address(client), place->host);
+	sttcp_conn *conn = sttcp_client_conn(client);
+	assert_non_null(conn);
+	assert_string_equal(sttcp_conn_address(conn), place->host);
+	assert_string_equal(sttcp_conn_host(conn), place->host);
+	assert_int_equal(sttcp_conn_port(conn), 0);
+	assert_int_equal(sttcp_conn_send(conn, "meow", 4), 0);
+	assert_true(probe_wait_bytes(calling, 4));
+	assert_string_equal(probe_text(calling), "meow");
+	assert_int_equal(sttcp_conn_abort(conn), 0);
+	sttcp_conn_unref(conn);
+	assert_true(probe_wait(calling, STTCP_DISCONNECTION, 1));
+	assert_true(probe_wait(serving, STTCP_DISCONNECTION, 1));
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	probe_free(calling);
+	probe_free(serving);
+}
+
+static void unix_file_without_a_listener_is_replaced(void **state)
+{
+	struct place *place = *state;
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, place->host, 0, NULL);
+	int stale = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", place->path);
+	assert_int_equal(bind(stale, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(stale, 1), 0);
+	assert_int_equal(sttcp_server_start(server), -EADDRINUSE);
+	assert_non_null(strstr(sttcp_server_error(server), place->host));
+	assert_true(exists(place->path));
+	peer_close(stale);
+	assert_true(exists(place->path)); /* now it is stale */
+	assert_int_equal(sttcp_server_start(server), 0);
+	int peer = peer_connect_unix(place->path);
+	assert_true(peer >= 0);
+	peer_close(peer);
+	sttcp_server_free(server);
+	assert_false(exists(place->path));
+	probe_free(probe);
+}
+
+static void unix_file_that_is_no_socket_stays(void **state)
+{
+	struct place *place = *state;
+	sttcp_server *server = sttcp_server_new(place->host, 0, NULL);
+	FILE *file = fopen(place->path, "we");
+
+	assert_non_null(file);
+	fclose(file);
+	assert_true(sttcp_server_start(server) < 0);
+	sttcp_server_free(server);
+	assert_true(exists(place->path));
+}
+
+static void unix_path_that_cannot_be_fails(void **state)
+{
+	char host[300];
+	const char *hosts[] = {"unix:", host, "unix:/no/such/directory/socket"};
+
+	(void)state;
+	memset(host, 'x', sizeof(host));
+	memcpy(host, "unix:/", 6);
+	host[sizeof(host) - 1] = '\0';
+	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+		sttcp_server *server = sttcp_server_new(hosts[i], 0, NULL);
+
+		assert_non_null(server);
+		assert_true(sttcp_server_start(server) < 0);
+		assert_non_null(strstr(sttcp_server_error(server), "unix:"));
+		sttcp_server_free(server);
+	}
+}
+
+static void unix_client_without_a_server_is_refused(void **state)
+{
+	struct place *place = *state;
+	struct probe *probe = probe_new();
+	sttcp_client *client = probe_client(probe, place->host, 0, NULL);
+
+	assert_int_equal(sttcp_client_start(client), 0);
+	assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), -ENOENT);
+	assert_string_equal(probe_order(probe), "uU");
+	assert_int_equal(probe_reason(probe), -ENOENT);
+	assert_string_equal(probe_address(probe), place->host);
+	sttcp_client_free(client);
+	probe_free(probe);
+}
+
+#define PLACED(test) cmocka_unit_test_setup_teardown(test, make_place, remove_place)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		PLACED(unix_server_answers_and_removes_its_file),
+		PLACED(unix_client_and_server_talk),
+		PLACED(unix_file_without_a_listener_is_replaced),
+		PLACED(unix_file_that_is_no_socket_stays),
+		cmocka_unit_test(unix_path_that_cannot_be_fails),
+		PLACED(unix_client_without_a_server_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
