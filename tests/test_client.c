@@ -198,8 +198,7 @@ static void conn_is_a_reference_to_the_open_connection(void **state)
 	assert_null(sttcp_client_conn(client));
 	assert_int_equal(sttcp_client_start(client), 0);
 	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
-	sttcp_conn *conn = sttcp_client_conn(client);
-	assert_non_null(conn);
+	sttcp_conn *conn = client_conn(client);
 	assert_true(sttcp_conn_is_open(conn));
 	assert_ptr_equal(sttcp_conn_client(conn), client);
 	assert_null(sttcp_conn_server(conn));
@@ -407,8 +406,7 @@ static void half_open_client_hears_the_end(void **state)
 	int peer = peer_accept(listener);
 	peer_shutdown(peer);
 	assert_true(probe_wait(probe, STTCP_END, 1));
-	sttcp_conn *conn = sttcp_client_conn(client);
-	assert_non_null(conn);
+	sttcp_conn *conn = client_conn(client);
 	assert_int_equal(sttcp_conn_send(conn, "still here", 10), 0);
 	assert_true(peer_expect(peer, "still here"));
 	assert_int_equal(sttcp_conn_close(conn), 0);

@@ -234,9 +234,10 @@ static void stop_report_counts_each_kind(void **state)
 	/* A later stop can only shorten the deadline. */
 	assert_int_equal(sttcp_server_stop_within(server, 0, NULL), 0);
 	stopper_finish(&stopper);
-	assert_int_equal(stopper.report.ended, 3);
-	/* A disconnection handler may be running while the report is made. */
-	assert_int_equal(stopper.report.forced + stopper.report.running, 5);
+	/* A disconnection handler that is about to return may be counted as running. */
+	assert_in_range(stopper.report.ended, 1, 3);
+	assert_in_range(stopper.report.forced, 1, 5);
+	assert_int_equal(stopper.report.ended + stopper.report.forced + stopper.report.running, 8);
 	assert_int_equal(sttcp_conn_reason(conn), STTCP_ESTOPPED);
 	sttcp_conn_unref(conn);
 	for (int i = 3; i < 8; i++)

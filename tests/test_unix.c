@@ -86,8 +86,7 @@ static void unix_client_and_server_talk(void **state)
 	assert_int_equal(sttcp_client_start(client), 0);
 	assert_true(probe_wait(calling, STTCP_CONNECTION, 1));
 	assert_string_equal(sttcp_client_address(client), place->host);
-	sttcp_conn *conn = sttcp_client_conn(client);
-	assert_non_null(conn);
+	sttcp_conn *conn = client_conn(client);
 	assert_string_equal(sttcp_conn_address(conn), place->host);
 	assert_string_equal(sttcp_conn_host(conn), place->host);
 	assert_int_equal(sttcp_conn_port(conn), 0);

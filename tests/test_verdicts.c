@@ -415,7 +415,7 @@ static void acts_in_data_handlers(void **state)
 		sttcp_server *server = probe_listen(serving, NULL);
 		sttcp_client *client = probe_dial(calling, sttcp_server_port(server), NULL);
 		assert_true(probe_wait(calling, STTCP_CONNECTION, 1));
-		sttcp_conn *conn = sttcp_client_conn(client);
+		sttcp_conn *conn = client_conn(client);
 		assert_int_equal(sttcp_conn_send(conn, "x", 1), 0);
 		if (now.acts == ACT_FALSE) {
 			assert_true(probe_wait_bytes(serving, 1));

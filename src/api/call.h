@@ -51,9 +51,13 @@ static inline void stt_call_end(int before)
 struct stt_group *stt_group_new(bool is_client, const char *host, int port,
 				const sttcp_options *options);
 
-/* Handlers and context change only while it is stopped: locks it and returns 0, or a code and no
- * lock. */
-int stt_group_lock_to_change(struct stt_group *group);
+/* Sets a field of the handlers, which change only while the group is stopped: 0 or a code. */
+int stt_group_set_handler(struct stt_group *group, size_t offset, const void *value, size_t size);
+
+/* The setters differ in one field and its type. */
+#define STT_SET_HANDLER(object, field, value)                                                      \
+	stt_group_set_handler((object) ? &(object)->group : NULL,                                  \
+			      offsetof(struct stt_handlers, field), &(value), sizeof(value))
 
 /* Keeps a sentence for _error, and returns `code`. */
 int stt_group_tell(struct stt_group *group, int code, const char *format, ...) STTCP_PRINTF(3, 4);

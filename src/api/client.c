@@ -8,56 +8,44 @@ sttcp_client *sttcp_client_new(const char *host, int port, const sttcp_options *
 	return (sttcp_client *)stt_group_new(true, host, port, options);
 }
 
-/* As in server.c. */
-#define SET_FIELD(client, field, value)                                                            \
-	do {                                                                                       \
-		int result = stt_group_lock_to_change((client) ? &(client)->group : NULL);         \
-                                                                                                   \
-		if (result < 0)                                                                    \
-			return result;                                                             \
-		(client)->group.handlers.field = (value);                                          \
-		stt_unlock(&(client)->group.lock);                                                 \
-		return 0;                                                                          \
-	} while (0)
-
 int sttcp_client_on_connection(sttcp_client *client, sttcp_connection_handler handler)
 {
-	SET_FIELD(client, connection, handler);
+	return STT_SET_HANDLER(client, connection, handler);
 }
 
 int sttcp_client_on_response(sttcp_client *client, sttcp_response_handler handler)
 {
-	SET_FIELD(client, response, handler);
+	return STT_SET_HANDLER(client, response, handler);
 }
 
 int sttcp_client_on_end(sttcp_client *client, sttcp_end_handler handler)
 {
-	SET_FIELD(client, end, handler);
+	return STT_SET_HANDLER(client, end, handler);
 }
 
 int sttcp_client_on_disconnection(sttcp_client *client, sttcp_disconnection_handler handler)
 {
-	SET_FIELD(client, disconnection, handler);
+	return STT_SET_HANDLER(client, disconnection, handler);
 }
 
 int sttcp_client_on_unconnected(sttcp_client *client, sttcp_unconnected_handler handler)
 {
-	SET_FIELD(client, unconnected, handler);
+	return STT_SET_HANDLER(client, unconnected, handler);
 }
 
 int sttcp_client_on_universal(sttcp_client *client, sttcp_universal_handler handler)
 {
-	SET_FIELD(client, universal, handler);
+	return STT_SET_HANDLER(client, universal, handler);
 }
 
 int sttcp_client_set_context(sttcp_client *client, void *context)
 {
-	SET_FIELD(client, context, context);
+	return STT_SET_HANDLER(client, context, context);
 }
 
 int sttcp_client_on_release(sttcp_client *client, void (*fn)(void *context))
 {
-	SET_FIELD(client, release, fn);
+	return STT_SET_HANDLER(client, release, fn);
 }
 
 /* From inside the client's own last handler: the attempt is made now, and begins when that

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/call.h"
 #include "api/options.h"
@@ -27,7 +28,7 @@ struct stt_group *stt_group_new(bool is_client, const char *host, int port,
 	return group;
 }
 
-int stt_group_lock_to_change(struct stt_group *group)
+int stt_group_set_handler(struct stt_group *group, size_t offset, const void *value, size_t size)
 {
 	int result = stt_check_group(group);
 
@@ -35,9 +36,11 @@ int stt_group_lock_to_change(struct stt_group *group)
 		return result;
 	stt_lock(&group->lock);
 	if (group->state == STT_IDLE)
-		return 0;
+		memcpy((char *)&group->handlers + offset, value, size);
+	else
+		result = -EBUSY;
 	stt_unlock(&group->lock);
-	return -EBUSY;
+	return result;
 }
 
 int stt_group_tell(struct stt_group *group, int code, const char *format, ...)

@@ -18,51 +18,39 @@ sttcp_server *sttcp_server_new(const char *host, int port, const sttcp_options *
 	return (sttcp_server *)stt_group_new(false, host, port, options);
 }
 
-/* The setters differ in one field. A macro, since C has no pointer to "the member of this type". */
-#define SET_FIELD(server, field, value)                                                            \
-	do {                                                                                       \
-		int result = stt_group_lock_to_change((server) ? &(server)->group : NULL);         \
-                                                                                                   \
-		if (result < 0)                                                                    \
-			return result;                                                             \
-		(server)->group.handlers.field = (value);                                          \
-		stt_unlock(&(server)->group.lock);                                                 \
-		return 0;                                                                          \
-	} while (0)
-
 int sttcp_server_on_connection(sttcp_server *server, sttcp_connection_handler handler)
 {
-	SET_FIELD(server, connection, handler);
+	return STT_SET_HANDLER(server, connection, handler);
 }
 
 int sttcp_server_on_receive(sttcp_server *server, sttcp_receive_handler handler)
 {
-	SET_FIELD(server, receive, handler);
+	return STT_SET_HANDLER(server, receive, handler);
 }
 
 int sttcp_server_on_end(sttcp_server *server, sttcp_end_handler handler)
 {
-	SET_FIELD(server, end, handler);
+	return STT_SET_HANDLER(server, end, handler);
 }
 
 int sttcp_server_on_disconnection(sttcp_server *server, sttcp_disconnection_handler handler)
 {
-	SET_FIELD(server, disconnection, handler);
+	return STT_SET_HANDLER(server, disconnection, handler);
 }
 
 int sttcp_server_on_universal(sttcp_server *server, sttcp_universal_handler handler)
 {
-	SET_FIELD(server, universal, handler);
+	return STT_SET_HANDLER(server, universal, handler);
 }
 
 int sttcp_server_set_context(sttcp_server *server, void *context)
 {
-	SET_FIELD(server, context, context);
+	return STT_SET_HANDLER(server, context, context);
 }
 
 int sttcp_server_on_release(sttcp_server *server, void (*fn)(void *context))
 {
-	SET_FIELD(server, release, fn);
+	return STT_SET_HANDLER(server, release, fn);
 }
 
 /* Sockets that listen, before anybody accepts on them. */

@@ -312,7 +312,7 @@ static int write_now(struct sttcp_conn *conn, struct cursor *cursor)
 }
 
 /* Waits in line until all of the sender's bytes are queued or it has failed. */
-static int wait_in_line(struct stt_output *out, struct stt_sender *sender)
+static int wait_in_line(struct stt_output *out, struct stt_sender *sender) STT_REQUIRES(out->lock)
 {
 	stt_cond_init(&sender->wake);
 	if (out->line)

@@ -323,6 +323,14 @@ sttcp_client *probe_dial(struct probe *probe, int port, const sttcp_options *opt
 	return client;
 }
 
+sttcp_conn *client_conn(sttcp_client *client)
+{
+	sttcp_conn *conn = NULL;
+
+	EVENTUALLY((conn = sttcp_client_conn(client)) != NULL);
+	return conn;
+}
+
 long probe_count(struct probe *probe, sttcp_event event)
 {
 	pthread_mutex_lock(&probe->lock);

@@ -207,6 +207,9 @@ sttcp_server *probe_listen(struct probe *probe, const sttcp_options *options);
 /* To 127.0.0.1, started; asserts. */
 sttcp_client *probe_dial(struct probe *probe, int port, const sttcp_options *options);
 
+/* A reference to its connection, which may come a moment after its connection handler. */
+sttcp_conn *client_conn(sttcp_client *client);
+
 long probe_count(struct probe *probe, sttcp_event event);
 bool probe_wait(struct probe *probe, sttcp_event event, long count);
 bool probe_wait_bytes(struct probe *probe, size_t total);

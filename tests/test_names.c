@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+/* Names with several addresses, and resolvers that fail or block (G1, G3, G8, G14): getaddrinfo and
+ * listen are this program's own, in front of the C library's. */
+#include "support/support.h"
+
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+static struct event resolving = EVENT_INIT; /* who asks for "slow.test" */
+static struct event answered = EVENT_INIT;
+static atomic_int port_thefts; /* how often the port is still taken on 127.0.0.2 */
+
+static struct addrinfo *make_entry(const char *host, const char *service,
+				   const struct addrinfo *hints, struct addrinfo *next)
+{
+	struct entry {
+		struct addrinfo info;
+		struct sockaddr_in addr;
+	} *entry = calloc(1, sizeof(*entry));
+
+	if (entry == NULL)
+		abort();
+	entry->addr.sin_family = AF_INET;
+	inet_pton(AF_INET, host, &entry->addr.sin_addr);
+	if (service != NULL)
+		entry->addr.sin_port = htons((uint16_t)atoi(service));
+	entry->info.ai_family = AF_INET;
+	entry->info.ai_socktype = hints != NULL ? hints->ai_socktype : SOCK_STREAM;
+	entry->info.ai_protocol = hints != NULL ? hints->ai_protocol : 0;
+	entry->info.ai_addr = (struct sockaddr *)&entry->addr;
+	entry->info.ai_addrlen = sizeof(entry->addr);
+	entry->info.ai_next = next;
+	return &entry->info;
+}
+
+static bool is_own(const char *node)
+{
+	size_t len = node != NULL ? strlen(node) : 0;
+
+	return len > 5 && strcmp(node + len - 5, ".test") == 0;
+}
+
+/* "two.test" and its like are answered here; every other name by the C library. */
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+		struct addrinfo **list)
+{
+	static int (*original)(const char *, const char *, const struct addrinfo *,
+			       struct addrinfo **);
+
+	if (!is_own(node) || (hints != NULL && (hints->ai_flags & AI_NUMERICHOST) != 0)) {
+		if (original == NULL)
+			*(void **)&original = dlsym(RTLD_NEXT, "getaddrinfo");
+		return original(node, service, hints, list);
+	}
+	if (strcmp(node, "failing.test") == 0)
+		return EAI_FAIL;
+	if (strcmp(node, "slow.test") == 0) {
+		event_raise(&resolving);
+		event_wait(&answered, 1);
+	}
+	*list = make_entry("127.0.0.1", service, hints, NULL);
+	if (strcmp(node, "two.test") == 0)
+		*list = make_entry("127.0.0.2", service, hints, *list);
+	if (strcmp(node, "foreign-first.test") == 0)
+		*list = make_entry("192.0.2.1", service, hints, *list);
+	if (strcmp(node, "foreign.test") == 0)
+		inet_pton(AF_INET, "192.0.2.1",
+			  &((struct sockaddr_in *)(*list)->ai_addr)->sin_addr);
+	if (strcmp(node, "twice.test") == 0)
+		*list = make_entry("127.0.0.1", service, hints, *list);
+	(*list)->ai_flags = 0x7e57; /* ours to free */
+	return 0;
+}
+
+void freeaddrinfo(struct addrinfo *list)
+{
+	static void (*original)(struct addrinfo *);
+
+	if (list == NULL || list->ai_flags != 0x7e57) {
+		if (original == NULL)
+			*(void **)&original = dlsym(RTLD_NEXT, "freeaddrinfo");
+		original(list);
+		return;
+	}
+	while (list != NULL) {
+		struct addrinfo *next = list->ai_next;
+
+		free(list);
+		list = next;
+	}
+}
+
+int listen(int fd, int backlog)
+{
+	static int (*original)(int, int);
+	struct sockaddr_in addr = {0};
+	socklen_t len = sizeof(addr);
+
+	if (original == NULL)
+		*(void **)&original = dlsym(RTLD_NEXT, "listen");
+	if (getsockname(fd, (struct sockaddr *)&addr, &len) == 0 && addr.sin_family == AF_INET &&
+	    addr.sin_addr.s_addr == htonl(0x7f000002) && atomic_load(&port_thefts) > 0) {
+		atomic_fetch_sub(&port_thefts, 1);
+		errno = EADDRINUSE; /* as if another had been quicker, see listen(2) */
+		return -1;
+	}
+	return original(fd, backlog);
+}
+
+/* ------------------------------------------------------------------- servers */
+
+static void connect_to_both(int port)
+{
+	static const char *const hosts[] = {"127.0.0.1", "127.0.0.2"};
+
+	for (int i = 0; i < 2; i++) {
+		int peer = peer_connect_to(hosts[i], port);
+
+		assert_true(peer >= 0);
+		peer_close(peer);
+	}
+}
+
+/* G1: port 0 is the same port on all addresses of the name. */
+static void server_listens_on_all_addresses_with_one_port(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, "two.test", 0, NULL);
+
+	(void)state;
+	atomic_store(&port_thefts, 0);
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(sttcp_server_start(server), 0);
+		connect_to_both(sttcp_server_port(server));
+		assert_int_equal(sttcp_server_stop(server), 0);
+	}
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* If the chosen port is taken on another address, a new one is tried, up to 16 times. */
+static void server_tries_another_port_16_times(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, "two.test", 0, NULL);
+
+	(void)state;
+	for (int failures = 1; failures <= 10; failures += 3) {
+		atomic_store(&port_thefts, failures);
+		assert_int_equal(sttcp_server_start(server), 0);
+		connect_to_both(sttcp_server_port(server));
+		assert_int_equal(sttcp_server_stop(server), 0);
+	}
+	int fds = count_fds();
+	atomic_store(&port_thefts, INT32_MAX);
+	assert_int_equal(sttcp_server_start(server), -EADDRINUSE);
+	int tries = INT32_MAX - atomic_load(&port_thefts);
+	assert_in_range(tries, 16, 17);
+	assert_non_null(strstr(sttcp_server_error(server), "127.0.0.2"));
+	assert_int_equal(count_fds(), fds); /* the first address listens no more */
+	atomic_store(&port_thefts, 0);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* A port that was asked for is not exchanged for another; what listened already is closed. */
+static void server_with_a_port_of_its_own_fails_as_a_whole(void **state)
+{
+	int port;
+	int held = peer_refuse(&port);
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, "two.test", port, NULL);
+
+	(void)state;
+	peer_close(held);
+	atomic_store(&port_thefts, INT32_MAX);
+	assert_int_equal(sttcp_server_start(server), -EADDRINUSE);
+	assert_int_equal(INT32_MAX - atomic_load(&port_thefts), 1);
+	assert_int_equal(peer_connect(port), -1);
+	atomic_store(&port_thefts, 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	connect_to_both(port);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* Addresses that this machine does not have are skipped, if at least one listens. */
+static void server_skips_foreign_addresses(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, "foreign-first.test", 0, NULL);
+
+	(void)state;
+	assert_int_equal(sttcp_server_start(server), 0);
+	int peer = peer_connect(sttcp_server_port(server));
+	assert_true(peer >= 0);
+	peer_close(peer);
+	sttcp_server_free(server);
+	server = probe_server(probe, "foreign.test", 0, NULL);
+	assert_int_equal(sttcp_server_start(server), -EADDRNOTAVAIL);
+	assert_true(strlen(sttcp_server_error(server)) > 0);
+	sttcp_server_free(server);
+	server = probe_server(probe, "failing.test", 0, NULL);
+	assert_int_equal(sttcp_server_start(server), STTCP_ERESOLVE);
+	assert_non_null(strstr(sttcp_server_error(server), "failing.test"));
+	sttcp_server_free(server);
+	/* A name that has one address twice is no reason to fail. */
+	server = probe_server(probe, "twice.test", 0, NULL);
+	assert_int_equal(sttcp_server_start(server), 0);
+	sttcp_server_free(server);
+	assert_int_equal(probe_count(probe, STTCP_UNCONNECTED), 0);
+	probe_free(probe);
+}
+
+/* ------------------------------------------------------------------- clients */
+
+/* Every address that the name has is tried: the first one refuses. */
+static void client_tries_the_next_address(void **state)
+{
+	struct probe *serving = probe_new();
+	struct probe *calling = probe_new();
+	sttcp_server *server = probe_listen(serving, NULL); /* on 127.0.0.1 alone */
+
+	(void)state;
+	sttcp_client *client = probe_client(calling, "two.test", sttcp_server_port(server), NULL);
+	for (int i = 1; i <= 5; i++) {
+		assert_int_equal(sttcp_client_start(client), 0);
+		assert_true(probe_wait(calling, STTCP_CONNECTION, i));
+		sttcp_conn *conn = client_conn(client);
+		assert_string_equal(sttcp_conn_host(conn), "127.0.0.1");
+		sttcp_conn_unref(conn);
+		assert_int_equal(sttcp_client_close(client), 0);
+	}
+	assert_int_equal(probe_count(calling, STTCP_UNCONNECTED), 0);
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	probe_free(calling);
+	probe_free(serving);
+}
+
+/* All of them refuse: one unconnected handler. */
+static void client_fails_once_when_all_addresses_do(void **state)
+{
+	int port;
+	int refusing = peer_refuse(&port);
+	struct probe *probe = probe_new();
+	sttcp_client *client = probe_client(probe, "two.test", port, NULL);
+
+	(void)state;
+	assert_int_equal(sttcp_client_start(client), 0);
+	assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), -ECONNREFUSED);
+	assert_string_equal(probe_order(probe), "uU");
+	sttcp_client_free(client);
+	peer_close(refusing);
+	probe_free(probe);
+}
+
+/* An address that does not answer does not hold up the next one (RFC 8305): a listener whose queue
+ * is full on 127.0.0.2, the server on 127.0.0.1, both on one port. */
+static void client_does_not_wait_for_a_silent_address(void **state)
+{
+	struct sockaddr_in silent = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002)};
+	struct probe *serving = probe_new();
+	struct probe *calling = probe_new();
+	sttcp_server *server = probe_listen(serving, NULL);
+	int fill[8];
+	int nfill = 0;
+
+	(void)state;
+	atomic_store(&port_thefts, 0);
+	silent.sin_port = htons((uint16_t)sttcp_server_port(server));
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&silent, sizeof(silent)), 0);
+	assert_int_equal(listen(listener, 0), 0);
+	while (nfill < 8) {
+		fill[nfill] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		connect(fill[nfill++], (struct sockaddr *)&silent, sizeof(silent));
+	}
+	sttcp_client *client = probe_client(calling, "two.test", sttcp_server_port(server),
+					    STTCP_OPTIONS(.connect_timeout_ms = -1));
+	assert_int_equal(sttcp_client_start(client), 0);
+	assert_true(probe_wait(calling, STTCP_CONNECTION, 1));
+	sttcp_conn *conn = client_conn(client);
+	assert_string_equal(sttcp_conn_host(conn), "127.0.0.1");
+	sttcp_conn_unref(conn);
+	sttcp_client_free(client);
+	while (nfill > 0)
+		peer_close(fill[--nfill]);
+	peer_close(listener);
+	sttcp_server_free(server);
+	probe_free(calling);
+	probe_free(serving);
+}
+
+static void client_tells_a_failing_resolver(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_client *client = probe_client(probe, "failing.test", 80, NULL);
+
+	(void)state;
+	assert_int_equal(sttcp_client_start(client), 0);
+	assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), STTCP_ERESOLVE);
+	assert_string_equal(probe_order(probe), "uU");
+	assert_string_equal(probe_address(probe), "failing.test:80");
+	assert_true(strlen(probe_fail_text(probe)) > 0); /* what the resolver had to say */
+	sttcp_client_free(client);
+	probe_free(probe);
+}
+
+/* Runs first, since the slow resolver answers for good at its end. start returns while the
+ * resolver blocks; others go on; the connect timeout includes it; a close gives up at once; and the
+ * late answer is dropped. */
+static void slow_resolver_holds_up_nobody(void **state)
+{
+	struct probe *serving = probe_new();
+	struct probe *patient = probe_new();
+	struct probe *hasty = probe_new();
+	struct probe *closed = probe_new();
+	struct probe *freed = probe_new();
+	sttcp_client *clients[4];
+
+	(void)state;
+	serving->data = echo_data;
+	sttcp_server *server = probe_listen(serving, NULL);
+	int port = sttcp_server_port(server);
+	clients[0] =
+		probe_client(patient, "slow.test", port, STTCP_OPTIONS(.connect_timeout_ms = -1));
+	clients[1] =
+		probe_client(hasty, "slow.test", port, STTCP_OPTIONS(.connect_timeout_ms = 200));
+	clients[2] = probe_client(closed, "slow.test", port, NULL);
+	clients[3] = probe_client(freed, "slow.test", port, NULL);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(sttcp_client_start(clients[i]), 0);
+	assert_true(event_wait(&resolving, 4)); /* all four at once */
+	assert_int_equal(sttcp_client_wait(clients[1], DEADLINE_MS), STTCP_ETIME_CONNECT);
+	char given[64]; /* the name as it was given: it never resolved */
+	snprintf(given, sizeof(given), "slow.test:%d", port);
+	assert_string_equal(probe_address(hasty), given);
+	assert_int_equal(sttcp_client_close(clients[2]), 0);
+	assert_int_equal(probe_reason(closed), STTCP_EDESTROYED);
+	sttcp_client_free(clients[3]);
+	assert_int_equal(probe_reason(freed), STTCP_EDESTROYED);
+	probe_free(freed);
+	for (int i = 0; i < 10; i++) {
+		int peer = peer_connect(port);
+
+		assert_true(peer_say(peer, "x"));
+		assert_true(peer_expect(peer, "x"));
+		peer_close(peer);
+	}
+	assert_int_equal(sttcp_client_wait(clients[0], 0), -ETIMEDOUT);
+	event_raise(&answered);
+	assert_true(probe_wait(patient, STTCP_CONNECTION, 1));
+	assert_string_equal(probe_order(hasty), "uU");
+	assert_string_equal(probe_order(closed), "uU");
+	for (int i = 0; i < 3; i++)
+		sttcp_client_free(clients[i]);
+	sttcp_server_free(server);
+	probe_free(closed);
+	probe_free(hasty);
+	probe_free(patient);
+	probe_free(serving);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(slow_resolver_holds_up_nobody),
+		cmocka_unit_test(server_listens_on_all_addresses_with_one_port),
+		cmocka_unit_test(server_tries_another_port_16_times),
+		cmocka_unit_test(server_with_a_port_of_its_own_fails_as_a_whole),
+		cmocka_unit_test(server_skips_foreign_addresses),
+		cmocka_unit_test(client_tries_the_next_address),
+		cmocka_unit_test(client_fails_once_when_all_addresses_do),
+		cmocka_unit_test(client_does_not_wait_for_a_silent_address),
+		cmocka_unit_test(client_tells_a_failing_resolver),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

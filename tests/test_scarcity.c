@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+/* G18: a lack of memory or of threads is a code, not a crash, and everything works again later.
+ * malloc and pthread_create are this program's own, in front of the C library's. */
+#include "support/support.h"
+
+#include <dlfcn.h>
+
+/* ------------------------------------------------------------ what can be short */
+
+/* The allocations that still succeed; below 0 all do. One that fails is followed by ones that
+ * succeed again, unless `for_good`. */
+static atomic_long allocations_left = -1;
+static atomic_bool for_good;
+static atomic_long denied;
+
+#if !UNDER_ASAN && !UNDER_TSAN
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *old, size_t size);
+
+static bool allowed(void)
+{
+	long left = atomic_load(&allocations_left);
+
+	while (left >= 0) {
+		long next = left > 0 ? left - 1 : atomic_load(&for_good) ? 0 : -1;
+
+		if (!atomic_compare_exchange_weak(&allocations_left, &left, next))
+			continue;
+		if (left > 0)
+			return true;
+		atomic_fetch_add(&denied, 1);
+		errno = ENOMEM;
+		return false;
+	}
+	return true;
+}
+
+void *malloc(size_t size)
+{
+	return allowed() ? __libc_malloc(size) : NULL;
+}
+
+void *calloc(size_t count, size_t size)
+{
+	return allowed() ? __libc_calloc(count, size) : NULL;
+}
+
+void *realloc(void *old, size_t size)
+{
+	return allowed() ? __libc_realloc(old, size) : NULL;
+}
+
+#endif
+
+static atomic_bool no_threads;
+static atomic_long threads_denied;
+
+typedef int create_fn(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+/* Where a sanitizer is linked into the program, its own is behind this name. */
+create_fn __interceptor_pthread_create __attribute__((weak));
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
+{
+	create_fn *original = __interceptor_pthread_create;
+
+	if (atomic_load(&no_threads)) {
+		atomic_fetch_add(&threads_denied, 1);
+		return EAGAIN;
+	}
+	if (original == NULL)
+		*(void **)&original = dlsym(RTLD_NEXT, "pthread_create");
+	return original(thread, attr, run, arg);
+}
+
+static bool memory_can_be_short(void)
+{
+	if (UNDER_ASAN || UNDER_TSAN) {
+		fprintf(stderr, "a sanitizer owns malloc: lack of memory is not tried here\n");
+		return false;
+	}
+	return true;
+}
+
+static void deny_after(long count, bool forever)
+{
+	atomic_store(&for_good, forever);
+	atomic_store(&allocations_left, count);
+}
+
+/* Whether the failure that deny_after ordered has come. */
+static bool allow_again(void)
+{
+	atomic_store(&allocations_left, -1);
+	return atomic_exchange(&denied, 0) > 0;
+}
+
+/* -------------------------------------------------------------------- memory */
+
+static void ignore_data(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	(void)data;
+	(void)context;
+	sttcp_conn_send(conn, "answer", size < 6 ? size : 6);
+}
+
+static bool ignore_response(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	(void)conn;
+	(void)data;
+	(void)size;
+	(void)context;
+	return true;
+}
+
+/* The first start makes the engine: in a fresh process for every n. */
+static int start_short_of_memory(void)
+{
+	long count = atol(getenv("STTCP_TEST_COUNT"));
+
+	deny_after(count, false);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	int result = server != NULL ? sttcp_server_start(server) : -ENOMEM;
+	if (server != NULL && result < 0)
+		CHECK(sttcp_server_error(server) != NULL);
+	bool failed = allow_again();
+	/* -EAGAIN: a thread could not be made for want of memory, see pthread_create(3). */
+	CHECK(result == 0 || result == -ENOMEM || result == -EAGAIN);
+	CHECK(result == 0 || failed);
+	if (server == NULL)
+		server = sttcp_server_new("127.0.0.1", 0, NULL);
+	CHECK(server != NULL);
+	if (result != 0)
+		CHECK(sttcp_server_start(server) == 0); /* with memory it works */
+	int peer = peer_connect(sttcp_server_port(server));
+	CHECK(peer >= 0);
+	peer_close(peer);
+	CHECK(sttcp_server_stop(server) == 0);
+	sttcp_server_free(server);
+	return failed ? 1 : 0;
+}
+
+static void first_start_survives_every_failing_allocation(void **state)
+{
+	int status = 1;
+
+	(void)state;
+	if (!memory_can_be_short())
+		skip();
+	for (int count = 0; status == 1; count++) {
+		char text[16];
+
+		assert_true(count < 2000);
+		snprintf(text, sizeof(text), "%d", count);
+		setenv("STTCP_TEST_COUNT", text, 1);
+		status = process_run("start_short_of_memory");
+		if (status != 0 && status != 1)
+			fail_msg("allocation %d failed, and the process ended with %d", count,
+				 status);
+	}
+}
+
+/* One whole life of a server, with the n-th allocation failing, for every n. Hosts are numbers
+ * here: glibc's resolver itself crashes when it finds no memory. */
+static void server_survives_every_failing_allocation(void **state)
+{
+	bool failed = true;
+
+	(void)state;
+	if (!memory_can_be_short())
+		skip();
+	sttcp_server *other = sttcp_server_new("127.0.0.1", 0, NULL); /* the engine is there */
+	assert_int_equal(sttcp_server_start(other), 0);
+	int fds = count_fds();
+	for (long count = 0; failed; count++) {
+		assert_true(count < 2000);
+		deny_after(count, false);
+		sttcp_server *server =
+			sttcp_server_new("127.0.0.1", 0, STTCP_OPTIONS(.backlog = 5));
+		int result = -ENOMEM;
+		if (server != NULL) {
+			sttcp_server_on_receive(server, ignore_data);
+			result = sttcp_server_start(server);
+		}
+		int peer = -1;
+		if (result == 0) {
+			peer = peer_connect(sttcp_server_port(server));
+			peer_say(peer, "x"); /* it may be turned away, for want of memory */
+			peer_shutdown(peer);
+			peer_end(peer);
+			sttcp_server_stop_within(server, 0, NULL);
+		}
+		peer_close(peer);
+		sttcp_server_free(server);
+		failed = allow_again();
+		assert_true(result == 0 || result == -ENOMEM);
+	}
+	EVENTUALLY(count_fds() <= fds);
+	sttcp_server_free(other);
+}
+
+static void client_survives_every_failing_allocation(void **state)
+{
+	bool failed = true;
+	struct probe *probe = probe_new();
+
+	(void)state;
+	if (!memory_can_be_short())
+		skip();
+	probe->data = echo_data;
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.backlog = 100));
+	for (long count = 0; failed; count++) {
+		assert_true(count < 2000);
+		deny_after(count, false);
+		sttcp_client *client =
+			sttcp_client_new("127.0.0.1", sttcp_server_port(server), NULL);
+		int result = -ENOMEM;
+		if (client != NULL) {
+			sttcp_client_on_response(client, ignore_response);
+			result = sttcp_client_start(client);
+		}
+		if (result == 0) {
+			sttcp_conn *conn = sttcp_client_conn(client);
+
+			if (conn != NULL)
+				sttcp_conn_sendf(conn, "%s", "hello");
+			sttcp_conn_unref(conn);
+			sttcp_client_close(client);
+		}
+		sttcp_client_free(client);
+		failed = allow_again();
+		assert_true(result == 0 || result == -ENOMEM);
+	}
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* No memory at all for a while: who is there stays, who comes may be turned away, a send that
+ * cannot be queued says so; then everything is as before. */
+static void server_heals_after_a_time_without_memory(void **state)
+{
+	static char lot[900 * 1024];
+	struct pair pair = {0};
+
+	(void)state;
+	if (!memory_can_be_short())
+		skip();
+	pair.probe = probe_new();
+	pair.probe->data = echo_data;
+	pair_open(&pair, NULL);
+	deny_after(0, true);
+	assert_true(peer_say(pair.peer, "x"));
+	int result = 0;
+	for (int i = 0; i < 20 && result == 0; i++)
+		result = sttcp_conn_try_send(pair.conn, lot, sizeof(lot));
+	int peers[5];
+	for (int i = 0; i < 5; i++)
+		peers[i] = peer_connect(sttcp_server_port(pair.server));
+	nap_ms(30);
+	allow_again();
+	assert_true(result < 0);
+	assert_true(result == -ENOMEM || result == -EAGAIN || result == -ECONNRESET);
+	for (int i = 0; i < 5; i++)
+		peer_close(peers[i]);
+	int fresh = peer_connect(sttcp_server_port(pair.server));
+	assert_true(peer_say(fresh, "y"));
+	assert_true(peer_expect(fresh, "y"));
+	peer_close(fresh);
+	sttcp_conn_abort(pair.conn);
+	pair_close(&pair);
+}
+
+/* ------------------------------------------------------------------- threads */
+
+/* Without threads the engine does not start: a code; later it does. */
+static int start_short_of_threads(void)
+{
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	sttcp_client *client = sttcp_client_new("127.0.0.1", 9, NULL);
+
+	atomic_store(&no_threads, true);
+	CHECK(sttcp_server_start(server) == -EAGAIN);
+	CHECK(strlen(sttcp_server_error(server)) > 0);
+	CHECK(sttcp_client_start(client) == -EAGAIN);
+	CHECK(atomic_load(&threads_denied) > 0);
+	CHECK(count_threads() <= 1 + UNDER_TSAN);
+	atomic_store(&no_threads, false);
+	sttcp_server_on_receive(server, ignore_data);
+	CHECK(sttcp_server_start(server) == 0);
+	int peer = peer_connect(sttcp_server_port(server));
+	CHECK(peer_say(peer, "x"));
+	CHECK(peer_expect(peer, "a"));
+	peer_close(peer);
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	return 0;
+}
+
+static void first_start_without_threads_says_so(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("start_short_of_threads"), 0);
+}
+
+static struct event inside = EVENT_INIT;
+static struct event gate = EVENT_INIT;
+
+static void block(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	(void)context;
+	event_raise(&inside);
+	event_wait(&gate, 1);
+	sttcp_conn_send(conn, data, size);
+}
+
+/* A thread that cannot be created counts as the cap reached: handlers wait, accept and stop do
+ * not. When threads are to be had again, they go on. */
+static int block_short_of_threads(void)
+{
+	enum {
+		PEERS = 16
+	};
+	int peers[PEERS];
+	sttcp_stats stats;
+
+	CHECK(sttcp_engine_configure(1, 0, 0) == 0);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	CHECK(sttcp_server_on_receive(server, block) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	atomic_store(&no_threads, true);
+	for (int i = 0; i < PEERS; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		CHECK(peer_say(peers[i], "x"));
+	}
+	int64_t until = now_ms() + DEADLINE_MS;
+	do {
+		CHECK(now_ms() < until);
+		nap_ms(2);
+		CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == 0);
+	} while (stats.total < PEERS || atomic_load(&threads_denied) == 0);
+	CHECK(event_count(&inside) < PEERS);
+	atomic_store(&no_threads, false);
+	CHECK(event_wait(&inside, PEERS)); /* the monitor tries again */
+	event_raise(&gate);
+	for (int i = 0; i < PEERS; i++) {
+		CHECK(peer_expect(peers[i], "x"));
+		peer_close(peers[i]);
+	}
+	CHECK(sttcp_server_stop(server) == 0);
+	sttcp_server_free(server);
+	return 0;
+}
+
+static void handlers_without_threads_wait_and_go_on(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("block_short_of_threads"), 0);
+}
+
+static const struct child children[] = {
+	{"start_short_of_memory", start_short_of_memory},
+	{"start_short_of_threads", start_short_of_threads},
+	{"block_short_of_threads", block_short_of_threads},
+	{NULL, NULL},
+};
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(first_start_survives_every_failing_allocation),
+		cmocka_unit_test(server_survives_every_failing_allocation),
+		cmocka_unit_test(client_survives_every_failing_allocation),
+		cmocka_unit_test(server_heals_after_a_time_without_memory),
+		cmocka_unit_test(first_start_without_threads_says_so),
+		cmocka_unit_test(handlers_without_threads_wait_and_go_on),
+	};
+
+	if (argc == 2)
+		return child_main(children, argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
