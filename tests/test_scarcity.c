@@ -204,11 +204,11 @@ static void server_survives_every_failing_allocation(void **state)
 static void client_survives_every_failing_allocation(void **state)
 {
 	bool failed = true;
-	struct probe *probe = probe_new();
 
 	(void)state;
 	if (!memory_can_be_short())
 		skip();
+	struct probe *probe = probe_new();
 	probe->data = echo_data;
 	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.backlog = 100));
 	for (long count = 0; failed; count++) {

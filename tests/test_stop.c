@@ -234,9 +234,9 @@ static void stop_report_counts_each_kind(void **state)
 	/* A later stop can only shorten the deadline. */
 	assert_int_equal(sttcp_server_stop_within(server, 0, NULL), 0);
 	stopper_finish(&stopper);
-	/* A disconnection handler that is about to return may be counted as running. */
-	assert_in_range(stopper.report.ended, 1, 3);
-	assert_in_range(stopper.report.forced, 1, 5);
+	/* One whose disconnection handler is about to return may be counted as any of them. */
+	assert_in_range(stopper.report.ended, 0, 3);
+	assert_true(stopper.report.forced > 0);
 	assert_int_equal(stopper.report.ended + stopper.report.forced + stopper.report.running, 8);
 	assert_int_equal(sttcp_conn_reason(conn), STTCP_ESTOPPED);
 	sttcp_conn_unref(conn);

@@ -33,8 +33,9 @@ enum {
 	/* Take-overs that are closer than this are a storm, and how long that lasts. */
 	STORM_GAP_MS = 5,
 	STORM_MS = 10,
-	/* Looks that must find all loops waiting before the monitor sleeps. */
-	QUIET_LOOKS = 2
+	/* Looks that must find all loops waiting before the monitor sleeps, the last one before it
+	 * does not counted. With 2, one message every 20 ms cost 4.02 context switches; with 1, 3.02. */
+	QUIET_LOOKS = 1
 };
 
 /* Whether the worker's thread is running or ready to run; without /proc, whether it has used CPU

@@ -281,23 +281,41 @@ int64_t stt_output_check_stall(struct sttcp_conn *conn, int64_t now_ms)
 	return STT_NEVER;
 }
 
+static ssize_t send_parts(int fd, const struct cursor *cursor, struct iovec first)
+{
+	struct iovec parts[PARTS_PER_CALL];
+	int count = cursor->count < PARTS_PER_CALL ? cursor->count : PARTS_PER_CALL;
+
+	parts[0] = first;
+	for (int i = 1; i < count; i++)
+		parts[i] = cursor->parts[i];
+	return stt_socket_send(fd, parts, count);
+}
+
+static ssize_t send_cursor(int fd, const struct cursor *cursor)
+{
+	struct iovec first = {
+		.iov_base = (char *)cursor->parts->iov_base + cursor->skip,
+		.iov_len = cursor->parts->iov_len - cursor->skip,
+	};
+
+	/* Nearly every send has one part: that needs no array on the stack. */
+	return cursor->count == 1 ? stt_socket_send(fd, &first, 1)
+				  : send_parts(fd, cursor, first);
+}
+
 /* Straight to the socket: 0 when it is full or all has gone, else why it is broken. */
 static int write_now(struct sttcp_conn *conn, struct cursor *cursor)
 {
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
 	while (cursor->left) {
-		struct iovec parts[PARTS_PER_CALL];
-		int count = cursor->count < PARTS_PER_CALL ? cursor->count : PARTS_PER_CALL;
+		ssize_t sent = send_cursor(fd, cursor);
 
-		for (int i = 0; i < count; i++)
-			parts[i] = cursor->parts[i];
-		parts[0].iov_base = (char *)parts[0].iov_base + cursor->skip;
-		parts[0].iov_len -= cursor->skip;
-
-		ssize_t sent = stt_socket_send(fd, parts, count);
-
-		if (sent >= 0) {
+		if (sent == (ssize_t)cursor->left) {
+			cursor->left = 0;
+			count_sent(&conn->output, (size_t)sent);
+		} else if (sent >= 0) {
 			count_sent(&conn->output, (size_t)sent);
 			skip_sent(cursor, (size_t)sent);
 		} else if (sent != -EAGAIN) {
@@ -408,7 +426,8 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 		result = stt_error_of_peer(result);
 		what = stt_output_break_locked(conn, result);
 	}
-	note_queue(out);
+	if (!stt_bytes_empty(&out->queue))
+		note_queue(out);
 	if (result == 0) {
 		int64_t before = atomic_load_explicit(&out->messages_out, memory_order_relaxed);
 

@@ -26,7 +26,7 @@ static bool ready(int fd, short events, int64_t until)
 {
 	struct pollfd wait = {.fd = fd, .events = events};
 
-	for (;;) {
+	while (fd >= 0) {
 		int64_t left = until - now_ms();
 		int result = poll(&wait, 1, left > 0 ? (int)left : 0);
 
@@ -35,11 +35,17 @@ static bool ready(int fd, short events, int64_t until)
 		if (result == 0 || errno != EINTR)
 			return false;
 	}
+	return false;
 }
 
 int peer_connect(int port)
 {
-	return peer_connect_to("127.0.0.1", port);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0 && peer_connect_with(fd, port))
+		return fd;
+	peer_close(fd);
+	return -1;
 }
 
 int peer_connect_to(const char *host, int port)
