@@ -409,8 +409,9 @@ test_graceful_reports_who_was_closed_by_force()
 	[ "$status" -eq 0 ] || fail "exit status $status"
 	grep -Eq '^127\.0\.0\.1:[0-9]+ ended: STTCP_ECLOSED$' "$out" || fail "the polite one's reason"
 	grep -Eq '^127\.0\.0\.1:[0-9]+ ended: STTCP_ESTOPPED$' "$out" || fail "the silent one's reason"
-	expect_same "1 ended by themselves, 1 closed by force, 0 handlers still running" \
-		"$(tail -n 1 "$out")"
+	# The polite one, and whoever dialled at the last moment to see whether the listener was closed.
+	tail -n 1 "$out" | grep -Eq '^[1-9][0-9]* ended by themselves, 1 closed by force, 0 handlers still running$' ||
+		fail "the report: $(tail -n 1 "$out")"
 }
 
 # ------------------------------------------------------------------- the README

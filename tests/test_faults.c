@@ -70,7 +70,10 @@ static int run_out_of_files(void)
 	sttcp_set_log(count_warnings, NULL);
 	sttcp_server *server = echo_server();
 	int port = sttcp_server_port(server);
+	int fds = count_fds();
 	check_echo(port);
+	for (int64_t until = now_ms() + DEADLINE_MS; count_fds() != fds; nap_ms(1))
+		CHECK(now_ms() < until); /* its descriptor must not be the one that is missing */
 	int before = peer_connect(port);
 	CHECK(peer_say(before, "x"));
 	CHECK(peer_expect(before, "x"));

@@ -105,7 +105,10 @@ int sttcp_client_start(sttcp_client *client)
 
 	int cancel = stt_call_begin();
 
+	/* A handler that runs already may free the client. */
+	stt_group_ref(&client->group);
 	result = start(&client->group);
+	stt_group_unref(&client->group);
 	stt_call_end(cancel);
 	return result;
 }

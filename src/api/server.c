@@ -228,7 +228,10 @@ int sttcp_server_start(sttcp_server *server)
 
 	int cancel = stt_call_begin();
 
+	/* A handler that runs already may free the server. */
+	stt_group_ref(&server->group);
 	result = start(&server->group);
+	stt_group_unref(&server->group);
 	stt_call_end(cancel);
 	return result;
 }

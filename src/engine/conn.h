@@ -61,7 +61,8 @@ struct sttcp_conn {
 	/* Atomic, set once and never cleared, before the read wish: nothing will come but what is
 	 * there. No second edge tells. */
 	atomic_bool hangup;
-	/* Atomic, set once by the owner: tells the loop that an event without input needs no owner. */
+	/* Atomic, set once by the owner: tells the loop that an event without input needs no owner.
+	 */
 	atomic_bool opened;
 	/* Atomic, set under output.lock by whoever ends it: any thread may look. */
 	atomic_bool ended;

@@ -80,7 +80,8 @@ struct stt_engine *stt_engine_peek(void)
 }
 
 /* Owners are made as heirs, and promoted when there is one for every loop: until then each of them
- * can still be sent to the pool, where it leaves. */
+ * can still be sent to the pool, where it leaves. The monitor comes last: it makes the heirs that
+ * it finds wanting. */
 static int start_threads(struct stt_engine *engine)
 {
 	struct stt_pool *pool = &engine->pool;
@@ -94,18 +95,11 @@ static int start_threads(struct stt_engine *engine)
 		if (!owner)
 			goto send_away;
 		atomic_store(&loop->word, (uintptr_t)owner);
+		atomic_store(&loop->heir, stt_pool_spawn(pool, STT_HEIR, loop));
 	}
 	result = stt_monitor_start(engine);
 	if (result < 0)
 		goto send_away;
-
-	for (int i = 0; i < engine->nloops; i++) {
-		struct stt_loop *loop = &engine->loops[i];
-
-		atomic_store(&loop->heir, stt_pool_spawn(pool, STT_HEIR, loop));
-		if (!atomic_load(&loop->heir))
-			atomic_store(&pool->starved, true);
-	}
 	for (int i = 0; i < engine->nloops; i++) {
 		struct stt_worker *owner = (struct stt_worker *)atomic_load(&engine->loops[i].word);
 
@@ -116,9 +110,12 @@ static int start_threads(struct stt_engine *engine)
 
 send_away:
 	stt_pool_close(pool);
-	while (made-- > 0)
-		stt_pool_return_heir(pool,
-				     (struct stt_worker *)atomic_load(&engine->loops[made].word));
+	while (made-- > 0) {
+		struct stt_loop *loop = &engine->loops[made];
+
+		stt_pool_return_heir(pool, (struct stt_worker *)atomic_load(&loop->word));
+		stt_pool_return_heir(pool, atomic_load(&loop->heir));
+	}
 	return result;
 }
 

@@ -453,7 +453,10 @@ static void ring_group(struct stt_worker *worker, struct stt_alarm *alarm)
 
 	(void)worker;
 	stt_lock(&group->lock);
-	group->alarm_armed = false;
+	/* Set anew since it rang, it rings once more, and keeps the reference for that. */
+	bool rings_again = atomic_load(&alarm->due) != STT_NEVER;
+
+	group->alarm_armed = rings_again;
 	if (group->state == STT_STOPPING) {
 		forces = group->stop_at_ms <= stt_now_ms();
 		if (forces)
@@ -464,7 +467,8 @@ static void ring_group(struct stt_worker *worker, struct stt_alarm *alarm)
 	stt_unlock(&group->lock);
 	if (forces)
 		force(group);
-	stt_group_unref(group);
+	if (!rings_again)
+		stt_group_unref(group);
 }
 
 static void begin_stop_locked(struct stt_group *group) STT_REQUIRES(group->lock)

@@ -100,7 +100,8 @@ struct stt_group {
 	atomic_int refs;
 	/* Atomic: free has taken effect, and handles no longer lead to the user's object. */
 	atomic_bool released;
-	/* Atomic: for how long what is queued may still go out behind a forced end; -1: no limit. */
+	/* Atomic: for how long what is queued may still go out behind a forced end; -1: no limit.
+	 */
 	atomic_int flush_ms;
 	/* Atomic: for sttcp_conn_stopping. */
 	atomic_bool stopping;

@@ -34,7 +34,8 @@ enum {
 	STORM_GAP_MS = 5,
 	STORM_MS = 10,
 	/* Looks that must find all loops waiting before the monitor sleeps, the last one before it
-	 * does not counted. With 2, one message every 20 ms cost 4.02 context switches; with 1, 3.02. */
+	 * does not counted. With 2, one message every 20 ms cost 4.02 context switches; with
+	 * 1, 3.02. */
 	QUIET_LOOKS = 1
 };
 

@@ -300,8 +300,7 @@ static ssize_t send_cursor(int fd, const struct cursor *cursor)
 	};
 
 	/* Nearly every send has one part: that needs no array on the stack. */
-	return cursor->count == 1 ? stt_socket_send(fd, &first, 1)
-				  : send_parts(fd, cursor, first);
+	return cursor->count == 1 ? stt_socket_send(fd, &first, 1) : send_parts(fd, cursor, first);
 }
 
 /* Straight to the socket: 0 when it is full or all has gone, else why it is broken. */

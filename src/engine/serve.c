@@ -253,8 +253,7 @@ static enum next go_on_ending(struct stt_worker *worker, struct sttcp_conn *conn
 		run_last_handler(worker, conn);
 		conn->phase = STT_LINGERING;
 		if (!view.drained)
-			limit_lingering(conn,
-					stt_deadline_ms(atomic_load(&conn->group->flush_ms)));
+			limit_lingering(conn, stt_deadline_ms(atomic_load(&conn->group->flush_ms)));
 		view = view_output(conn);
 	}
 	if (view.drained && !view.broken && !all_dropped && !conn->lingers) {

@@ -177,8 +177,8 @@ int stt_socket_error(int fd)
  * with both calls and sendto in place of sendmsg, NNN of 100 instructions of a small echo. The
  * library needs no cancellation point here, on the contrary.
  *
- * MSG_DONTWAIT: users may borrow the descriptor, and one that they made blocking by mistake must not
- * hold up a loop.
+ * MSG_DONTWAIT: users may borrow the descriptor, and one that they made blocking by mistake must
+ * not hold up a loop.
  */
 ssize_t stt_socket_recv(int fd, void *data, size_t size)
 {
@@ -201,10 +201,11 @@ ssize_t stt_socket_send(int fd, const struct iovec *parts, int count)
 	};
 
 	for (;;) {
-		ssize_t taken = count == 1 ? syscall(SYS_sendto, fd, parts->iov_base, parts->iov_len,
-						     MSG_NOSIGNAL | MSG_DONTWAIT, NULL, 0)
-					   : syscall(SYS_sendmsg, fd, &message,
-						     MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t taken =
+			count == 1
+				? syscall(SYS_sendto, fd, parts->iov_base, parts->iov_len,
+					  MSG_NOSIGNAL | MSG_DONTWAIT, NULL, 0)
+				: syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (taken >= 0)
 			return taken;
