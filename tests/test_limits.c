@@ -3,6 +3,7 @@
  * broadcast, which never waits for a slow member. */
 #include "support/support.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 static int64_t queued(sttcp_conn *conn)
@@ -47,6 +48,47 @@ static void try_send_at_the_cap_takes_nothing(void **state)
 		assert_int_equal((unsigned char)message[MESSAGE - 1], i % 256);
 	}
 	assert_int_equal(peer_end(pair.peer), 0);
+	pair_close(&pair);
+}
+
+/* A peer that sends and never reads holds up its own reading, and nobody's handler: the queue stays
+ * below its cap, no send waits; and once the peer reads, all comes back. */
+static void echo_to_a_peer_that_does_not_read_pauses_reading(void **state)
+{
+	enum {
+		CAP = 256 * 1024
+	};
+	struct pair pair = {0};
+	static char block[64 * 1024];
+	size_t sent = 0;
+	size_t back = 0;
+
+	(void)state;
+	pair.probe = probe_new();
+	pair.probe->data = echo_data;
+	pair_open(&pair, STTCP_OPTIONS(.send_queue_max = CAP));
+	/* Until nothing has been taken for a while, which is when all buffers are full. */
+	for (int refused = 0; refused < 20;) {
+		ssize_t now = send(pair.peer, block, sizeof(block), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		assert_true(queued(pair.conn) < CAP);
+		sent += now > 0 ? (size_t)now : 0;
+		refused = now > 0 ? 0 : refused + 1;
+		if (now <= 0)
+			poll(NULL, 0, 10);
+	}
+	assert_true(queued(pair.conn) > 0);
+	sttcp_stats stats;
+	assert_int_equal(sttcp_server_stats(pair.server, &stats, sizeof(stats)), 0);
+	assert_int_equal(stats.threads_blocked, 0);
+	assert_int_equal(stats.longest_id, 0);
+	while (back < sent) {
+		size_t part = sent - back < sizeof(block) ? sent - back : sizeof(block);
+
+		assert_true(peer_recv(pair.peer, block, part));
+		back += part;
+	}
+	EVENTUALLY(queued(pair.conn) == 0);
 	pair_close(&pair);
 }
 
@@ -353,6 +395,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(try_send_at_the_cap_takes_nothing),
+		cmocka_unit_test(echo_to_a_peer_that_does_not_read_pauses_reading),
 		cmocka_unit_test(try_send_over_the_cap_is_too_long),
 		cmocka_unit_test(try_send_works_again_when_the_peer_reads),
 		cmocka_unit_test(queue_without_a_cap_takes_everything),

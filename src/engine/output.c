@@ -27,7 +27,9 @@
 #include "net/socket.h"
 
 enum {
-	PARTS_PER_CALL = 64
+	PARTS_PER_CALL = 64,
+	HIGH_WATER = 512 * 1024,
+	LOW_OF_HIGH = 4 /* the low-water mark is a quarter of the high one */
 };
 
 /* Bytes of a caller that are still to be sent. */
@@ -78,6 +80,16 @@ static size_t room_for(const struct sttcp_conn *conn)
 	int64_t queued = (int64_t)conn->output.queue.size;
 
 	return queued < cap ? (size_t)(cap - queued) : 0;
+}
+
+/* A handler that answers what it reads would otherwise fill the queue of a peer that does not read,
+ * and then block in its send. */
+static size_t high_water(const struct sttcp_conn *conn)
+{
+	int64_t half = conn->group->settings.send_queue_max / 2;
+
+	/* At least one byte: an empty queue holds nobody. */
+	return half < 1 ? 1 : half < HIGH_WATER ? (size_t)half : HIGH_WATER;
 }
 
 /* Appends up to `size` bytes of what the cursor stands for. */
@@ -180,10 +192,15 @@ bool stt_output_drained_locked(const struct sttcp_conn *conn)
 unsigned stt_output_finish_locked(struct sttcp_conn *conn)
 {
 	struct stt_output *out = &conn->output;
+	unsigned what = 0;
 
 	note_queue(out);
+	if (out->holds_reader && out->queue.size <= high_water(conn) / LOW_OF_HIGH) {
+		out->holds_reader = false;
+		what = STT_TELL_RESUME;
+	}
 	if (!stt_output_drained_locked(conn))
-		return 0;
+		return what;
 	atomic_store(&out->pending, false);
 	if (out->fin_wanted && !out->fin_sent && !out->broken) {
 		int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
@@ -192,7 +209,23 @@ unsigned stt_output_finish_locked(struct sttcp_conn *conn)
 		if (fd >= 0)
 			stt_socket_shutdown(fd);
 	}
-	return atomic_load(&conn->ended) ? STT_TELL_CLOSE : 0;
+	return what | (atomic_load(&conn->ended) ? STT_TELL_CLOSE : 0);
+}
+
+bool stt_output_holds_reader(struct sttcp_conn *conn)
+{
+	struct stt_output *out = &conn->output;
+
+	/* Only this thread or one that sends at the same time makes the queue longer: a figure that
+	 * is late costs one more read. */
+	if (atomic_load_explicit(&out->queued, memory_order_relaxed) < high_water(conn))
+		return false;
+	stt_lock(&out->lock);
+	out->holds_reader = out->queue.size >= high_water(conn);
+	bool holds = out->holds_reader;
+
+	stt_unlock(&out->lock);
+	return holds;
 }
 
 unsigned stt_output_break_locked(struct sttcp_conn *conn, int code)
@@ -251,8 +284,9 @@ void stt_output_tell(struct sttcp_conn *conn, unsigned what)
 	if (what & STT_TELL_READ)
 		atomic_store(&conn->hangup, true);
 	if (what)
-		stt_conn_ask(conn, (what & STT_TELL_READ ? STT_WISH_READ : 0) |
-					   (what & STT_TELL_CLOSE ? STT_WISH_CLOSE : 0));
+		stt_conn_ask(conn,
+			     (what & (STT_TELL_READ | STT_TELL_RESUME) ? STT_WISH_READ : 0) |
+				     (what & STT_TELL_CLOSE ? STT_WISH_CLOSE : 0));
 }
 
 void stt_output_flush(struct sttcp_conn *conn)

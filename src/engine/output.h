@@ -31,6 +31,7 @@ struct stt_output {
 	bool fin_wanted;  /* FIN when the queue and the line are empty */
 	bool fin_sent;
 	bool forced; /* its end does not wait for the queue, which goes out behind it */
+	bool holds_reader; /* nothing is read until the queue is below its low-water mark */
 
 	/* Atomic: the socket was full, and an event that it is writable matters. Stored before the
 	 * socket is tried once more, sequentially consistent: either that try finds room, or the
@@ -46,7 +47,8 @@ struct stt_output {
 /* Bits of what has to be told to the connection once the output lock is released. */
 enum {
 	STT_TELL_CLOSE = 1, /* the last byte of a connection that ends is out */
-	STT_TELL_READ = 2   /* sending has failed: the reader finds out what remains to be read */
+	STT_TELL_READ = 2,  /* sending has failed: the reader finds out what remains to be read */
+	STT_TELL_RESUME = 4 /* the reader was held, and is no longer */
 };
 
 enum stt_send_mode {
@@ -62,6 +64,10 @@ enum stt_send_mode {
  */
 int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
 		    enum stt_send_mode mode, struct stt_shared **shared);
+
+/* Whether the queue is over its high-water mark: then nothing is to be read from this peer, and a
+ * read wish will tell when it is below the low one. By the connection's owner. */
+bool stt_output_holds_reader(struct sttcp_conn *conn);
 
 /* The socket is writable, or somebody wants it tried. */
 void stt_output_flush(struct sttcp_conn *conn);

@@ -168,6 +168,9 @@ static enum next read_input(struct stt_worker *worker, struct sttcp_conn *conn)
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
 	for (int reads = 0; reads < READS_PER_TURN; reads++) {
+		if (stt_output_holds_reader(conn))
+			return LET_GO;
+
 		ssize_t size = stt_socket_recv(fd, worker->buffer, STT_READ_SIZE);
 
 		if (size < 0)
