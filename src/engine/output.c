@@ -284,9 +284,8 @@ void stt_output_tell(struct sttcp_conn *conn, unsigned what)
 	if (what & STT_TELL_READ)
 		atomic_store(&conn->hangup, true);
 	if (what)
-		stt_conn_ask(conn,
-			     (what & (STT_TELL_READ | STT_TELL_RESUME) ? STT_WISH_READ : 0) |
-				     (what & STT_TELL_CLOSE ? STT_WISH_CLOSE : 0));
+		stt_conn_ask(conn, (what & (STT_TELL_READ | STT_TELL_RESUME) ? STT_WISH_READ : 0) |
+					   (what & STT_TELL_CLOSE ? STT_WISH_CLOSE : 0));
 }
 
 void stt_output_flush(struct sttcp_conn *conn)

@@ -30,7 +30,7 @@ struct stt_output {
 	int broken;	  /* why nothing can be sent any more; 0 while it can */
 	bool fin_wanted;  /* FIN when the queue and the line are empty */
 	bool fin_sent;
-	bool forced; /* its end does not wait for the queue, which goes out behind it */
+	bool forced;	   /* its end does not wait for the queue, which goes out behind it */
 	bool holds_reader; /* nothing is read until the queue is below its low-water mark */
 
 	/* Atomic: the socket was full, and an event that it is writable matters. Stored before the
