@@ -380,8 +380,6 @@ int sttcp_conn_detach(sttcp_conn *conn)
 	stt_lock(&conn->output.lock);
 	result = take_descriptor_locked(conn);
 	stt_unlock(&conn->output.lock);
-	if (own && result >= 0)
-		stt_self->ended_conn = true;
 	if (result >= 0)
 		stt_conn_wish(conn, STT_WISH_CLOSE);
 	/* Not kept, unless there are wishes: then it is worked on. */

@@ -136,8 +136,8 @@ static int listen_on_all(struct stt_group *group, struct listening *all, struct 
 	return listening ? listening : told(group, &addrs[absent_at], absent);
 }
 
-/* Gives every listening socket to a loop; what fails closes all of them. */
-static int open_listeners(struct stt_group *group, struct listening *all)
+/* Gives every listening socket to a loop; the group opens them when it runs. */
+static int add_listeners(struct stt_group *group, struct listening *all)
 {
 	for (int i = 0; i < all->count; i++) {
 		if (all->fds[i] < 0)
@@ -153,7 +153,7 @@ static int open_listeners(struct stt_group *group, struct listening *all)
 		stt_group_listener_added(group, listener);
 	}
 	for (struct stt_listener *each = group->listeners; each; each = each->next) {
-		int result = stt_listener_open(each);
+		int result = stt_listener_add(each);
 
 		if (result < 0)
 			return told(group, &each->addr, result);
@@ -188,7 +188,7 @@ static int start_listening(struct stt_group *group)
 			break;
 	}
 	if (result > 0)
-		result = open_listeners(group, &all);
+		result = add_listeners(group, &all);
 	close_all(&all);
 	free(all.fds);
 free_addrs:

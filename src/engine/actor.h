@@ -48,8 +48,11 @@ struct stt_alarm {
 	/* Only the loop's owner. */
 	bool in_heap;
 	struct stt_heap_node node;
-	/* Set before use. On the loop, outside turns. */
-	void (*ring)(struct stt_worker *worker, struct stt_alarm *alarm);
+	/* Set before use. On the loop, outside turns. Returns when to ring again, or STT_NEVER;
+	 * then what the alarm stands in may be gone. It does not set the alarm itself: that would
+	 * list it, and what it stands in may be dead and on the chain of this very round already.
+	 */
+	int64_t (*ring)(struct stt_worker *worker, struct stt_alarm *alarm);
 };
 
 #endif

@@ -62,7 +62,7 @@ struct stt_attempt {
 	int error;
 };
 
-static void ring_attempt(struct stt_worker *worker, struct stt_alarm *alarm);
+static int64_t ring_attempt(struct stt_worker *worker, struct stt_alarm *alarm);
 static void work_attempt(struct stt_worker *worker, struct stt_actor *actor);
 static void resolve(struct stt_worker *worker, struct stt_actor *actor);
 static void take_answer(struct stt_worker *worker, struct stt_actor *actor);
@@ -236,12 +236,18 @@ static void note_error(struct stt_attempt *attempt, int code)
 		attempt->error = code == -ETIMEDOUT ? STTCP_ETIME_CONNECT : code;
 }
 
+/* When the attempt has to be looked at next. */
+static int64_t next_look(const struct stt_attempt *attempt)
+{
+	bool more = attempt->next < attempt->naddrs;
+
+	return more && attempt->next_ms < attempt->limit_ms ? attempt->next_ms : attempt->limit_ms;
+}
+
 static void set_alarm(struct stt_attempt *attempt)
 {
-	int64_t at = attempt->limit_ms;
+	int64_t at = next_look(attempt);
 
-	if (attempt->next < attempt->naddrs && attempt->next_ms < at)
-		at = attempt->next_ms;
 	if (at != STT_NEVER)
 		stt_alarm_set(attempt->loop, &attempt->alarm, at);
 }
@@ -275,7 +281,6 @@ static void race_next(struct stt_attempt *attempt)
 			if (result == 0) {
 				attempt->nracing++;
 				attempt->next_ms = stt_now_ms() + NEXT_ADDRESS_MS;
-				set_alarm(attempt);
 				return;
 			}
 			stt_socket_close(racer->fd);
@@ -309,25 +314,26 @@ static void race_event(struct stt_worker *worker, struct stt_actor *actor, uint3
 	stt_socket_close(fd);
 	note_error(attempt, result);
 	race_next(attempt);
+	if (attempt->conn)
+		set_alarm(attempt);
 }
 
-static void ring_attempt(struct stt_worker *worker, struct stt_alarm *alarm)
+static int64_t ring_attempt(struct stt_worker *worker, struct stt_alarm *alarm)
 {
 	struct stt_attempt *attempt = stt_container_of(alarm, struct stt_attempt, alarm);
 	int64_t now = stt_now_ms();
 
 	(void)worker;
 	if (!attempt->conn)
-		return;
+		return STT_NEVER;
 	if (now >= attempt->limit_ms) {
 		attempt->limit_ms = STT_NEVER;
 		fail_attempt(attempt, STTCP_ETIME_CONNECT, sttcp_strerror(STTCP_ETIME_CONNECT));
-		return;
+		return STT_NEVER;
 	}
 	if (now >= attempt->next_ms && attempt->next < attempt->naddrs)
 		race_next(attempt);
-	else
-		set_alarm(attempt);
+	return attempt->conn ? next_look(attempt) : STT_NEVER;
 }
 
 /* The beginning of an attempt, or its end. */
@@ -343,12 +349,13 @@ static void work_attempt(struct stt_worker *worker, struct stt_actor *actor)
 	attempt->begun = true;
 	attempt->limit_ms = stt_deadline_ms(attempt->conn->group->settings.connect_timeout_ms);
 	if (attempt->lookup) {
-		set_alarm(attempt);
 		stt_pool_push(&worker->engine->pool, &attempt->lookup->actor);
 	} else {
 		stt_conn_set_peer(attempt->conn, &attempt->literal);
 		race_next(attempt);
 	}
+	if (attempt->conn)
+		set_alarm(attempt);
 }
 
 static void resolve(struct stt_worker *worker, struct stt_actor *actor)
@@ -386,6 +393,8 @@ static void take_answer(struct stt_worker *worker, struct stt_actor *actor)
 	lookup->addrs = NULL;
 	stt_conn_set_peer(attempt->conn, &attempt->addrs[0]);
 	race_next(attempt);
+	if (attempt->conn)
+		set_alarm(attempt);
 
 free_lookup:
 	free_lookup(lookup);

@@ -174,6 +174,7 @@ bool stt_conn_try_own(struct sttcp_conn *conn)
 void stt_conn_die(struct sttcp_conn *conn)
 {
 	struct stt_group *group = conn->group;
+	uint64_t run = conn->run;
 	bool other_refs = atomic_load_explicit(&conn->refs, memory_order_relaxed) > 1;
 
 	/* Its own end can still be asked for by whoever holds a reference. */
@@ -198,7 +199,7 @@ void stt_conn_die(struct sttcp_conn *conn)
 		stt_loop_requeue(stt_self, conn->loop, &conn->actor);
 	else
 		stt_loop_push(conn->loop, &conn->actor);
-	stt_group_conn_closed(group);
+	stt_group_conn_closed(group, run);
 	stt_group_unref(group);
 }
 

@@ -107,6 +107,7 @@ struct sttcp_conn {
 
 	/* Under the roster's lock (group.h). */
 	struct stt_node in_roster;
+	uint64_t run;	/* of the group, that admitted it */
 	uint64_t place; /* grows along the roster */
 	struct sttcp_conn *next_in_table;
 	bool member; /* `each` and `find` see it */

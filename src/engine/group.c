@@ -31,7 +31,7 @@ struct stt_settler {
 static struct stt_mutex registry_lock = STT_MUTEX_INIT;
 static struct stt_node registry = {&registry, &registry};
 
-static void ring_group(struct stt_worker *worker, struct stt_alarm *alarm);
+static int64_t ring_group(struct stt_worker *worker, struct stt_alarm *alarm);
 static void settle(struct stt_worker *worker, struct stt_actor *actor);
 static void release_on_pool(struct stt_worker *worker, struct stt_actor *actor);
 
@@ -160,6 +160,7 @@ static struct stt_roster *roster_of(struct stt_group *group, const struct sttcp_
 
 static void admit_locked(struct stt_group *group, struct sttcp_conn *conn) STT_REQUIRES(group->lock)
 {
+	conn->run = group->runs;
 	group->live++;
 	group->open++;
 	group->totals.total++;
@@ -202,6 +203,7 @@ int stt_group_begin(struct stt_group *group, struct stt_engine *engine)
 	if (result == 0) {
 		group->runs++;
 		group->signals = 0;
+		group->open = 0;
 		group->stop_pending = false;
 		group->stop_at_ms = STT_NEVER;
 		group->report = (sttcp_stop_report){0};
@@ -219,6 +221,8 @@ void stt_group_run(struct stt_group *group, struct sttcp_conn *first)
 
 	group->started_once = true;
 	enter_locked(group, STT_RUNNING);
+	for (struct stt_listener *each = group->listeners; each; each = each->next)
+		stt_listener_open(each);
 	if (first)
 		begin_attempt_locked(group, first);
 	unlock_group(group);
@@ -282,32 +286,38 @@ static void add_totals_locked(struct stt_group *group, struct sttcp_conn *conn)
 
 void stt_group_conn_ended(struct stt_group *group, struct sttcp_conn *conn)
 {
-	struct sttcp_conn *next;
-	bool goes_on;
-
 	stt_lock(&group->lock);
+	struct sttcp_conn *next = group->next;
+	bool stopped = group->state != STT_RUNNING;
+
 	stt_roster_remove(roster_of(group, conn), conn);
 	add_totals_locked(group, conn);
 	group->live--;
 	group->end_reason = atomic_load(&conn->reason);
 	if (group->state == STT_STOPPING)
 		group->report.ended++;
-	next = group->next;
 	group->next = NULL;
-	goes_on = next && group->state == STT_RUNNING;
-	if (goes_on)
+	if (next) {
+		stt_conn_ref(next);
 		begin_attempt_locked(group, next);
+		group->forced_of++;
+	}
 	check_locked(group);
 	unlock_group(group);
 
-	if (next && !goes_on)
-		stt_attempt_discard(next);
+	/* A stop that came after the start: its attempt has an outcome all the same. */
+	if (next && stopped)
+		stt_conn_end(next, STTCP_EDESTROYED, STT_END_FLUSH);
+	if (next)
+		stt_conn_unref_on_loop(next);
 }
 
-void stt_group_conn_closed(struct stt_group *group)
+void stt_group_conn_closed(struct stt_group *group, uint64_t run)
 {
 	stt_lock(&group->lock);
-	group->open--;
+	/* One that a forced stop has left behind concerns no later run. */
+	if (run == group->runs)
+		group->open--;
 	check_locked(group);
 	unlock_group(group);
 }
@@ -446,17 +456,13 @@ static void arm_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 	stt_alarm_set(&group->engine->loops[0], &group->alarm, group->stop_at_ms);
 }
 
-static void ring_group(struct stt_worker *worker, struct stt_alarm *alarm)
+static int64_t ring_group(struct stt_worker *worker, struct stt_alarm *alarm)
 {
 	struct stt_group *group = stt_container_of(alarm, struct stt_group, alarm);
 	bool forces = false;
 
 	(void)worker;
 	stt_lock(&group->lock);
-	/* Set anew since it rang, it rings once more, and keeps the reference for that. */
-	bool rings_again = atomic_load(&alarm->due) != STT_NEVER;
-
-	group->alarm_armed = rings_again;
 	if (group->state == STT_STOPPING) {
 		forces = group->stop_at_ms <= stt_now_ms();
 		if (forces)
@@ -464,11 +470,16 @@ static void ring_group(struct stt_worker *worker, struct stt_alarm *alarm)
 		else
 			arm_locked(group);
 	}
+	/* Set anew, here or since it rang, it rings once more, and keeps the reference for that. */
+	bool rings_again = atomic_load(&alarm->due) != STT_NEVER;
+
+	group->alarm_armed = rings_again;
 	stt_unlock(&group->lock);
 	if (forces)
 		force(group);
 	if (!rings_again)
 		stt_group_unref(group);
+	return STT_NEVER;
 }
 
 static void begin_stop_locked(struct stt_group *group) STT_REQUIRES(group->lock)
@@ -479,12 +490,15 @@ static void begin_stop_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 	enter_locked(group, STT_STOPPING);
 }
 
-void stt_group_begin_stop(struct stt_group *group, int timeout_ms)
+/* Returns the number of the run that it stops. `waits`: the caller sees to the deadline itself. */
+static uint64_t begin_stop(struct stt_group *group, int timeout_ms, bool waits)
 {
 	bool first = false;
 	bool forces = false;
 
 	stt_lock(&group->lock);
+	uint64_t run = group->runs;
+
 	if (group->state == STT_STARTING) {
 		group->stop_pending = true;
 		group->pending_timeout_ms = timeout_ms;
@@ -501,7 +515,9 @@ void stt_group_begin_stop(struct stt_group *group, int timeout_ms)
 			begin_force_locked(group);
 		if (at < group->stop_at_ms)
 			group->stop_at_ms = at;
-		if (!forces)
+		/* Those who wait have a deadline that may be shorter now. */
+		stt_cond_wake_all(&group->changed);
+		if (!forces && !waits)
 			arm_locked(group);
 		check_locked(group);
 	}
@@ -511,25 +527,53 @@ void stt_group_begin_stop(struct stt_group *group, int timeout_ms)
 		stt_group_each(group, true, end_by_owner, NULL);
 	if (forces)
 		force(group);
+	return run;
 }
 
-static bool has_stopped_locked(const struct stt_group *group)
+void stt_group_begin_stop(struct stt_group *group, int timeout_ms)
 {
-	return group->state == STT_IDLE || group->state == STT_LEFT;
+	begin_stop(group, timeout_ms, false);
+}
+
+/* A run that is over, by its end or by the report of a forced stop; a later one does not matter. */
+static bool is_over_locked(const struct stt_group *group, uint64_t run)
+{
+	return run != group->runs || group->state == STT_IDLE || group->state == STT_LEFT;
+}
+
+/* Waits for the end of a run, and forces it at its deadline. The alarm, which would do that as
+ * well, outlives a stop that is over by a reference to the group until it rings: too long for a
+ * program that makes and frees clients by the thousand. */
+static void see_stop_through_locked(struct stt_group *group, uint64_t run) STT_UNCHECKED
+{
+	while (!is_over_locked(group, run)) {
+		bool stopping = group->state == STT_STOPPING;
+
+		if (!stopping || group->stop_at_ms > stt_now_ms()) {
+			stt_cond_wait_until(&group->changed, &group->lock,
+					    stopping ? group->stop_at_ms : STT_NEVER);
+			continue;
+		}
+		begin_force_locked(group);
+		stt_unlock(&group->lock);
+		force(group);
+		stt_lock(&group->lock);
+	}
 }
 
 void stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report)
 {
-	stt_group_ref(group);
-	stt_group_begin_stop(group, timeout_ms);
-	stt_lock(&group->lock);
-	uint64_t run = group->runs;
+	bool waits = !stt_self;
 
-	while (!stt_self && run == group->runs && !has_stopped_locked(group))
-		stt_cond_wait(&group->changed, &group->lock);
+	stt_group_ref(group);
+	uint64_t run = begin_stop(group, timeout_ms, waits);
+
+	stt_lock(&group->lock);
+	if (waits)
+		see_stop_through_locked(group, run);
 	if (report) {
 		*report = group->report;
-		if (!has_stopped_locked(group))
+		if (!is_over_locked(group, run))
 			report->running = group->live;
 	}
 	stt_unlock(&group->lock);
@@ -544,12 +588,14 @@ int stt_group_wait(struct stt_group *group, int timeout_ms)
 
 	stt_group_ref(group);
 	stt_lock(&group->lock);
+	uint64_t run = group->runs;
+
 	if (group->started_once) {
-		while (in_time && !has_stopped_locked(group))
+		while (in_time && !is_over_locked(group, run))
 			in_time = stt_cond_wait_until(&group->changed, &group->lock, until);
-		result = !has_stopped_locked(group) ? -ETIMEDOUT
-			 : group->is_client	    ? group->end_reason
-						    : 0;
+		result = !is_over_locked(group, run) ? -ETIMEDOUT
+			 : group->is_client	     ? group->end_reason
+						     : 0;
 	}
 	stt_unlock(&group->lock);
 	stt_group_unref(group);
@@ -632,7 +678,7 @@ struct stt_group *stt_group_any_started(void)
 {
 	for (struct stt_group *group = next_group(NULL); group; group = next_group(group)) {
 		stt_lock(&group->lock);
-		bool started = group->started_once && !has_stopped_locked(group);
+		bool started = group->started_once && !is_over_locked(group, group->runs);
 
 		stt_unlock(&group->lock);
 		if (started)

@@ -123,7 +123,7 @@ struct stt_group {
 	int nlisteners;
 	struct stt_listener *listeners;
 	int64_t live; /* connections whose last handler has not returned */
-	int64_t open; /* connections whose descriptor has not been closed */
+	int64_t open; /* connections of this run whose descriptor is not closed */
 	int64_t stop_at_ms;
 	int64_t forced_of; /* live when the deadline came */
 	int unsettled;	   /* loops that have not yet worked what was forced */
@@ -166,7 +166,7 @@ bool stt_group_admit(struct stt_group *group, struct sttcp_conn *conn);
  * from inside that handler goes on with the next attempt. */
 void stt_group_conn_ended(struct stt_group *group, struct sttcp_conn *conn);
 /* Its descriptor is closed. */
-void stt_group_conn_closed(struct stt_group *group);
+void stt_group_conn_closed(struct stt_group *group, uint64_t run);
 void stt_group_listener_added(struct stt_group *group, struct stt_listener *listener);
 void stt_group_listener_closed(struct stt_group *group, struct stt_listener *listener);
 void stt_group_count_pause(struct stt_group *group);

@@ -27,7 +27,7 @@ enum {
 
 static void accept_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events);
 static void close_listener(struct stt_worker *worker, struct stt_actor *actor);
-static void end_pause(struct stt_worker *worker, struct stt_alarm *alarm);
+static int64_t end_pause(struct stt_worker *worker, struct stt_alarm *alarm);
 
 static const struct stt_actor_ops listener_ops = {.on_event = accept_event,
 						  .on_ready = close_listener};
@@ -72,10 +72,15 @@ void stt_listener_free(struct stt_listener *listener)
 	free(listener);
 }
 
-int stt_listener_open(struct stt_listener *listener)
+int stt_listener_add(struct stt_listener *listener)
 {
-	return stt_poller_add(listener->loop->poller, listener->fd, STT_POLL_LISTENER,
-			      &listener->actor);
+	return stt_poller_add(listener->loop->poller, listener->fd, 0, &listener->actor);
+}
+
+void stt_listener_open(struct stt_listener *listener)
+{
+	stt_poller_change(listener->loop->poller, listener->fd, STT_POLL_LISTENER,
+			  &listener->actor);
 }
 
 void stt_listener_close(struct stt_listener *listener)
@@ -101,14 +106,18 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 		return 0;
 	}
 
-	/* Its last touch here, if it works: the loop may be done with it before this returns. A
-	 * failure leaves it to nobody else, but a stop that may have ended it meanwhile. */
+	/* Under the lock, since a forced stop may have ended it by now: only while the descriptor
+	 * is open is it this connection's. Its last touch here, if it works. */
 	stt_conn_ref(conn);
-	int result = stt_poller_add(loop->poller, fd, STT_POLL_STREAM, &conn->actor);
+	stt_lock(&conn->output.lock);
+	int result = 0;
 
+	if (atomic_load(&conn->fd) >= 0)
+		result = stt_poller_add(loop->poller, fd, STT_POLL_STREAM, &conn->actor);
+	stt_unlock(&conn->output.lock);
 	if (result < 0)
 		stt_conn_end(conn, result, STT_END_RESET);
-	stt_conn_unref(conn);
+	stt_conn_unref_on_loop(conn);
 	return result == -ENOMEM || result == -ENOSPC ? -ENOMEM : 0;
 }
 
@@ -155,7 +164,8 @@ static int accept_some(struct stt_listener *listener, int max)
 	return 0;
 }
 
-static void pause_accepting(struct stt_listener *listener, int code)
+/* Stops accepting; returns until when. */
+static int64_t pause_accepting(struct stt_listener *listener, int code)
 {
 	int64_t now = stt_now_ms();
 	int next = listener->pause_ms * 2;
@@ -164,23 +174,23 @@ static void pause_accepting(struct stt_listener *listener, int code)
 			     : next < LONGEST_PAUSE_MS ? next
 						       : LONGEST_PAUSE_MS;
 	stt_poller_remove(listener->loop->poller, listener->fd);
-	stt_alarm_set(listener->loop, &listener->alarm, now + listener->pause_ms);
 	stt_group_count_pause(listener->group);
 	if (now - listener->told_ms < TELL_EVERY_MS)
-		return;
+		return now + listener->pause_ms;
 	listener->told_ms = now;
 	stt_log(STT_LOG_WARNING, "%s: accepting pauses: %s", listener->group->given,
 		sttcp_strerror(code));
+	return now + listener->pause_ms;
 }
 
-static void end_pause(struct stt_worker *worker, struct stt_alarm *alarm)
+static int64_t end_pause(struct stt_worker *worker, struct stt_alarm *alarm)
 {
 	struct stt_listener *listener = stt_container_of(alarm, struct stt_listener, alarm);
-	int result = stt_listener_open(listener);
+	int result = stt_poller_add(listener->loop->poller, listener->fd, STT_POLL_LISTENER,
+				    &listener->actor);
 
 	(void)worker;
-	if (result < 0)
-		pause_accepting(listener, result);
+	return result < 0 ? pause_accepting(listener, result) : STT_NEVER;
 }
 
 static void accept_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events)
@@ -191,7 +201,7 @@ static void accept_event(struct stt_worker *worker, struct stt_actor *actor, uin
 	(void)worker;
 	(void)events;
 	if (result < 0)
-		pause_accepting(listener, result);
+		stt_alarm_set(listener->loop, &listener->alarm, pause_accepting(listener, result));
 }
 
 static void close_listener(struct stt_worker *worker, struct stt_actor *actor)

@@ -37,8 +37,11 @@ struct stt_listener *stt_listener_new(struct stt_group *group, struct stt_loop *
 /* For one that was never opened. */
 void stt_listener_free(struct stt_listener *listener);
 
-/* Begins to accept: 0 or -errno. */
-int stt_listener_open(struct stt_listener *listener);
+/* Registers it with its loop, which does not accept yet: 0 or -errno. */
+int stt_listener_add(struct stt_listener *listener);
+
+/* Begins to accept, which cannot fail any more. */
+void stt_listener_open(struct stt_listener *listener);
 
 /* Asks the loop to close it; it tells the group when that is done. Any thread, once. */
 void stt_listener_close(struct stt_listener *listener);

@@ -78,21 +78,27 @@ void stt_loop_requeue(struct stt_worker *worker, struct stt_loop *loop, struct s
 }
 
 void stt_alarm_init(struct stt_alarm *alarm,
-		    void (*ring)(struct stt_worker *worker, struct stt_alarm *alarm))
+		    int64_t (*ring)(struct stt_worker *worker, struct stt_alarm *alarm))
 {
 	*alarm = (struct stt_alarm){.ring = ring};
 	atomic_init(&alarm->due, STT_NEVER);
 }
 
-void stt_alarm_set(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at)
+/* False when it rings by then anyway. */
+static bool lower_due(struct stt_alarm *alarm, int64_t at)
 {
 	int64_t due = atomic_load_explicit(&alarm->due, memory_order_relaxed);
 
 	do {
 		if (at >= due)
-			return;
+			return false;
 	} while (!atomic_compare_exchange_weak(&alarm->due, &due, at));
-	if (atomic_exchange(&alarm->listed, true))
+	return true;
+}
+
+void stt_alarm_set(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at)
+{
+	if (!lower_due(alarm, at) || atomic_exchange(&alarm->listed, true))
 		return;
 
 	struct stt_alarm *head = atomic_load_explicit(&loop->alarms, memory_order_relaxed);
@@ -176,7 +182,13 @@ static void ring_alarms(struct stt_worker *worker, struct stt_loop *loop)
 		/* Before the ring reads the deadlines that it is made of: a deadline that is stored
 		 * later sets the alarm anew. */
 		atomic_store(&alarm->due, STT_NEVER);
-		alarm->ring(worker, alarm);
+
+		int64_t again = alarm->ring(worker, alarm);
+
+		if (again != STT_NEVER && lower_due(alarm, again)) {
+			stt_heap_add(&loop->timers, &alarm->node, again);
+			alarm->in_heap = true;
+		}
 	}
 }
 

@@ -78,7 +78,7 @@ void stt_loop_push(struct stt_loop *loop, struct stt_actor *actor);
 void stt_loop_requeue(struct stt_worker *worker, struct stt_loop *loop, struct stt_actor *actor);
 
 void stt_alarm_init(struct stt_alarm *alarm,
-		    void (*ring)(struct stt_worker *worker, struct stt_alarm *alarm));
+		    int64_t (*ring)(struct stt_worker *worker, struct stt_alarm *alarm));
 
 /* Makes the alarm ring at `at` at the latest. Any thread, as long as what it stands in is sure not
  * to be freed before the loop has next worked its list of alarms. */

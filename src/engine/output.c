@@ -208,6 +208,8 @@ unsigned stt_output_finish_locked(struct sttcp_conn *conn)
 		out->fin_sent = true;
 		if (fd >= 0)
 			stt_socket_shutdown(fd);
+		/* If the peer's FIN was here before, this is the end, and no event may tell. */
+		what |= STT_TELL_RESUME;
 	}
 	return what | (atomic_load(&conn->ended) ? STT_TELL_CLOSE : 0);
 }
@@ -411,6 +413,9 @@ static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_s
 	size_t size = cursor->left;
 	bool idle = stt_bytes_empty(&out->queue) && !out->line;
 
+	/* Nothing to wait for, and nothing that a place in line could move. */
+	if (!size)
+		return 0;
 	if (mode != STT_SEND_WAIT && !idle && (out->line || size > room_for(conn)))
 		return -EAGAIN;
 	if (idle) {

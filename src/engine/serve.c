@@ -296,7 +296,11 @@ void stt_conn_dispatch(struct stt_worker *worker, struct sttcp_conn *conn)
 	if (conn->phase == STT_CONNECTING)
 		stt_attempt_cancel(conn);
 	/* What runs no handler any more never waits for a thread. */
-	if (conn->phase < STT_LINGERING && (conn->slow || !stt_loop_may_run(conn->loop)))
+	bool to_pool = !stt_loop_may_run(conn->loop) || (conn->slow && !has_ended(conn));
+
+	/* Of one that blocks only the last handler is left: a thread of its own for that would make
+	 * a stop that closes a thousand of them wait for a thousand threads. */
+	if (conn->phase < STT_LINGERING && to_pool)
 		stt_pool_push(&worker->engine->pool, &conn->actor);
 	else
 		work(worker, conn);
@@ -342,7 +346,7 @@ static void conn_on_pool(struct stt_worker *worker, struct stt_actor *actor)
 		work(worker, conn);
 }
 
-static void ring_conn(struct stt_worker *worker, struct stt_alarm *alarm)
+static int64_t ring_conn(struct stt_worker *worker, struct stt_alarm *alarm)
 {
 	struct sttcp_conn *conn = stt_container_of(alarm, struct sttcp_conn, alarm);
 	int64_t now = stt_now_ms();
@@ -355,8 +359,7 @@ static void ring_conn(struct stt_worker *worker, struct stt_alarm *alarm)
 	} else if (linger_at < next) {
 		next = linger_at;
 	}
-	if (next != STT_NEVER)
-		stt_alarm_set(conn->loop, alarm, next);
+	return next;
 }
 
 static const struct stt_actor_ops conn_ops = {

@@ -20,6 +20,13 @@ int stt_poller_add(int poller, int fd, uint32_t events, void *data)
 	return epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+void stt_poller_change(int poller, int fd, uint32_t events, void *data)
+{
+	struct epoll_event event = {.events = events, .data.ptr = data};
+
+	epoll_ctl(poller, EPOLL_CTL_MOD, fd, &event);
+}
+
 void stt_poller_remove(int poller, int fd)
 {
 	epoll_ctl(poller, EPOLL_CTL_DEL, fd, NULL);

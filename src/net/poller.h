@@ -21,6 +21,9 @@
 int stt_poller_open(void);
 int stt_poller_add(int poller, int fd, uint32_t events, void *data);
 
+/* Changes the events of a descriptor that is registered. */
+void stt_poller_change(int poller, int fd, uint32_t events, void *data);
+
 /* Must come before close: a copy of the descriptor in a child would keep the registration. */
 void stt_poller_remove(int poller, int fd);
 
