@@ -354,6 +354,7 @@ typedef struct sttcp_stats {
 	int64_t over_connections; /* over a limit on connections */
 	int64_t over_per_ip;	  /* over a limit per address */
 	int64_t over_rate;	  /* over a limit on accepting */
+	int64_t thread_cap_hits;  /* times a handler of the process had to wait for max_threads */
 } sttcp_stats;
 
 /* Fills the first `size` bytes of `stats`: sizeof(sttcp_stats). Walks the connections. */

@@ -438,6 +438,7 @@ static int reach_the_cap(void)
 	} while (now_ms() < until && (stats.total < PEERS + 1 || atomic_load(&cap_lines) == 0));
 	CHECK(stats.total == PEERS + 1); /* accepting went on */
 	CHECK(atomic_load(&cap_lines) == 1);
+	CHECK(stats.thread_cap_hits > 0);
 	CHECK(event_count(&cap_hall.inside) < 12); /* 4, and what owners and heirs may add */
 	CHECK(count_threads() <= 12);
 	CHECK(sttcp_server_broadcast(server, "hear", 4) > 0); /* output goes on */

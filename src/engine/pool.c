@@ -152,6 +152,12 @@ enum need {
 	TELL_OF_CAP
 };
 
+/* A handler has to wait for a thread: counted, and true the first time, which is to be logged. */
+static bool note_cap_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
+{
+	return pool->cap_hits++ == 0;
+}
+
 /* Wakes a parked worker if there is work and nobody is on the way; says what is left to be done
  * without the lock. */
 static enum need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
@@ -174,10 +180,7 @@ static enum need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->lo
 		pool->waking++;
 		return A_THREAD;
 	}
-	if (pool->cap_logged)
-		return NOTHING;
-	pool->cap_logged = true;
-	return TELL_OF_CAP;
+	return note_cap_locked(pool) ? TELL_OF_CAP : NOTHING;
 }
 
 static void starve(struct stt_pool *pool)
@@ -186,18 +189,28 @@ static void starve(struct stt_pool *pool)
 	stt_monitor_wake(&pool->engine->monitor);
 }
 
+static void tell_of_cap(const struct stt_pool *pool, int nthreads)
+{
+	stt_log(STT_LOG_WARNING, "all threads are inside handlers (%d of at most %d); others wait",
+		nthreads, pool->max_threads);
+}
+
 static void serve_need(struct stt_pool *pool, enum need need)
 {
 	if (need == TELL_OF_CAP)
-		stt_log(STT_LOG_WARNING,
-			"all %d threads are inside handlers; further handlers wait",
-			pool->max_threads);
+		tell_of_cap(pool, pool->max_threads);
 	if (need != A_THREAD || stt_pool_spawn(pool, STT_POOL, NULL))
 		return;
+	/* A thread that cannot be had counts as the cap reached, until the monitor has tried again.
+	 */
 	stt_lock(&pool->lock);
-	pool->nthreads--;
+	int nthreads = --pool->nthreads;
+	bool first = note_cap_locked(pool);
+
 	pool->waking--;
 	stt_unlock(&pool->lock);
+	if (first)
+		tell_of_cap(pool, nthreads);
 	starve(pool);
 }
 

@@ -28,9 +28,9 @@ struct stt_pool {
 	struct stt_worker *free_records; /* those whose thread has gone */
 	int nthreads;			 /* neither owner nor heir */
 	int nparked;
-	int waking;   /* woken or made, but not yet at the queue */
-	int nrunning; /* all threads with a record */
-	bool cap_logged;
+	int waking;	  /* woken or made, but not yet at the queue */
+	int nrunning;	  /* all threads with a record */
+	int64_t cap_hits; /* times that a handler had to wait for want of a thread */
 	bool closing;
 	struct stt_cond left; /* a thread has left while closing */
 
