@@ -41,7 +41,9 @@
  * thread that runs it is the library's.
  *
  * After a fork, the parent's objects give STTCP_EFORK in the child (or NULL,
- * false, 0) and touch nothing; objects that the child makes itself work.
+ * false, 0) and touch nothing; objects that the child makes itself work. A
+ * child that was forked in a handler must exec or _exit: it does not come back
+ * from the handler.
  *
  * NULL where an object is expected gives -EINVAL (or NULL, false, 0).
  */
@@ -209,7 +211,8 @@ STTCP_API void sttcp_options_init(sttcp_options *options, size_t size);
  * The event loops and threads of the process; before the first start. 0 means
  * the default: one loop per CPU that the process may use; 4096 threads for
  * handlers that block; the system's stack size (in bytes).
- * -EINVAL: a negative number. -EBUSY: something was started already.
+ * -EINVAL: a negative number, or a stack below PTHREAD_STACK_MIN. -EBUSY: something was started
+ * already.
  */
 STTCP_API int sttcp_engine_configure(int loops, int max_threads, size_t stack_size);
 

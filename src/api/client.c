@@ -163,12 +163,12 @@ sttcp_conn *sttcp_client_conn(sttcp_client *client)
 
 const char *sttcp_client_address(const sttcp_client *client)
 {
-	return client ? client->group.given : NULL;
+	return stt_check_group(client ? &client->group : NULL) < 0 ? NULL : client->group.given;
 }
 
 const char *sttcp_client_error(const sttcp_client *client)
 {
-	return client ? client->group.error : NULL;
+	return stt_check_group(client ? &client->group : NULL) < 0 ? NULL : client->group.error;
 }
 
 void sttcp_client_free(sttcp_client *client)

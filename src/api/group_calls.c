@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The calls that servers and clients have in common. */
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +21,11 @@ struct stt_group *stt_group_new(bool is_client, const char *host, int port,
 
 	if (!group)
 		return NULL;
+	group->bad_options = stt_options_read(options, is_client, &group->settings);
 	if (stt_group_init(group, is_client, host, port) < 0) {
 		free(group);
 		return NULL;
 	}
-	group->bad_options = stt_options_read(options, is_client, &group->settings);
 	return group;
 }
 
@@ -143,6 +144,9 @@ int sttcp_keep_alive(void)
 int sttcp_engine_configure(int loops, int max_threads, size_t stack_size)
 {
 	if (loops < 0 || max_threads < 0)
+		return -EINVAL;
+	/* pthread_attr_setstacksize(3) would refuse it, when it is too late to tell. */
+	if (stack_size && stack_size < (size_t)PTHREAD_STACK_MIN)
 		return -EINVAL;
 
 	int cancel = stt_call_begin();

@@ -119,7 +119,7 @@ static int listen_on_all(struct stt_group *group, struct listening *all, struct 
 			if (!port && stt_socket_local(all->fds[i], &bound) == 0)
 				port = stt_addr_port(&bound);
 			stt_addr_set_port(&addrs[i], port);
-			group->port_bound = port;
+			atomic_store(&group->port_bound, port);
 			continue;
 		}
 		if (!is_absent(all->fds[i]) || (is_wildcard(group) && settings->ipv6_only)) {
@@ -245,14 +245,14 @@ int sttcp_server_port(const sttcp_server *server)
 	if (stt_host_is_unix(server->group.host))
 		return 0;
 
-	int bound = server->group.port_bound;
+	int bound = atomic_load(&server->group.port_bound);
 
 	return bound ? bound : server->group.port;
 }
 
 const char *sttcp_server_error(const sttcp_server *server)
 {
-	return server ? server->group.error : NULL;
+	return stt_check_group(server ? &server->group : NULL) < 0 ? NULL : server->group.error;
 }
 
 static int stop(sttcp_server *server, int timeout_ms, sttcp_stop_report *report)

@@ -174,7 +174,6 @@ bool stt_conn_try_own(struct sttcp_conn *conn)
 void stt_conn_die(struct sttcp_conn *conn)
 {
 	struct stt_group *group = conn->group;
-	uint64_t run = conn->run;
 	bool other_refs = atomic_load_explicit(&conn->refs, memory_order_relaxed) > 1;
 
 	/* Its own end can still be asked for by whoever holds a reference. */
@@ -193,13 +192,12 @@ void stt_conn_die(struct sttcp_conn *conn)
 	}
 	stt_unlock(&conn->output.lock);
 
+	/* First the group: the loop may be done with the connection as soon as it is on the list.
+	 */
 	stt_group_ref(group);
+	stt_group_conn_closed(group, conn);
 	conn->phase = STT_DEAD;
-	if (stt_self)
-		stt_loop_requeue(stt_self, conn->loop, &conn->actor);
-	else
-		stt_loop_push(conn->loop, &conn->actor);
-	stt_group_conn_closed(group, run);
+	stt_loop_requeue(stt_self, conn->loop, &conn->actor);
 	stt_group_unref(group);
 }
 

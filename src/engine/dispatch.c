@@ -3,6 +3,8 @@
  * slow in the pool stays there, until a run of quick calls shows that it need not. */
 #include "engine/dispatch.h"
 
+#include <unistd.h>
+
 #include "base/clock.h"
 #include "engine/conn.h"
 #include "engine/engine.h"
@@ -131,6 +133,10 @@ bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, sttcp_event event
 		verdict = handlers->universal(event, conn, data, size, handlers->context);
 	if (has_specific(handlers, event))
 		verdict = call_specific(handlers, conn, event, data, size);
+	/* A child that was forked in the handler, and comes back from it: everything here is the
+	 * parent's, its epoll above all. It goes no further. */
+	while (stt_self != worker)
+		pause();
 	end_call(worker, conn);
 	return verdict;
 }

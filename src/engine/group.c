@@ -107,6 +107,10 @@ static void enter_locked(struct stt_group *group, enum stt_group_state state)
 	stt_cond_wake_all(&group->changed);
 	if (state != STT_IDLE)
 		return;
+	/* The alarm of a deadline that is not needed any more gives its reference back now, and not
+	 * when it comes: a program may make and free clients by the thousand. */
+	if (group->alarm_armed)
+		stt_alarm_set(&group->engine->loops[0], &group->alarm, 0);
 	atomic_store(&group->stopping, false);
 	group->release_now = group->release_later;
 	group->release_later = false;
@@ -270,7 +274,8 @@ bool stt_group_admit(struct stt_group *group, struct sttcp_conn *conn)
 	return admits;
 }
 
-static void add_totals_locked(struct stt_group *group, struct sttcp_conn *conn)
+/* What it had by way of bytes goes to the totals when no more can come. */
+static void add_totals_locked(struct stt_group *group, const struct sttcp_conn *conn)
 	STT_REQUIRES(group->lock)
 {
 	sttcp_stats *totals = &group->totals;
@@ -280,8 +285,6 @@ static void add_totals_locked(struct stt_group *group, struct sttcp_conn *conn)
 	totals->bytes_out += atomic_load_explicit(&conn->output.bytes_out, memory_order_relaxed);
 	totals->messages_out +=
 		atomic_load_explicit(&conn->output.messages_out, memory_order_relaxed);
-	totals->declined += conn->declined;
-	totals->failed += !conn->declined && atomic_load(&conn->reason) != 0;
 }
 
 void stt_group_conn_ended(struct stt_group *group, struct sttcp_conn *conn)
@@ -290,8 +293,8 @@ void stt_group_conn_ended(struct stt_group *group, struct sttcp_conn *conn)
 	struct sttcp_conn *next = group->next;
 	bool stopped = group->state != STT_RUNNING;
 
-	stt_roster_remove(roster_of(group, conn), conn);
-	add_totals_locked(group, conn);
+	group->totals.declined += conn->declined;
+	group->totals.failed += !conn->declined && atomic_load(&conn->reason) != 0;
 	group->live--;
 	group->end_reason = atomic_load(&conn->reason);
 	if (group->state == STT_STOPPING)
@@ -312,11 +315,13 @@ void stt_group_conn_ended(struct stt_group *group, struct sttcp_conn *conn)
 		stt_conn_unref_on_loop(next);
 }
 
-void stt_group_conn_closed(struct stt_group *group, uint64_t run)
+void stt_group_conn_closed(struct stt_group *group, struct sttcp_conn *conn)
 {
 	stt_lock(&group->lock);
+	stt_roster_remove(roster_of(group, conn), conn);
+	add_totals_locked(group, conn);
 	/* One that a forced stop has left behind concerns no later run. */
-	if (run == group->runs)
+	if (conn->run == group->runs)
 		group->open--;
 	check_locked(group);
 	unlock_group(group);
@@ -490,8 +495,7 @@ static void begin_stop_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 	enter_locked(group, STT_STOPPING);
 }
 
-/* Returns the number of the run that it stops. `waits`: the caller sees to the deadline itself. */
-static uint64_t begin_stop(struct stt_group *group, int timeout_ms, bool waits)
+uint64_t stt_group_begin_stop(struct stt_group *group, int timeout_ms)
 {
 	bool first = false;
 	bool forces = false;
@@ -500,8 +504,11 @@ static uint64_t begin_stop(struct stt_group *group, int timeout_ms, bool waits)
 	uint64_t run = group->runs;
 
 	if (group->state == STT_STARTING) {
+		/* A later stop can only shorten the deadline; as unsigned, -1 is the longest. */
+		if (!group->stop_pending ||
+		    (unsigned)timeout_ms < (unsigned)group->pending_timeout_ms)
+			group->pending_timeout_ms = timeout_ms;
 		group->stop_pending = true;
-		group->pending_timeout_ms = timeout_ms;
 	}
 	if (group->state == STT_RUNNING) {
 		first = true;
@@ -515,9 +522,7 @@ static uint64_t begin_stop(struct stt_group *group, int timeout_ms, bool waits)
 			begin_force_locked(group);
 		if (at < group->stop_at_ms)
 			group->stop_at_ms = at;
-		/* Those who wait have a deadline that may be shorter now. */
-		stt_cond_wake_all(&group->changed);
-		if (!forces && !waits)
+		if (!forces)
 			arm_locked(group);
 		check_locked(group);
 	}
@@ -530,47 +535,20 @@ static uint64_t begin_stop(struct stt_group *group, int timeout_ms, bool waits)
 	return run;
 }
 
-void stt_group_begin_stop(struct stt_group *group, int timeout_ms)
-{
-	begin_stop(group, timeout_ms, false);
-}
-
 /* A run that is over, by its end or by the report of a forced stop; a later one does not matter. */
 static bool is_over_locked(const struct stt_group *group, uint64_t run)
 {
 	return run != group->runs || group->state == STT_IDLE || group->state == STT_LEFT;
 }
 
-/* Waits for the end of a run, and forces it at its deadline. The alarm, which would do that as
- * well, outlives a stop that is over by a reference to the group until it rings: too long for a
- * program that makes and frees clients by the thousand. */
-static void see_stop_through_locked(struct stt_group *group, uint64_t run) STT_UNCHECKED
-{
-	while (!is_over_locked(group, run)) {
-		bool stopping = group->state == STT_STOPPING;
-
-		if (!stopping || group->stop_at_ms > stt_now_ms()) {
-			stt_cond_wait_until(&group->changed, &group->lock,
-					    stopping ? group->stop_at_ms : STT_NEVER);
-			continue;
-		}
-		begin_force_locked(group);
-		stt_unlock(&group->lock);
-		force(group);
-		stt_lock(&group->lock);
-	}
-}
-
 void stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report)
 {
-	bool waits = !stt_self;
-
 	stt_group_ref(group);
-	uint64_t run = begin_stop(group, timeout_ms, waits);
+	uint64_t run = stt_group_begin_stop(group, timeout_ms);
 
 	stt_lock(&group->lock);
-	if (waits)
-		see_stop_through_locked(group, run);
+	while (!stt_self && !is_over_locked(group, run))
+		stt_cond_wait(&group->changed, &group->lock);
 	if (report) {
 		*report = group->report;
 		if (!is_over_locked(group, run))

@@ -52,7 +52,7 @@ struct stt_settings {
 struct stt_roster {
 	struct stt_mutex lock;
 	/* Under the lock. */
-	struct stt_node conns; /* from accept to the return of the last handler, by their `place` */
+	struct stt_node conns; /* from accept to close, by their `place` */
 	uint64_t last_place;
 	struct sttcp_conn **table; /* members by id; NULL while there was no memory for it */
 	unsigned table_size;	   /* a power of 2 */
@@ -103,6 +103,8 @@ struct stt_group {
 	/* Atomic: for how long what is queued may still go out behind a forced end; -1: no limit.
 	 */
 	atomic_int flush_ms;
+	/* Atomic: the port that it listens on; 0 before. */
+	atomic_int port_bound;
 	/* Atomic: for sttcp_conn_stopping. */
 	atomic_bool stopping;
 
@@ -130,7 +132,6 @@ struct stt_group {
 	sttcp_stop_report report;
 	sttcp_stats totals; /* of connections that have ended */
 	bool alarm_armed;   /* holds a reference */
-	int port_bound;
 	char error[256];
 
 	/* The deadline of a stop. */
@@ -142,7 +143,8 @@ struct stt_group {
 	struct stt_node in_registry;
 };
 
-/* 0 or -ENOMEM. `host` is copied. */
+/* 0 or -ENOMEM. `host` is copied; the settings are there already, for from now on the group can be
+ * found. */
 int stt_group_init(struct stt_group *group, bool is_client, const char *host, int port);
 struct stt_group *stt_group_ref(struct stt_group *group);
 void stt_group_unref(struct stt_group *group); /* the last one frees it with free(3) */
@@ -153,8 +155,8 @@ int stt_group_begin(struct stt_group *group, struct stt_engine *engine);
 /* STARTING to RUNNING, and on to the stop that has come in between. `first`: a client's attempt, to
  * be begun. */
 void stt_group_run(struct stt_group *group, struct sttcp_conn *first);
-/* Begins a stop, and does not wait for it. */
-void stt_group_begin_stop(struct stt_group *group, int timeout_ms);
+/* Begins a stop, and does not wait for it; returns the number of the run that it stops. */
+uint64_t stt_group_begin_stop(struct stt_group *group, int timeout_ms);
 /* The start has failed: back to IDLE once its listeners are closed; waits for that. */
 void stt_group_cancel(struct stt_group *group);
 /* A client's start from inside its own last handler: the next attempt, taken. -EBUSY. */
@@ -165,8 +167,8 @@ bool stt_group_admit(struct stt_group *group, struct sttcp_conn *conn);
 /* Its last handler has returned (or none will run). Outside turns. A client that was started again
  * from inside that handler goes on with the next attempt. */
 void stt_group_conn_ended(struct stt_group *group, struct sttcp_conn *conn);
-/* Its descriptor is closed. */
-void stt_group_conn_closed(struct stt_group *group, uint64_t run);
+/* Its descriptor is closed. The caller holds a reference to the group. */
+void stt_group_conn_closed(struct stt_group *group, struct sttcp_conn *conn);
 void stt_group_listener_added(struct stt_group *group, struct stt_listener *listener);
 void stt_group_listener_closed(struct stt_group *group, struct stt_listener *listener);
 void stt_group_count_pause(struct stt_group *group);

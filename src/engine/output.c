@@ -354,10 +354,14 @@ static int write_now(struct sttcp_conn *conn, struct cursor *cursor)
 			skip_sent(cursor, (size_t)sent);
 		} else if (sent != -EAGAIN) {
 			return (int)sent;
-		} else if (atomic_load(&conn->output.pending)) {
-			return 0;
 		} else {
-			expect_writable(conn); /* flag first, then one more try */
+			/* Flag first, then one more try. A flag that is left from before has told
+			 * already, but its alarm may have rung over an empty queue. */
+			bool flagged = atomic_load(&conn->output.pending);
+
+			expect_writable(conn);
+			if (flagged)
+				return 0;
 		}
 	}
 	return 0;
@@ -458,6 +462,7 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 	if (result == 1) {
 		struct stt_sender sender = {.cursor = cursor, .begun = cursor.left < size};
 
+		note_queue(out);
 		result = wait_in_line(out, &sender);
 	} else if (result < 0 && result != -EAGAIN && result != -ENOMEM) {
 		result = stt_error_of_peer(result);

@@ -210,7 +210,7 @@ static bool drop_input(struct stt_worker *worker, struct sttcp_conn *conn)
 		conn->fin_seen = true;
 		if (size < 0) {
 			stt_lock(&conn->output.lock);
-			stt_output_break_locked(conn, (int)size);
+			stt_output_break_locked(conn, stt_error_of_peer((int)size));
 			stt_unlock(&conn->output.lock);
 		}
 	}
