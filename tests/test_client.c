@@ -3,6 +3,7 @@
  * waiting and starting again. */
 #include "support/support.h"
 
+#include <malloc.h>
 #include <sys/socket.h>
 
 static void refused_attempt_is_unconnected_once(void **state)
@@ -420,6 +421,90 @@ static void half_open_client_hears_the_end(void **state)
 	probe_free(probe);
 }
 
+/* ----------------------------------------------------- ends of a second attempt */
+
+struct second {
+	atomic_int result; /* of the start inside the handler */
+	struct event inside;
+};
+
+static void start_a_second_time(struct probe *probe, sttcp_conn *conn, int reason)
+{
+	struct second *second = probe->extra;
+
+	(void)reason;
+	if (event_count(&second->inside) > 0)
+		return;
+	atomic_store(&second->result, sttcp_client_start(sttcp_conn_client(conn)));
+	event_raise(&second->inside);
+	nap_ms(50); /* so that the close comes, most likely, before the attempt begins */
+}
+
+/* A start that gave 0 has its outcome, also when the client is closed before its attempt begins. */
+static void close_before_the_second_attempt_is_its_outcome(void **state)
+{
+	int port;
+	int refusing = peer_refuse(&port);
+	struct probe *probe = probe_new();
+	struct second second = {.inside = EVENT_INIT};
+
+	(void)state;
+	atomic_init(&second.result, 1);
+	probe->ended = start_a_second_time;
+	probe->extra = &second;
+	sttcp_client *client = probe_dial(probe, port, NULL);
+	assert_true(event_wait(&second.inside, 1));
+	assert_int_equal(atomic_load(&second.result), 0);
+	assert_int_equal(sttcp_client_close(client), 0);
+	assert_string_equal(probe_order(probe), "uUuU");
+	assert_int_equal(sttcp_client_wait(client, 0), probe_reason(probe));
+	sttcp_client_free(client);
+	peer_close(refusing);
+	probe_free(probe);
+}
+
+/* ---------------------------------------------------------------------- memory */
+
+static size_t bytes_in_use(void)
+{
+	struct mallinfo2 info = mallinfo2();
+
+	return info.uordblks + info.hblkhd;
+}
+
+static void start_and_free(int port, int count)
+{
+	for (int i = 0; i < count; i++) {
+		/* What waits for the drain limit would wait longer than this test does. */
+		sttcp_client *client = sttcp_client_new(
+			"127.0.0.1", port, STTCP_OPTIONS(.drain_timeout_ms = 10 * DEADLINE_MS));
+
+		assert_non_null(client);
+		assert_int_equal(sttcp_client_start(client), 0);
+		assert_int_equal(sttcp_client_close(client), 0);
+		sttcp_client_free(client);
+	}
+}
+
+/* What is freed is gone, and does not stay until a time that nobody waits for any more. */
+static void freed_clients_leave_no_memory_behind(void **state)
+{
+	(void)state;
+	if (UNDER_ASAN || UNDER_TSAN) {
+		fprintf(stderr, "a sanitizer owns malloc: memory in use is not measured here\n");
+		skip();
+	}
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	assert_int_equal(sttcp_server_start(server), 0);
+	int port = sttcp_server_port(server);
+	start_and_free(port, 200);
+	EVENTUALLY(sttcp_server_count(server) == 0);
+	size_t before = bytes_in_use();
+	start_and_free(port, 4000);
+	EVENTUALLY(bytes_in_use() < before + (512 << 10));
+	sttcp_server_free(server);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -438,6 +523,8 @@ int main(void)
 		cmocka_unit_test(close_flushes_what_was_sent),
 		cmocka_unit_test(close_gives_up_at_the_drain_limit),
 		cmocka_unit_test(half_open_client_hears_the_end),
+		cmocka_unit_test(close_before_the_second_attempt_is_its_outcome),
+		cmocka_unit_test(freed_clients_leave_no_memory_behind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

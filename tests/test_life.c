@@ -506,6 +506,75 @@ static void shutdown_ends_sending_alone(void **state)
 	probe_free(probe);
 }
 
+static void shut_both_ways(const char *host, bool unix_socket)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, host, 0, STTCP_OPTIONS(.half_open = true));
+
+	assert_int_equal(sttcp_server_start(server), 0);
+	int peer = unix_socket ? peer_connect_unix(host + strlen("unix:"))
+			       : peer_connect(sttcp_server_port(server));
+	assert_true(peer >= 0);
+	peer_shutdown(peer);
+	assert_true(probe_wait(probe, STTCP_END, 1));
+	sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
+	assert_non_null(conn);
+	/* The end handler is about to return: what comes now comes to a connection at rest. */
+	nap_ms(20);
+	assert_int_equal(sttcp_conn_shutdown(conn), 0);
+	sttcp_conn_unref(conn);
+	/* The peer keeps its descriptor: nothing more comes from there. */
+	assert_int_equal(peer_end(peer), 0);
+	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+	assert_string_equal(probe_order(probe), "cCeEdD");
+	assert_int_equal(probe_reason(probe), 0);
+	peer_close(peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* Nothing can come or go after both FINs: that is the end. */
+static void half_open_ends_with_the_second_fin(void **state)
+{
+	char host[64];
+
+	(void)state;
+	shut_both_ways("127.0.0.1", false);
+	snprintf(host, sizeof(host), "unix:/tmp/sttcp-life-%d", (int)getpid());
+	shut_both_ways(host, true);
+}
+
+static bool detach_and_accept(struct probe *probe, sttcp_conn *conn)
+{
+	atomic_store((atomic_int *)probe->extra, sttcp_conn_detach(conn));
+	return true;
+}
+
+/* G2: true accepts, also after the handler has taken the descriptor away. */
+static void detach_and_true_is_accepted(void **state)
+{
+	struct probe *probe = probe_new();
+	atomic_int taken = -1;
+	sttcp_stats stats;
+
+	(void)state;
+	probe->connection = detach_and_accept;
+	probe->extra = &taken;
+	sttcp_server *server = probe_listen(probe, NULL);
+	int peer = peer_connect(sttcp_server_port(server));
+	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+	assert_string_equal(probe_order(probe), "cCdD");
+	assert_int_equal(probe_reason(probe), STTCP_ECLOSED);
+	assert_int_equal(sttcp_server_stats(server, &stats, sizeof(stats)), 0);
+	assert_int_equal(stats.declined, 0);
+	assert_true(peer_say(atomic_load(&taken), "mine"));
+	assert_true(peer_expect(peer, "mine"));
+	peer_close(atomic_load(&taken));
+	peer_close(peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -523,6 +592,8 @@ int main(void)
 		cmocka_unit_test(half_open_calls_the_end_handler_once),
 		cmocka_unit_test(half_open_goes_on_until_somebody_closes),
 		cmocka_unit_test(shutdown_ends_sending_alone),
+		cmocka_unit_test(half_open_ends_with_the_second_fin),
+		cmocka_unit_test(detach_and_true_is_accepted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -69,6 +69,8 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 	if (strcmp(node, "foreign.test") == 0)
 		inet_pton(AF_INET, "192.0.2.1",
 			  &((struct sockaddr_in *)(*list)->ai_addr)->sin_addr);
+	if (strcmp(node, "failing-second.test") == 0) /* connect(2) refuses a broadcast address */
+		(*list)->ai_next = make_entry("255.255.255.255", service, hints, NULL);
 	if (strcmp(node, "twice.test") == 0)
 		*list = make_entry("127.0.0.1", service, hints, *list);
 	(*list)->ai_flags = 0x7e57; /* ours to free */
@@ -365,6 +367,27 @@ static void slow_resolver_holds_up_nobody(void **state)
 	probe_free(serving);
 }
 
+/* G14: the first address never answers, and the last one fails at once: the limit holds. */
+static void connect_timeout_holds_when_the_last_address_fails(void **state)
+{
+	struct probe *probe = probe_new();
+	struct blackhole hole;
+
+	(void)state;
+	atomic_store(&port_thefts, 0);
+	assert_true(blackhole_open(&hole));
+	sttcp_client *client = probe_client(probe, "failing-second.test", hole.port,
+					    STTCP_OPTIONS(.connect_timeout_ms = 600));
+	int64_t begin = now_ms();
+	assert_int_equal(sttcp_client_start(client), 0);
+	assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), STTCP_ETIME_CONNECT);
+	assert_true(now_ms() - begin >= 590);
+	assert_string_equal(probe_order(probe), "uU");
+	sttcp_client_free(client);
+	blackhole_close(&hole);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -377,6 +400,7 @@ int main(void)
 		cmocka_unit_test(client_fails_once_when_all_addresses_do),
 		cmocka_unit_test(client_does_not_wait_for_a_silent_address),
 		cmocka_unit_test(client_tells_a_failing_resolver),
+		cmocka_unit_test(connect_timeout_holds_when_the_last_address_fails),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -444,6 +444,59 @@ static void shutdown_sends_fin_after_the_queue(void **state)
 	pair_close(&pair);
 }
 
+/* An empty send has nothing to wait for, and nobody has to wait for it. */
+static void empty_send_behind_a_waiting_one_gets_through(void **state)
+{
+	struct pair pair = {0};
+	struct large first, empty, last;
+	pthread_t threads[3];
+	static char lot[16 << 20];
+	static char back[sizeof(lot) + 1];
+
+	(void)state;
+	pair_open(&pair, NULL);
+	large_init(&first, pair.conn, lot, sizeof(lot));
+	large_init(&empty, pair.conn, "", 0);
+	large_init(&last, pair.conn, "x", 1);
+	assert_int_equal(pthread_create(&threads[0], NULL, send_large, &first), 0);
+	EVENTUALLY(has_begun(pair.conn));
+	assert_int_equal(pthread_create(&threads[1], NULL, send_large, &empty), 0);
+	event_wait_ms(&empty.done, 1, 100); /* if it waits, it stands in line now */
+	assert_true(peer_recv(pair.peer, back, sizeof(lot)));
+	assert_true(event_wait(&first.done, 1));
+	assert_int_equal(pthread_create(&threads[2], NULL, send_large, &last), 0);
+	assert_true(event_wait(&empty.done, 1));
+	assert_true(event_wait(&last.done, 1));
+	assert_true(peer_expect(pair.peer, "x"));
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(atomic_load(&first.result), 0);
+	assert_int_equal(atomic_load(&empty.result), 0);
+	assert_int_equal(atomic_load(&last.result), 0);
+	EVENTUALLY(queued(pair.conn) == 0);
+	pair_close(&pair);
+}
+
+/* Nor does an empty broadcast get in the way of what comes after it. */
+static void empty_broadcasts_leave_nothing_in_the_queue(void **state)
+{
+	struct pair pair = {0};
+	static char lot[16 << 20];
+	static char back[sizeof(lot)];
+
+	(void)state;
+	pair_open(&pair, STTCP_OPTIONS(.send_queue_max = -1));
+	assert_int_equal(sttcp_conn_send(pair.conn, lot, sizeof(lot)), 0);
+	assert_true(queued(pair.conn) > 0);
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(sttcp_server_broadcast(pair.server, "", 0), 1);
+	assert_int_equal(sttcp_server_broadcast(pair.server, "after", 5), 1);
+	assert_true(peer_recv(pair.peer, back, sizeof(back)));
+	assert_true(peer_expect(pair.peer, "after"));
+	EVENTUALLY(queued(pair.conn) == 0);
+	pair_close(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -457,6 +510,8 @@ int main(void)
 		cmocka_unit_test(abort_and_reset_wake_a_waiting_send),
 		cmocka_unit_test(flush_and_close_deliver_what_was_sent),
 		cmocka_unit_test(shutdown_sends_fin_after_the_queue),
+		cmocka_unit_test(empty_send_behind_a_waiting_one_gets_through),
+		cmocka_unit_test(empty_broadcasts_leave_nothing_in_the_queue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

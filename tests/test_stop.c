@@ -443,6 +443,58 @@ static void restart_again_and_again(void **state)
 	probe_free(probe);
 }
 
+static bool nap_a_moment(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	nap_ms(20);
+	return echo_data(probe, conn, data, size);
+}
+
+static int64_t threads_blocked(sttcp_server *server)
+{
+	sttcp_stats stats;
+
+	return sttcp_server_stats(server, &stats, sizeof(stats)) == 0 ? stats.threads_blocked : -1;
+}
+
+/* Connections that are idle, but whose handlers have blocked once, are no running handlers. One of
+ * them may be caught on its way, so that not every round tells. */
+static void stop_tells_idle_connections_as_forced(void **state)
+{
+	enum {
+		PEERS = 8,
+		ROUNDS = 24,
+		ENOUGH = 8
+	};
+	struct probe *probe = probe_new();
+	int all_forced = 0;
+
+	(void)state;
+	probe->data = nap_a_moment;
+	for (int round = 0; round < ROUNDS && all_forced < ENOUGH; round++) {
+		sttcp_server *server = probe_listen(probe, NULL);
+		sttcp_stop_report report;
+		int peers[PEERS];
+
+		for (int i = 0; i < PEERS; i++) {
+			peers[i] = peer_connect(sttcp_server_port(server));
+			assert_true(peer_say(peers[i], "x"));
+		}
+		for (int i = 0; i < PEERS; i++)
+			assert_true(peer_expect(peers[i], "x"));
+		EVENTUALLY(threads_blocked(server) == 0);
+		nap_ms(50); /* until the engine has come to rest, most likely */
+		assert_int_equal(sttcp_server_stop_within(server, 0, &report), 0);
+		assert_int_equal(report.ended, 0);
+		assert_int_equal(report.forced + report.running, PEERS);
+		all_forced += report.forced == PEERS;
+		for (int i = 0; i < PEERS; i++)
+			peer_close(peers[i]);
+		sttcp_server_free(server);
+	}
+	assert_int_equal(all_forced, ENOUGH);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -457,6 +509,7 @@ int main(void)
 		cmocka_unit_test(stop_of_what_was_not_started_is_fine),
 		cmocka_unit_test(stop_from_many_threads_is_one_stop),
 		cmocka_unit_test(restart_again_and_again),
+		cmocka_unit_test(stop_tells_idle_connections_as_forced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -475,7 +475,12 @@ static int64_t ring_group(struct stt_worker *worker, struct stt_alarm *alarm)
 		else
 			arm_locked(group);
 	}
-	/* Set anew, here or since it rang, it rings once more, and keeps the reference for that. */
+	/* Set anew just before it rang, it stands on the loop's list without a time: the list must
+	 * not be left with a group that is gone. */
+	if (atomic_load(&alarm->listed) && atomic_load(&alarm->due) == STT_NEVER)
+		stt_alarm_set(&group->engine->loops[0], alarm, 0);
+	/* Set anew, there, here or since it rang, it rings once more, and keeps the reference for
+	 * that. */
 	bool rings_again = atomic_load(&alarm->due) != STT_NEVER;
 
 	group->alarm_armed = rings_again;

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT */
+/* G5, G16: after close what the peer still sends is dropped for at most 2 s or 64 KiB, so that no
+ * reset overtakes the last reply (RFC 1122, 4.2.2.13); only a graceful stop waits for that. */
+#include "support/support.h"
+
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+enum {
+	LIMIT = 64 * 1024,
+	REPLY = 100 * 1000,
+	/* "Well before 2 s". */
+	SOON_MS = 1500,
+	/* A busy machine may be late now and then; what waits for the 2 s is late every time. */
+	TRIES = 3
+};
+
+/* ------------------------------------------------------------ the last reply */
+
+struct closer {
+	struct event inside;
+	struct event gate;
+	int way;
+	atomic_bool sent;
+	char reply[REPLY];
+};
+
+static const char *const ways[] = {"close", "false", "fail", "close while open"};
+
+/* The handler has not read what the peer sends meanwhile. */
+static bool reply_and_end(struct probe *probe, sttcp_conn *conn)
+{
+	struct closer *closer = probe->extra;
+
+	event_raise(&closer->inside);
+	event_wait(&closer->gate, 1);
+	atomic_store(&closer->sent, sttcp_conn_send(conn, closer->reply, REPLY) == 0);
+	switch (closer->way) {
+	case 1:
+		return false;
+	case 2:
+		sttcp_conn_fail(conn, STTCP_EHANDLER, "that is all");
+		break;
+	default:
+		sttcp_conn_close(conn);
+	}
+	return true;
+}
+
+static bool reply_at_data(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)data;
+	(void)size;
+	return reply_and_end(probe, conn);
+}
+
+static int unacknowledged(int fd)
+{
+	int size = -1;
+
+	return ioctl(fd, SIOCOUTQ, &size) == 0 ? size : -1;
+}
+
+/* What it sends stands unread in the kernel's queue on the other side. */
+static void send_unread(int peer, size_t size)
+{
+	static const char input[LIMIT];
+
+	assert_true(peer_send(peer, input, size));
+	EVENTUALLY(unacknowledged(peer) == 0);
+}
+
+/* The whole reply, then FIN, and no reset, also if the peer goes on a little. */
+static void expect_reply_and_end(int peer, const char *reply)
+{
+	static char got[REPLY];
+
+	assert_true(peer_recv(peer, got, REPLY));
+	assert_memory_equal(got, reply, REPLY);
+	assert_int_equal(peer_end(peer), 0);
+	send_unread(peer, 1000);
+	assert_int_equal(peer_end(peer), 0);
+}
+
+static struct closer *closer_new(int way)
+{
+	struct closer *closer = calloc(1, sizeof(*closer));
+	struct event fresh = EVENT_INIT;
+
+	assert_non_null(closer);
+	closer->inside = fresh;
+	closer->gate = fresh;
+	closer->way = way;
+	fill_pattern(closer->reply, REPLY, 7);
+	return closer;
+}
+
+/* G5: input that nobody read does not kill the last reply, whichever handler ends it. */
+static void close_lets_the_last_reply_arrive(void **state)
+{
+	(void)state;
+	for (int way = 0; way < 4; way++) {
+		struct probe *probe = probe_new();
+		struct closer *closer = closer_new(way);
+		bool at_data = way == 3;
+
+		print_message("%s\n", ways[way]);
+		if (at_data)
+			probe->data = reply_at_data;
+		else
+			probe->connection = reply_and_end;
+		probe->extra = closer;
+		sttcp_server *server = probe_listen(probe, NULL);
+		int peer = peer_connect(sttcp_server_port(server));
+		assert_true(peer >= 0);
+		if (at_data)
+			assert_true(peer_say(peer, "x"));
+		assert_true(event_wait(&closer->inside, 1));
+		send_unread(peer, 60 * 1000);
+		event_raise(&closer->gate);
+		expect_reply_and_end(peer, closer->reply);
+		assert_true(atomic_load(&closer->sent));
+		peer_close(peer);
+		sttcp_server_free(server);
+		probe_free(probe);
+		free(closer);
+	}
+}
+
+/* A client's connection likewise. */
+static void close_of_a_client_lets_the_last_bytes_arrive(void **state)
+{
+	struct probe *probe = probe_new();
+	struct closer *closer = closer_new(0);
+	int port;
+
+	(void)state;
+	probe->data = reply_at_data;
+	probe->extra = closer;
+	int listener = peer_listen(&port, 4);
+	assert_true(listener >= 0);
+	sttcp_client *client = probe_dial(probe, port, NULL);
+	int peer = peer_accept(listener);
+	assert_true(peer >= 0);
+	assert_true(peer_say(peer, "x"));
+	assert_true(event_wait(&closer->inside, 1));
+	send_unread(peer, 60 * 1000);
+	event_raise(&closer->gate);
+	expect_reply_and_end(peer, closer->reply);
+	assert_true(atomic_load(&closer->sent));
+	peer_close(peer);
+	sttcp_client_free(client);
+	peer_close(listener);
+	probe_free(probe);
+	free(closer);
+}
+
+/* ------------------------------------------------------------ how long it may take */
+
+/* Its disconnection handler has run, the peer has the last words and the FIN. */
+static void close_in_order(struct pair *pair)
+{
+	assert_int_equal(sttcp_conn_send(pair->conn, "bye", 3), 0);
+	assert_int_equal(sttcp_conn_close(pair->conn), 0);
+	assert_true(peer_expect(pair->peer, "bye"));
+	assert_int_equal(peer_end(pair->peer), 0);
+	assert_true(probe_wait(pair->probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(pair->probe), STTCP_ECLOSED);
+}
+
+/* Until the descriptor is gone, from the moment that the test's own steps began. */
+static int64_t took_until_gone(const struct pair *pair, int64_t begin)
+{
+	EVENTUALLY(sttcp_conn_fd(pair->conn) == -1);
+	return now_ms() - begin;
+}
+
+/* G13: nobody can hold a closed connection by sending for ever. */
+static void close_cuts_off_a_peer_that_sends_over_64_kib(void **state)
+{
+	static const char input[2 * LIMIT];
+	int64_t best = DEADLINE_MS;
+
+	(void)state;
+	for (int i = 0; i < TRIES && best >= SOON_MS; i++) {
+		struct pair pair = {0};
+		int64_t begin = now_ms();
+
+		pair_open(&pair, NULL);
+		close_in_order(&pair);
+		/* It may be cut off while it sends. */
+		(void)peer_send(pair.peer, input, sizeof(input));
+		int64_t took = took_until_gone(&pair, begin);
+		best = took < best ? took : best;
+		EVENTUALLY(!peer_send(pair.peer, "x", 1)); /* and it is told so */
+		pair_close(&pair);
+	}
+	assert_true(best < SOON_MS);
+}
+
+/* Below the limit it is not cut off. */
+static void close_lets_a_peer_that_sends_less_go_on(void **state)
+{
+	int64_t best = 0;
+
+	(void)state;
+	/* In each try the library has let go of it too early, or the test was stopped for 2 s. */
+	for (int i = 0; i < TRIES && best < SOON_MS; i++) {
+		struct pair pair = {0};
+
+		pair_open(&pair, NULL);
+		int64_t begin = now_ms();
+		close_in_order(&pair);
+		for (int j = 0; j < 6; j++)
+			send_unread(pair.peer, 10 * 1000);
+		int64_t took = took_until_gone(&pair, begin);
+		best = took > best ? took : best;
+		pair_close(&pair);
+	}
+	assert_true(best >= SOON_MS);
+}
+
+/* At the peer's FIN there is nothing more to wait for. */
+static void close_ends_with_the_peers_fin(void **state)
+{
+	int64_t best = DEADLINE_MS;
+
+	(void)state;
+	for (int i = 0; i < TRIES && best >= SOON_MS; i++) {
+		struct pair pair = {0};
+		int64_t begin = now_ms();
+
+		pair_open(&pair, NULL);
+		close_in_order(&pair);
+		peer_shutdown(pair.peer);
+		int64_t took = took_until_gone(&pair, begin);
+		best = took < best ? took : best;
+		pair_close(&pair);
+	}
+	assert_true(best < SOON_MS);
+}
+
+/* One that neither sends nor closes is let go after 2 s. */
+static void close_lets_a_silent_peer_go_after_2_s(void **state)
+{
+	struct pair pair = {0};
+
+	(void)state;
+	pair_open(&pair, NULL);
+	int64_t begin = now_ms();
+	close_in_order(&pair);
+	int64_t took = took_until_gone(&pair, begin);
+	assert_true(took >= SOON_MS);
+	assert_true(took < 6000);
+	/* The descriptor goes, not only its number in the handle. */
+	EVENTUALLY(!peer_send(pair.peer, "x", 1));
+	pair_close(&pair);
+}
+
+/* --------------------------------------------------------------- who waits for it */
+
+struct stopper {
+	pthread_t thread;
+	sttcp_server *server;
+	atomic_int result;
+	struct event done;
+};
+
+static void *run_stop(void *argument)
+{
+	struct stopper *stopper = argument;
+
+	atomic_store(&stopper->result, sttcp_server_stop(stopper->server));
+	event_raise(&stopper->done);
+	return NULL;
+}
+
+/* G16: the stop does not lose the last reply either. */
+static void stop_waits_until_the_peer_has_gone(void **state)
+{
+	struct pair pair = {0};
+	struct stopper stopper = {.done = EVENT_INIT};
+
+	(void)state;
+	pair_open(&pair, NULL);
+	int64_t begin = now_ms();
+	close_in_order(&pair);
+	stopper.server = pair.server;
+	assert_int_equal(pthread_create(&stopper.thread, NULL, run_stop, &stopper), 0);
+	assert_true(event_wait(&stopper.done, 1));
+	assert_true(now_ms() - begin >= SOON_MS);
+	pthread_join(stopper.thread, NULL);
+	assert_int_equal(atomic_load(&stopper.result), 0);
+	assert_int_equal(sttcp_conn_fd(pair.conn), -1);
+	pair_close(&pair);
+}
+
+static void stop_returns_soon_when_the_peer_has_gone(void **state)
+{
+	int64_t best = DEADLINE_MS;
+
+	(void)state;
+	for (int i = 0; i < TRIES && best >= SOON_MS; i++) {
+		struct pair pair = {0};
+		int64_t begin = now_ms();
+
+		pair_open(&pair, NULL);
+		close_in_order(&pair);
+		peer_shutdown(pair.peer);
+		assert_int_equal(sttcp_server_stop(pair.server), 0);
+		int64_t took = now_ms() - begin;
+		best = took < best ? took : best;
+		pair_close(&pair);
+	}
+	assert_true(best < SOON_MS);
+}
+
+/* A forced stop and free do not wait for it. */
+static void stop_at_once_and_free_do_not_wait(void **state)
+{
+	(void)state;
+	for (int by_free = 0; by_free < 2; by_free++) {
+		int64_t best = DEADLINE_MS;
+
+		for (int i = 0; i < TRIES && best >= SOON_MS; i++) {
+			struct pair pair = {0};
+			int64_t begin = now_ms();
+
+			pair_open(&pair, NULL);
+			close_in_order(&pair);
+			if (by_free)
+				sttcp_server_free(pair.server);
+			else
+				assert_int_equal(sttcp_server_stop_within(pair.server, 0, NULL), 0);
+			int64_t took = now_ms() - begin;
+			best = took < best ? took : best;
+			if (by_free)
+				pair.server = NULL; /* for which free is fine */
+			pair_close(&pair);
+		}
+		assert_true(best < SOON_MS);
+	}
+}
+
+/* Nor does one that comes while a graceful stop waits for it, which then returns, too. */
+static void stop_at_once_shortens_one_that_waits(void **state)
+{
+	int64_t best = DEADLINE_MS;
+
+	(void)state;
+	for (int i = 0; i < TRIES && best >= SOON_MS; i++) {
+		struct pair pair = {0};
+		struct stopper stopper = {.done = EVENT_INIT};
+		int64_t begin = now_ms();
+
+		pair_open(&pair, NULL);
+		close_in_order(&pair);
+		stopper.server = pair.server;
+		assert_int_equal(pthread_create(&stopper.thread, NULL, run_stop, &stopper), 0);
+		EVENTUALLY(sttcp_conn_stopping(pair.conn));
+		assert_int_equal(sttcp_server_stop_within(pair.server, 0, NULL), 0);
+		assert_true(event_wait(&stopper.done, 1));
+		int64_t took = now_ms() - begin;
+		best = took < best ? took : best;
+		pthread_join(stopper.thread, NULL);
+		assert_int_equal(atomic_load(&stopper.result), 0);
+		pair_close(&pair);
+	}
+	assert_true(best < SOON_MS);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(close_lets_the_last_reply_arrive),
+		cmocka_unit_test(close_of_a_client_lets_the_last_bytes_arrive),
+		cmocka_unit_test(close_cuts_off_a_peer_that_sends_over_64_kib),
+		cmocka_unit_test(close_lets_a_peer_that_sends_less_go_on),
+		cmocka_unit_test(close_ends_with_the_peers_fin),
+		cmocka_unit_test(close_lets_a_silent_peer_go_after_2_s),
+		cmocka_unit_test(stop_waits_until_the_peer_has_gone),
+		cmocka_unit_test(stop_returns_soon_when_the_peer_has_gone),
+		cmocka_unit_test(stop_at_once_and_free_do_not_wait),
+		cmocka_unit_test(stop_at_once_shortens_one_that_waits),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
