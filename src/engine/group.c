@@ -187,7 +187,9 @@ static int prepare_locked(struct stt_group *group, struct stt_engine *engine)
 {
 	int nrosters = group->is_client ? 1 : engine->nloops;
 
-	group->engine = engine;
+	/* Once: there is one engine in a process, and a stop that ends may still be looking at it. */
+	if (!group->engine)
+		group->engine = engine;
 	if (!group->settlers)
 		group->settlers = calloc((size_t)engine->nloops, sizeof(*group->settlers));
 	if (group->settlers && !group->rosters) {
@@ -429,13 +431,15 @@ static void begin_force_locked(struct stt_group *group) STT_REQUIRES(group->lock
 /* After begin_force_locked, without the lock. */
 static void force(struct stt_group *group)
 {
+	struct stt_engine *engine = group->engine;
+
 	stt_group_each(group, true, end_by_force, group);
-	for (int i = 0; i < group->engine->nloops; i++) {
+	for (int i = 0; i < engine->nloops; i++) {
 		struct stt_settler *settler = &group->settlers[i];
 
 		settler->actor.ops = &settler_ops;
 		settler->group = stt_group_ref(group);
-		stt_loop_push(&group->engine->loops[i], &settler->actor);
+		stt_loop_push(&engine->loops[i], &settler->actor);
 	}
 }
 
