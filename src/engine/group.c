@@ -187,7 +187,8 @@ static int prepare_locked(struct stt_group *group, struct stt_engine *engine)
 {
 	int nrosters = group->is_client ? 1 : engine->nloops;
 
-	/* Once: there is one engine in a process, and a stop that ends may still be looking at it. */
+	/* Once: there is one engine in a process, and a stop that ends may still be looking at it.
+	 */
 	if (!group->engine)
 		group->engine = engine;
 	if (!group->settlers)
