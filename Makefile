@@ -18,7 +18,7 @@ BENCH_FLAGS ?= --short
 CONFIGURE = cmake -S . -B $(BUILD) $(CMAKE_FLAGS) >/dev/null
 COMPILE = env -u MAKEFLAGS -u MAKELEVEL cmake --build $(BUILD) --parallel $(JOBS)
 
-.PHONY: all demo test bench install check format clean help
+.PHONY: all demo test bench install models check format clean help
 .NOTPARALLEL:
 
 all:
@@ -50,6 +50,10 @@ install:
 	@$(COMPILE) --target sttcp sttcp_static
 	@DESTDIR=$(DESTDIR) cmake --install $(BUILD)
 
+models:
+	@scripts/deps.sh models
+	@models/run.sh --large
+
 check:
 	@scripts/deps.sh check
 	@scripts/check-layers.sh
@@ -69,6 +73,7 @@ help:
 	@echo 'make test      builds and runs all tests'
 	@echo 'make bench     builds and runs the benchmarks'
 	@echo 'make install   into PREFIX ($(PREFIX)), below DESTDIR if that is set'
+	@echo 'make models    searches the models of the hand-over, exhaustively'
 	@echo 'make check     layers, headers, format of the source'
 	@echo 'make format    formats the source'
 	@echo 'make clean     removes all that was built'

@@ -3,7 +3,7 @@
 #
 # Installs the Debian packages that a job needs and that are not there:
 #
-#	scripts/deps.sh demo|test|bench|check|ci|fresh
+#	scripts/deps.sh demo|test|bench|check|models|ci|fresh
 #
 # What is there already leaves apt untouched, wherever it came from. Only root and "sudo -n" are
 # used, never a password prompt; where neither works, the command to run is printed and the exit
@@ -62,6 +62,12 @@ need_bench()
 	need python3 command_found python3
 }
 
+need_models()
+{
+	need_demo
+	need spin command_found spin
+}
+
 need_check()
 {
 	need_test
@@ -90,9 +96,9 @@ say()
 
 set_name=${1:-}
 case $set_name in
-demo | test | bench | check | ci | fresh) "need_$set_name" ;;
+demo | test | bench | check | models | ci | fresh) "need_$set_name" ;;
 *)
-	say "usage: deps.sh demo|test|bench|check|ci|fresh"
+	say "usage: deps.sh demo|test|bench|check|models|ci|fresh"
 	exit 2
 	;;
 esac
