@@ -8,6 +8,7 @@
 
 #include "api/call.h"
 #include "api/options.h"
+#include "engine/dispatch.h"
 #include "engine/signals.h"
 
 struct stt_group *stt_group_new(bool is_client, const char *host, int port,
@@ -36,10 +37,12 @@ int stt_group_set_handler(struct stt_group *group, size_t offset, const void *va
 	if (result < 0)
 		return result;
 	stt_lock(&group->lock);
-	if (group->state == STT_IDLE)
+	if (group->state == STT_IDLE) {
 		memcpy((char *)&group->handlers + offset, value, size);
-	else
+		stt_dispatch_prepare(&group->handlers);
+	} else {
 		result = -EBUSY;
+	}
 	stt_unlock(&group->lock);
 	return result;
 }

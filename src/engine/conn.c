@@ -1,20 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The word of a connection: STT_BUSY and one bit per wish.
- *
- *	word		who			does			then
- *	0		anybody			wish: adds the bit	is its owner
- *	busy...		anybody			wish: adds the bit	the owner will see it
- *	busy + wishes	the owner		takes: word = busy	acts on them
- *	busy		the owner		lets go: word = 0	touches it no more
- *	busy + wishes	the owner		lets go: fails		goes round again
- *	busy...		the owner, at its death	nothing, ever		wishes are lost on it
- *
- * A wish and busy come in one operation, so exactly one of those who wish finds
- * the connection free; and the owner lets go by a compare-and-swap from `busy`
- * alone, so no wish is overlooked. Which thread the owner is does not matter:
- * it may stand on a list meanwhile, and then whoever takes it off is the owner.
- */
+/* Connections: their memory, references, names, and death. */
 #include "engine/conn.h"
 
 #include <stdlib.h>
@@ -136,39 +121,10 @@ void stt_conn_free_data_if_last(struct sttcp_conn *conn)
 		free_data(conn);
 }
 
-bool stt_conn_wish(struct sttcp_conn *conn, unsigned wish)
-{
-	/* Acquire: the new owner sees all that the last one did. Release: the owner sees what the
-	 * wish is about. */
-	return !(atomic_fetch_or_explicit(&conn->word, wish | STT_BUSY, memory_order_acq_rel) &
-		 STT_BUSY);
-}
-
 void stt_conn_ask(struct sttcp_conn *conn, unsigned wish)
 {
 	if (stt_conn_wish(conn, wish))
 		stt_loop_push(conn->loop, &conn->actor);
-}
-
-unsigned stt_conn_take_wishes(struct sttcp_conn *conn)
-{
-	return atomic_exchange_explicit(&conn->word, STT_BUSY, memory_order_acq_rel);
-}
-
-bool stt_conn_let_go(struct sttcp_conn *conn)
-{
-	unsigned busy = STT_BUSY;
-
-	return atomic_compare_exchange_strong_explicit(&conn->word, &busy, 0, memory_order_acq_rel,
-						       memory_order_acquire);
-}
-
-bool stt_conn_try_own(struct sttcp_conn *conn)
-{
-	unsigned none = 0;
-
-	return atomic_compare_exchange_strong_explicit(&conn->word, &none, STT_BUSY,
-						       memory_order_acq_rel, memory_order_acquire);
 }
 
 void stt_conn_die(struct sttcp_conn *conn)

@@ -23,7 +23,7 @@ struct stt_group;
 struct stt_loop;
 struct stt_names;
 
-/* The bits of a connection's word: the state table is in conn.c. */
+/* The bits of a connection's word: the state table is below. */
 enum {
 	STT_BUSY = 1,
 	STT_WISH_READ = 2,    /* there may be input, or the peer is gone */
@@ -52,7 +52,7 @@ struct sttcp_conn {
 	struct stt_group *group; /* one reference */
 	uint64_t id;
 
-	/* Atomic: see the table in conn.c. */
+	/* Atomic: see the table below. */
 	atomic_uint word;
 	atomic_int refs;
 	/* Closed only by the owner, under output.lock, and -1 from then on: no other thread's call
@@ -138,20 +138,59 @@ void stt_conn_unref_on_loop(struct sttcp_conn *conn);
  * owner, in a turn, after its last handler. */
 void stt_conn_free_data_if_last(struct sttcp_conn *conn);
 
+/*
+ * The word of a connection: STT_BUSY and one bit per wish.
+ *
+ *	word		who			does			then
+ *	0		anybody			wish: adds the bit	is its owner
+ *	0		anybody			owns: word = busy	is its owner, with a wish in
+ *mind busy...		anybody			wish: adds the bit	the owner will see it busy +
+ *wishes	the owner		takes: word = busy	acts on them
+ *	busy		the owner		lets go: word = 0	touches it no more
+ *	busy + wishes	the owner		lets go: fails		goes round again
+ *	busy...		the owner, at its death	nothing, ever		wishes are lost on it
+ *
+ * A wish and busy come in one operation, so exactly one of those who wish finds
+ * the connection free; and the owner lets go by a compare-and-swap from `busy`
+ * alone, so no wish is overlooked. Which thread the owner is does not matter:
+ * it may stand on a list meanwhile, and then whoever takes it off is the owner.
+ */
+
 /* Adds a wish; true if the caller owns the connection now, and must see that it is worked on. */
-bool stt_conn_wish(struct sttcp_conn *conn, unsigned wish);
+static inline bool stt_conn_wish(struct sttcp_conn *conn, unsigned wish)
+{
+	/* Acquire: the new owner sees all that the last one did. Release: the owner sees what the
+	 * wish is about. */
+	return !(atomic_fetch_or_explicit(&conn->word, wish | STT_BUSY, memory_order_acq_rel) &
+		 STT_BUSY);
+}
+
+/* Becomes the owner without leaving a wish; false if somebody else is. */
+static inline bool stt_conn_try_own(struct sttcp_conn *conn)
+{
+	unsigned none = 0;
+
+	return atomic_compare_exchange_strong_explicit(&conn->word, &none, STT_BUSY,
+						       memory_order_acq_rel, memory_order_acquire);
+}
+
+/* For the owner: takes all wishes. */
+static inline unsigned stt_conn_take_wishes(struct sttcp_conn *conn)
+{
+	return atomic_exchange_explicit(&conn->word, STT_BUSY, memory_order_acq_rel);
+}
+
+/* For the owner: false if there are new wishes, and it is still the owner. */
+static inline bool stt_conn_let_go(struct sttcp_conn *conn)
+{
+	unsigned busy = STT_BUSY;
+
+	return atomic_compare_exchange_strong_explicit(&conn->word, &busy, 0, memory_order_acq_rel,
+						       memory_order_acquire);
+}
 
 /* Adds a wish and sees to the rest. Any thread. */
 void stt_conn_ask(struct sttcp_conn *conn, unsigned wish);
-
-/* For the owner: takes all wishes. */
-unsigned stt_conn_take_wishes(struct sttcp_conn *conn);
-
-/* For the owner: false if there are new wishes, and it is still the owner. */
-bool stt_conn_let_go(struct sttcp_conn *conn);
-
-/* For the owner: becomes one without having a wish; false if somebody else is. */
-bool stt_conn_try_own(struct sttcp_conn *conn);
 
 /* For the owner, outside turns: closes the descriptor, and hands the connection to its loop as
  * dead. It is not to be touched after that. */

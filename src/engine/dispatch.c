@@ -113,11 +113,13 @@ static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
 	return true;
 }
 
-bool stt_dispatch_wanted(const sttcp_conn *conn, sttcp_event event)
+void stt_dispatch_prepare(struct stt_handlers *handlers)
 {
-	const struct stt_handlers *handlers = &conn->group->handlers;
-
-	return handlers->universal || has_specific(handlers, event);
+	handlers->specific = 0;
+	for (int event = STTCP_CONNECTION; event <= STTCP_UNCONNECTED; event++)
+		if (has_specific(handlers, (sttcp_event)event))
+			handlers->specific |= 1U << event;
+	handlers->wanted = handlers->universal ? ~0U : handlers->specific;
 }
 
 bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, sttcp_event event, const void *data,
@@ -131,7 +133,7 @@ bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, sttcp_event event
 	begin_call(worker, conn);
 	if (handlers->universal)
 		verdict = handlers->universal(event, conn, data, size, handlers->context);
-	if (has_specific(handlers, event))
+	if (handlers->specific & (1U << event))
 		verdict = call_specific(handlers, conn, event, data, size);
 	/* A child that was forked in the handler, and comes back from it: everything here is the
 	 * parent's, its epoll above all. It goes no further. */

@@ -7,12 +7,19 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "engine/group.h"
 #include "sttcp.h"
 
 struct stt_worker;
 
+/* Notes which handlers there are: to be called after each change. */
+void stt_dispatch_prepare(struct stt_handlers *handlers);
+
 /* Whether anybody would be called. */
-bool stt_dispatch_wanted(const sttcp_conn *conn, sttcp_event event);
+static inline bool stt_dispatch_wanted(const struct stt_handlers *handlers, sttcp_event event)
+{
+	return handlers->wanted & (1U << event);
+}
 
 /* The universal handler, then the specific one; returns the verdict that counts. */
 bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, sttcp_event event, const void *data,

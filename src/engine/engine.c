@@ -31,7 +31,7 @@ static struct {
 	size_t stack_size;
 } wanted;
 static bool fork_watched;
-static atomic_uint forks;
+atomic_uint stt_forks;
 
 /* In the child, on its only thread: what belonged to the parent's threads stays as it is. */
 static void forget_engine(void)
@@ -41,7 +41,7 @@ static void forget_engine(void)
 	stt_group_after_fork();
 	stt_signals_after_fork();
 	atomic_store(&the_engine, NULL);
-	atomic_fetch_add(&forks, 1);
+	atomic_fetch_add(&stt_forks, 1);
 	stt_self = NULL;
 }
 
@@ -52,11 +52,6 @@ void stt_fork_watch(void)
 	if (!fork_watched)
 		fork_watched = pthread_atfork(NULL, NULL, forget_engine) == 0;
 	stt_unlock(&lock);
-}
-
-unsigned stt_fork_count(void)
-{
-	return atomic_load_explicit(&forks, memory_order_relaxed);
 }
 
 int stt_engine_set(int loops, int max_threads, size_t stack_size)

@@ -34,7 +34,12 @@ struct stt_loop *stt_engine_pick_loop(struct stt_engine *engine);
 
 /* How often this process was forked off, counted from its oldest ancestor that used the library:
  * objects that were made at another count belong to an ancestor. */
-unsigned stt_fork_count(void);
+extern atomic_uint stt_forks;
+
+static inline unsigned stt_fork_count(void)
+{
+	return atomic_load_explicit(&stt_forks, memory_order_relaxed);
+}
 
 /* Must have been called before the fork, by whoever made the first object. */
 void stt_fork_watch(void);

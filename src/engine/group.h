@@ -32,6 +32,9 @@ struct stt_handlers {
 	sttcp_universal_handler universal;
 	void (*release)(void *context);
 	void *context;
+	/* A bit for each event: which have a handler of their own, and which have any. */
+	unsigned specific;
+	unsigned wanted;
 };
 
 /* Options after their defaults were filled in: -1 is off or unlimited, nothing is 0 by default. */

@@ -271,19 +271,11 @@ void stt_loop_storm(struct stt_loop *loop, int64_t now_ms, int64_t ms)
 	atomic_store_explicit(&loop->storm_until_ms, now_ms + ms, memory_order_relaxed);
 }
 
-bool stt_loop_may_run(struct stt_loop *loop)
+bool stt_loop_in_storm(struct stt_loop *loop, int64_t until_ms)
 {
-	if (!atomic_load_explicit(&loop->heir, memory_order_relaxed))
-		return false;
-
-	/* The clock is read only in a storm. */
-	int64_t until = atomic_load_explicit(&loop->storm_until_ms, memory_order_relaxed);
-
-	if (!until)
+	if (stt_now_ms() < until_ms)
 		return true;
-	if (stt_now_ms() < until)
-		return false;
-	atomic_compare_exchange_strong_explicit(&loop->storm_until_ms, &until, 0,
+	atomic_compare_exchange_strong_explicit(&loop->storm_until_ms, &until_ms, 0,
 						memory_order_relaxed, memory_order_relaxed);
-	return true;
+	return false;
 }

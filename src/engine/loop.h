@@ -56,9 +56,10 @@ struct stt_loop {
 	/* Only the monitor. */
 	struct stt_worker *seen_worker;
 	uint64_t seen_calls;
-	int seen_looks;
+	bool seen_in_turn;
+	int seen_looks; /* in that call */
 	int64_t seen_cpu_us;
-	int64_t seen_cpu_at_us;
+	int64_t seen_at_us;
 	int dozes; /* looks running that found the worker asleep, with little CPU time used */
 	int64_t last_takeover_ms;
 };
@@ -90,7 +91,17 @@ void stt_alarm_cancel(struct stt_loop *loop, struct stt_alarm *alarm);
 /* Storm mode: for `ms` from now all events of the loop go to the pool. Any thread. */
 void stt_loop_storm(struct stt_loop *loop, int64_t now_ms, int64_t ms);
 
+/* Whether there is a storm now, at a loop that had one. */
+bool stt_loop_in_storm(struct stt_loop *loop, int64_t until_ms);
+
 /* Whether handlers may run right here: the loop has an heir and there is no storm. Owner only. */
-bool stt_loop_may_run(struct stt_loop *loop);
+static inline bool stt_loop_may_run(struct stt_loop *loop)
+{
+	/* The clock is read only in a storm. */
+	int64_t until_ms = atomic_load_explicit(&loop->storm_until_ms, memory_order_relaxed);
+
+	return atomic_load_explicit(&loop->heir, memory_order_relaxed) &&
+	       (!until_ms || !stt_loop_in_storm(loop, until_ms));
+}
 
 #endif

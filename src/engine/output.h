@@ -33,6 +33,10 @@ struct stt_output {
 	bool forced;	   /* its end does not wait for the queue, which goes out behind it */
 	bool holds_reader; /* nothing is read until the queue is below its low-water mark */
 
+	/* Atomic, written under the lock: the queue is at its high-water mark, as far as is known.
+	 */
+	atomic_bool high;
+
 	/* Atomic: the socket was full, and an event that it is writable matters. Stored before the
 	 * socket is tried once more, sequentially consistent: either that try finds room, or the
 	 * event that comes after it finds the flag. It saves two atomic operations an event. */
@@ -66,7 +70,8 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 		    enum stt_send_mode mode, struct stt_shared **shared);
 
 /* Whether the queue is over its high-water mark: then nothing is to be read from this peer, and a
- * read wish will tell when it is below the low one. By the connection's owner. */
+ * read wish will tell when it is below the low one. By the connection's owner, when `high` is
+ * set. */
 bool stt_output_holds_reader(struct sttcp_conn *conn);
 
 /* The socket is writable, or somebody wants it tried. */

@@ -57,7 +57,7 @@ static bool has_ended(const struct sttcp_conn *conn)
 static bool run_handlers(struct stt_worker *worker, struct sttcp_conn *conn, sttcp_event event,
 			 const void *data, size_t size)
 {
-	if (!stt_dispatch_wanted(conn, event)) {
+	if (!stt_dispatch_wanted(&conn->group->handlers, event)) {
 		worker->ended_conn = worker->failed_conn = false;
 		return true;
 	}
@@ -168,7 +168,8 @@ static enum next read_input(struct stt_worker *worker, struct sttcp_conn *conn)
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
 	for (int reads = 0; reads < READS_PER_TURN; reads++) {
-		if (stt_output_holds_reader(conn))
+		if (atomic_load_explicit(&conn->output.high, memory_order_relaxed) &&
+		    stt_output_holds_reader(conn))
 			return LET_GO;
 
 		ssize_t size = stt_socket_recv(fd, worker->buffer, STT_READ_SIZE);
@@ -283,27 +284,31 @@ static enum next act(struct stt_worker *worker, struct sttcp_conn *conn, unsigne
 }
 
 /* Works on a connection that the worker owns until it has let go of it. */
-static void work(struct stt_worker *worker, struct sttcp_conn *conn)
+static void work(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
 {
-	do {
-		if (act(worker, conn, stt_conn_take_wishes(conn)) == HANDED_ON)
-			return;
-	} while (!stt_conn_let_go(conn));
+	while (act(worker, conn, wishes) != HANDED_ON && !stt_conn_let_go(conn))
+		wishes = stt_conn_take_wishes(conn);
+}
+
+/* Whether an owned connection has to be worked on in the pool. */
+static bool needs_pool(struct sttcp_conn *conn)
+{
+	/* What runs no handler any more never waits for a thread. */
+	if (conn->phase >= STT_LINGERING)
+		return false;
+	/* Of one that blocks and has ended only the last handler is left: a thread of its own for
+	 * that would make a stop that closes a thousand of them wait for a thousand threads. */
+	return !stt_loop_may_run(conn->loop) || (conn->slow && !has_ended(conn));
 }
 
 void stt_conn_dispatch(struct stt_worker *worker, struct sttcp_conn *conn)
 {
 	if (conn->phase == STT_CONNECTING)
 		stt_attempt_cancel(conn);
-	/* What runs no handler any more never waits for a thread. */
-	bool to_pool = !stt_loop_may_run(conn->loop) || (conn->slow && !has_ended(conn));
-
-	/* Of one that blocks only the last handler is left: a thread of its own for that would make
-	 * a stop that closes a thousand of them wait for a thousand threads. */
-	if (conn->phase < STT_LINGERING && to_pool)
+	if (needs_pool(conn))
 		stt_pool_push(&worker->engine->pool, &conn->actor);
 	else
-		work(worker, conn);
+		work(worker, conn, stt_conn_take_wishes(conn));
 }
 
 static void conn_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events)
@@ -319,8 +324,20 @@ static void conn_event(struct stt_worker *worker, struct stt_actor *actor, uint3
 		wish = STT_WISH_READ;
 	else if (!atomic_load_explicit(&conn->opened, memory_order_relaxed))
 		wish = STT_WISH_OPEN;
-	if (wish && stt_conn_wish(conn, wish))
+	if (!wish)
+		return;
+	/* Nearly always it is free and may run here, and then the wish need not be written down:
+	 * one atomic operation less for a message. */
+	if (stt_conn_try_own(conn)) {
+		if (!needs_pool(conn)) {
+			work(worker, conn, wish);
+			return;
+		}
+		stt_conn_wish(conn, wish);
+		stt_pool_push(&worker->engine->pool, &conn->actor);
+	} else if (stt_conn_wish(conn, wish)) {
 		stt_conn_dispatch(worker, conn);
+	}
 }
 
 static void conn_ready(struct stt_worker *worker, struct stt_actor *actor)
@@ -343,7 +360,7 @@ static void conn_on_pool(struct stt_worker *worker, struct stt_actor *actor)
 	if (conn->phase == STT_DEAD)
 		stt_conn_free_on_pool(conn);
 	else
-		work(worker, conn);
+		work(worker, conn, stt_conn_take_wishes(conn));
 }
 
 static int64_t ring_conn(struct stt_worker *worker, struct stt_alarm *alarm)

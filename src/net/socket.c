@@ -192,7 +192,7 @@ ssize_t stt_socket_recv(int fd, void *data, size_t size)
 	}
 }
 
-ssize_t stt_socket_send(int fd, const struct iovec *parts, int count)
+static ssize_t send_message(int fd, const struct iovec *parts, int count)
 {
 	/* The const is cast away for the field's type only: sendmsg does not write there. */
 	const struct msghdr message = {
@@ -200,12 +200,16 @@ ssize_t stt_socket_send(int fd, const struct iovec *parts, int count)
 		.msg_iovlen = (size_t)count,
 	};
 
+	return syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+ssize_t stt_socket_send(int fd, const struct iovec *parts, int count)
+{
 	for (;;) {
-		ssize_t taken =
-			count == 1
-				? syscall(SYS_sendto, fd, parts->iov_base, parts->iov_len,
-					  MSG_NOSIGNAL | MSG_DONTWAIT, NULL, 0)
-				: syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t taken = count == 1
+					? syscall(SYS_sendto, fd, parts->iov_base, parts->iov_len,
+						  MSG_NOSIGNAL | MSG_DONTWAIT, NULL, 0)
+					: send_message(fd, parts, count);
 
 		if (taken >= 0)
 			return taken;
