@@ -159,7 +159,12 @@ inline stt_loop_push(was_empty)
 /* stt_conn_wish */
 inline stt_conn_wish(wish, owner)
 {
+#ifndef DROP_ONE_STEP
 	atomic { TOUCH; owner = !(word & BUSY); word = word | wish | BUSY }
+#else
+	atomic { TOUCH; owner = !(word & BUSY) }
+	atomic { TOUCH; word = word | wish | BUSY }
+#endif
 }
 
 /* stt_conn_ask */
@@ -360,22 +365,27 @@ inline go_on_ending()
 	fi
 }
 
-/* work and act: by the owner. There is only one, which `working` watches. */
+/* stt_conn_take_wishes, work and act: by the owner. There is only one, which `working` watches. */
 inline work()
 {
 	do
-	:: atomic {
-			TOUCH;
-			assert(!working);
-			working = true;
-			wishes = word;
+	:: if
+		:: atomic {
+				wishes == 0 ->
+				TOUCH;
+				assert(!working);
+				working = true;
+				wishes = word;
 #ifndef DROP_EXCHANGE
+				word = BUSY
+#endif
+			}
+#ifdef DROP_EXCHANGE
 			word = BUSY
 #endif
-		}
-#ifdef DROP_EXCHANGE
-		word = BUSY;
-#endif
+		/* conn_event has it in hand; what stands in the word is for the next round. */
+		:: atomic { wishes != 0 -> TOUCH; assert(!working); working = true }
+		fi;
 #ifdef DROP_HANGUP_FLAG
 		/* As a wish it is taken with the others. */
 		atomic { was_hangup = hangup; hangup = false }
@@ -517,12 +527,24 @@ events:
 			atomic { take_event() }
 			atomic {
 				if
-				:: fetched_in || fetched_hangup -> stt_conn_wish(WISH_READ, mine)
-				:: !fetched_in && !fetched_hangup && !opened -> stt_conn_wish(WISH_OPEN, mine)
+				:: fetched_in || fetched_hangup -> wishes = WISH_READ
+				:: !fetched_in && !fetched_hangup && !opened -> wishes = WISH_OPEN
 				:: else
 				fi;
 				if
-				:: mine -> mine = false; stt_conn_dispatch()
+				/* stt_conn_try_own: it is worked on here, and the wish is not written down. */
+				:: wishes != 0 && word == 0 ->
+					assert(!in_ready && !in_chain && !in_pool);
+					word = BUSY;
+					mine = true
+				/* It belongs into the pool, or was busy a moment ago. */
+				:: wishes != 0 ->
+					stt_conn_wish(wishes, mine);
+					wishes = 0;
+					if
+					:: mine -> mine = false; stt_conn_dispatch()
+					:: else
+					fi
 				:: else
 				fi
 #ifndef DROP_HANGUP_FIRST

@@ -79,7 +79,7 @@ bool lock;
 chan queue = [QUEUE_SIZE] of { byte };	/* units, told apart by their sender */
 chan line = [NALL] of { byte };
 bool broken, fin_wanted, fin_sent, pending, holds_reader;
-byte queued;			/* a figure that may be late */
+byte queued;			/* a figure that may be late; `high` comes from it */
 
 /* struct stt_sender */
 byte left[NALL];

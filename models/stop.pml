@@ -105,6 +105,11 @@ bool acted;			/* the handler that stops or frees has done so */
 #else
 #define MAY_START (state == IDLE)
 #endif
+#ifdef DROP_LISTENERS_FIRST
+#define ALL_CLOSED true
+#else
+#define ALL_CLOSED (nlisteners == 0)
+#endif
 #ifdef DROP_FREE_WAITS
 #define MAY_FREE HAS_STOPPED
 #else
@@ -160,8 +165,8 @@ inline check_locked()
 {
 	TOUCH;
 	if
-	:: state == STOPPING && !nlisteners && !live && !open -> enter_locked(IDLE)
-	:: state == FORCING && !unsettled && !nlisteners ->
+	:: state == STOPPING && ALL_CLOSED && !live && !open -> enter_locked(IDLE)
+	:: state == FORCING && !unsettled && ALL_CLOSED ->
 		/* The report: what is left is in a handler or waits for a thread. */
 		k = 0;
 		do

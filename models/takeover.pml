@@ -68,7 +68,15 @@ byte heir = NONE;
 THE_BATCH
 #endif
 chan ready = [NTASKS] of { byte };
-chan chain = [NTASKS] of { byte };
+#define THE_CHAIN chan chain = [NTASKS] of { byte };
+#ifdef DROP_CHAIN_IN_LOOP
+#define CHAIN_IS_LOCAL THE_CHAIN
+#define CHAIN_IS_EMPTY true
+#else
+#define CHAIN_IS_LOCAL
+#define CHAIN_IS_EMPTY empty(chain)
+THE_CHAIN
+#endif
 
 /* struct stt_pool: each step of it is under its lock. */
 chan queue = [NTASKS] of { byte };
@@ -238,6 +246,7 @@ proctype Worker(byte me)
 	byte task, w;
 	bool has_loop, need, called;
 	BATCH_IS_LOCAL
+	CHAIN_IS_LOCAL
 
 gone:
 end_gone:
@@ -425,7 +434,7 @@ proctype Judge()
 	byte t;
 
 	timeout;
-	assert(empty(kernel) && empty(ready) && empty(chain) && STANDS_STILL);
+	assert(empty(kernel) && empty(ready) && CHAIN_IS_EMPTY && STANDS_STILL);
 	for (t : NBLOCK + NQUICK .. NTASKS - 1) {
 		assert(rounds[t] == 0)
 	}
