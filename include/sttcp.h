@@ -113,6 +113,11 @@ typedef bool (*sttcp_response_handler)(sttcp_conn *conn, const void *data, size_
 /* The peer's FIN, once, with the option half_open: sending goes on until somebody closes. */
 typedef void (*sttcp_end_handler)(sttcp_conn *conn, void *context);
 
+/* Bytes had to wait in the queue, because the peer or the network was slow, and all of them have
+ * gone to the kernel: a good moment to go on with a long answer. It is a handler like the others
+ * (one at a time), but no phase: the universal handler does not see it. */
+typedef void (*sttcp_drained_handler)(sttcp_conn *conn, void *context);
+
 /* Exactly once, last, after a connection handler that accepted. `reason` is 0 when the peer
  * closed in order or a handler said false, else a code. Sending fails here. */
 typedef void (*sttcp_disconnection_handler)(sttcp_conn *conn, int reason, void *context);
@@ -160,7 +165,35 @@ STTCP_API const char *sttcp_strerror(int code);
 /* "STTCP_ESLOW", "ECONNRESET", ...; "OK" for 0, "UNKNOWN" for a number that is no code; static. */
 STTCP_API const char *sttcp_error_name(int code);
 
+/* ------------------------------------------------------------------- framing */
+
+/* How a stream of bytes is cut into messages: the receive or response handler is called once for
+ * each, with the payload alone. */
+typedef enum sttcp_framing {
+	STTCP_FRAMING_RAW,	 /* not at all: bytes as they come */
+	STTCP_FRAMING_LINE,	 /* up to "\n"; "\r\n" is accepted, too */
+	STTCP_FRAMING_DELIMITER, /* up to `delimiter` */
+	STTCP_FRAMING_LENGTH,	 /* a length, then as many bytes */
+	STTCP_FRAMING_FIXED,	 /* always `fixed_size` bytes */
+	STTCP_FRAMING_CUSTOM	 /* as `frame_fn` says */
+} sttcp_framing;
+
+/*
+ * Where the first message in `data` ends: 0 when more is needed to tell; n > 0
+ * when the first n bytes are one message, delivered whole (n may be more than
+ * `size`); below 0 when it is malformed, which ends the connection with
+ * STTCP_EFRAME. Called on the connection's own thread, as a handler is, and may
+ * not block; it sees all bytes of the message that have come so far, each time.
+ */
+typedef ssize_t (*sttcp_frame_fn)(const void *data, size_t size, void *context);
+
 /* ------------------------------------------------------------------- options */
+
+/* What happens to a connection over a limit of its server. */
+typedef enum sttcp_over {
+	STTCP_OVER_PAUSE, /* leave it in the kernel's queue until there is room */
+	STTCP_OVER_REJECT /* accept and close at once */
+} sttcp_over;
 
 /*
  * In every number 0 means the default and -1 means off or unlimited. Sizes are
@@ -173,6 +206,37 @@ typedef struct sttcp_options {
 	/* Cap on the bytes queued in the library for one connection, those the kernel holds not
 	 * counted. At the cap sttcp_conn_send waits. Default 1 MiB. */
 	int64_t send_queue_max;
+
+	/* While that many bytes are queued likewise, nothing is read from the peer; it goes on when
+	 * low_water or fewer are left. Default 512 KiB and 128 KiB; under a send_queue_max that is
+	 * smaller, half of it and a quarter of the high one. -1 for high_water: reading goes on. */
+	int64_t high_water;
+	int64_t low_water;
+
+	/* Cap on what is queued for all connections of the object together; at it each of them is
+	 * as if it were at its own cap, and peers for whom something is queued are not read from.
+	 * Default -1. */
+	int64_t total_queue_max;
+
+	/* Cap on the payload of one message, in both directions, and on what is held of one that is
+	 * not whole. Over it the connection ends with STTCP_ELIMIT. Default 1 MiB. */
+	int64_t max_message;
+
+	/* STTCP_FRAMING_FIXED: the size of each message. */
+	int64_t fixed_size;
+
+	/* STTCP_FRAMING_DELIMITER: 1 to 16 bytes, which are copied. */
+	const void *delimiter;
+	size_t delimiter_size;
+
+	/* STTCP_FRAMING_CUSTOM: with the object's context. */
+	sttcp_frame_fn frame_fn;
+
+	/* A value of sttcp_framing; default STTCP_FRAMING_RAW. */
+	int32_t framing;
+
+	/* STTCP_FRAMING_LENGTH: how many bytes the length has: 1, 2, 4 or 8; default 4. */
+	int32_t prefix_size;
 
 	/* Server: the length of the queue of connections not yet accepted, listen(2). Default: the
 	 * system's SOMAXCONN. */
@@ -191,12 +255,46 @@ typedef struct sttcp_options {
 	 * connection as sttcp_conn_abort does, with STTCP_ETIME_WRITE. Default 30 000. */
 	int32_t write_timeout_ms;
 
+	/* Limits on waiting for the peer, all off by default. They rest while a handler runs and
+	 * while the connection is paused. First byte: from accept or connect on;
+	 * STTCP_ETIME_FIRST_BYTE. Idle: no byte in or out; STTCP_ETIME_IDLE. Message: from the
+	 * first byte of a message to its last; STTCP_ETIME_MESSAGE. The connection is flushed and
+	 * closed. */
+	int32_t first_byte_timeout_ms;
+	int32_t idle_timeout_ms;
+	int32_t message_timeout_ms;
+
+	/* How long a connection may live, whatever it does, and how much longer at most, chosen for
+	 * each at random so that they do not all end at once. It ends as sttcp_conn_abort does,
+	 * with STTCP_ETIME_LIFETIME. Off by default. */
+	int32_t lifetime_ms;
+	int32_t lifetime_jitter_ms;
+
+	/* A peer that has vanished is found in about this time, by TCP keepalive while nothing is
+	 * sent and by TCP_USER_TIMEOUT while something is (tcp(7), RFC 5482): STTCP_EDEAD_PEER.
+	 * Default 60 000; keepalive counts in whole seconds, 3 at least. Not on Unix sockets. */
+	int32_t dead_peer_timeout_ms;
+
+	/* Server: how many connections there may be at a time, how many of one address (of IPv6:
+	 * one /64), and how many are taken a second (in bursts of up to a second's worth). Off by
+	 * default. A connection counts until its descriptor is closed. */
+	int32_t max_connections;
+	int32_t max_connections_per_ip;
+	int32_t accept_rate;
+
+	/* A value of sttcp_over, for max_connections and accept_rate; per address it is always
+	 * rejected. */
+	int32_t over_limit;
+
+	bool broadcast_skips;	     /* a member over its cap misses the message, and stays */
+	bool prefix_little_endian;   /* the length's lowest byte comes first */
+	bool prefix_varint;	     /* the length as protobuf writes it; prefix_size is not used */
+	bool prefix_includes_itself; /* the length counts its own bytes, too */
+
 	bool reuse_port; /* server: SO_REUSEPORT, socket(7); else a second start is refused */
 	bool ipv6_only;	 /* server: no IPv4 on an IPv6 socket, ipv6(7) */
 	bool nagle;	 /* leave Nagle's algorithm on (TCP_NODELAY off, tcp(7)) */
 	bool half_open;	 /* the peer's FIN calls the end handler; sending stays open */
-
-	uint8_t reserved[4]; /* zero */
 } sttcp_options;
 
 #ifndef __cplusplus
@@ -242,6 +340,7 @@ STTCP_API int sttcp_server_on_end(sttcp_server *server, sttcp_end_handler handle
 STTCP_API int sttcp_server_on_disconnection(sttcp_server *server,
 					    sttcp_disconnection_handler handler);
 STTCP_API int sttcp_server_on_universal(sttcp_server *server, sttcp_universal_handler handler);
+STTCP_API int sttcp_server_on_drained(sttcp_server *server, sttcp_drained_handler handler);
 STTCP_API int sttcp_server_set_context(sttcp_server *server, void *context);
 
 /* `fn` is the very last call for this server, once, also if it was never started: the context
@@ -320,12 +419,18 @@ STTCP_API void sttcp_server_free(sttcp_server *server);
 /*
  * Sends the bytes as they are to every member: each connection from the true of
  * its connection handler until its disconnection handler starts. Never waits: a
- * member whose queue would go over its cap is dropped with STTCP_ESLOW. Returns
- * how many it went to. `except` (may be NULL) is left out.
+ * member whose queue would go over its cap is dropped with STTCP_ESLOW, or with
+ * the option broadcast_skips misses the message. Returns how many it went to.
+ * `except` (may be NULL) is left out.
  */
 STTCP_API int sttcp_server_broadcast(sttcp_server *server, const void *data, size_t size);
 STTCP_API int sttcp_server_broadcast_except(sttcp_server *server, sttcp_conn *except,
 					    const void *data, size_t size);
+
+/* The same, framed as each member's framing asks; a member whose framing cannot carry it
+ * (sttcp_conn_send_message would refuse) is left out. */
+STTCP_API int sttcp_server_broadcast_message(sttcp_server *server, sttcp_conn *except,
+					     const void *data, size_t size);
 
 /* Calls `fn` for every member, on the caller's thread, with no lock held; returns how many. */
 STTCP_API int sttcp_server_each(sttcp_server *server, void (*fn)(sttcp_conn *conn, void *argument),
@@ -377,6 +482,7 @@ STTCP_API int sttcp_client_on_disconnection(sttcp_client *client,
 					    sttcp_disconnection_handler handler);
 STTCP_API int sttcp_client_on_unconnected(sttcp_client *client, sttcp_unconnected_handler handler);
 STTCP_API int sttcp_client_on_universal(sttcp_client *client, sttcp_universal_handler handler);
+STTCP_API int sttcp_client_on_drained(sttcp_client *client, sttcp_drained_handler handler);
 STTCP_API int sttcp_client_set_context(sttcp_client *client, void *context);
 STTCP_API int sttcp_client_on_release(sttcp_client *client, void (*fn)(void *context));
 
@@ -441,6 +547,50 @@ STTCP_API int sttcp_conn_sendv(sttcp_conn *conn, const struct iovec *parts, int 
 
 /* sttcp_conn_send of what printf(3) makes of format and arguments. */
 STTCP_API int sttcp_conn_sendf(sttcp_conn *conn, const char *format, ...) STTCP_PRINTF(2, 3);
+
+/*
+ * sttcp_conn_send of one message, framed as this connection's reader expects it:
+ * with the delimiter behind it or the length before it. With STTCP_FRAMING_RAW
+ * and _CUSTOM it goes as it is. -EMSGSIZE: over max_message, or more than the
+ * prefix can tell; -EINVAL: it contains the delimiter, or is not of fixed_size.
+ */
+STTCP_API int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t size);
+
+/*
+ * Changes the framing of this connection: the fields framing, delimiter,
+ * delimiter_size, prefix_*, fixed_size, frame_fn and max_message of `framing`
+ * count, the others do not. At once for sttcp_conn_send_message; for input from
+ * the byte after the message that is being handled (with STTCP_FRAMING_RAW what
+ * was delivered is gone). -EINVAL as from start, and for NULL; -ENOMEM.
+ */
+STTCP_API int sttcp_conn_set_framing(sttcp_conn *conn, const sttcp_options *framing);
+
+/*
+ * Reads up to `size` bytes from inside a handler, after what the handler was
+ * called with: a dialogue can be written as one straight function. Returns how
+ * many; 0 at the peer's FIN. Waits up to `timeout_ms` for the first byte (-1
+ * without limit, 0 only looks): -ETIMEDOUT. What was sent leaves first. Bytes
+ * taken this way are not delivered again, and `data` of the handler stays valid.
+ * Only in the connection's own connection, receive and response handlers, on
+ * their thread: -EDEADLK elsewhere. When the connection ends meanwhile, by a
+ * forced stop for one: why, or STTCP_ECLOSED.
+ */
+STTCP_API ssize_t sttcp_conn_recv(sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);
+
+/* The same for one whole message, framed as set: its size, 0 for an empty one. -ENODATA: the
+ * peer's FIN came instead. -EMSGSIZE: it is larger than `size`, and stays to be read.
+ * STTCP_ELIMIT, STTCP_EFRAME: it ends the connection. */
+STTCP_API ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t size,
+					  int timeout_ms);
+
+/*
+ * Stops and continues reading from this peer: after the running handler no
+ * message more is delivered, also of bytes that were read already. Meanwhile
+ * limits on input rest; sending and closing go on as ever, and the peer's end
+ * is found after resume.
+ */
+STTCP_API int sttcp_conn_pause(sttcp_conn *conn);
+STTCP_API int sttcp_conn_resume(sttcp_conn *conn);
 
 /* Hands what is held back or queued to the socket as far as it takes it; does not wait. */
 STTCP_API int sttcp_conn_flush(sttcp_conn *conn);

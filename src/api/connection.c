@@ -6,10 +6,12 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "api/options.h"
 #include "base/clock.h"
 #include "engine/ending.h"
 #include "engine/figures.h"
 #include "engine/output.h"
+#include "engine/receive.h"
 #include "net/socket.h"
 
 enum {
@@ -100,9 +102,110 @@ int sttcp_conn_sendf(sttcp_conn *conn, const char *format, ...)
 	return result;
 }
 
+int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t size)
+{
+	int result = stt_check_conn(conn);
+	struct stt_framing framing;
+	struct stt_frame_ends ends;
+
+	if (result < 0)
+		return result;
+	if (!data && size)
+		return -EINVAL;
+
+	int cancel = stt_call_begin();
+
+	stt_conn_copy_framing(conn, &framing);
+	result = stt_frame_ends(&framing, data, size, &ends);
+	if (result == 0) {
+		struct iovec parts[3];
+		int count = 0;
+
+		if (ends.head_size)
+			parts[count++] = (struct iovec){ends.head, ends.head_size};
+		if (size)
+			parts[count++] = (struct iovec){(void *)(uintptr_t)data, size};
+		if (ends.tail_size)
+			parts[count++] =
+				(struct iovec){(void *)(uintptr_t)ends.tail, ends.tail_size};
+		result = stt_output_send(conn, parts, count, STT_SEND_WAIT, NULL);
+	}
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_conn_set_framing(sttcp_conn *conn, const sttcp_options *framing)
+{
+	int result = stt_check_conn(conn);
+	struct stt_framing wanted;
+
+	if (result < 0)
+		return result;
+	result = stt_options_copy_framing(framing, &wanted);
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_conn_set_framing(conn, &wanted);
+	stt_call_end(cancel);
+	return result;
+}
+
+ssize_t sttcp_conn_recv(sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+	if ((!buffer && size) || timeout_ms < -1)
+		return -EINVAL;
+	return stt_receive(conn, buffer, size, timeout_ms);
+}
+
+ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+	if ((!buffer && size) || timeout_ms < -1)
+		return -EINVAL;
+	return stt_receive_message(conn, buffer, size, timeout_ms);
+}
+
 static bool has_ended(const sttcp_conn *conn)
 {
 	return atomic_load(&conn->ended);
+}
+
+int sttcp_conn_pause(sttcp_conn *conn)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+	atomic_store(&conn->paused, true);
+	return has_ended(conn) ? stt_conn_end_code(conn) : 0;
+}
+
+int sttcp_conn_resume(sttcp_conn *conn)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	/* The limits on input begin anew, and the owner finds what was read or came meanwhile. */
+	if (atomic_load(&conn->paused)) {
+		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
+		atomic_store(&conn->paused, false);
+		stt_conn_ask(conn, STT_WISH_READ | STT_WISH_TIMEOUT);
+	}
+	stt_call_end(cancel);
+	return has_ended(conn) ? stt_conn_end_code(conn) : 0;
 }
 
 int sttcp_conn_flush(sttcp_conn *conn)
@@ -377,6 +480,7 @@ int sttcp_conn_detach(sttcp_conn *conn)
 
 	/* Its local address goes with the descriptor. */
 	stt_conn_local(conn);
+	stt_output_flush(conn);
 	stt_lock(&conn->output.lock);
 	result = take_descriptor_locked(conn);
 	stt_unlock(&conn->output.lock);

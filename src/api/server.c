@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "api/message.h"
 #include "engine/figures.h"
 #include "engine/listener.h"
 #include "net/socket.h"
@@ -41,6 +42,11 @@ int sttcp_server_on_disconnection(sttcp_server *server, sttcp_disconnection_hand
 int sttcp_server_on_universal(sttcp_server *server, sttcp_universal_handler handler)
 {
 	return STT_SET_HANDLER(server, universal, handler);
+}
+
+int sttcp_server_on_drained(sttcp_server *server, sttcp_drained_handler handler)
+{
+	return STT_SET_HANDLER(server, drained, handler);
 }
 
 int sttcp_server_set_context(sttcp_server *server, void *context)
@@ -100,6 +106,7 @@ static int listen_on_all(struct stt_group *group, struct listening *all, struct 
 		.reuse_port = settings->reuse_port,
 		.ipv6_only = settings->ipv6_only,
 		.nagle = settings->nagle,
+		.dead_peer_timeout_ms = settings->dead_peer_timeout_ms,
 	};
 	int port = group->port;
 	int listening = 0;
@@ -307,10 +314,14 @@ void sttcp_server_free(sttcp_server *server)
 	stt_call_end(cancel);
 }
 
+/* `shared` is made when the first member has to queue it, for all. */
 struct broadcast {
 	const struct sttcp_conn *except;
 	struct iovec part;
 	struct stt_shared *shared;
+	int refused; /* why the framing of the group cannot carry a message */
+	const void *data;
+	size_t size;
 	int count;
 };
 
@@ -328,8 +339,34 @@ static void send_to_member(struct sttcp_conn *conn, void *argument)
 		broadcast->count++;
 }
 
-int sttcp_server_broadcast_except(sttcp_server *server, sttcp_conn *except, const void *data,
-				  size_t size)
+/* A message goes to nearly all in the framing of the group, and that is made once; who has another
+ * gets one of its own. */
+static void send_message_to_member(struct sttcp_conn *conn, void *argument)
+{
+	struct broadcast *broadcast = argument;
+	struct stt_framing framing;
+
+	if (conn == broadcast->except)
+		return;
+	if (!atomic_load(&conn->framing)) {
+		if (!broadcast->refused)
+			send_to_member(conn, broadcast);
+		return;
+	}
+
+	struct broadcast own = {.data = broadcast->data, .size = broadcast->size};
+
+	stt_conn_copy_framing(conn, &framing);
+	if (stt_message_frame(&framing, own.data, own.size, &own.part) < 0)
+		return;
+	send_to_member(conn, &own);
+	stt_shared_unref(own.shared);
+	stt_message_free(own.data, &own.part);
+	broadcast->count += own.count;
+}
+
+static int broadcast(sttcp_server *server, sttcp_conn *except, const void *data, size_t size,
+		     bool framed)
 {
 	int result = stt_check_group(server ? &server->group : NULL);
 
@@ -341,13 +378,34 @@ int sttcp_server_broadcast_except(sttcp_server *server, sttcp_conn *except, cons
 	struct broadcast broadcast = {
 		.except = except,
 		.part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size},
+		.data = data,
+		.size = size,
 	};
 	int cancel = stt_call_begin();
 
-	stt_group_each(&server->group, false, send_to_member, &broadcast);
+	if (framed)
+		broadcast.refused = stt_message_frame(&server->group.settings.framing, data, size,
+						      &broadcast.part);
+	/* What the framing of the group cannot carry may be fine for one who has another. */
+	if (broadcast.refused != -ENOMEM)
+		stt_group_each(&server->group, false,
+			       framed ? send_message_to_member : send_to_member, &broadcast);
 	stt_shared_unref(broadcast.shared);
+	stt_message_free(data, &broadcast.part);
 	stt_call_end(cancel);
-	return broadcast.count;
+	return broadcast.refused == -ENOMEM ? -ENOMEM : broadcast.count;
+}
+
+int sttcp_server_broadcast_except(sttcp_server *server, sttcp_conn *except, const void *data,
+				  size_t size)
+{
+	return broadcast(server, except, data, size, false);
+}
+
+int sttcp_server_broadcast_message(sttcp_server *server, sttcp_conn *except, const void *data,
+				   size_t size)
+{
+	return broadcast(server, except, data, size, true);
 }
 
 int sttcp_server_broadcast(sttcp_server *server, const void *data, size_t size)

@@ -211,6 +211,8 @@ static void win(struct stt_attempt *attempt, int fd, const struct stt_addr *addr
 		return;
 	}
 	end_attempt(attempt);
+	if (addr->sa.sa_family != AF_UNIX)
+		(void)stt_socket_set_dead_peer(fd, conn->group->settings.dead_peer_timeout_ms);
 	stt_conn_set_peer(conn, addr);
 	stt_lock(&conn->output.lock);
 	atomic_store(&conn->fd, fd);

@@ -2,6 +2,7 @@
 /* Connections: their memory, references, names, and death. */
 #include "engine/conn.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,14 +33,68 @@ struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, 
 	conn->born_ms = stt_now_ms();
 	atomic_init(&conn->refs, 1);
 	conn->phase = fd < 0 ? STT_CONNECTING : STT_BORN;
-	atomic_init(&conn->linger_at_ms, STT_NEVER);
+	atomic_init(&conn->owner_due_ms, STT_NEVER);
 	atomic_init(&conn->fd, fd);
 	stt_mutex_init(&conn->output.lock);
+	conn->output.receiver = -1;
 	stt_list_init(&conn->in_roster);
 	if (peer)
 		stt_conn_set_peer(conn, peer);
 	atomic_fetch_add_explicit(&loop->nconns, 1, memory_order_relaxed);
 	return conn;
+}
+
+/* One that another thread has replaced stays until the owner replaces it, or the end: the owner may
+ * be reading with it. */
+struct stt_own_framing {
+	struct stt_framing framing;
+	struct stt_own_framing *previous;
+};
+
+const struct stt_framing *stt_conn_framing(const struct sttcp_conn *conn)
+{
+	const struct stt_own_framing *own =
+		atomic_load_explicit(&conn->framing, memory_order_acquire);
+
+	return own ? &own->framing : &conn->group->settings.framing;
+}
+
+void stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing)
+{
+	stt_lock(&conn->output.lock);
+	*framing = *stt_conn_framing(conn);
+	stt_unlock(&conn->output.lock);
+}
+
+static void free_framings(struct stt_own_framing *own)
+{
+	while (own) {
+		struct stt_own_framing *previous = own->previous;
+
+		free(own);
+		own = previous;
+	}
+}
+
+int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *framing)
+{
+	struct stt_own_framing *own = malloc(sizeof(*own));
+	bool in_handler = stt_self && stt_self->conn == conn;
+
+	if (!own)
+		return -ENOMEM;
+	own->framing = *framing;
+	own->framing.context = conn->group->handlers.context;
+	stt_lock(&conn->output.lock);
+	struct stt_own_framing *previous =
+		atomic_load_explicit(&conn->framing, memory_order_relaxed);
+
+	own->previous = in_handler ? NULL : previous;
+	atomic_store_explicit(&conn->framing, own, memory_order_release);
+	stt_unlock(&conn->output.lock);
+	if (in_handler)
+		free_framings(previous);
+	return 0;
 }
 
 static struct stt_names *make_names(const struct stt_addr *addr)
@@ -70,6 +125,8 @@ static void free_conn(struct sttcp_conn *conn)
 	free(atomic_load(&conn->names));
 	free(atomic_load(&conn->local_name));
 	free(atomic_load(&conn->fail_text));
+	free_framings(atomic_load(&conn->framing));
+	stt_held_free(conn->held);
 	stt_group_unref(conn->group);
 	free(conn);
 }
@@ -140,14 +197,15 @@ void stt_conn_die(struct sttcp_conn *conn)
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
 	atomic_store(&conn->fd, -1);
-	stt_bytes_clear(&conn->output.queue);
-	atomic_store_explicit(&conn->output.queued, 0, memory_order_relaxed);
+	stt_output_discard_locked(conn);
 	if (fd >= 0) {
 		stt_poller_remove(conn->loop->poller, fd);
 		stt_socket_close(fd);
 	}
 	stt_unlock(&conn->output.lock);
 
+	stt_held_free(conn->held);
+	conn->held = NULL;
 	/* First the group: the loop may be done with the connection as soon as it is on the list.
 	 */
 	stt_group_ref(group);

@@ -19,6 +19,7 @@
 #include "sttcp.h"
 
 struct stt_attempt;
+struct stt_own_framing;
 struct stt_group;
 struct stt_loop;
 struct stt_names;
@@ -29,7 +30,8 @@ enum {
 	STT_WISH_READ = 2,    /* there may be input, or the peer is gone */
 	STT_WISH_CLOSE = 4,   /* its end has been decided or has come one step nearer */
 	STT_WISH_TIMEOUT = 8, /* a time limit of its owner's has passed */
-	STT_WISH_OPEN = 16    /* it is there: run the connection handler */
+	STT_WISH_OPEN = 16,   /* it is there: run the connection handler */
+	STT_WISH_DRAINED = 32 /* its queue has become empty: run the drained handler */
 };
 
 enum stt_phase {
@@ -66,6 +68,8 @@ struct sttcp_conn {
 	atomic_bool opened;
 	/* Atomic, set under output.lock by whoever ends it: any thread may look. */
 	atomic_bool ended;
+	/* Atomic, any thread: nothing is to be delivered. Whoever clears it sets the read wish. */
+	atomic_bool paused;
 
 	/* Only the owner. */
 	uint8_t phase;
@@ -73,6 +77,13 @@ struct sttcp_conn {
 	bool fin_seen; /* the peer's FIN */
 	bool declined;
 	bool lingers; /* all output is out; the rest of the input has 2 s */
+
+	/* Only the owner: what was read and not delivered, between its turns. */
+	struct stt_held *held;
+
+	/* Its own framing, NULL for the group's. Changed under output.lock; the owner reads it
+	 * without, others copy it under the lock. */
+	_Atomic(struct stt_own_framing *) framing;
 
 	/* Written by the owner, read by any thread for figures, relaxed. */
 	_Atomic int64_t bytes_in;
@@ -87,8 +98,14 @@ struct sttcp_conn {
 	uint32_t dropped; /* bytes of input dropped after the end */
 	struct stt_attempt *attempt;
 
-	/* Written by the owner before the alarm is set; read by the loop when it rings. */
-	_Atomic int64_t linger_at_ms;
+	/* Written by the owner before the alarm is set; read by the loop when it rings: when the
+	 * owner wants a timeout wish. */
+	_Atomic int64_t owner_due_ms;
+	/* Atomic, written by the owner, relaxed: when its connection handler returned. */
+	_Atomic int64_t opened_ms;
+	/* Atomic, relaxed: when the last byte came or went, or its handler returned; only kept
+	 * where there is a limit on that. */
+	_Atomic int64_t active_ms;
 	struct stt_alarm alarm;
 
 	/* Written under output.lock by whoever ends it; atomic, so that any thread may look. */
@@ -119,6 +136,15 @@ struct sttcp_conn {
 struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, int fd,
 				const struct stt_addr *peer);
 
+/* The framing of what comes in, for the owner. */
+const struct stt_framing *stt_conn_framing(const struct sttcp_conn *conn);
+
+/* The framing of what goes out, copied. Any thread. */
+void stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing);
+
+/* 0 or -ENOMEM. Any thread. */
+int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *framing);
+
 void stt_conn_set_peer(struct sttcp_conn *conn, const struct stt_addr *peer);
 
 static inline struct sttcp_conn *stt_conn_ref(struct sttcp_conn *conn)
@@ -143,9 +169,9 @@ void stt_conn_free_data_if_last(struct sttcp_conn *conn);
  *
  *	word		who			does			then
  *	0		anybody			wish: adds the bit	is its owner
- *	0		anybody			owns: word = busy	is its owner, with a wish in
- *mind busy...		anybody			wish: adds the bit	the owner will see it busy +
- *wishes	the owner		takes: word = busy	acts on them
+ *	0		anybody			owns: word = busy	is its owner
+ *	busy...		anybody			wish: adds the bit	the owner will see it
+ *	busy + wishes	the owner		takes: word = busy	acts on them
  *	busy		the owner		lets go: word = 0	touches it no more
  *	busy + wishes	the owner		lets go: fails		goes round again
  *	busy...		the owner, at its death	nothing, ever		wishes are lost on it
@@ -154,6 +180,7 @@ void stt_conn_free_data_if_last(struct sttcp_conn *conn);
  * the connection free; and the owner lets go by a compare-and-swap from `busy`
  * alone, so no wish is overlooked. Which thread the owner is does not matter:
  * it may stand on a list meanwhile, and then whoever takes it off is the owner.
+ * Who owns without a wish has it in mind, and acts on it first.
  */
 
 /* Adds a wish; true if the caller owns the connection now, and must see that it is worked on. */

@@ -5,18 +5,21 @@
 
 #include <unistd.h>
 
+#include <sys/resource.h>
+
 #include "base/clock.h"
 #include "engine/conn.h"
 #include "engine/engine.h"
 #include "engine/group.h"
 
 enum {
-	/* A call of the pool that is quicker than this may as well have run on its loop. */
-	QUICK_US = 200,
+	/* A call of the pool that is quicker than this may as well have run on its loop, for all
+	 * that handing it over costs. */
+	QUICK_US = 50,
 	/* Quick calls in a row that clear the mark. */
 	QUICK_RUN = 8,
-	/* A call of the pool that is slower than this, on a connection that was not marked, shows
-	 * that a storm goes on. Taking QUICK_US here measured worse: preempted calls count then. */
+	/* A call of the pool that has blocked for longer than this, on a connection that was not
+	 * marked, shows that a storm goes on. */
 	SLOW_US = 2000,
 	STORM_MS = 10
 };
@@ -24,6 +27,15 @@ enum {
 void stt_dispatch_mark_slow(sttcp_conn *conn)
 {
 	conn->slow = QUICK_RUN;
+}
+
+/* How often this thread has given up its CPU by itself, which is what blocking is (getrusage(2)).
+ */
+static long switches_so_far(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
 }
 
 static void begin_call(struct stt_worker *worker, sttcp_conn *conn)
@@ -37,6 +49,7 @@ static void begin_call(struct stt_worker *worker, sttcp_conn *conn)
 	if (worker->loop)
 		return;
 	/* On a loop the monitor keeps the time; in the pool there is nobody else. */
+	worker->call_switches = switches_so_far();
 	worker->call_began_us = stt_now_us();
 	atomic_store_explicit(&worker->since_ms, worker->call_began_us / 1000,
 			      memory_order_relaxed);
@@ -48,7 +61,9 @@ static void learn(struct stt_worker *worker, sttcp_conn *conn)
 	int64_t now_us = stt_now_us();
 	int64_t took_us = now_us - worker->call_began_us;
 
-	if (took_us < QUICK_US) {
+	/* Long is not enough: with hundreds of threads at work a quick call is preempted for longer
+	 * than a slow one sleeps, and its connection would never find back to its loop. */
+	if (took_us < QUICK_US || switches_so_far() == worker->call_switches) {
 		if (conn->slow)
 			conn->slow--;
 		return;
@@ -122,6 +137,14 @@ void stt_dispatch_prepare(struct stt_handlers *handlers)
 	handlers->wanted = handlers->universal ? ~0U : handlers->specific;
 }
 
+/* A child that was forked in the handler, and comes back from it: everything here is the parent's,
+ * its epoll above all. It goes no further. */
+static void stop_if_forked(const struct stt_worker *worker)
+{
+	while (stt_self != worker)
+		pause();
+}
+
 bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, sttcp_event event, const void *data,
 		  size_t size)
 {
@@ -131,14 +154,23 @@ bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, sttcp_event event
 	worker->ended_conn = false;
 	worker->failed_conn = false;
 	begin_call(worker, conn);
+	worker->may_receive = event <= STTCP_RESPONSE;
 	if (handlers->universal)
 		verdict = handlers->universal(event, conn, data, size, handlers->context);
 	if (handlers->specific & (1U << event))
 		verdict = call_specific(handlers, conn, event, data, size);
-	/* A child that was forked in the handler, and comes back from it: everything here is the
-	 * parent's, its epoll above all. It goes no further. */
-	while (stt_self != worker)
-		pause();
+	stop_if_forked(worker);
 	end_call(worker, conn);
 	return verdict;
+}
+
+void stt_dispatch_drained(struct stt_worker *worker, sttcp_conn *conn)
+{
+	const struct stt_handlers *handlers = &conn->group->handlers;
+
+	begin_call(worker, conn);
+	worker->may_receive = false;
+	handlers->drained(conn, handlers->context);
+	stop_if_forked(worker);
+	end_call(worker, conn);
 }

@@ -25,6 +25,9 @@ static inline bool stt_dispatch_wanted(const struct stt_handlers *handlers, sttc
 bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, sttcp_event event, const void *data,
 		  size_t size);
 
+/* The drained handler, of which there is one. */
+void stt_dispatch_drained(struct stt_worker *worker, sttcp_conn *conn);
+
 /* The connection's handler was found blocking: its next events go straight to the pool. */
 void stt_dispatch_mark_slow(sttcp_conn *conn);
 

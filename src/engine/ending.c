@@ -8,6 +8,7 @@
 #include "engine/conn.h"
 #include "engine/group.h"
 #include "engine/worker.h"
+#include "net/poller.h"
 #include "net/socket.h"
 
 /* Whether the calling thread is inside a handler of this connection. */
@@ -57,6 +58,8 @@ static bool set_reason_locked(struct sttcp_conn *conn, int reason, bool wins)
 		return false;
 	atomic_store(&conn->reason, reason);
 	atomic_store(&conn->ended, true);
+	if (conn->output.receiver >= 0)
+		stt_waker_wake(conn->output.receiver);
 	return true;
 }
 

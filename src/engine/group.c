@@ -211,6 +211,7 @@ int stt_group_begin(struct stt_group *group, struct stt_engine *engine)
 		group->runs++;
 		group->signals = 0;
 		group->open = 0;
+		group->settings.framing.context = group->handlers.context;
 		group->stop_pending = false;
 		group->stop_at_ms = STT_NEVER;
 		group->report = (sttcp_stop_report){0};

@@ -14,6 +14,7 @@
 
 #include "base/list.h"
 #include "base/mutex.h"
+#include "codec/framing.h"
 #include "engine/actor.h"
 #include "sttcp.h"
 
@@ -30,6 +31,7 @@ struct stt_handlers {
 	sttcp_disconnection_handler disconnection;
 	sttcp_unconnected_handler unconnected;
 	sttcp_universal_handler universal;
+	sttcp_drained_handler drained;
 	void (*release)(void *context);
 	void *context;
 	/* A bit for each event: which have a handler of their own, and which have any. */
@@ -39,12 +41,28 @@ struct stt_handlers {
 
 /* Options after their defaults were filled in: -1 is off or unlimited, nothing is 0 by default. */
 struct stt_settings {
-	int64_t send_queue_max; /* INT64_MAX: unlimited */
+	int64_t send_queue_max; /* INT64_MAX: unlimited; so are the next three */
+	int64_t high_water;
+	int64_t low_water;
+	int64_t total_queue_max;
+	struct stt_framing framing; /* its context stands in the handlers */
 	int backlog;
 	int connect_timeout_ms;
 	int drain_timeout_ms;
 	int signal_drain_ms; /* the same after a signal */
 	int write_timeout_ms;
+	int first_byte_timeout_ms;
+	int idle_timeout_ms;
+	int message_timeout_ms;
+	int lifetime_ms;
+	int lifetime_jitter_ms;
+	int dead_peer_timeout_ms;
+	int max_connections;
+	int max_connections_per_ip;
+	int accept_rate;
+	bool rejects;	   /* what is over max_connections or accept_rate */
+	bool limits_input; /* there is a limit for which the time of input matters */
+	bool broadcast_skips;
 	bool reuse_port;
 	bool ipv6_only;
 	bool nagle;
@@ -110,6 +128,8 @@ struct stt_group {
 	atomic_int port_bound;
 	/* Atomic: for sttcp_conn_stopping. */
 	atomic_bool stopping;
+	/* Atomic, relaxed: bytes queued on all connections; kept only where they have a cap. */
+	_Atomic int64_t total_queued;
 
 	struct stt_mutex lock;
 	struct stt_cond changed; /* state, or anything that state depends on */

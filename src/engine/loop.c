@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "engine/engine.h"
+#include "engine/output.h"
 
 /* The waker has done its work by waking; what it was for stands on the lists. */
 static void ignore_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events)
@@ -252,6 +253,11 @@ static void wait_for_events(struct stt_loop *loop)
 void stt_loop_run(struct stt_worker *worker, struct stt_loop *loop)
 {
 	worker->loop = loop;
+	/* Taken over from a handler that has blocked: what it and those before it sent leaves now.
+	 */
+	if (loop->current)
+		stt_output_stop_gathering(loop->current);
+	loop->current = NULL;
 	for (;;) {
 		work_events(worker, loop);
 		if (!worker->loop)

@@ -28,8 +28,8 @@
 
 enum {
 	PARTS_PER_CALL = 64,
-	HIGH_WATER = 512 * 1024,
-	LOW_OF_HIGH = 4 /* the low-water mark is a quarter of the high one */
+	/* What is gathered at most: more is no cheaper, and would fall out of the cache. */
+	GATHER_BYTES = 32 * 1024
 };
 
 /* Bytes of a caller that are still to be sent. */
@@ -76,33 +76,61 @@ static void count_message(struct stt_output *out)
 	atomic_store_explicit(&out->messages_out, before + 1, memory_order_relaxed);
 }
 
+/* What all connections of the group may still queue. Relaxed: sends on several connections at the
+ * same moment may go over it, each by what it queues once. */
+static int64_t room_of_all(const struct stt_group *group)
+{
+	return group->settings.total_queue_max -
+	       atomic_load_explicit(&group->total_queued, memory_order_relaxed);
+}
+
 static size_t room_for(const struct sttcp_conn *conn)
 {
-	int64_t cap = conn->group->settings.send_queue_max;
-	int64_t queued = (int64_t)conn->output.queue.size;
+	const struct stt_settings *settings = &conn->group->settings;
+	int64_t room = settings->send_queue_max - (int64_t)conn->output.queue.size;
 
-	return queued < cap ? (size_t)(cap - queued) : 0;
+	if (settings->total_queue_max != INT64_MAX && room_of_all(conn->group) < room)
+		room = room_of_all(conn->group);
+	return room > 0 ? (size_t)room : 0;
 }
 
 /* A handler that answers what it reads would otherwise fill the queue of a peer that does not read,
  * and then block in its send. */
-static size_t high_water(const struct sttcp_conn *conn)
+static bool is_high(const struct sttcp_conn *conn)
 {
-	int64_t half = conn->group->settings.send_queue_max / 2;
+	const struct stt_settings *settings = &conn->group->settings;
+	int64_t queued = (int64_t)conn->output.queue.size;
 
-	/* At least one byte: an empty queue holds nobody. */
-	return half < 1 ? 1 : half < HIGH_WATER ? (size_t)half : HIGH_WATER;
+	return queued >= settings->high_water ||
+	       (queued && settings->total_queue_max != INT64_MAX && room_of_all(conn->group) <= 0);
 }
 
+/* To be called before the lock is released whenever the queue has changed. */
 static void note_queue(struct sttcp_conn *conn)
 {
 	struct stt_output *out = &conn->output;
+	int64_t grown = (int64_t)out->queue.size -
+			(int64_t)atomic_load_explicit(&out->queued, memory_order_relaxed);
 
+	if (conn->group->settings.total_queue_max != INT64_MAX)
+		atomic_fetch_add_explicit(&conn->group->total_queued, grown, memory_order_relaxed);
 	atomic_store_explicit(&out->queued, out->queue.size, memory_order_relaxed);
 	/* Relaxed: only this thread, or one that sends at the same time, makes the queue longer,
 	 * and a reader that is late by one finds it at its next read. */
-	atomic_store_explicit(&out->high, out->queue.size >= high_water(conn),
-			      memory_order_relaxed);
+	atomic_store_explicit(&out->high, is_high(conn), memory_order_relaxed);
+}
+
+void stt_output_discard_locked(struct sttcp_conn *conn)
+{
+	stt_bytes_clear(&conn->output.queue);
+	note_queue(conn);
+}
+
+/* A byte has left. */
+static void note_activity(struct sttcp_conn *conn)
+{
+	if (conn->group->settings.limits_input)
+		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
 }
 
 /* Appends up to `size` bytes of what the cursor stands for. */
@@ -158,6 +186,7 @@ static int advance_line(struct sttcp_conn *conn)
 		if (result < 0)
 			return result;
 		sender->begun = true;
+		note_queue(conn);
 		if (!sender->cursor.left)
 			finish_sender(out, sender, 0);
 	}
@@ -165,8 +194,10 @@ static int advance_line(struct sttcp_conn *conn)
 }
 
 /* Writes the queue until it is empty (0), or the socket full (-EAGAIN), or broken. */
-static int write_queue(struct stt_output *out, int fd)
+static int write_queue(struct sttcp_conn *conn, int fd)
 {
+	struct stt_output *out = &conn->output;
+
 	while (!stt_bytes_empty(&out->queue)) {
 		struct iovec parts[PARTS_PER_CALL];
 		int count = stt_bytes_peek(&out->queue, parts, PARTS_PER_CALL);
@@ -177,6 +208,7 @@ static int write_queue(struct stt_output *out, int fd)
 		stt_bytes_consume(&out->queue, (size_t)sent);
 		count_sent(out, (size_t)sent);
 		out->moved_ms = stt_now_ms();
+		note_activity(conn);
 	}
 	return 0;
 }
@@ -188,6 +220,7 @@ static void expect_writable(struct sttcp_conn *conn)
 	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
 
 	atomic_store(&out->pending, true);
+	out->waited = true;
 	out->moved_ms = stt_now_ms();
 	if (timeout_ms >= 0)
 		stt_alarm_set(conn->loop, &conn->alarm, out->moved_ms + timeout_ms);
@@ -208,13 +241,16 @@ unsigned stt_output_finish_locked(struct sttcp_conn *conn)
 	unsigned what = 0;
 
 	note_queue(conn);
-	if (out->holds_reader && out->queue.size <= high_water(conn) / LOW_OF_HIGH) {
+	if (out->holds_reader && (int64_t)out->queue.size <= conn->group->settings.low_water) {
 		out->holds_reader = false;
 		what = STT_TELL_RESUME;
 	}
 	if (!stt_output_drained_locked(conn))
 		return what;
 	atomic_store(&out->pending, false);
+	if (out->waited && conn->group->handlers.drained)
+		what |= STT_TELL_DRAINED;
+	out->waited = false;
 	if (out->fin_wanted && !out->fin_sent && !out->broken) {
 		int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
@@ -232,7 +268,7 @@ bool stt_output_holds_reader(struct sttcp_conn *conn)
 	struct stt_output *out = &conn->output;
 
 	stt_lock(&out->lock);
-	out->holds_reader = out->queue.size >= high_water(conn);
+	out->holds_reader = is_high(conn);
 	bool holds = out->holds_reader;
 
 	stt_unlock(&out->lock);
@@ -264,67 +300,6 @@ void stt_output_turn_away_locked(struct sttcp_conn *conn, int code)
 	}
 }
 
-unsigned stt_output_flush_locked(struct sttcp_conn *conn)
-{
-	struct stt_output *out = &conn->output;
-	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
-	int result = 0;
-
-	if (out->broken || fd < 0)
-		return 0;
-	while (result == 0 && !stt_bytes_empty(&out->queue)) {
-		result = write_queue(out, fd);
-		if (result == -EAGAIN && !atomic_load(&out->pending)) {
-			/* Flag first, then one more try: see output.h. */
-			expect_writable(conn);
-			result = write_queue(out, fd);
-		}
-
-		int moved = advance_line(conn);
-
-		if (moved < 0)
-			result = moved;
-	}
-	if (result < 0 && result != -EAGAIN)
-		return stt_output_break_locked(conn, stt_error_of_peer(result));
-	return stt_output_finish_locked(conn);
-}
-
-void stt_output_tell(struct sttcp_conn *conn, unsigned what)
-{
-	if (what & STT_TELL_READ)
-		atomic_store(&conn->hangup, true);
-	if (what)
-		stt_conn_ask(conn, (what & (STT_TELL_READ | STT_TELL_RESUME) ? STT_WISH_READ : 0) |
-					   (what & STT_TELL_CLOSE ? STT_WISH_CLOSE : 0));
-}
-
-void stt_output_flush(struct sttcp_conn *conn)
-{
-	stt_lock(&conn->output.lock);
-	unsigned what = stt_output_flush_locked(conn);
-
-	stt_unlock(&conn->output.lock);
-	if (what)
-		stt_output_tell(conn, what);
-}
-
-int64_t stt_output_check_stall(struct sttcp_conn *conn, int64_t now_ms)
-{
-	struct stt_output *out = &conn->output;
-	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
-	int64_t at = STT_NEVER;
-
-	stt_lock(&out->lock);
-	if (!stt_bytes_empty(&out->queue) && timeout_ms >= 0)
-		at = out->moved_ms + timeout_ms;
-	stt_unlock(&out->lock);
-	if (at > now_ms)
-		return at;
-	stt_conn_end(conn, STTCP_ETIME_WRITE, STT_END_RESET);
-	return STT_NEVER;
-}
-
 static ssize_t send_parts(int fd, const struct cursor *cursor, struct iovec first)
 {
 	struct iovec parts[PARTS_PER_CALL];
@@ -347,6 +322,118 @@ static ssize_t send_cursor(int fd, const struct cursor *cursor)
 	return cursor->count == 1 ? stt_socket_send(fd, &first, 1) : send_parts(fd, cursor, first);
 }
 
+/* With the queue empty: the first in line goes straight from its sender's memory. There is one only
+ * where no connection of the group may queue any more. */
+static int write_sender(struct sttcp_conn *conn, int fd)
+{
+	struct stt_output *out = &conn->output;
+	struct stt_sender *sender = out->line;
+
+	while (sender->cursor.left) {
+		ssize_t sent = send_cursor(fd, &sender->cursor);
+
+		if (sent < 0)
+			return (int)sent;
+		sender->begun = true;
+		count_sent(out, (size_t)sent);
+		skip_sent(&sender->cursor, (size_t)sent);
+		out->moved_ms = stt_now_ms();
+		note_activity(conn);
+	}
+	finish_sender(out, sender, 0);
+	return 0;
+}
+
+static int write_first(struct sttcp_conn *conn, int fd)
+{
+	if (!stt_bytes_empty(&conn->output.queue))
+		return write_queue(conn, fd);
+	return conn->output.line ? write_sender(conn, fd) : 0;
+}
+
+unsigned stt_output_flush_locked(struct sttcp_conn *conn)
+{
+	struct stt_output *out = &conn->output;
+	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+	int result = 0;
+
+	if (out->broken || fd < 0)
+		return 0;
+	while (result == 0 && !(stt_bytes_empty(&out->queue) && !out->line)) {
+		result = write_first(conn, fd);
+		if (result == -EAGAIN && !atomic_load(&out->pending)) {
+			/* Flag first, then one more try: see output.h. */
+			expect_writable(conn);
+			result = write_first(conn, fd);
+		}
+
+		int moved = advance_line(conn);
+
+		if (moved < 0)
+			result = moved;
+	}
+	if (result < 0 && result != -EAGAIN)
+		return stt_output_break_locked(conn, stt_error_of_peer(result));
+	return stt_output_finish_locked(conn);
+}
+
+void stt_output_tell(struct sttcp_conn *conn, unsigned what)
+{
+	if (what & STT_TELL_READ)
+		atomic_store(&conn->hangup, true);
+	if (what)
+		stt_conn_ask(conn, (what & (STT_TELL_READ | STT_TELL_RESUME) ? STT_WISH_READ : 0) |
+					   (what & STT_TELL_CLOSE ? STT_WISH_CLOSE : 0) |
+					   (what & STT_TELL_DRAINED ? STT_WISH_DRAINED : 0));
+}
+
+void stt_output_flush(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	unsigned what = stt_output_flush_locked(conn);
+
+	stt_unlock(&conn->output.lock);
+	if (what)
+		stt_output_tell(conn, what);
+}
+
+void stt_output_gather(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	conn->output.gathers = true;
+	stt_unlock(&conn->output.lock);
+}
+
+void stt_output_stop_gathering(struct sttcp_conn *conn)
+{
+	unsigned what = 0;
+
+	stt_lock(&conn->output.lock);
+	conn->output.gathers = false;
+	if (!stt_bytes_empty(&conn->output.queue))
+		what = stt_output_flush_locked(conn);
+	stt_unlock(&conn->output.lock);
+	if (what)
+		stt_output_tell(conn, what);
+}
+
+int64_t stt_output_check_stall(struct sttcp_conn *conn, int64_t now_ms)
+{
+	struct stt_output *out = &conn->output;
+	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
+	int64_t at = STT_NEVER;
+
+	stt_lock(&out->lock);
+	/* What is only gathered has not been tried. */
+	if (atomic_load(&out->pending) && !stt_output_drained_locked(conn) && timeout_ms >= 0)
+		at = out->moved_ms + timeout_ms;
+	stt_unlock(&out->lock);
+	if (at > now_ms)
+		return at;
+	stt_conn_end(conn, STTCP_ETIME_WRITE, STT_END_RESET);
+	return STT_NEVER;
+}
+
 /* Straight to the socket: 0 when it is full or all has gone, else why it is broken. `tried` is what
  * a try before gave, or 0. */
 static int write_now(struct sttcp_conn *conn, struct cursor *cursor, ssize_t tried)
@@ -359,6 +446,7 @@ static int write_now(struct sttcp_conn *conn, struct cursor *cursor, ssize_t tri
 		tried = 0;
 		if (sent >= 0) {
 			count_sent(&conn->output, (size_t)sent);
+			note_activity(conn);
 			skip_sent(cursor, (size_t)sent);
 		} else if (sent != -EAGAIN) {
 			return (int)sent;
@@ -415,6 +503,14 @@ static int queue_shared(struct stt_output *out, struct cursor *cursor, const str
 				       cursor->left);
 }
 
+static bool fits_gathered(const struct sttcp_conn *conn, size_t size)
+{
+	const struct stt_output *out = &conn->output;
+
+	return !out->line && size <= GATHER_BYTES && out->queue.size + size <= GATHER_BYTES &&
+	       size <= room_for(conn) && !atomic_load_explicit(&out->pending, memory_order_relaxed);
+}
+
 /* The part of a send that neither waits nor fails: 0 when all of it is taken, 1 when the rest has
  * to wait in line. */
 static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_send_mode mode,
@@ -428,6 +524,8 @@ static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_s
 	/* Nothing to wait for, and nothing that a place in line could move. */
 	if (!size)
 		return 0;
+	if (out->gathers && fits_gathered(conn, size))
+		return queue_copy(out, cursor, size);
 	if (mode != STT_SEND_WAIT && !idle && (out->line || size > room_for(conn)))
 		return -EAGAIN;
 	if (idle) {
@@ -462,6 +560,11 @@ static int send_whole(struct sttcp_conn *conn, const struct iovec *parts, int co
 		cursor.left += parts[i].iov_len;
 
 	size_t size = cursor.left;
+
+	/* More than is gathered: what has been goes first. */
+	if (out->gathers && !fits_gathered(conn, size))
+		what = stt_output_flush_locked(conn);
+
 	int result = refusal(conn);
 
 	if (result < 0)
@@ -474,7 +577,7 @@ static int send_whole(struct sttcp_conn *conn, const struct iovec *parts, int co
 		result = wait_in_line(out, &sender);
 	} else if (result < 0 && result != -EAGAIN && result != -ENOMEM) {
 		result = stt_error_of_peer(result);
-		what = stt_output_break_locked(conn, result);
+		what |= stt_output_break_locked(conn, result);
 	}
 	if (!stt_bytes_empty(&out->queue))
 		note_queue(conn);
@@ -489,6 +592,9 @@ unlock:
 	if (result == -ENOMEM && cursor.left < size)
 		stt_conn_end(conn, result, STT_END_RESET);
 	/* A broadcast waits for nobody, and tells nobody: who would miss it is dropped. */
+	if (result == -EAGAIN && mode == STT_SEND_BROADCAST &&
+	    conn->group->settings.broadcast_skips)
+		return result;
 	if ((result == -EAGAIN || result == -ENOMEM) && mode == STT_SEND_BROADCAST)
 		stt_conn_end(conn, result == -EAGAIN ? STTCP_ESLOW : result, STT_END_RESET);
 	return result;
@@ -499,7 +605,7 @@ static bool is_clear(const struct sttcp_conn *conn)
 {
 	const struct stt_output *out = &conn->output;
 
-	return stt_bytes_empty(&out->queue) && !out->line && refusal(conn) == 0;
+	return stt_bytes_empty(&out->queue) && !out->line && !out->gathers && refusal(conn) == 0;
 }
 
 int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
@@ -517,9 +623,17 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 		if (tried == (ssize_t)parts->iov_len) {
 			count_sent(out, parts->iov_len);
 			count_message(out);
+			note_activity(conn);
 			stt_unlock(&out->lock);
 			return 0;
 		}
+	} else if (count == 1 && out->gathers && fits_gathered(conn, parts->iov_len) &&
+		   refusal(conn) == 0 &&
+		   stt_bytes_append(&out->queue, parts->iov_base, parts->iov_len) == 0) {
+		count_message(out);
+		note_queue(conn);
+		stt_unlock(&out->lock);
+		return 0;
 	}
 	return send_whole(conn, parts, count, mode, shared, tried);
 }

@@ -32,6 +32,9 @@ struct stt_output {
 	bool fin_sent;
 	bool forced;	   /* its end does not wait for the queue, which goes out behind it */
 	bool holds_reader; /* nothing is read until the queue is below its low-water mark */
+	bool gathers;	   /* small sends are queued: the end of the turn flushes */
+	bool waited;	   /* bytes had to wait for the socket: the drained handler is due */
+	int receiver;	   /* the eventfd of the owner, which waits for input in a handler; -1 */
 
 	/* Atomic, written under the lock: the queue is at its high-water mark, as far as is known.
 	 */
@@ -50,9 +53,10 @@ struct stt_output {
 
 /* Bits of what has to be told to the connection once the output lock is released. */
 enum {
-	STT_TELL_CLOSE = 1, /* the last byte of a connection that ends is out */
-	STT_TELL_READ = 2,  /* sending has failed: the reader finds out what remains to be read */
-	STT_TELL_RESUME = 4 /* the reader was held, and is no longer */
+	STT_TELL_CLOSE = 1,  /* the last byte of a connection that ends is out */
+	STT_TELL_READ = 2,   /* sending has failed: the reader finds out what remains to be read */
+	STT_TELL_RESUME = 4, /* the reader was held, and is no longer */
+	STT_TELL_DRAINED = 8 /* the queue is empty again */
 };
 
 enum stt_send_mode {
@@ -76,6 +80,18 @@ bool stt_output_holds_reader(struct sttcp_conn *conn);
 
 /* The socket is writable, or somebody wants it tried. */
 void stt_output_flush(struct sttcp_conn *conn);
+
+/*
+ * Several small answers in one turn leave as one system call: one send a line
+ * reached 7% of what one send a read does. Between the two calls small sends
+ * are only queued. By a loop's owner, which has set loop->current; the second
+ * one also by whoever owns the loop next, any number of times.
+ */
+void stt_output_gather(struct sttcp_conn *conn);
+void stt_output_stop_gathering(struct sttcp_conn *conn);
+
+/* Drops what is queued. */
+void stt_output_discard_locked(struct sttcp_conn *conn);
 
 /* Resets the connection if no byte has left for the write timeout; returns when to look again,
  * or STT_NEVER. By the loop. */

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "net/socket.h"
 
 enum {
 	PARK_MS = 5000
@@ -103,6 +104,7 @@ static struct stt_worker *take_record(struct stt_pool *pool)
 		return NULL;
 	}
 	worker->engine = pool->engine;
+	worker->waker = -1;
 	sem_init(&worker->wake, 0, 0);
 	stt_lock(&pool->lock);
 	worker->next_record = pool->records;
@@ -116,6 +118,8 @@ static void give_record_back(struct stt_pool *pool, struct stt_worker *worker)
 {
 	free(worker->buffer);
 	worker->buffer = NULL;
+	stt_socket_close(worker->waker);
+	worker->waker = -1;
 	stt_lock(&pool->lock);
 	worker->next_parked = pool->free_records;
 	pool->free_records = worker;
@@ -136,7 +140,8 @@ struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, str
 		return NULL;
 	worker->role = role;
 	worker->assigned = loop;
-	worker->buffer = malloc(STT_READ_SIZE);
+	/* On pages of its own: the kernel copies faster than to where malloc would put it. */
+	worker->buffer = aligned_alloc(4096, STT_READ_SIZE);
 	if (!worker->buffer ||
 	    stt_thread_start(&thread, pool->stack_size, run_worker, worker) < 0) {
 		give_record_back(pool, worker);

@@ -16,6 +16,8 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "engine/input.h"
+
 struct sttcp_conn;
 struct stt_engine;
 struct stt_loop;
@@ -39,9 +41,13 @@ struct stt_worker {
 	/* Only its own thread. */
 	struct stt_loop *loop;	 /* the loop that it owns, NULL for the pool and after a loss */
 	struct sttcp_conn *conn; /* the connection whose handler it runs */
-	bool ended_conn;	 /* that handler has closed or aborted `conn` */
-	bool failed_conn;	 /* that handler has failed `conn` */
-	int64_t call_began_us;	 /* pool only */
+	bool may_receive;	 /* that handler is one that may read */
+	struct stt_input input;
+	int waker; /* an eventfd that wakes it out of a wait for input; -1 while not needed yet */
+	bool ended_conn;       /* that handler has closed or aborted `conn` */
+	bool failed_conn;      /* that handler has failed `conn` */
+	int64_t call_began_us; /* pool only */
+	long call_switches;    /* likewise: see dispatch.c */
 
 	/* Written by its own thread, read by any, relaxed: figures to look at, nothing hangs on
 	 * their order. `calls` is odd while a handler runs. */

@@ -39,12 +39,27 @@ int stt_poller_wait(int poller, struct epoll_event *events, int max, int timeout
 	return count < 0 ? 0 : count;
 }
 
-int stt_waker_open(int poller, void *data)
+int stt_waker_new(void)
 {
 	int waker = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
+	return waker < 0 ? -errno : waker;
+}
+
+void stt_waker_clear(int waker)
+{
+	uint64_t count;
+	ssize_t got = read(waker, &count, sizeof(count));
+
+	(void)got;
+}
+
+int stt_waker_open(int poller, void *data)
+{
+	int waker = stt_waker_new();
+
 	if (waker < 0)
-		return -errno;
+		return waker;
 
 	int result = stt_poller_add(poller, waker, EPOLLIN | EPOLLET, data);
 

@@ -36,4 +36,9 @@ int stt_poller_wait(int poller, struct epoll_event *events, int max, int timeout
 int stt_waker_open(int poller, void *data);
 void stt_waker_wake(int waker);
 
+/* An eventfd for stt_socket_wait, or -errno; woken by stt_waker_wake, and sleepy again after
+ * stt_waker_clear. */
+int stt_waker_new(void);
+void stt_waker_clear(int waker);
+
 #endif

@@ -8,10 +8,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 static int open_socket(int family)
 {
@@ -63,6 +67,8 @@ static int set_inet_options(int fd, const struct stt_addr *addr,
 		err = turn_on(fd, SOL_SOCKET, SO_REUSEPORT);
 	if (err == 0 && !options->nagle)
 		err = turn_on(fd, IPPROTO_TCP, TCP_NODELAY);
+	if (err == 0)
+		err = stt_socket_set_dead_peer(fd, options->dead_peer_timeout_ms);
 	if (err == 0 && addr->sa.sa_family == AF_INET6)
 		err = set_ipv6_only(fd, &addr->in6.sin6_addr, options->ipv6_only);
 	return err;
@@ -98,6 +104,29 @@ static int bind_path(int fd, const struct stt_addr *addr)
 	if (unlink(addr->un.sun_path) < 0 && errno != ENOENT)
 		return -errno;
 	return bind_to(fd, addr);
+}
+
+/*
+ * The kernel probes a silent peer after a third of the time and then again each
+ * third, and gives up a peer that has acknowledged nothing for all of it: with
+ * TCP_USER_TIMEOUT set that is also what ends the probes (tcp(7)).
+ */
+int stt_socket_set_dead_peer(int fd, int timeout_ms)
+{
+	const int on = 1;
+	const int third_s = timeout_ms / 3000 > 1 ? timeout_ms / 3000 : 1;
+	const int probes = 3;
+	const unsigned limit_ms = (unsigned)timeout_ms;
+
+	if (timeout_ms < 0)
+		return 0;
+	if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &third_s, sizeof(third_s)) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &third_s, sizeof(third_s)) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes)) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, sizeof(limit_ms)) < 0)
+		return -errno;
+	return 0;
 }
 
 int stt_socket_listen(const struct stt_addr *addr, const struct stt_listen_options *options)
@@ -215,6 +244,29 @@ ssize_t stt_socket_send(int fd, const struct iovec *parts, int count)
 			return taken;
 		if (errno != EINTR)
 			return -errno;
+	}
+}
+
+int stt_socket_wait(int fd, int waker, int64_t until_ms)
+{
+	struct pollfd polled[] = {{.fd = fd, .events = POLLIN | POLLRDHUP},
+				  {.fd = waker, .events = POLLIN}};
+
+	for (;;) {
+		int64_t left = until_ms == STT_NEVER ? -1 : until_ms - stt_now_ms();
+		int timeout = left > INT_MAX ? INT_MAX : (int)left;
+
+		if (until_ms != STT_NEVER && left < 0)
+			timeout = 0;
+
+		int count = poll(polled, 2, timeout);
+
+		if (count > 0)
+			return 0;
+		if (count < 0 && errno != EINTR)
+			return -errno;
+		if (count == 0 && until_ms != STT_NEVER && stt_now_ms() >= until_ms)
+			return -ETIMEDOUT;
 	}
 }
 

@@ -8,6 +8,7 @@
 #define STT_NET_SOCKET_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -18,6 +19,7 @@ struct stt_listen_options {
 	bool reuse_port;
 	bool ipv6_only;
 	bool nagle;
+	int dead_peer_timeout_ms; /* -1: off; inherited by what it accepts, too */
 };
 
 /*
@@ -42,11 +44,19 @@ int stt_socket_accept(int fd, struct stt_addr *peer);
  */
 int stt_socket_connect(int *fd, const struct stt_addr *addr, bool nagle);
 
+/* Has the kernel give up a TCP peer that has not answered for about `timeout_ms` (-1: never), with
+ * ETIMEDOUT. 0 or -errno. */
+int stt_socket_set_dead_peer(int fd, int timeout_ms);
+
 /* How a connect in progress went: 0 or -errno (SO_ERROR, which this clears). */
 int stt_socket_error(int fd);
 
 /* Bytes, 0 at the peer's FIN (and for `size` 0), or -errno; never blocks. */
 ssize_t stt_socket_recv(int fd, void *data, size_t size);
+
+/* Waits until the socket has input or has failed, or the eventfd is awake: 0, -ETIMEDOUT at
+ * `until_ms` on the monotonic clock (STT_NEVER: no limit), or -errno. */
+int stt_socket_wait(int fd, int waker, int64_t until_ms);
 
 /* Bytes taken (may be fewer), or -errno. sendmsg with MSG_NOSIGNAL; never blocks. `count` is at
  * most IOV_MAX. */

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* Custom framing: cut, limit, which of two functions (odd: netstrings), then the bytes. */
+#include <string.h>
+
+#include "properties.h"
+
+enum {
+	DIGITS_MAX = 4
+};
+
+/* "<digits>:" and as many bytes. */
+static ssize_t netstring_end(const void *data, size_t size, void *context)
+{
+	const unsigned char *bytes = data;
+	size_t count = 0;
+
+	(void)context;
+	for (size_t i = 0; i < size && i <= DIGITS_MAX; i++) {
+		if (bytes[i] == ':')
+			return i > 0 ? (ssize_t)(i + 1 + count) : -1;
+		if (bytes[i] < '0' || bytes[i] > '9')
+			return -1;
+		count = count * 10 + (size_t)(bytes[i] - '0');
+	}
+	return size <= DIGITS_MAX ? 0 : -1;
+}
+
+static ssize_t semicolon_end(const void *data, size_t size, void *context)
+{
+	const char *end = memchr(data, ';', size);
+
+	(void)context;
+	return end != NULL ? end - (const char *)data + 1 : 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input input = {data, size};
+	size_t cut = take_byte(&input);
+	struct stt_framing framing = {.kind = STTCP_FRAMING_CUSTOM,
+				      .max_message = take_limit(&input)};
+
+	framing.frame_fn = take_byte(&input) % 2 == 1 ? netstring_end : semicolon_end;
+	/* Within a netstring's digits the limit may be told, or what is wrong with them: which one
+	 * comes first depends on how they are cut, and is not to be compared. */
+	if (framing.frame_fn == netstring_end && framing.max_message <= DIGITS_MAX)
+		framing.max_message = DIGITS_MAX + 1;
+	check_properties(&framing, input, cut);
+	return 0;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* Lines: cut, limit, then the bytes. */
+#include "properties.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input input = {data, size};
+	size_t cut = take_byte(&input);
+	struct stt_framing framing = {.kind = STTCP_FRAMING_LINE,
+				      .max_message = take_limit(&input)};
+
+	check_properties(&framing, input, cut);
+	return 0;
+}

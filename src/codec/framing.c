@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Finding the ends of messages in what was read, and making those of what is to
+ * be sent. The peer chooses the bytes, and may send them one by one: each verdict
+ * depends on the bytes alone, never on how they were cut, and no byte is searched
+ * through more than a delimiter's length of times.
+ */
+#include "codec/framing.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const unsigned char newline = '\n';
+
+static bool is_over(const struct stt_framing *framing, uint64_t size)
+{
+	return size > (uint64_t)framing->max_message;
+}
+
+static int found(struct stt_frame *frame, size_t skip, size_t size, size_t total)
+{
+	*frame = (struct stt_frame){.skip = skip, .size = size, .total = total};
+	return 1;
+}
+
+static int need_more(struct stt_frame *frame, size_t total, size_t scanned)
+{
+	*frame = (struct stt_frame){.total = total, .scanned = scanned};
+	return 0;
+}
+
+int stt_framing_check(const struct stt_framing *framing)
+{
+	bool fine = false;
+
+	switch (framing->kind) {
+	case STTCP_FRAMING_RAW:
+	case STTCP_FRAMING_LINE:
+		fine = true;
+		break;
+	case STTCP_FRAMING_DELIMITER:
+		fine = framing->delimiter_size >= 1 && framing->delimiter_size <= STT_DELIMITER_MAX;
+		break;
+	case STTCP_FRAMING_LENGTH:
+		fine = framing->prefix_varint || framing->prefix_size == 1 ||
+		       framing->prefix_size == 2 || framing->prefix_size == 4 ||
+		       framing->prefix_size == 8;
+		break;
+	case STTCP_FRAMING_FIXED:
+		fine = framing->fixed_size > 0 && framing->fixed_size <= framing->max_message &&
+		       (uint64_t)framing->fixed_size <= PTRDIFF_MAX;
+		break;
+	case STTCP_FRAMING_CUSTOM:
+		fine = framing->frame_fn != NULL;
+		break;
+	}
+	return fine && framing->max_message >= 0 ? 0 : -EINVAL;
+}
+
+/* ------------------------------------------------------------------- reading */
+
+static int next_line(const struct stt_framing *framing, const unsigned char *bytes, size_t size,
+		     size_t scanned, struct stt_frame *frame)
+{
+	const unsigned char *end = memchr(bytes + scanned, newline, size - scanned);
+	size_t total = end != NULL ? (size_t)(end - bytes) + 1 : 0;
+	size_t payload = end != NULL ? total - 1 : size;
+
+	/* Without its end, too, a "\r" does not count yet: the "\n" may be the next byte. */
+	if (payload > 0 && bytes[payload - 1] == '\r')
+		payload--;
+	if (is_over(framing, payload))
+		return STTCP_ELIMIT;
+	return end != NULL ? found(frame, 0, payload, total) : need_more(frame, 0, size);
+}
+
+/* The first place at which a delimiter may begin that is not whole yet. */
+static size_t first_open_place(const struct stt_framing *framing, size_t size)
+{
+	return size < framing->delimiter_size ? 0 : size - framing->delimiter_size + 1;
+}
+
+/* Whether a delimiter may still begin early enough for a payload within the limit; `bytes` hold
+ * no whole one. */
+static bool may_end_in_time(const struct stt_framing *framing, const unsigned char *bytes,
+			    size_t size)
+{
+	if (!is_over(framing, size))
+		return true;
+	for (size_t at = first_open_place(framing, size); !is_over(framing, at); at++) {
+		if (memcmp(bytes + at, framing->delimiter, size - at) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int next_delimited(const struct stt_framing *framing, const unsigned char *bytes,
+			  size_t size, size_t scanned, struct stt_frame *frame)
+{
+	const unsigned char *end = memmem(bytes + scanned, size - scanned, framing->delimiter,
+					  framing->delimiter_size);
+
+	if (end == NULL) {
+		if (!may_end_in_time(framing, bytes, size))
+			return STTCP_ELIMIT;
+		return need_more(frame, 0, first_open_place(framing, size));
+	}
+	size_t payload = (size_t)(end - bytes);
+
+	if (is_over(framing, payload))
+		return STTCP_ELIMIT;
+	return found(frame, 0, payload, payload + framing->delimiter_size);
+}
+
+/* The functions that read a prefix give the bytes that it takes, 0 while it is not whole, or
+ * STTCP_EFRAME. */
+static int read_varint(const unsigned char *bytes, size_t size, uint64_t *value)
+{
+	*value = 0;
+	for (int i = 0; (size_t)i < size; i++) {
+		/* Nine bytes hold 63 bits: the tenth can only be the last, and hold one more. */
+		if (i == STT_PREFIX_MAX - 1 && bytes[i] > 1)
+			return STTCP_EFRAME;
+		*value |= (uint64_t)(bytes[i] & 0x7f) << (7 * i);
+		if (bytes[i] < 0x80)
+			return i + 1;
+	}
+	return 0;
+}
+
+static int read_prefix(const struct stt_framing *framing, const unsigned char *bytes, size_t size,
+		       uint64_t *value)
+{
+	int width = framing->prefix_size;
+
+	if (framing->prefix_varint)
+		return read_varint(bytes, size, value);
+	if (size < (size_t)width)
+		return 0;
+	*value = 0;
+	for (int i = 0; i < width; i++)
+		*value = *value << 8 | bytes[framing->prefix_little_endian ? width - 1 - i : i];
+	return width;
+}
+
+static int next_counted(const struct stt_framing *framing, const unsigned char *bytes, size_t size,
+			struct stt_frame *frame)
+{
+	uint64_t payload;
+	int read = read_prefix(framing, bytes, size, &payload);
+
+	if (read < 0)
+		return read;
+	if (read == 0)
+		return need_more(frame, 0, 0);
+	size_t skip = (size_t)read;
+
+	if (framing->prefix_includes_itself) {
+		if (payload < skip)
+			return STTCP_EFRAME;
+		payload -= skip;
+	}
+	/* No memory could hold more than PTRDIFF_MAX, so the sum below does not overflow. */
+	if (is_over(framing, payload) || payload > PTRDIFF_MAX - skip)
+		return STTCP_ELIMIT;
+	size_t total = skip + (size_t)payload;
+
+	return size < total ? need_more(frame, total, 0)
+			    : found(frame, skip, (size_t)payload, total);
+}
+
+static int next_fixed(const struct stt_framing *framing, size_t size, struct stt_frame *frame)
+{
+	size_t total = (size_t)framing->fixed_size;
+
+	return size < total ? need_more(frame, total, 0) : found(frame, 0, total, total);
+}
+
+static int next_custom(const struct stt_framing *framing, const void *data, size_t size,
+		       struct stt_frame *frame)
+{
+	ssize_t answer = framing->frame_fn(data, size, framing->context);
+
+	if (answer < 0)
+		return STTCP_EFRAME;
+	size_t total = (size_t)answer;
+
+	/* Not even told where it ends, it is at least as long as what is there. */
+	if (is_over(framing, total > 0 ? total : size))
+		return STTCP_ELIMIT;
+	return total == 0 || total > size ? need_more(frame, total, 0)
+					  : found(frame, 0, total, total);
+}
+
+/* Out of line: inlined, it would have each line save the registers that only a length needs. */
+__attribute__((__noinline__)) static int next_of_kind(const struct stt_framing *framing,
+						      const void *data, size_t size, size_t scanned,
+						      struct stt_frame *frame)
+{
+	if (size == 0)
+		return need_more(frame, 0, 0);
+	switch (framing->kind) {
+	case STTCP_FRAMING_DELIMITER:
+		return next_delimited(framing, data, size, scanned, frame);
+	case STTCP_FRAMING_LENGTH:
+		return next_counted(framing, data, size, frame);
+	case STTCP_FRAMING_FIXED:
+		return next_fixed(framing, size, frame);
+	case STTCP_FRAMING_CUSTOM:
+		return next_custom(framing, data, size, frame);
+	default:
+		return found(frame, 0, size, size);
+	}
+}
+
+int stt_frame_next(const struct stt_framing *framing, const void *data, size_t size, size_t scanned,
+		   struct stt_frame *frame)
+{
+	if (framing->kind == STTCP_FRAMING_LINE)
+		return next_line(framing, data, size, scanned, frame);
+	return next_of_kind(framing, data, size, scanned, frame);
+}
+
+int stt_frame_last(const struct stt_framing *framing, const void *data, size_t size,
+		   struct stt_frame *frame)
+{
+	(void)data;
+	if (framing->kind != STTCP_FRAMING_LINE && framing->kind != STTCP_FRAMING_DELIMITER)
+		return STTCP_EFRAME;
+	/* stt_frame_next let a "\r" or a begun delimiter pass that now is payload. */
+	if (is_over(framing, size))
+		return STTCP_ELIMIT;
+	return found(frame, 0, size, size);
+}
+
+/* ------------------------------------------------------------------- sending */
+
+static int end_line(const unsigned char *bytes, size_t size, struct stt_frame_ends *ends)
+{
+	if (size > 0 && (bytes[size - 1] == '\r' || memchr(bytes, newline, size) != NULL))
+		return -EINVAL;
+	ends->tail = &newline;
+	ends->tail_size = 1;
+	return 0;
+}
+
+/* Whether the delimiter behind `bytes` would be found too early, because their last bytes are its
+ * beginning and its own beginning is its end: "xa" before "aa" is read as "x", "aa" and an "a". */
+static bool overlaps_delimiter(const struct stt_framing *framing, const unsigned char *bytes,
+			       size_t size)
+{
+	const unsigned char *delimiter = framing->delimiter;
+
+	for (size_t shared = 1; shared < framing->delimiter_size && shared <= size; shared++) {
+		if (memcmp(bytes + size - shared, delimiter, shared) == 0 &&
+		    memcmp(delimiter + shared, delimiter, framing->delimiter_size - shared) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int end_delimited(const struct stt_framing *framing, const unsigned char *bytes, size_t size,
+			 struct stt_frame_ends *ends)
+{
+	if (size > 0 && (memmem(bytes, size, framing->delimiter, framing->delimiter_size) != NULL ||
+			 overlaps_delimiter(framing, bytes, size)))
+		return -EINVAL;
+	ends->tail = framing->delimiter;
+	ends->tail_size = framing->delimiter_size;
+	return 0;
+}
+
+static size_t varint_size(uint64_t value)
+{
+	size_t size = 1;
+
+	while ((value >>= 7) > 0)
+		size++;
+	return size;
+}
+
+static void write_varint(uint64_t size, bool includes_itself, struct stt_frame_ends *ends)
+{
+	size_t width = varint_size(size);
+
+	/* The prefix counts itself and may become longer by that, once: 127 needs two bytes. */
+	while (includes_itself && varint_size(size + width) > width)
+		width++;
+	uint64_t value = includes_itself ? size + width : size;
+
+	for (size_t i = 0; i < width; i++, value >>= 7)
+		ends->head[i] = (unsigned char)((value & 0x7f) | (i + 1 < width ? 0x80 : 0));
+	ends->head_size = width;
+}
+
+static int begin_counted(const struct stt_framing *framing, uint64_t size,
+			 struct stt_frame_ends *ends)
+{
+	if (framing->prefix_varint) {
+		write_varint(size, framing->prefix_includes_itself, ends);
+		return 0;
+	}
+	size_t width = framing->prefix_size;
+	uint64_t value = framing->prefix_includes_itself ? size + width : size;
+
+	if (width < sizeof(value) && value >> (8 * width) != 0)
+		return -EMSGSIZE;
+	for (size_t i = 0; i < width; i++, value >>= 8)
+		ends->head[framing->prefix_little_endian ? i : width - 1 - i] =
+			(unsigned char)value;
+	ends->head_size = width;
+	return 0;
+}
+
+int stt_frame_ends(const struct stt_framing *framing, const void *data, size_t size,
+		   struct stt_frame_ends *ends)
+{
+	ends->head_size = 0;
+	ends->tail_size = 0;
+	ends->tail = NULL;
+	if (framing->kind == STTCP_FRAMING_RAW || framing->kind == STTCP_FRAMING_CUSTOM)
+		return 0;
+	if (is_over(framing, size))
+		return -EMSGSIZE;
+	switch (framing->kind) {
+	case STTCP_FRAMING_LINE:
+		return end_line(data, size, ends);
+	case STTCP_FRAMING_DELIMITER:
+		return end_delimited(framing, data, size, ends);
+	case STTCP_FRAMING_LENGTH:
+		return begin_counted(framing, size, ends);
+	default:
+		return size == (uint64_t)framing->fixed_size ? 0 : -EINVAL;
+	}
+}

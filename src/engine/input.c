@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where the bytes are:
+ *
+ *	between turns		in conn->held, or nowhere
+ *	read, nothing held	in the worker's buffer: what is whole is delivered from there
+ *				without a copy, and only the rest is copied
+ *	read, something held	behind it, in the same memory, which grows by doubling: a peer
+ *				gets no more memory than it has sent twice, whatever length its
+ *				prefix promises
+ *	read by a handler	never where its `data` stands: new memory is begun, and the old
+ *				one goes when the handler returns
+ */
+#include "engine/input.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine/conn.h"
+#include "engine/group.h"
+#include "engine/worker.h"
+#include "net/socket.h"
+
+enum {
+	/* Memory that is larger than its content by that factor is not kept between turns. */
+	SLACK = 2,
+	LEAST_CAPACITY = 512
+};
+
+void stt_held_free(struct stt_held *held)
+{
+	free(held);
+}
+
+static struct stt_held *new_held(size_t capacity)
+{
+	struct stt_held *held = malloc(sizeof(*held) + capacity);
+
+	if (held)
+		*held = (struct stt_held){.capacity = capacity};
+	return held;
+}
+
+void stt_input_take(struct stt_worker *worker, struct sttcp_conn *conn)
+{
+	struct stt_input *in = &worker->input;
+	struct stt_held *held = conn->held;
+
+	if (!held)
+		return;
+	conn->held = NULL;
+	in->memory = held;
+	in->at = held->bytes + held->start;
+	in->size = held->size;
+	in->scanned = held->scanned;
+}
+
+/* Frees memory, if it is not what the running handler's data stands in. */
+static void let_go_of(struct stt_input *in, struct stt_held *memory)
+{
+	if (memory != in->pinned)
+		free(memory);
+}
+
+int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn)
+{
+	struct stt_input *in = &worker->input;
+	struct stt_held *held = in->memory;
+	int result = 0;
+
+	if (in->size && (!held || held->capacity > LEAST_CAPACITY + SLACK * in->size)) {
+		held = new_held(in->size < LEAST_CAPACITY ? LEAST_CAPACITY : in->size);
+		if (held) {
+			memcpy(held->bytes, in->at, in->size);
+			held->began_ms = in->memory ? in->memory->began_ms : 0;
+			free(in->memory);
+			in->at = held->bytes;
+		} else {
+			held = in->memory;
+			result = held ? 0 : -ENOMEM;
+		}
+	} else if (!in->size) {
+		free(held);
+		held = NULL;
+	}
+	if (held) {
+		if (!in->waits)
+			held->began_ms = 0;
+		else if (!held->began_ms && conn->group->settings.message_timeout_ms >= 0)
+			held->began_ms = stt_now_ms();
+		held->start = (size_t)(in->at - held->bytes);
+		held->size = in->size;
+		held->scanned = in->scanned;
+	}
+	conn->held = held;
+	*in = (struct stt_input){0};
+	return result;
+}
+
+int stt_input_next(struct stt_worker *worker, struct sttcp_conn *conn, bool last,
+		   struct stt_message *message)
+{
+	struct stt_input *in = &worker->input;
+	const struct stt_framing *framing = stt_conn_framing(conn);
+	struct stt_frame frame;
+
+	in->waits = false;
+	if (!in->size)
+		return 0;
+
+	int found = stt_frame_next(framing, in->at, in->size, in->scanned, &frame);
+
+	if (!found) {
+		in->scanned = frame.scanned;
+		in->whole = frame.total;
+		if (last)
+			found = stt_frame_last(framing, in->at, in->size, &frame);
+	}
+	in->waits = !found;
+	if (found <= 0)
+		return found;
+	*message = (struct stt_message){in->at + frame.skip, frame.size};
+	in->at += frame.total;
+	in->size -= frame.total;
+	in->scanned = 0;
+	in->whole = 0;
+	/* The next one has not begun. */
+	if (in->memory)
+		in->memory->began_ms = 0;
+	return 1;
+}
+
+/* Makes room for `more` bytes behind what is there, in memory that no handler's data stands in. */
+static int make_room(struct stt_input *in, size_t more)
+{
+	struct stt_held *old = in->memory;
+	size_t used = old ? (size_t)(in->at - old->bytes) + in->size : 0;
+
+	if (old && old != in->pinned && old->capacity - used >= more)
+		return 0;
+	if (old && old != in->pinned && old->capacity - in->size >= more) {
+		memmove(old->bytes, in->at, in->size);
+		in->at = old->bytes;
+		return 0;
+	}
+
+	struct stt_held *memory = new_held(in->size + more);
+
+	if (!memory)
+		return -ENOMEM;
+	if (in->size)
+		memcpy(memory->bytes, in->at, in->size);
+	memory->began_ms = old ? old->began_ms : 0;
+	in->at = memory->bytes;
+	in->memory = memory;
+	let_go_of(in, old);
+	return 0;
+}
+
+ssize_t stt_input_read(struct stt_worker *worker, struct sttcp_conn *conn)
+{
+	struct stt_input *in = &worker->input;
+	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+	size_t want = STT_READ_SIZE;
+	unsigned char *place = (unsigned char *)worker->buffer;
+
+	if (in->size || in->in_handler) {
+		/* A message that is known to be long is read in large parts. */
+		if (in->whole > in->size + want && in->size > want)
+			want = in->whole - in->size < in->size ? in->whole - in->size : in->size;
+
+		int result = make_room(in, want);
+
+		if (result < 0)
+			return result;
+		place = in->memory->bytes + (in->at - in->memory->bytes) + in->size;
+	} else {
+		free(in->memory);
+		in->memory = NULL;
+		in->at = place;
+	}
+
+	ssize_t size = stt_socket_recv(fd, place, want);
+
+	in->emptied = size < (ssize_t)want;
+	if (size > 0) {
+		int64_t before = atomic_load_explicit(&conn->bytes_in, memory_order_relaxed);
+
+		atomic_store_explicit(&conn->bytes_in, before + size, memory_order_relaxed);
+		in->size += (size_t)size;
+	}
+	return size;
+}
+
+void stt_input_pin(struct stt_worker *worker)
+{
+	worker->input.pinned = worker->input.memory;
+}
+
+void stt_input_unpin(struct stt_worker *worker)
+{
+	struct stt_input *in = &worker->input;
+
+	if (in->pinned != in->memory)
+		free(in->pinned);
+	in->pinned = NULL;
+}

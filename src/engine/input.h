@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What has been read from a connection and not been delivered yet. While a
+ * worker has the connection it stands in the worker's own buffer, or in memory
+ * of the connection's (`held`) that exists only while a message is not whole or
+ * may not be delivered: an idle connection holds none. Only the connection's
+ * owner.
+ */
+#ifndef STT_ENGINE_INPUT_H
+#define STT_ENGINE_INPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct sttcp_conn;
+struct stt_worker;
+
+struct stt_held {
+	/* What is kept from turn to turn; in between the worker's struct stt_input has it. */
+	size_t start;
+	size_t size;
+	size_t scanned;
+	int64_t began_ms; /* when the first byte of a message that is not whole came; 0: none */
+	size_t capacity;
+	unsigned char bytes[];
+};
+
+/* In the worker's record; all zero while it has no input in hand. */
+struct stt_input {
+	const unsigned char *at; /* the next byte */
+	size_t size;
+	size_t scanned;		 /* for stt_frame_next */
+	size_t whole;		 /* how long the message at `at` will be, as far as is known */
+	struct stt_held *memory; /* that `at` points into; NULL: the worker's buffer */
+	struct stt_held *pinned; /* that the running handler's data stands in, or NULL */
+	bool in_handler;	 /* a handler reads: the worker's buffer may have its data */
+	bool waits;		 /* the message at `at` is not whole */
+	bool emptied;		 /* the last read got less than it asked for */
+};
+
+/* A message, borrowed until the next call. */
+struct stt_message {
+	const void *data;
+	size_t size;
+};
+
+/* Takes over what the connection holds. */
+void stt_input_take(struct stt_worker *worker, struct sttcp_conn *conn);
+
+/* Gives back what is left: 0, or -ENOMEM and it is lost. */
+int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn);
+
+/* The next message: 1, 0 when more has to be read, STTCP_EFRAME or STTCP_ELIMIT. `last`: no more
+ * will come, and a rest counts as the framing says. */
+int stt_input_next(struct stt_worker *worker, struct sttcp_conn *conn, bool last,
+		   struct stt_message *message);
+
+/* Reads once, behind what is there: how many bytes, 0 at the peer's FIN, or -errno. */
+ssize_t stt_input_read(struct stt_worker *worker, struct sttcp_conn *conn);
+
+/* Around a handler that gets a message: its data stays where it is. */
+void stt_input_pin(struct stt_worker *worker);
+void stt_input_unpin(struct stt_worker *worker);
+
+void stt_held_free(struct stt_held *held); /* NULL is fine */
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* The deadlines of a connection that is open; what they are measured from stands in conn.h. */
+#include "engine/limits.h"
+
+#include "engine/ending.h"
+#include "engine/input.h"
+#include "engine/loop.h"
+
+/* A number that looks random and is the same for a connection each time: the finaliser of
+ * splitmix64. Its life is not worth eight bytes of memory. */
+static uint64_t scatter(uint64_t number)
+{
+	number = (number ^ (number >> 30)) * 0xbf58476d1ce4e5b9U;
+	number = (number ^ (number >> 27)) * 0x94d049bb133111ebU;
+	return number ^ (number >> 31);
+}
+
+int64_t stt_limits_lifetime(const struct sttcp_conn *conn)
+{
+	const struct stt_settings *settings = &conn->group->settings;
+	int64_t opened = atomic_load_explicit(&conn->opened_ms, memory_order_relaxed);
+	int64_t at = STT_NEVER;
+
+	if (settings->lifetime_ms < 0 || !opened)
+		return at;
+	at = opened + settings->lifetime_ms;
+	if (settings->lifetime_jitter_ms > 0)
+		at += (int64_t)(scatter(conn->id + (uint64_t)conn->born_ms) %
+				(uint64_t)(settings->lifetime_jitter_ms + 1));
+	return at;
+}
+
+/* `from` and the limit that follows, where -1 is none. */
+static int64_t limit(int64_t from, int limit_ms)
+{
+	return limit_ms < 0 ? STT_NEVER : from + limit_ms;
+}
+
+struct deadline {
+	int64_t at;
+	int code;
+};
+
+static void take_earlier(struct deadline *first, int64_t at, int code)
+{
+	if (at < first->at)
+		*first = (struct deadline){at, code};
+}
+
+static struct deadline first_deadline(const struct sttcp_conn *conn)
+{
+	const struct stt_settings *settings = &conn->group->settings;
+	int64_t opened = atomic_load_explicit(&conn->opened_ms, memory_order_relaxed);
+	int64_t active = atomic_load_explicit(&conn->active_ms, memory_order_relaxed);
+	struct deadline first = {STT_NEVER, 0};
+
+	if (!atomic_load_explicit(&conn->bytes_in, memory_order_relaxed))
+		take_earlier(&first, limit(opened, settings->first_byte_timeout_ms),
+			     STTCP_ETIME_FIRST_BYTE);
+	if (conn->held && conn->held->began_ms)
+		take_earlier(&first, limit(conn->held->began_ms, settings->message_timeout_ms),
+			     STTCP_ETIME_MESSAGE);
+	take_earlier(&first, limit(active, settings->idle_timeout_ms), STTCP_ETIME_IDLE);
+	return first;
+}
+
+/* Has the owner look at `at`, if it is not to look before. */
+static void look_again(struct sttcp_conn *conn, int64_t at)
+{
+	if (at >= atomic_load(&conn->owner_due_ms))
+		return;
+	atomic_store(&conn->owner_due_ms, at);
+	stt_alarm_set(conn->loop, &conn->alarm, at);
+}
+
+void stt_limits_begin(struct sttcp_conn *conn)
+{
+	int64_t now = stt_now_ms();
+
+	atomic_store_explicit(&conn->opened_ms, now, memory_order_relaxed);
+	atomic_store_explicit(&conn->active_ms, now, memory_order_relaxed);
+	if (conn->group->settings.limits_input)
+		look_again(conn, first_deadline(conn).at);
+
+	int64_t death = stt_limits_lifetime(conn);
+
+	if (death != STT_NEVER)
+		stt_alarm_set(conn->loop, &conn->alarm, death);
+}
+
+void stt_limits_watch_message(struct sttcp_conn *conn)
+{
+	if (conn->held && conn->held->began_ms)
+		look_again(conn,
+			   limit(conn->held->began_ms, conn->group->settings.message_timeout_ms));
+}
+
+void stt_limits_check(struct sttcp_conn *conn)
+{
+	int64_t now = stt_now_ms();
+
+	/* Nothing is read, so nothing can be expected of the peer: the limits begin anew. */
+	bool rests = atomic_load(&conn->paused) || atomic_load(&conn->output.high);
+
+	if (rests) {
+		atomic_store_explicit(&conn->active_ms, now, memory_order_relaxed);
+		if (conn->held && conn->held->began_ms)
+			conn->held->began_ms = now;
+	}
+
+	struct deadline first = first_deadline(conn);
+
+	if (rests && first.at <= now)
+		first.at = now + conn->group->settings.first_byte_timeout_ms;
+	if (first.at <= now) {
+		stt_conn_end(conn, first.code, STT_END_FLUSH);
+		return;
+	}
+	atomic_store(&conn->owner_due_ms, STT_NEVER);
+	look_again(conn, first.at);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Limits on how long a connection may wait for its peer, and live. Nothing is
+ * done for a message but one store: an alarm rings when the first limit could
+ * have passed, and then it is looked what has happened since. Limits on input
+ * are the owner's to judge, and so rest while a handler runs.
+ */
+#ifndef STT_ENGINE_LIMITS_H
+#define STT_ENGINE_LIMITS_H
+
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "engine/conn.h"
+#include "engine/group.h"
+
+/* The connection handler has returned. By the owner, as all of these. */
+void stt_limits_begin(struct sttcp_conn *conn);
+
+/* Bytes have come, or their handler has returned. */
+static inline void stt_limits_note_input(struct sttcp_conn *conn)
+{
+	if (conn->group->settings.limits_input)
+		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
+}
+
+/* A message that is not whole may be held now. */
+void stt_limits_watch_message(struct sttcp_conn *conn);
+
+/* Ends the connection if a limit on input has passed, or sees that it is looked at again. */
+void stt_limits_check(struct sttcp_conn *conn);
+
+/* When the connection's life is over; any thread. */
+int64_t stt_limits_lifetime(const struct sttcp_conn *conn);
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The thread waits in poll(2) for the socket and for an eventfd of its own,
+ * which whoever ends the connection writes: shutting a socket down for sending
+ * wakes no poll for input. That the thread waits is what any handler may do: its
+ * loop is taken over meanwhile.
+ */
+#include "engine/receive.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "engine/conn.h"
+#include "engine/ending.h"
+#include "engine/group.h"
+#include "engine/input.h"
+#include "engine/output.h"
+#include "engine/worker.h"
+#include "net/poller.h"
+#include "net/socket.h"
+
+/* 0, or why the calling thread may not read here. */
+static int check_caller(const struct sttcp_conn *conn)
+{
+	if (!stt_self || stt_self->conn != conn || !stt_self->may_receive)
+		return -EDEADLK;
+	return atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;
+}
+
+/* Lets whoever ends the connection wake this thread, or no more; 0, or why there is nothing to wait
+ * for. */
+static int set_receiver(struct sttcp_conn *conn, int waker)
+{
+	stt_lock(&conn->output.lock);
+	conn->output.receiver = waker;
+	int result = atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;
+
+	stt_unlock(&conn->output.lock);
+	return result;
+}
+
+/* Waits for input: 0, -ETIMEDOUT, or why the connection has ended. */
+static int wait_for_input(struct stt_worker *worker, struct sttcp_conn *conn, int64_t until_ms)
+{
+	if (worker->waker < 0) {
+		int waker = stt_waker_new();
+
+		if (waker < 0)
+			return waker;
+		worker->waker = waker;
+	}
+
+	int result = set_receiver(conn, worker->waker);
+
+	if (result == 0)
+		result = stt_socket_wait(atomic_load(&conn->fd), worker->waker, until_ms);
+
+	int ended = set_receiver(conn, -1);
+
+	stt_waker_clear(worker->waker);
+	return ended ? ended : result;
+}
+
+/* The socket has failed: the connection ends with that. */
+static ssize_t fail(struct sttcp_conn *conn, int code)
+{
+	stt_conn_end(conn, stt_error_of_peer(code), STT_END_RESET);
+	return stt_conn_end_code(conn);
+}
+
+ssize_t stt_receive(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+{
+	int64_t until_ms = stt_deadline_ms(timeout_ms);
+	int result = check_caller(conn);
+
+	if (result < 0)
+		return result;
+
+	struct stt_input *in = &stt_self->input;
+
+	stt_output_flush(conn);
+	if (in->size || !size) {
+		size_t taken = size < in->size ? size : in->size;
+
+		if (taken)
+			memcpy(buffer, in->at, taken);
+		in->at += taken;
+		in->size -= taken;
+		in->scanned = 0;
+		in->whole = 0;
+		return (ssize_t)taken;
+	}
+	for (;;) {
+		ssize_t got = stt_socket_recv(atomic_load(&conn->fd), buffer, size);
+
+		if (got > 0)
+			atomic_fetch_add_explicit(&conn->bytes_in, got, memory_order_relaxed);
+		if (got >= 0)
+			return got;
+		if (got != -EAGAIN)
+			return fail(conn, (int)got);
+		result = wait_for_input(stt_self, conn, until_ms);
+		if (result < 0)
+			return result;
+	}
+}
+
+/* Reads more of a message: 1, 0 at the peer's FIN, or a code. */
+static int read_more(struct stt_worker *worker, struct sttcp_conn *conn, int64_t until_ms)
+{
+	for (;;) {
+		worker->input.in_handler = true;
+
+		ssize_t got = stt_input_read(worker, conn);
+
+		worker->input.in_handler = false;
+		if (got >= 0)
+			return got > 0;
+		if (got == -ENOMEM)
+			return -ENOMEM;
+		if (got != -EAGAIN)
+			return (int)fail(conn, (int)got);
+
+		int result = wait_for_input(worker, conn, until_ms);
+
+		if (result < 0)
+			return result;
+	}
+}
+
+/* The next message, as stt_input_next gives it, if it is not larger than `size`. */
+static int take_message(struct stt_worker *worker, struct sttcp_conn *conn, bool last, size_t size,
+			struct stt_message *message)
+{
+	struct stt_input before = worker->input;
+	int found = stt_input_next(worker, conn, last, message);
+
+	if (found == 1 && message->size > size) {
+		worker->input.at = before.at;
+		worker->input.size = before.size;
+		return -EMSGSIZE;
+	}
+	if (found < 0) {
+		stt_conn_end(conn, found, STT_END_FLUSH);
+		return stt_conn_end_code(conn);
+	}
+	return found;
+}
+
+ssize_t stt_receive_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+{
+	int64_t until_ms = stt_deadline_ms(timeout_ms);
+	int result = check_caller(conn);
+	struct stt_message message;
+	bool last = false;
+
+	if (result < 0)
+		return result;
+	if (stt_conn_framing(conn)->kind == STTCP_FRAMING_RAW) {
+		ssize_t got = size ? stt_receive(conn, buffer, size, timeout_ms) : -EMSGSIZE;
+
+		return got ? got : -ENODATA;
+	}
+	stt_output_flush(conn);
+	for (;;) {
+		result = take_message(stt_self, conn, last, size, &message);
+		if (result < 0)
+			return result;
+		if (result == 1)
+			break;
+		if (last)
+			return -ENODATA;
+		result = read_more(stt_self, conn, until_ms);
+		if (result < 0)
+			return result;
+		last = !result;
+	}
+	if (message.size)
+		memcpy(buffer, message.data, message.size);
+	atomic_fetch_add_explicit(&conn->messages_in, 1, memory_order_relaxed);
+	return (ssize_t)message.size;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* Reading inside a handler. By the thread that runs the connection's own connection, receive or
+ * response handler: anywhere else -EDEADLK. */
+#ifndef STT_ENGINE_RECEIVE_H
+#define STT_ENGINE_RECEIVE_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+struct sttcp_conn;
+
+/* As sttcp_conn_recv and sttcp_conn_recv_message. */
+ssize_t stt_receive(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);
+ssize_t stt_receive_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);
+
+#endif
