@@ -60,10 +60,10 @@ static int take_all(int *fds, int cap)
 static int run_out_of_files(void)
 {
 	enum {
-		PEERS = 20
+		PEERS = 100
 	};
-	struct rlimit limit = {128, 128};
-	static int taken[256];
+	struct rlimit limit = {400, 400};
+	static int taken[512];
 	int peers[PEERS];
 	sttcp_stats stats;
 
@@ -83,7 +83,7 @@ static int run_out_of_files(void)
 		peers[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		CHECK(peers[i] >= 0);
 	}
-	int ntaken = take_all(taken, 256);
+	int ntaken = take_all(taken, 512);
 	CHECK(ntaken > 0);
 	for (int i = 0; i < PEERS; i++)
 		CHECK(peer_connect_with(peers[i], port));

@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "base/mutex.h"
 #include "codec/framing.h"
+#include "engine/admission.h"
 #include "engine/actor.h"
 #include "sttcp.h"
 
@@ -147,6 +148,7 @@ struct stt_group {
 	int end_reason;		 /* of a client's last connection or attempt */
 	int nlisteners;
 	struct stt_listener *listeners;
+	struct stt_admission admission;
 	int64_t live; /* connections whose last handler has not returned */
 	int64_t open; /* connections of this run whose descriptor is not closed */
 	int64_t stop_at_ms;
@@ -185,7 +187,19 @@ void stt_group_cancel(struct stt_group *group);
 /* A client's start from inside its own last handler: the next attempt, taken. -EBUSY. */
 int stt_group_start_next(struct stt_group *group, struct sttcp_conn *next);
 
-/* A new connection: counted and on the roster. False when the group takes none any more. */
+/* Before an accept: a place for it. When there is none, it is counted, and the listener is to stand
+ * back until `again_ms`, or until it is called: with `waits` set, the close of a connection sets
+ * its alarm. For a group without such limits it is always free, and nothing is kept. */
+enum stt_place stt_group_reserve(struct stt_group *group, struct stt_listener *listener,
+				 int64_t *again_ms);
+void stt_group_give_back(struct stt_group *group);
+/* One was rejected. */
+void stt_group_count_over(struct stt_group *group, enum stt_place place);
+/* The listener is being closed: nobody sets its alarm from now on. */
+void stt_group_listener_closing(struct stt_group *group, struct stt_listener *listener);
+
+/* A new connection, with its place: counted and on the roster. False when the group takes none any
+ * more, or there are enough of its address. */
 bool stt_group_admit(struct stt_group *group, struct sttcp_conn *conn);
 /* Its last handler has returned (or none will run). Outside turns. A client that was started again
  * from inside that handler goes on with the next attempt. */

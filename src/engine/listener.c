@@ -97,6 +97,7 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 
 	if (!conn) {
 		stt_socket_close(fd);
+		stt_group_give_back(group);
 		return -ENOMEM;
 	}
 	if (!stt_group_admit(group, conn)) {
@@ -143,23 +144,57 @@ static bool is_want(int code)
 	}
 }
 
+/* Takes the listener out of its poller, until its alarm rings. */
+static void stand_back(struct stt_listener *listener)
+{
+	if (!listener->stands_back)
+		stt_poller_remove(listener->loop->poller, listener->fd);
+	listener->stands_back = true;
+}
+
+/* Accepts one connection that has a place, or one to be rejected; 0, -EAGAIN when there is none, or
+ * why it cannot go on. */
+static int accept_one(struct stt_listener *listener, enum stt_place place)
+{
+	struct stt_addr peer;
+	int fd = stt_socket_accept(listener->fd, &peer);
+
+	if (fd >= 0 && place == STT_PLACE_FREE) {
+		int result = take_connection(listener, fd, &peer);
+
+		if (result == 0)
+			listener->pause_ms = 0;
+		return result;
+	}
+	if (fd >= 0) {
+		stt_socket_close(fd);
+		stt_group_count_over(listener->group, place);
+		return 0;
+	}
+	if (place == STT_PLACE_FREE)
+		stt_group_give_back(listener->group);
+	return fd == -EAGAIN || is_want(fd) ? fd : 0;
+}
+
 /* Accepts up to `max` connections; 0 or why it cannot go on. */
 static int accept_some(struct stt_listener *listener, int max)
 {
 	for (int i = 0; i < max; i++) {
-		struct stt_addr peer;
-		int fd = stt_socket_accept(listener->fd, &peer);
+		int64_t again_ms;
+		enum stt_place place = stt_group_reserve(listener->group, listener, &again_ms);
 
-		if (fd == -EAGAIN)
+		if (place != STT_PLACE_FREE && !listener->group->settings.rejects) {
+			stand_back(listener);
+			listener->again_ms = again_ms;
 			return 0;
-		if (fd < 0 && !is_want(fd))
-			continue;
+		}
 
-		int result = fd < 0 ? fd : take_connection(listener, fd, &peer);
+		int result = accept_one(listener, place);
 
+		if (result == -EAGAIN)
+			return 0;
 		if (result < 0)
 			return result;
-		listener->pause_ms = 0;
 	}
 	return 0;
 }
@@ -173,7 +208,7 @@ static int64_t pause_accepting(struct stt_listener *listener, int code)
 	listener->pause_ms = !next		       ? FIRST_PAUSE_MS
 			     : next < LONGEST_PAUSE_MS ? next
 						       : LONGEST_PAUSE_MS;
-	stt_poller_remove(listener->loop->poller, listener->fd);
+	stand_back(listener);
 	stt_group_count_pause(listener->group);
 	if (now - listener->told_ms < TELL_EVERY_MS)
 		return now + listener->pause_ms;
@@ -186,22 +221,29 @@ static int64_t pause_accepting(struct stt_listener *listener, int code)
 static int64_t end_pause(struct stt_worker *worker, struct stt_alarm *alarm)
 {
 	struct stt_listener *listener = stt_container_of(alarm, struct stt_listener, alarm);
-	int result = stt_poller_add(listener->loop->poller, listener->fd, STT_POLL_LISTENER,
-				    &listener->actor);
+	int result = 0;
 
 	(void)worker;
+	if (listener->stands_back)
+		result = stt_poller_add(listener->loop->poller, listener->fd, STT_POLL_LISTENER,
+					&listener->actor);
+	listener->stands_back = result < 0;
 	return result < 0 ? pause_accepting(listener, result) : STT_NEVER;
 }
 
 static void accept_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events)
 {
 	struct stt_listener *listener = stt_container_of(actor, struct stt_listener, actor);
-	int result = accept_some(listener, ACCEPTS_PER_TURN);
-
 	(void)worker;
 	(void)events;
+	listener->again_ms = STT_NEVER;
+
+	int result = accept_some(listener, ACCEPTS_PER_TURN);
+
 	if (result < 0)
-		stt_alarm_set(listener->loop, &listener->alarm, pause_accepting(listener, result));
+		listener->again_ms = pause_accepting(listener, result);
+	if (listener->again_ms != STT_NEVER)
+		stt_alarm_set(listener->loop, &listener->alarm, listener->again_ms);
 }
 
 static void close_listener(struct stt_worker *worker, struct stt_actor *actor)
@@ -210,11 +252,18 @@ static void close_listener(struct stt_worker *worker, struct stt_actor *actor)
 	struct stt_group *group = listener->group;
 
 	(void)worker;
+	/* Whoever called it just before this waits on the loop's list of alarms: that is worked
+	 * first. */
+	stt_group_listener_closing(group, listener);
+	if (atomic_load(&listener->alarm.listed)) {
+		stt_loop_requeue(worker, listener->loop, actor);
+		return;
+	}
 	/* What stands in the queue has been told that it is connected: closing the listener would
 	 * reset it. A forced stop admits nobody, which closes them as well. */
 	accept_some(listener, group->settings.backlog);
 	stt_alarm_cancel(listener->loop, &listener->alarm);
-	stt_poller_remove(listener->loop->poller, listener->fd);
+	stand_back(listener);
 	stt_group_ref(group);
 	stt_group_listener_closed(group, listener);
 	stt_group_unref(group);

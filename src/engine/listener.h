@@ -25,8 +25,14 @@ struct stt_listener {
 	uint64_t file_device;
 	uint64_t file_inode;
 
+	/* Under the group's lock. */
+	bool waits;   /* for a connection to close */
+	bool closing; /* its alarm is not to be set any more */
+
 	/* Only the loop. */
-	struct stt_alarm alarm; /* the end of a pause */
+	struct stt_alarm alarm; /* set by whoever closes a connection, too */
+	bool stands_back;	/* it is not in the poller */
+	int64_t again_ms;	/* when to come back; STT_NEVER: when called */
 	int pause_ms;
 	int64_t told_ms; /* when a pause was last logged */
 };
