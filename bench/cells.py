@@ -18,6 +18,7 @@ class Run:
     server: str  # epoll, threads or sttcp
     load: list  # arguments of the load generator; --seconds is added where there is none
     hog: bool = False  # a process burns the server's CPU meanwhile
+    words: tuple = ()  # more for the server's command line
 
 
 @dataclass
@@ -154,6 +155,12 @@ CELLS = [
     ]),
     Cell("broadcast", same_load(args("broadcast", 1000), "sttcp", "epoll"), [
         Figure("to 1000, of a loop of send()", "sttcp", "quick_cpu", "epoll", 0.92),
+    ]),
+    Cell("lines", [Run(server, server, args("lines", 64), words=("lines",))
+                   for server in ("sttcp", "epoll", "threads")], [
+        Figure("64 times 16 lines in flight, of epoll loop", "sttcp", "quick_cpu", "epoll", 0.75),
+        Figure("(threads, of epoll loop)", "threads", "quick_cpu", "epoll"),
+        Figure("p99, of epoll loop", "sttcp", "quick_p99_us", "epoll", 3.0, most=True),
     ]),
     bulk(1),
     bulk(7),

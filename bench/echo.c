@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -18,14 +19,17 @@ static void die(const char *what)
 	exit(1);
 }
 
+bool echo_by_line;
+
 int echo_start(int argc, char **argv)
 {
 	struct rlimit files;
 	char *end = NULL;
 	long port = argc > 1 ? strtol(argv[1], &end, 10) : 0;
 
-	if (argc > 2 || (end && *end) || port < 0 || port > 65535) {
-		fprintf(stderr, "usage: %s [PORT]\n", argv[0]);
+	echo_by_line = argc == 3 && !strcmp(argv[2], "lines");
+	if (argc > 2 + echo_by_line || (end && *end) || port < 0 || port > 65535) {
+		fprintf(stderr, "usage: %s [PORT [lines]]\n", argv[0]);
 		exit(2);
 	}
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {

@@ -13,7 +13,12 @@
 #ifndef STTCP_BENCH_ECHO_H
 #define STTCP_BENCH_ECHO_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+/* The servers were asked to handle their input line by line, and answer each line; set by
+ * echo_start. */
+extern bool echo_by_line;
 
 /* The port from the command line (default 0), with the limit of files raised as far as allowed;
  * ends the program on a wrong one. */

@@ -28,6 +28,8 @@ enum {
 };
 
 struct conn {
+	char *begun; /* by line: the beginning of a line whose end has not come */
+	uint32_t begun_len;
 	char *rest; /* what the kernel did not take; nothing is read until it has gone */
 	uint32_t rest_at, rest_len;
 	int index; /* in `open_fds` */
@@ -47,6 +49,7 @@ static void end(int fd)
 	open_fds[conn->index] = open_fds[--nopen];
 	conns[open_fds[conn->index]].index = conn->index;
 	free(conn->rest);
+	free(conn->begun);
 	*conn = (struct conn){0};
 	close(fd);
 }
@@ -122,6 +125,29 @@ static void broadcast(const char *data, size_t size)
 	}
 }
 
+/* What a handler of lines would do is to count them; volatile, so that it is done. */
+static volatile uint64_t nlines;
+
+/* Splits what has come into lines, behind what had begun, and answers all of them with one send.
+ * False: the connection is to be ended. */
+static bool echo_lines(int fd, char *data, size_t size)
+{
+	struct conn *conn = &conns[fd];
+	size_t whole = 0;
+
+	for (char *end; (end = memchr(data + whole, '\n', size - whole)); nlines++)
+		whole = (size_t)(end + 1 - data);
+	conn->begun_len = (uint32_t)(size - whole);
+	if (conn->begun_len) {
+		free(conn->begun);
+		conn->begun = malloc(conn->begun_len);
+		if (!conn->begun)
+			return false;
+		memcpy(conn->begun, data + whole, conn->begun_len);
+	}
+	return !whole || echo(fd, data, whole);
+}
+
 /* False: the connection is to be ended. */
 static bool work(int fd, uint32_t events)
 {
@@ -139,16 +165,24 @@ static bool work(int fd, uint32_t events)
 
 			return !epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
 		}
-		n = recv(fd, buffer, sizeof(buffer), 0);
+		size_t begun = conn->begun_len;
+
+		if (begun)
+			memcpy(buffer, conn->begun, begun);
+		n = recv(fd, buffer + begun, sizeof(buffer) - begun, 0);
 		if (n <= 0)
 			return n < 0 && errno == EAGAIN;
-		if (buffer[0] == 'b')
+		if (echo_by_line) {
+			if (!echo_lines(fd, buffer, begun + (size_t)n))
+				return false;
+		} else if (buffer[0] == 'b')
 			broadcast(buffer, (size_t)n);
 		else if (!echo(fd, buffer, (size_t)n))
 			return false;
 		/* A short read has emptied the socket, and spares one more system call; but data
 		 * and FIN may have come in one edge. */
-		if (n < BUFFER_SIZE && !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+		if (n < (ssize_t)(BUFFER_SIZE - begun) &&
+		    !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
 			return true;
 	}
 	return true;

@@ -32,13 +32,21 @@ static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *co
 	sttcp_conn_send(conn, data, size);
 }
 
+static void on_line(sttcp_conn *conn, const void *line, size_t size, void *context)
+{
+	(void)context;
+	sttcp_conn_send_message(conn, line, size);
+}
+
 int main(int argc, char **argv)
 {
 	int port = echo_start(argc, argv);
-	sttcp_server *server = sttcp_server_new("127.0.0.1", port, NULL);
+	sttcp_server *server = sttcp_server_new(
+		"127.0.0.1", port,
+		STTCP_OPTIONS(.framing = echo_by_line ? STTCP_FRAMING_LINE : STTCP_FRAMING_RAW));
 	int status = 1;
 
-	sttcp_server_on_receive(server, on_receive);
+	sttcp_server_on_receive(server, echo_by_line ? on_line : on_receive);
 	if (sttcp_server_start(server) < 0) {
 		fprintf(stderr, "%s\n", sttcp_server_error(server));
 	} else {

@@ -4,6 +4,8 @@
 
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,11 +22,33 @@ static int send_all(int fd, const char *data, size_t size)
 	return 0;
 }
 
+/* A send for each line, as the handler of such a server does it. */
+static void serve_lines(int fd)
+{
+	FILE *in = fdopen(fd, "r");
+	char *line = NULL;
+	size_t room = 0;
+	ssize_t size;
+
+	while (in && (size = getline(&line, &room, in)) > 0)
+		if (send_all(fd, line, (size_t)size))
+			break;
+	free(line);
+	if (in)
+		fclose(in);
+	else
+		close(fd);
+}
+
 static void *serve(void *argument)
 {
 	int fd = (int)(intptr_t)argument;
 	char buffer[60 * 1024];
 
+	if (echo_by_line) {
+		serve_lines(fd);
+		return NULL;
+	}
 	for (;;) {
 		ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
 

@@ -21,8 +21,7 @@ static const struct mode {
 	{"echo", load_mode_loop},	    {"mixed", load_mode_loop}, {"churn", load_mode_loop},
 	{"blockchurn", load_mode_loop},	    {"paced", load_mode_loop}, {"burst", load_mode_burst},
 	{"surge", load_mode_burst},	    {"idle", load_mode_idle},  {"bulk", load_mode_bulk},
-	{"broadcast", load_mode_broadcast},
-	/* "lines" (several lines in flight on each connection) comes here, with framing. */
+	{"broadcast", load_mode_broadcast}, {"lines", load_mode_loop},
 };
 
 enum {
@@ -132,7 +131,7 @@ int main(int argc, char **argv)
 		.parser = parse,
 		.args_doc = "MODE",
 		.doc = "Loads a server with one cell of a benchmark.\vModes: echo, mixed, churn, "
-		       "blockchurn, paced, burst, surge, idle, bulk, broadcast.",
+		       "blockchurn, paced, burst, surge, idle, bulk, broadcast, lines.",
 	};
 	struct command command = {
 		.options = {.conns = 64,

@@ -24,6 +24,13 @@ static void shape_groups(struct load_group groups[2], const char *mode,
 {
 	groups[0].churn = !strcmp(mode, "churn");
 	groups[1].churn = !strcmp(mode, "blockchurn");
+	/* A message is 16 lines of 32 bytes. */
+	if (!strcmp(mode, "lines")) {
+		groups[0].size = 16 * 32;
+		memset(groups[0].message, '.', groups[0].size);
+		for (size_t end = 31; end < groups[0].size; end += 32)
+			groups[0].message[end] = '\n';
+	}
 	if (!strcmp(mode, "paced"))
 		groups[0].period_ns = (uint64_t)options->period_us * 1000;
 	/* Sleeps that begin together would end together, and a slice would hold one wave of them

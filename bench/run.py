@@ -93,7 +93,7 @@ def measure(run, seconds, warm, bench):
         load += ["--warm", str(warm)]
     children = []
     try:
-        server = start([bench.programs[run.server], "0"], bench.server_cpu, stdout=subprocess.PIPE)
+        server = start([bench.programs[run.server], "0", *run.words], bench.server_cpu, stdout=subprocess.PIPE)
         children.append(server)
         port = read_port(server)
         if run.hog:

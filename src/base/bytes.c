@@ -84,6 +84,25 @@ int stt_bytes_append(struct stt_bytes *bytes, const void *data, size_t size)
 	return 0;
 }
 
+int stt_bytes_append_parts(struct stt_bytes *bytes, const struct iovec *parts, int count,
+			   size_t size)
+{
+	struct stt_chunk *last = bytes->tail;
+
+	/* In one chunk: what is left of the last one is not worth a failure half way. */
+	if (!last || last->shared || last->room - last->end < size)
+		last = add_chunk(bytes, size > CHUNK_ROOM ? size : CHUNK_ROOM);
+	if (!last)
+		return -ENOMEM;
+	for (int i = 0; i < count; i++) {
+		if (parts[i].iov_len)
+			memcpy(last->copies + last->end, parts[i].iov_base, parts[i].iov_len);
+		last->end += parts[i].iov_len;
+	}
+	bytes->size += size;
+	return 0;
+}
+
 int stt_bytes_append_shared(struct stt_bytes *bytes, struct stt_shared *shared, size_t offset,
 			    size_t size)
 {

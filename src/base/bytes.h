@@ -37,6 +37,11 @@ static inline bool stt_bytes_empty(const struct stt_bytes *bytes)
 /* Appends a copy. 0, or -ENOMEM and nothing was taken. */
 int stt_bytes_append(struct stt_bytes *bytes, const void *data, size_t size);
 
+/* Appends copies of several parts, `size` bytes altogether and not 0: 0, or -ENOMEM and nothing was
+ * taken. */
+int stt_bytes_append_parts(struct stt_bytes *bytes, const struct iovec *parts, int count,
+			   size_t size);
+
 /* Appends what begins at `offset` of a shared buffer; takes a reference of its own. 0 or
  * -ENOMEM. */
 int stt_bytes_append_shared(struct stt_bytes *bytes, struct stt_shared *shared, size_t offset,
