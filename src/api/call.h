@@ -36,12 +36,12 @@ static inline int stt_check_conn(const struct sttcp_conn *conn)
 /* The library's own threads are never cancelled, and skip the two calls. */
 static inline int stt_call_begin(void)
 {
-	return stt_self ? 0 : stt_cancel_off();
+	return stt_self ? -1 : stt_cancel_off();
 }
 
 static inline void stt_call_end(int before)
 {
-	if (!stt_self)
+	if (before >= 0)
 		stt_cancel_back(before);
 }
 

@@ -7,7 +7,6 @@
 
 #include "api/call.h"
 #include "api/options.h"
-#include "base/clock.h"
 #include "engine/ending.h"
 #include "engine/figures.h"
 #include "engine/output.h"
@@ -185,7 +184,7 @@ int sttcp_conn_pause(sttcp_conn *conn)
 
 	if (result < 0)
 		return result;
-	atomic_store(&conn->paused, true);
+	atomic_fetch_or(&conn->holds, STT_HOLD_PAUSED);
 	return has_ended(conn) ? stt_conn_end_code(conn) : 0;
 }
 
@@ -199,9 +198,9 @@ int sttcp_conn_resume(sttcp_conn *conn)
 	int cancel = stt_call_begin();
 
 	/* The limits on input begin anew, and the owner finds what was read or came meanwhile. */
-	if (atomic_load(&conn->paused)) {
-		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
-		atomic_store(&conn->paused, false);
+	if (atomic_load(&conn->holds) & STT_HOLD_PAUSED) {
+		atomic_store(&conn->rested, true);
+		atomic_fetch_and(&conn->holds, (unsigned char)~STT_HOLD_PAUSED);
 		stt_conn_ask(conn, STT_WISH_READ | STT_WISH_TIMEOUT);
 	}
 	stt_call_end(cancel);

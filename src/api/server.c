@@ -331,6 +331,10 @@ static void send_to_member(struct sttcp_conn *conn, void *argument)
 
 	if (conn == broadcast->except)
 		return;
+	/* It could never be queued, and half of it may not be skipped. */
+	if (conn->group->settings.broadcast_skips &&
+	    (uint64_t)broadcast->part.iov_len > (uint64_t)conn->group->settings.send_queue_max)
+		return;
 
 	int result =
 		stt_output_send(conn, &broadcast->part, 1, STT_SEND_BROADCAST, &broadcast->shared);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "engine/group.h"
+#include "engine/input.h"
 #include "engine/serve.h"
 #include "net/socket.h"
 
@@ -37,6 +38,8 @@ struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, 
 	atomic_init(&conn->fd, fd);
 	stt_mutex_init(&conn->output.lock);
 	conn->output.receiver = -1;
+	atomic_init(&conn->framed, group->settings.framing.kind != STTCP_FRAMING_RAW ||
+					   group->settings.limits_input);
 	stt_list_init(&conn->in_roster);
 	if (peer)
 		stt_conn_set_peer(conn, peer);
@@ -61,6 +64,11 @@ const struct stt_framing *stt_conn_framing(const struct sttcp_conn *conn)
 
 void stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing)
 {
+	/* In its own handler nobody else frees one. */
+	if (stt_self && stt_self->conn == conn) {
+		*framing = *stt_conn_framing(conn);
+		return;
+	}
 	stt_lock(&conn->output.lock);
 	*framing = *stt_conn_framing(conn);
 	stt_unlock(&conn->output.lock);
@@ -91,9 +99,15 @@ int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *fram
 
 	own->previous = in_handler ? NULL : previous;
 	atomic_store_explicit(&conn->framing, own, memory_order_release);
+	atomic_store(&conn->framed, true);
 	stt_unlock(&conn->output.lock);
-	if (in_handler)
+	if (in_handler) {
+		stt_input_forget_framing(stt_self, conn);
 		free_framings(previous);
+	}
+	/* What has come already may be a message now; in a handler that gets one this is seen to. */
+	if (!in_handler || conn->held)
+		stt_conn_ask(conn, STT_WISH_READ);
 	return 0;
 }
 

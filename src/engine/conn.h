@@ -34,6 +34,11 @@ enum {
 	STT_WISH_DRAINED = 32 /* its queue has become empty: run the drained handler */
 };
 
+enum {
+	STT_HOLD_PAUSED = 1, /* the user has said so */
+	STT_HOLD_HIGH = 2    /* the output queue is at its high-water mark, as far as is known */
+};
+
 enum stt_phase {
 	STT_CONNECTING, /* a client's: an attempt is under way, there is no descriptor */
 	STT_FAILED,	/* a client's: the attempt has come to nothing */
@@ -68,8 +73,14 @@ struct sttcp_conn {
 	atomic_bool opened;
 	/* Atomic, set under output.lock by whoever ends it: any thread may look. */
 	atomic_bool ended;
-	/* Atomic, any thread: nothing is to be delivered. Whoever clears it sets the read wish. */
-	atomic_bool paused;
+	/* Atomic, any thread: why nothing is to be read now. Whoever clears a bit sets the read
+	 * wish. */
+	atomic_uchar holds;
+	/* Atomic, set once: what comes in has to be looked into, for messages or for its time. */
+	atomic_bool framed;
+	/* Atomic, any thread, before a timeout wish: reading goes on, and the limits on input begin
+	 * anew. */
+	atomic_bool rested;
 
 	/* Only the owner. */
 	uint8_t phase;
@@ -96,6 +107,7 @@ struct sttcp_conn {
 
 	/* Only the owner. */
 	uint32_t dropped; /* bytes of input dropped after the end */
+	uint32_t anew_ms; /* after it opened: when limits on input began anew; wraps in 49 days */
 	struct stt_attempt *attempt;
 
 	/* Written by the owner before the alarm is set; read by the loop when it rings: when the

@@ -83,7 +83,7 @@ static void end_call(struct stt_worker *worker, sttcp_conn *conn)
 	worker->conn = NULL;
 }
 
-static bool has_specific(const struct stt_handlers *handlers, sttcp_event event)
+static bool has_specific(const struct stt_handlers *handlers, int event)
 {
 	switch (event) {
 	case STTCP_CONNECTION:
@@ -99,10 +99,10 @@ static bool has_specific(const struct stt_handlers *handlers, sttcp_event event)
 	case STTCP_UNCONNECTED:
 		return handlers->unconnected;
 	}
-	return false;
+	return event == STT_DRAINED && handlers->drained;
 }
 
-static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn, sttcp_event event,
+static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn, int event,
 			  const void *data, size_t size)
 {
 	void *context = handlers->context;
@@ -124,6 +124,8 @@ static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
 	case STTCP_UNCONNECTED:
 		handlers->unconnected(conn, atomic_load(&conn->reason), context);
 		break;
+	default:
+		handlers->drained(conn, context);
 	}
 	return true;
 }
@@ -131,21 +133,13 @@ static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
 void stt_dispatch_prepare(struct stt_handlers *handlers)
 {
 	handlers->specific = 0;
-	for (int event = STTCP_CONNECTION; event <= STTCP_UNCONNECTED; event++)
-		if (has_specific(handlers, (sttcp_event)event))
+	for (int event = STTCP_CONNECTION; event <= STT_DRAINED; event++)
+		if (has_specific(handlers, event))
 			handlers->specific |= 1U << event;
-	handlers->wanted = handlers->universal ? ~0U : handlers->specific;
+	handlers->wanted = handlers->specific | (handlers->universal ? ~(1U << STT_DRAINED) : 0);
 }
 
-/* A child that was forked in the handler, and comes back from it: everything here is the parent's,
- * its epoll above all. It goes no further. */
-static void stop_if_forked(const struct stt_worker *worker)
-{
-	while (stt_self != worker)
-		pause();
-}
-
-bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, sttcp_event event, const void *data,
+bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, int event, const void *data,
 		  size_t size)
 {
 	const struct stt_handlers *handlers = &conn->group->handlers;
@@ -154,23 +148,16 @@ bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, sttcp_event event
 	worker->ended_conn = false;
 	worker->failed_conn = false;
 	begin_call(worker, conn);
-	worker->may_receive = event <= STTCP_RESPONSE;
-	if (handlers->universal)
-		verdict = handlers->universal(event, conn, data, size, handlers->context);
+	worker->event = event;
+	if (handlers->universal && event != STT_DRAINED)
+		verdict = handlers->universal((sttcp_event)event, conn, data, size,
+					      handlers->context);
 	if (handlers->specific & (1U << event))
 		verdict = call_specific(handlers, conn, event, data, size);
-	stop_if_forked(worker);
+	/* A child that was forked in the handler, and comes back from it: everything here is the
+	 * parent's, its epoll above all. It goes no further. */
+	while (stt_self != worker)
+		pause();
 	end_call(worker, conn);
 	return verdict;
-}
-
-void stt_dispatch_drained(struct stt_worker *worker, sttcp_conn *conn)
-{
-	const struct stt_handlers *handlers = &conn->group->handlers;
-
-	begin_call(worker, conn);
-	worker->may_receive = false;
-	handlers->drained(conn, handlers->context);
-	stop_if_forked(worker);
-	end_call(worker, conn);
 }

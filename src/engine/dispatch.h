@@ -12,21 +12,21 @@
 
 struct stt_worker;
 
+/* The drained handler's place among the events, of which it is none for users. */
+#define STT_DRAINED ((int)STTCP_UNCONNECTED + 1)
+
 /* Notes which handlers there are: to be called after each change. */
 void stt_dispatch_prepare(struct stt_handlers *handlers);
 
 /* Whether anybody would be called. */
-static inline bool stt_dispatch_wanted(const struct stt_handlers *handlers, sttcp_event event)
+static inline bool stt_dispatch_wanted(const struct stt_handlers *handlers, int event)
 {
 	return handlers->wanted & (1U << event);
 }
 
 /* The universal handler, then the specific one; returns the verdict that counts. */
-bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, sttcp_event event, const void *data,
+bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, int event, const void *data,
 		  size_t size);
-
-/* The drained handler, of which there is one. */
-void stt_dispatch_drained(struct stt_worker *worker, sttcp_conn *conn);
 
 /* The connection's handler was found blocking: its next events go straight to the pool. */
 void stt_dispatch_mark_slow(sttcp_conn *conn);

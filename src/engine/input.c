@@ -55,6 +55,7 @@ void stt_input_take(struct stt_worker *worker, struct sttcp_conn *conn)
 	in->at = held->bytes + held->start;
 	in->size = held->size;
 	in->scanned = held->scanned;
+	in->framing = held->framing;
 }
 
 /* Frees memory, if it is not what the running handler's data stands in. */
@@ -93,6 +94,7 @@ int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn)
 		held->start = (size_t)(in->at - held->bytes);
 		held->size = in->size;
 		held->scanned = in->scanned;
+		held->framing = in->framing;
 	}
 	conn->held = held;
 	*in = (struct stt_input){0};
@@ -109,6 +111,12 @@ int stt_input_next(struct stt_worker *worker, struct sttcp_conn *conn, bool last
 	in->waits = false;
 	if (!in->size)
 		return 0;
+	/* Another framing finds its ends elsewhere. */
+	if (in->framing != framing) {
+		in->framing = framing;
+		in->scanned = 0;
+		in->whole = 0;
+	}
 
 	int found = stt_frame_next(framing, in->at, in->size, in->scanned, &frame);
 
@@ -130,6 +138,13 @@ int stt_input_next(struct stt_worker *worker, struct sttcp_conn *conn, bool last
 	if (in->memory)
 		in->memory->began_ms = 0;
 	return 1;
+}
+
+void stt_input_forget_framing(struct stt_worker *worker, struct sttcp_conn *conn)
+{
+	worker->input.framing = NULL;
+	if (conn->held)
+		conn->held->framing = NULL;
 }
 
 /* Makes room for `more` bytes behind what is there, in memory that no handler's data stands in. */

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 struct sttcp_conn;
+struct stt_framing;
 struct stt_worker;
 
 struct stt_held {
@@ -22,6 +23,7 @@ struct stt_held {
 	size_t start;
 	size_t size;
 	size_t scanned;
+	const struct stt_framing *framing; /* that `scanned` was found with: only to compare */
 	int64_t began_ms; /* when the first byte of a message that is not whole came; 0: none */
 	size_t capacity;
 	unsigned char bytes[];
@@ -33,6 +35,7 @@ struct stt_input {
 	size_t size;
 	size_t scanned;		 /* for stt_frame_next */
 	size_t whole;		 /* how long the message at `at` will be, as far as is known */
+	const struct stt_framing *framing; /* that these two were found with: only to compare */
 	struct stt_held *memory; /* that `at` points into; NULL: the worker's buffer */
 	struct stt_held *pinned; /* that the running handler's data stands in, or NULL */
 	bool in_handler;	 /* a handler reads: the worker's buffer may have its data */
@@ -56,6 +59,9 @@ int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn);
  * will come, and a rest counts as the framing says. */
 int stt_input_next(struct stt_worker *worker, struct sttcp_conn *conn, bool last,
 		   struct stt_message *message);
+
+/* Forgets how far was looked with a framing that is about to be freed. In a handler. */
+void stt_input_forget_framing(struct stt_worker *worker, struct sttcp_conn *conn);
 
 /* Reads once, behind what is there: how many bytes, 0 at the peer's FIN, or -errno. */
 ssize_t stt_input_read(struct stt_worker *worker, struct sttcp_conn *conn);

@@ -55,7 +55,7 @@ static struct deadline first_deadline(const struct sttcp_conn *conn)
 	struct deadline first = {STT_NEVER, 0};
 
 	if (!atomic_load_explicit(&conn->bytes_in, memory_order_relaxed))
-		take_earlier(&first, limit(opened, settings->first_byte_timeout_ms),
+		take_earlier(&first, limit(opened + conn->anew_ms, settings->first_byte_timeout_ms),
 			     STTCP_ETIME_FIRST_BYTE);
 	if (conn->held && conn->held->began_ms)
 		take_earlier(&first, limit(conn->held->began_ms, settings->message_timeout_ms),
@@ -95,23 +95,29 @@ void stt_limits_watch_message(struct sttcp_conn *conn)
 			   limit(conn->held->began_ms, conn->group->settings.message_timeout_ms));
 }
 
+static void begin_anew(struct sttcp_conn *conn, int64_t now)
+{
+	int64_t opened = atomic_load_explicit(&conn->opened_ms, memory_order_relaxed);
+
+	conn->anew_ms = (uint32_t)(now - opened);
+	atomic_store_explicit(&conn->active_ms, now, memory_order_relaxed);
+	if (conn->held && conn->held->began_ms)
+		conn->held->began_ms = now;
+}
+
 void stt_limits_check(struct sttcp_conn *conn)
 {
 	int64_t now = stt_now_ms();
 
-	/* Nothing is read, so nothing can be expected of the peer: the limits begin anew. */
-	bool rests = atomic_load(&conn->paused) || atomic_load(&conn->output.high);
+	/* Nothing is or was read, so nothing can be expected of the peer. `rested` last: it is set
+	 * before that which it follows ends. */
+	bool rests = (atomic_load(&conn->holds) & STT_HOLD_PAUSED) || stt_output_is_high(conn);
 
-	if (rests) {
-		atomic_store_explicit(&conn->active_ms, now, memory_order_relaxed);
-		if (conn->held && conn->held->began_ms)
-			conn->held->began_ms = now;
-	}
+	if (atomic_exchange(&conn->rested, false) || rests)
+		begin_anew(conn, now);
 
 	struct deadline first = first_deadline(conn);
 
-	if (rests && first.at <= now)
-		first.at = now + conn->group->settings.first_byte_timeout_ms;
 	if (first.at <= now) {
 		stt_conn_end(conn, first.code, STT_END_FLUSH);
 		return;

@@ -76,18 +76,24 @@ static void count_message(struct stt_output *out)
 	atomic_store_explicit(&out->messages_out, before + 1, memory_order_relaxed);
 }
 
-/* What all connections of the group may still queue. Relaxed: sends on several connections at the
- * same moment may go over it, each by what it queues once. */
+/* What all connections of the group may still queue. Relaxed: what is gathered at the same moment
+ * on several loops may go over it, and nothing else: see claim_room. */
 static int64_t room_of_all(const struct stt_group *group)
 {
 	return group->settings.total_queue_max -
 	       atomic_load_explicit(&group->total_queued, memory_order_relaxed);
 }
 
+/* What the connection's own cap leaves. */
+static int64_t room_of_one(const struct sttcp_conn *conn)
+{
+	return conn->group->settings.send_queue_max - (int64_t)conn->output.queue.size;
+}
+
 static size_t room_for(const struct sttcp_conn *conn)
 {
 	const struct stt_settings *settings = &conn->group->settings;
-	int64_t room = settings->send_queue_max - (int64_t)conn->output.queue.size;
+	int64_t room = room_of_one(conn);
 
 	if (settings->total_queue_max != INT64_MAX && room_of_all(conn->group) < room)
 		room = room_of_all(conn->group);
@@ -115,9 +121,46 @@ static void note_queue(struct sttcp_conn *conn)
 	if (conn->group->settings.total_queue_max != INT64_MAX)
 		atomic_fetch_add_explicit(&conn->group->total_queued, grown, memory_order_relaxed);
 	atomic_store_explicit(&out->queued, out->queue.size, memory_order_relaxed);
+	/* What is only gathered, or goes at the second try, has not waited. */
+	if (out->queue.size && atomic_load_explicit(&out->pending, memory_order_relaxed))
+		out->waited = true;
 	/* Relaxed: only this thread, or one that sends at the same time, makes the queue longer,
 	 * and a reader that is late by one finds it at its next read. */
-	atomic_store_explicit(&out->high, is_high(conn), memory_order_relaxed);
+	bool high = is_high(conn);
+
+	if (high == !!(atomic_load_explicit(&conn->holds, memory_order_relaxed) & STT_HOLD_HIGH))
+		return;
+	if (high)
+		atomic_fetch_or_explicit(&conn->holds, STT_HOLD_HIGH, memory_order_relaxed);
+	else
+		atomic_fetch_and_explicit(&conn->holds, (unsigned char)~STT_HOLD_HIGH,
+					  memory_order_relaxed);
+}
+
+/* How many of `wanted` bytes may be queued; they count as queued from now on, so that sends on
+ * several connections at the same moment stay under the cap of all. note_queue puts right what was
+ * not queued. */
+static size_t claim_room(struct sttcp_conn *conn, size_t wanted)
+{
+	struct stt_group *group = conn->group;
+	struct stt_output *out = &conn->output;
+	size_t room = room_for(conn);
+	size_t size = wanted < room ? wanted : room;
+
+	if (!size || group->settings.total_queue_max == INT64_MAX)
+		return size;
+
+	int64_t before = atomic_fetch_add_explicit(&group->total_queued, (int64_t)size,
+						   memory_order_relaxed);
+	int64_t left = group->settings.total_queue_max - before;
+	size_t claimed = left <= 0 ? 0 : left < (int64_t)size ? (size_t)left : size;
+
+	atomic_fetch_sub_explicit(&group->total_queued, (int64_t)(size - claimed),
+				  memory_order_relaxed);
+	atomic_store_explicit(&out->queued,
+			      atomic_load_explicit(&out->queued, memory_order_relaxed) + claimed,
+			      memory_order_relaxed);
+	return claimed;
 }
 
 void stt_output_discard_locked(struct sttcp_conn *conn)
@@ -129,7 +172,8 @@ void stt_output_discard_locked(struct sttcp_conn *conn)
 /* A byte has left. */
 static void note_activity(struct sttcp_conn *conn)
 {
-	if (conn->group->settings.limits_input)
+	if (atomic_load_explicit(&conn->framed, memory_order_relaxed) &&
+	    conn->group->settings.limits_input)
 		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
 }
 
@@ -173,10 +217,12 @@ static int advance_line(struct sttcp_conn *conn)
 {
 	struct stt_output *out = &conn->output;
 
+	/* What has left makes room in the cap of all. */
+	if (out->line)
+		note_queue(conn);
 	while (out->line) {
 		struct stt_sender *sender = out->line;
-		size_t room = room_for(conn);
-		size_t size = sender->cursor.left < room ? sender->cursor.left : room;
+		size_t size = claim_room(conn, sender->cursor.left);
 
 		if (!size)
 			return 0;
@@ -220,7 +266,6 @@ static void expect_writable(struct sttcp_conn *conn)
 	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
 
 	atomic_store(&out->pending, true);
-	out->waited = true;
 	out->moved_ms = stt_now_ms();
 	if (timeout_ms >= 0)
 		stt_alarm_set(conn->loop, &conn->alarm, out->moved_ms + timeout_ms);
@@ -243,12 +288,13 @@ unsigned stt_output_finish_locked(struct sttcp_conn *conn)
 	note_queue(conn);
 	if (out->holds_reader && (int64_t)out->queue.size <= conn->group->settings.low_water) {
 		out->holds_reader = false;
+		atomic_store(&conn->rested, true);
 		what = STT_TELL_RESUME;
 	}
 	if (!stt_output_drained_locked(conn))
 		return what;
 	atomic_store(&out->pending, false);
-	if (out->waited && conn->group->handlers.drained)
+	if (out->waited && !out->broken && conn->group->handlers.drained)
 		what |= STT_TELL_DRAINED;
 	out->waited = false;
 	if (out->fin_wanted && !out->fin_sent && !out->broken) {
@@ -273,6 +319,15 @@ bool stt_output_holds_reader(struct sttcp_conn *conn)
 
 	stt_unlock(&out->lock);
 	return holds;
+}
+
+bool stt_output_is_high(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	bool high = conn->output.holds_reader || (atomic_load(&conn->holds) & STT_HOLD_HIGH);
+
+	stt_unlock(&conn->output.lock);
+	return high;
 }
 
 unsigned stt_output_break_locked(struct sttcp_conn *conn, int code)
@@ -383,6 +438,7 @@ void stt_output_tell(struct sttcp_conn *conn, unsigned what)
 		atomic_store(&conn->hangup, true);
 	if (what)
 		stt_conn_ask(conn, (what & (STT_TELL_READ | STT_TELL_RESUME) ? STT_WISH_READ : 0) |
+					   (what & STT_TELL_RESUME ? STT_WISH_TIMEOUT : 0) |
 					   (what & STT_TELL_CLOSE ? STT_WISH_CLOSE : 0) |
 					   (what & STT_TELL_DRAINED ? STT_WISH_DRAINED : 0));
 }
@@ -472,6 +528,7 @@ static int wait_in_line(struct stt_output *out, struct stt_sender *sender) STT_R
 	else
 		out->line = sender;
 	out->line_end = sender;
+	out->waited = true;
 	while (!sender->done)
 		stt_cond_wait(&sender->wake, &out->lock);
 	stt_cond_fini(&sender->wake);
@@ -479,7 +536,7 @@ static int wait_in_line(struct stt_output *out, struct stt_sender *sender) STT_R
 }
 
 /* Why nothing can be sent, or 0. */
-static int refusal(const struct sttcp_conn *conn)
+static inline int refusal(const struct sttcp_conn *conn)
 {
 	const struct stt_output *out = &conn->output;
 
@@ -537,12 +594,21 @@ static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_s
 	if (out->line)
 		return 1;
 
-	size_t room = room_for(conn);
+	size_t room = claim_room(conn, cursor->left);
 
+	/* Who may not wait has sent nothing, or a part: then its rest is queued over the cap of
+	 * all, for a part alone is worse. Over its own cap the connection ends. */
+	if (mode != STT_SEND_WAIT && cursor->left > room) {
+		if (cursor->left == size || (int64_t)cursor->left > room_of_one(conn)) {
+			note_queue(conn);
+			return -EAGAIN;
+		}
+		room = cursor->left;
+	}
 	if (mode == STT_SEND_BROADCAST)
-		return cursor->left > room ? -EAGAIN : queue_shared(out, cursor, whole, shared);
+		return queue_shared(out, cursor, whole, shared);
 
-	int result = queue_copy(out, cursor, cursor->left < room ? cursor->left : room);
+	int result = queue_copy(out, cursor, room);
 
 	return result < 0 ? result : cursor->left ? 1 : 0;
 }
@@ -579,7 +645,8 @@ static int send_whole(struct sttcp_conn *conn, const struct iovec *parts, int co
 		result = stt_error_of_peer(result);
 		what |= stt_output_break_locked(conn, result);
 	}
-	if (!stt_bytes_empty(&out->queue))
+	if (!stt_bytes_empty(&out->queue) ||
+	    atomic_load_explicit(&out->queued, memory_order_relaxed))
 		note_queue(conn);
 	if (result == 0)
 		count_message(out);
@@ -601,11 +668,29 @@ unlock:
 }
 
 /* Nothing stands between a send and the socket. */
-static bool is_clear(const struct sttcp_conn *conn)
+static inline bool is_clear(const struct sttcp_conn *conn, int fd)
 {
 	const struct stt_output *out = &conn->output;
 
-	return stt_bytes_empty(&out->queue) && !out->line && !out->gathers && refusal(conn) == 0;
+	return stt_bytes_empty(&out->queue) && !out->line && !out->gathers && fd >= 0 &&
+	       !out->broken && !out->fin_wanted &&
+	       !atomic_load_explicit(&conn->ended, memory_order_relaxed);
+}
+
+/* The short way of a small answer among others; false when it has to go the long one. */
+static bool gather(struct sttcp_conn *conn, const struct iovec *parts, int count)
+{
+	struct stt_output *out = &conn->output;
+	size_t size = 0;
+
+	for (int i = 0; i < count; i++)
+		size += parts[i].iov_len;
+	if (!size || !fits_gathered(conn, size) || refusal(conn) < 0 ||
+	    stt_bytes_append_parts(&out->queue, parts, count, size) < 0)
+		return false;
+	count_message(out);
+	note_queue(conn);
+	return true;
 }
 
 int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
@@ -615,11 +700,12 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 	ssize_t tried = 0;
 
 	stt_lock(&out->lock);
+	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+
 	/* The way of nearly every message; what the socket does not take whole goes the long one.
 	 * It saves a fifth of the instructions of a small answer outside the kernel. */
-	if (count == 1 && parts->iov_len && is_clear(conn)) {
-		tried = stt_socket_send(atomic_load_explicit(&conn->fd, memory_order_relaxed),
-					parts, 1);
+	if (count == 1 && parts->iov_len && is_clear(conn, fd)) {
+		tried = stt_socket_send(fd, parts, 1);
 		if (tried == (ssize_t)parts->iov_len) {
 			count_sent(out, parts->iov_len);
 			count_message(out);
@@ -627,11 +713,7 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 			stt_unlock(&out->lock);
 			return 0;
 		}
-	} else if (count == 1 && out->gathers && fits_gathered(conn, parts->iov_len) &&
-		   refusal(conn) == 0 &&
-		   stt_bytes_append(&out->queue, parts->iov_base, parts->iov_len) == 0) {
-		count_message(out);
-		note_queue(conn);
+	} else if (out->gathers && gather(conn, parts, count)) {
 		stt_unlock(&out->lock);
 		return 0;
 	}

@@ -36,10 +36,6 @@ struct stt_output {
 	bool waited;	   /* bytes had to wait for the socket: the drained handler is due */
 	int receiver;	   /* the eventfd of the owner, which waits for input in a handler; -1 */
 
-	/* Atomic, written under the lock: the queue is at its high-water mark, as far as is known.
-	 */
-	atomic_bool high;
-
 	/* Atomic: the socket was full, and an event that it is writable matters. Stored before the
 	 * socket is tried once more, sequentially consistent: either that try finds room, or the
 	 * event that comes after it finds the flag. It saves two atomic operations an event. */
@@ -74,9 +70,12 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 		    enum stt_send_mode mode, struct stt_shared **shared);
 
 /* Whether the queue is over its high-water mark: then nothing is to be read from this peer, and a
- * read wish will tell when it is below the low one. By the connection's owner, when `high` is
- * set. */
+ * read wish will tell when it is below the low one. By the connection's owner, when
+ * STT_HOLD_HIGH is set. */
 bool stt_output_holds_reader(struct sttcp_conn *conn);
+
+/* Whether the peer is not read from, or would not be. */
+bool stt_output_is_high(struct sttcp_conn *conn);
 
 /* The socket is writable, or somebody wants it tried. */
 void stt_output_flush(struct sttcp_conn *conn);

@@ -24,7 +24,7 @@
 /* 0, or why the calling thread may not read here. */
 static int check_caller(const struct sttcp_conn *conn)
 {
-	if (!stt_self || stt_self->conn != conn || !stt_self->may_receive)
+	if (!stt_self || stt_self->conn != conn || stt_self->event > (int)STTCP_RESPONSE)
 		return -EDEADLK;
 	return atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;
 }

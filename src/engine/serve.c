@@ -58,7 +58,7 @@ static bool has_ended(const struct sttcp_conn *conn)
 }
 
 /* Runs the handlers of a phase, in a turn. */
-static bool run_handlers(struct stt_worker *worker, struct sttcp_conn *conn, sttcp_event event,
+static bool run_handlers(struct stt_worker *worker, struct sttcp_conn *conn, int event,
 			 const void *data, size_t size)
 {
 	if (!stt_dispatch_wanted(&conn->group->handlers, event)) {
@@ -136,6 +136,7 @@ static void take_fin(struct stt_worker *worker, struct sttcp_conn *conn)
 	if (first && conn->group->settings.half_open) {
 		bool verdict = run_handlers(worker, conn, STTCP_END, NULL, 0);
 
+		stt_limits_note_input(conn);
 		if (!verdict && !conn->group->handlers.end)
 			stt_conn_end(conn, 0, STT_END_FLUSH);
 	}
@@ -158,8 +159,8 @@ static void take_error(struct sttcp_conn *conn, int code)
 	stt_conn_end(conn, broken ? broken : stt_error_of_peer(code), STT_END_RESET);
 }
 
-static void deliver(struct stt_worker *worker, struct sttcp_conn *conn, const void *data,
-		    size_t size)
+static inline void deliver(struct stt_worker *worker, struct sttcp_conn *conn, const void *data,
+			   size_t size)
 {
 	sttcp_event event = conn->group->is_client ? STTCP_RESPONSE : STTCP_RECEIVE;
 	int64_t messages = atomic_load_explicit(&conn->messages_in, memory_order_relaxed);
@@ -169,20 +170,12 @@ static void deliver(struct stt_worker *worker, struct sttcp_conn *conn, const vo
 		stt_conn_end(conn, 0, STT_END_FLUSH);
 }
 
-/* Whether nothing more is to be delivered now. */
-static bool must_stop(struct sttcp_conn *conn)
+/* Whether nothing is to be read or delivered now. */
+static bool is_held(struct sttcp_conn *conn)
 {
-	return has_ended(conn) || atomic_load_explicit(&conn->paused, memory_order_relaxed) ||
-	       (atomic_load_explicit(&conn->output.high, memory_order_relaxed) &&
-		stt_output_holds_reader(conn));
-}
+	unsigned char holds = atomic_load_explicit(&conn->holds, memory_order_relaxed);
 
-/* The budget of a turn is used up: the others first. It stays owned, by the list. */
-static enum next go_behind(struct stt_worker *worker, struct sttcp_conn *conn)
-{
-	atomic_fetch_or(&conn->word, STT_WISH_READ);
-	stt_loop_requeue(worker, conn->loop, &conn->actor);
-	return HANDED_ON;
+	return holds && ((holds & STT_HOLD_PAUSED) || stt_output_holds_reader(conn));
 }
 
 /* Why the delivery of what was read has stopped. */
@@ -199,7 +192,7 @@ static enum delivered deliver_messages(struct stt_worker *worker, struct sttcp_c
 	enum delivered result = STOPPED;
 	bool gathers = false;
 
-	while (!must_stop(conn)) {
+	while (!has_ended(conn) && !is_held(conn)) {
 		struct stt_message message;
 
 		if (!*budget) {
@@ -234,8 +227,8 @@ static enum delivered deliver_messages(struct stt_worker *worker, struct sttcp_c
 	return result;
 }
 
-/* Reads and delivers message by message. */
-static enum next read_messages(struct stt_worker *worker, struct sttcp_conn *conn)
+/* Reads and delivers message by message; true when the budget of the turn is used up. */
+static bool read_messages(struct stt_worker *worker, struct sttcp_conn *conn)
 {
 	struct stt_input *in = &worker->input;
 	int budget = MESSAGES_PER_TURN;
@@ -256,8 +249,10 @@ static enum next read_messages(struct stt_worker *worker, struct sttcp_conn *con
 		if (size < 0)
 			take_error(conn, (int)size);
 		if (size == 0) {
-			deliver_messages(worker, conn, true, &budget);
-			if (!has_ended(conn))
+			/* A rest that is held back stays in front of the FIN, which is read again. */
+			delivered = deliver_messages(worker, conn, true, &budget);
+			behind = delivered == OVER_BUDGET;
+			if (delivered == WANTS_MORE)
 				take_fin(worker, conn);
 		}
 		if (size <= 0)
@@ -269,17 +264,17 @@ static enum next read_messages(struct stt_worker *worker, struct sttcp_conn *con
 	if (stt_input_keep(worker, conn) < 0)
 		stt_conn_end(conn, -ENOMEM, STT_END_RESET);
 	stt_limits_watch_message(conn);
-	return behind && !has_ended(conn) ? go_behind(worker, conn) : LET_GO;
+	return behind && !has_ended(conn);
 }
 
 /* The same for bytes as they come, which need no looking into. */
-static enum next read_raw(struct stt_worker *worker, struct sttcp_conn *conn)
+static bool read_raw(struct stt_worker *worker, struct sttcp_conn *conn)
 {
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
 	for (int reads = 0; reads < READS_PER_TURN; reads++) {
-		if (must_stop(conn))
-			return LET_GO;
+		if (is_held(conn))
+			return false;
 
 		ssize_t size = stt_socket_recv(fd, worker->buffer, STT_READ_SIZE);
 
@@ -288,31 +283,30 @@ static enum next read_raw(struct stt_worker *worker, struct sttcp_conn *conn)
 		else if (size == 0)
 			take_fin(worker, conn);
 		if (size <= 0)
-			return LET_GO;
+			return false;
 
 		int64_t bytes = atomic_load_explicit(&conn->bytes_in, memory_order_relaxed);
 
 		atomic_store_explicit(&conn->bytes_in, bytes + size, memory_order_relaxed);
 		deliver(worker, conn, worker->buffer, (size_t)size);
-		stt_limits_note_input(conn);
-		/* The handler has changed the framing: what it may have read further is looked
-		 * into. */
-		if (atomic_load_explicit(&conn->framing, memory_order_relaxed))
+		if (has_ended(conn))
+			return false;
+		/* The handler has set a framing: what it may have read further is looked into. */
+		if (atomic_load_explicit(&conn->framed, memory_order_relaxed))
 			return read_messages(worker, conn);
 		/* A short read has emptied the socket, and an edge will tell of more - but not when
 		 * the peer's hang-up has come already: data and FIN come in one edge. */
 		if (size < STT_READ_SIZE && !atomic_load(&conn->hangup))
-			return LET_GO;
+			return false;
 	}
-	return go_behind(worker, conn);
+	return true;
 }
 
-static enum next read_input(struct stt_worker *worker, struct sttcp_conn *conn)
+static bool read_input(struct stt_worker *worker, struct sttcp_conn *conn)
 {
-	bool raw = conn->group->settings.framing.kind == STTCP_FRAMING_RAW &&
-		   !atomic_load_explicit(&conn->framing, memory_order_relaxed);
-
-	return raw && !conn->held ? read_raw(worker, conn) : read_messages(worker, conn);
+	return atomic_load_explicit(&conn->framed, memory_order_relaxed)
+		       ? read_messages(worker, conn)
+		       : read_raw(worker, conn);
 }
 
 /* Drops input, up to the limit; true when nothing more is to be waited for. */
@@ -394,31 +388,43 @@ static enum next go_on_ending(struct stt_worker *worker, struct sttcp_conn *conn
 	return HANDED_ON;
 }
 
-/* The phase OPEN; what is left to do when it has not ended. */
-static enum next act_open(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
+/* The rarer wishes in the phase OPEN. */
+static void act_on_notices(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
 {
-	if (((wishes & STT_WISH_READ) || conn->held) && read_input(worker, conn) == HANDED_ON)
-		return HANDED_ON;
-	if ((wishes & STT_WISH_DRAINED) && !has_ended(conn)) {
-		stt_turn_begin(worker);
-		stt_dispatch_drained(worker, conn);
-		if (!stt_turn_end(worker))
-			stt_dispatch_mark_slow(conn);
+	if (wishes & STT_WISH_DRAINED) {
+		run_handlers(worker, conn, STT_DRAINED, NULL, 0);
+		stt_limits_note_input(conn);
 	}
 	if ((wishes & STT_WISH_TIMEOUT) && !has_ended(conn))
 		stt_limits_check(conn);
-	return LET_GO;
+}
+
+/* The phase OPEN; true when the budget of the turn is used up. What was read comes before a look at
+ * the limits: it may have come in time. */
+static bool act_open(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
+{
+	if (((wishes & STT_WISH_READ) || conn->held) && read_input(worker, conn)) {
+		atomic_fetch_or(&conn->word, wishes | STT_WISH_READ);
+		return true;
+	}
+	if (wishes & (STT_WISH_DRAINED | STT_WISH_TIMEOUT))
+		act_on_notices(worker, conn, has_ended(conn) ? 0 : wishes);
+	return false;
 }
 
 static enum next act(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
 {
 	if (conn->phase == STT_BORN)
 		open_conn(worker, conn);
-	if (conn->phase == STT_OPEN && !has_ended(conn) &&
-	    act_open(worker, conn, wishes) == HANDED_ON)
-		return HANDED_ON;
-	if (conn->phase == STT_OPEN && !has_ended(conn))
-		return LET_GO;
+	if (conn->phase == STT_OPEN && !has_ended(conn)) {
+		if (act_open(worker, conn, wishes)) {
+			/* The others first: it stays owned, by the list. */
+			stt_loop_requeue(worker, conn->loop, &conn->actor);
+			return HANDED_ON;
+		}
+		if (!has_ended(conn))
+			return LET_GO;
+	}
 	return go_on_ending(worker, conn);
 }
 
@@ -430,7 +436,7 @@ static void work(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wi
 }
 
 /* Whether an owned connection has to be worked on in the pool. */
-static bool needs_pool(struct sttcp_conn *conn)
+static inline bool needs_pool(struct sttcp_conn *conn)
 {
 	/* What runs no handler any more never waits for a thread. */
 	if (conn->phase >= STT_LINGERING)

@@ -41,7 +41,7 @@ struct stt_worker {
 	/* Only its own thread. */
 	struct stt_loop *loop;	 /* the loop that it owns, NULL for the pool and after a loss */
 	struct sttcp_conn *conn; /* the connection whose handler it runs */
-	bool may_receive;	 /* that handler is one that may read */
+	int event;		 /* that it is about */
 	struct stt_input input;
 	int waker; /* an eventfd that wakes it out of a wait for input; -1 while not needed yet */
 	bool ended_conn;       /* that handler has closed or aborted `conn` */
