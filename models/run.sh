@@ -149,6 +149,10 @@ large plain output -DSIZE=4 -DCAP=3 -DSPACE=2 -DWITH_RESET=1
 large plain output -DNBROADCASTS=1 -DSIZE=2 -DCAP=2 -DNINPUT=1
 begin live output -DSIZE=2
 
+begin plain gather
+large plain gather -DNMESSAGES=5 -DNBLOCKS=5
+begin live gather
+
 begin plain stop -DNCONNS=1 -DFIRST_LOOP=1
 begin plain stop -DNCONNS=1 -DNRUNS=2
 begin plain stop -DNCONNS=1 -DSECOND=1
@@ -185,6 +189,10 @@ done
 begin drop output -DDROP_KEEP_PLACE -DWITH_END=0
 begin drop output -DDROP_BROADCAST_BEHIND -DNBROADCASTS=1 -DSIZE=2 -DCAP=2
 begin drop output -DDROP_RESUME -DSIZE=2 -DCAP=2 -DNINPUT=2
+
+for rule in CURRENT_FIRST HEIR_FLUSH CLEAR_FLAG TURN_END FLUSH_FIRST; do
+	begin drop gather -DDROP_$rule
+done
 
 for rule in LISTENER_LOOP FINAL_ACCEPT LISTENERS_FIRST ACCEPT_LATER INNER_BLOCK SETTLERS LEFT \
 	FREE_WAITS; do
