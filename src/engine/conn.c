@@ -105,7 +105,8 @@ int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *fram
 		stt_input_forget_framing(stt_self, conn);
 		free_framings(previous);
 	}
-	/* What has come already may be a message now; in a handler that gets one this is seen to. */
+	/* What has come already may be a message now; in a handler that gets one this is seen to.
+	 */
 	if (!in_handler || conn->held)
 		stt_conn_ask(conn, STT_WISH_READ);
 	return 0;

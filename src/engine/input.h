@@ -33,14 +33,14 @@ struct stt_held {
 struct stt_input {
 	const unsigned char *at; /* the next byte */
 	size_t size;
-	size_t scanned;		 /* for stt_frame_next */
-	size_t whole;		 /* how long the message at `at` will be, as far as is known */
+	size_t scanned; /* for stt_frame_next */
+	size_t whole;	/* how long the message at `at` will be, as far as is known */
 	const struct stt_framing *framing; /* that these two were found with: only to compare */
-	struct stt_held *memory; /* that `at` points into; NULL: the worker's buffer */
-	struct stt_held *pinned; /* that the running handler's data stands in, or NULL */
-	bool in_handler;	 /* a handler reads: the worker's buffer may have its data */
-	bool waits;		 /* the message at `at` is not whole */
-	bool emptied;		 /* the last read got less than it asked for */
+	struct stt_held *memory;	   /* that `at` points into; NULL: the worker's buffer */
+	struct stt_held *pinned;	   /* that the running handler's data stands in, or NULL */
+	bool in_handler; /* a handler reads: the worker's buffer may have its data */
+	bool waits;	 /* the message at `at` is not whole */
+	bool emptied;	 /* the last read got less than it asked for */
 };
 
 /* A message, borrowed until the next call. */

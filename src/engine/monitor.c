@@ -137,6 +137,11 @@ static enum sight look_at(struct stt_loop *loop)
 		return WAITING;
 	}
 
+	/* Its thread may not have begun, and then has no clock: it is known from its first turn on.
+	 */
+	if (!in_turn && loop->seen_worker != owner)
+		return BUSY;
+
 	uint64_t calls = atomic_load_explicit(&owner->calls, memory_order_relaxed);
 	int64_t now_us = stt_now_us();
 	int64_t cpu_us = stt_clock_us(owner->cpu_clock);

@@ -107,7 +107,9 @@ static bool is_high(const struct sttcp_conn *conn)
 	const struct stt_settings *settings = &conn->group->settings;
 	int64_t queued = (int64_t)conn->output.queue.size;
 
+	/* Also when an event asks in between, as those that tell of room in the socket do. */
 	return queued >= settings->high_water ||
+	       (conn->output.holds_reader && queued > settings->low_water) ||
 	       (queued && settings->total_queue_max != INT64_MAX && room_of_all(conn->group) <= 0);
 }
 
@@ -285,12 +287,12 @@ unsigned stt_output_finish_locked(struct sttcp_conn *conn)
 	struct stt_output *out = &conn->output;
 	unsigned what = 0;
 
-	note_queue(conn);
 	if (out->holds_reader && (int64_t)out->queue.size <= conn->group->settings.low_water) {
 		out->holds_reader = false;
 		atomic_store(&conn->rested, true);
 		what = STT_TELL_RESUME;
 	}
+	note_queue(conn);
 	if (!stt_output_drained_locked(conn))
 		return what;
 	atomic_store(&out->pending, false);
@@ -613,58 +615,50 @@ static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_s
 	return result < 0 ? result : cursor->left ? 1 : 0;
 }
 
-/* Any send, from where the try in stt_output_send left it. */
-static int send_whole(struct sttcp_conn *conn, const struct iovec *parts, int count,
-		      enum stt_send_mode mode, struct stt_shared **shared, ssize_t tried)
-	STT_RELEASE(conn->output.lock)
+/* Any send, from where the try in stt_output_send left it. `what` is for stt_output_tell. */
+static int send_whole_locked(struct sttcp_conn *conn, struct stt_output *out, struct cursor *cursor,
+			     enum stt_send_mode mode, struct stt_shared **shared, ssize_t tried,
+			     unsigned *what) STT_REQUIRES(out->lock)
 {
-	struct stt_output *out = &conn->output;
-	struct cursor cursor = {.parts = parts, .count = count};
-	unsigned what = 0;
-
-	for (int i = 0; i < count; i++)
-		cursor.left += parts[i].iov_len;
-
-	size_t size = cursor.left;
+	size_t size = cursor->left;
 
 	/* More than is gathered: what has been goes first. */
 	if (out->gathers && !fits_gathered(conn, size))
-		what = stt_output_flush_locked(conn);
+		*what = stt_output_flush_locked(conn);
 
 	int result = refusal(conn);
 
 	if (result < 0)
-		goto unlock;
-	result = take_bytes(conn, &cursor, mode, shared, tried);
+		return result;
+	result = take_bytes(conn, cursor, mode, shared, tried);
 	if (result == 1) {
-		struct stt_sender sender = {.cursor = cursor, .begun = cursor.left < size};
+		struct stt_sender sender = {.cursor = *cursor, .begun = cursor->left < size};
 
 		note_queue(conn);
 		result = wait_in_line(out, &sender);
 	} else if (result < 0 && result != -EAGAIN && result != -ENOMEM) {
 		result = stt_error_of_peer(result);
-		what |= stt_output_break_locked(conn, result);
+		*what |= stt_output_break_locked(conn, result);
 	}
 	if (!stt_bytes_empty(&out->queue) ||
 	    atomic_load_explicit(&out->queued, memory_order_relaxed))
 		note_queue(conn);
 	if (result == 0)
 		count_message(out);
+	return result;
+}
 
-unlock:
-	stt_unlock(&out->lock);
-	if (what)
-		stt_output_tell(conn, what);
+/* What a send that failed means for the connection. */
+static void end_after(struct sttcp_conn *conn, int result, bool torn, enum stt_send_mode mode)
+{
 	/* Half a message on the wire is worse than none: the connection ends with it. */
-	if (result == -ENOMEM && cursor.left < size)
+	if (result == -ENOMEM && torn)
 		stt_conn_end(conn, result, STT_END_RESET);
 	/* A broadcast waits for nobody, and tells nobody: who would miss it is dropped. */
-	if (result == -EAGAIN && mode == STT_SEND_BROADCAST &&
-	    conn->group->settings.broadcast_skips)
-		return result;
-	if ((result == -EAGAIN || result == -ENOMEM) && mode == STT_SEND_BROADCAST)
-		stt_conn_end(conn, result == -EAGAIN ? STTCP_ESLOW : result, STT_END_RESET);
-	return result;
+	else if (mode == STT_SEND_BROADCAST && result == -ENOMEM)
+		stt_conn_end(conn, result, STT_END_RESET);
+	else if (mode == STT_SEND_BROADCAST && !conn->group->settings.broadcast_skips)
+		stt_conn_end(conn, STTCP_ESLOW, STT_END_RESET);
 }
 
 /* Nothing stands between a send and the socket. */
@@ -717,5 +711,20 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 		stt_unlock(&out->lock);
 		return 0;
 	}
-	return send_whole(conn, parts, count, mode, shared, tried);
+
+	struct cursor cursor = {.parts = parts, .count = count};
+	unsigned what = 0;
+
+	for (int i = 0; i < count; i++)
+		cursor.left += parts[i].iov_len;
+
+	size_t size = cursor.left;
+	int result = send_whole_locked(conn, out, &cursor, mode, shared, tried, &what);
+
+	stt_unlock(&out->lock);
+	if (what)
+		stt_output_tell(conn, what);
+	if (result == -ENOMEM || result == -EAGAIN)
+		end_after(conn, result, cursor.left < size, mode);
+	return result;
 }

@@ -162,7 +162,7 @@ static void take_error(struct sttcp_conn *conn, int code)
 static inline void deliver(struct stt_worker *worker, struct sttcp_conn *conn, const void *data,
 			   size_t size)
 {
-	sttcp_event event = conn->group->is_client ? STTCP_RESPONSE : STTCP_RECEIVE;
+	int event = (int)(conn->group->is_client ? STTCP_RESPONSE : STTCP_RECEIVE);
 	int64_t messages = atomic_load_explicit(&conn->messages_in, memory_order_relaxed);
 
 	atomic_store_explicit(&conn->messages_in, messages + 1, memory_order_relaxed);
@@ -249,7 +249,8 @@ static bool read_messages(struct stt_worker *worker, struct sttcp_conn *conn)
 		if (size < 0)
 			take_error(conn, (int)size);
 		if (size == 0) {
-			/* A rest that is held back stays in front of the FIN, which is read again. */
+			/* A rest that is held back stays in front of the FIN, which is read again.
+			 */
 			delivered = deliver_messages(worker, conn, true, &budget);
 			behind = delivered == OVER_BUDGET;
 			if (delivered == WANTS_MORE)
@@ -336,7 +337,7 @@ static bool drop_input(struct stt_worker *worker, struct sttcp_conn *conn)
 static void run_last_handler(struct stt_worker *worker, struct sttcp_conn *conn)
 {
 	struct stt_group *group = conn->group;
-	sttcp_event event = conn->phase == STT_FAILED ? STTCP_UNCONNECTED : STTCP_DISCONNECTION;
+	int event = (int)(conn->phase == STT_FAILED ? STTCP_UNCONNECTED : STTCP_DISCONNECTION);
 
 	stt_group_leave(group, conn);
 	if (!conn->declined)

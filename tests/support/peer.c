@@ -80,6 +80,19 @@ int peer_connect_from(const char *source, int port)
 	return -1;
 }
 
+int peer_connect_narrow(int port)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const int size = 32 * 1024;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	if (fd >= 0 && peer_connect_with(fd, port))
+		return fd;
+	peer_close(fd);
+	return -1;
+}
+
 bool peer_connect_with(int fd, int port)
 {
 	struct sockaddr_in addr = loopback(port);

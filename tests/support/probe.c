@@ -2,6 +2,7 @@
 /* Probes: record handler calls and check that each connection's are in order (G2, G4, G5, G7). */
 #include "support/support.h"
 
+#include <sys/socket.h>
 #include <time.h>
 
 void probe_violate(struct probe *probe, const char *format, ...)
@@ -418,6 +419,16 @@ bool echo_data(struct probe *probe, sttcp_conn *conn, const void *data, size_t s
 {
 	(void)probe;
 	sttcp_conn_send(conn, data, size);
+	return true;
+}
+
+bool narrow(struct probe *probe, sttcp_conn *conn)
+{
+	const int size = 32 * 1024;
+
+	(void)probe;
+	setsockopt(sttcp_conn_fd(conn), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	setsockopt(sttcp_conn_fd(conn), SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 	return true;
 }
 

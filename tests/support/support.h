@@ -77,6 +77,10 @@ void fill_pattern(void *data, size_t size, uint32_t seed);
 /* xorshift; a state of 0 is made 1. */
 uint32_t next_random(uint32_t *state);
 
+/* Waits until all threads but the calling one sleep; then nothing may move for a second (G15).
+ * Not under the thread sanitizer, whose own thread never sleeps. */
+void expect_silence(void);
+
 /* -------------------------------------------------------------------- events */
 
 /* A counter that only grows, and can be waited for. */
@@ -105,6 +109,9 @@ int peer_connect(int port);
 int peer_connect_to(const char *host, int port);
 int peer_connect_from(const char *source, int port);
 int peer_connect_unix(const char *path);
+
+/* With small buffers: a peer that does not read is soon full. */
+int peer_connect_narrow(int port);
 bool peer_connect_with(int fd, int port);
 int peer_listen(int *port, int backlog);
 int peer_accept(int listener);
@@ -239,6 +246,9 @@ void pair_close(struct pair *pair);
 
 /* A script for data: sends it back. */
 bool echo_data(struct probe *probe, sttcp_conn *conn, const void *data, size_t size);
+
+/* A script for connection: small buffers on this side, too. */
+bool narrow(struct probe *probe, sttcp_conn *conn);
 
 /* ------------------------------------------------------------------ children */
 

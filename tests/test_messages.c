@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages through real sockets: cut out, delivered once and whole, and limited, however the peer
+ * cuts its sends. What a framing finds in given bytes is test_framing.c's. */
+#include "support/book.h"
+
+enum {
+	MIB = 1024 * 1024,
+	LINES = 3000
+};
+
+/* ------------------------------------------------------------- cut and whole */
+
+/* A digit, and as many bytes; with the object's context. */
+static ssize_t frame_digit(const void *data, size_t size, void *context)
+{
+	unsigned char digit = *(const unsigned char *)data;
+
+	((struct book *)context)->asked++;
+	return size > 0 && digit >= '0' && digit <= '9' ? 1 + digit - '0' : -1;
+}
+
+static void go_on_with_lengths(struct book *book, sttcp_conn *conn, const void *data, size_t size)
+{
+	int result = 0;
+
+	if (size == 2 && memcmp(data, "go", 2) == 0)
+		result = sttcp_conn_set_framing(
+			conn, STTCP_OPTIONS(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 2));
+	if (size == 2 && memcmp(data, "ln", 2) == 0)
+		result = sttcp_conn_set_framing(conn, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE));
+	if (result < 0)
+		book->reason = result;
+}
+
+static bool begin_with_lines(struct book *book, sttcp_conn *conn)
+{
+	(void)book;
+	return sttcp_conn_set_framing(conn, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE)) == 0;
+}
+
+static const struct wire {
+	sttcp_options options;
+	const char *bytes;
+	size_t size;
+	const char *text;
+	bool (*opened)(struct book *book, sttcp_conn *conn);
+	void (*script)(struct book *book, sttcp_conn *conn, const void *data, size_t size);
+} wires[] = {
+	{FRAMED(.framing = STTCP_FRAMING_LINE), WIRE("one\ntwo\r\n\n\r\nthr\ree\n"),
+	 "<one><two><><><thr\ree>", NULL, NULL},
+	{FRAMED(.framing = STTCP_FRAMING_DELIMITER, .delimiter = "aab", .delimiter_size = 3),
+	 WIRE("xaaabaabyaab"), "<xa><><y>", NULL, NULL},
+	{FRAMED(.framing = STTCP_FRAMING_LENGTH), WIRE("\0\0\0\3abc\0\0\0\0\0\0\0\1d"),
+	 "<abc><><d>", NULL, NULL},
+	{FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 1), WIRE("\3abc\0\1d"),
+	 "<abc><><d>", NULL, NULL},
+	{FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 2, .prefix_little_endian = true),
+	 WIRE("\3\0abc\0\0\1\0d"), "<abc><><d>", NULL, NULL},
+	{FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 8, .prefix_includes_itself = true),
+	 WIRE("\0\0\0\0\0\0\0\x0b"
+	      "abc\0\0\0\0\0\0\0\x8"),
+	 "<abc><>", NULL, NULL},
+	{FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_varint = true), WIRE("\3abc\0\x81\0d"),
+	 "<abc><><d>", NULL, NULL},
+	{FRAMED(.framing = STTCP_FRAMING_FIXED, .fixed_size = 4), WIRE("abcdefgh"), "<abcd><efgh>",
+	 NULL, NULL},
+	{FRAMED(.framing = STTCP_FRAMING_CUSTOM, .frame_fn = frame_digit), WIRE("3abc01d"),
+	 "<3abc><0><1d>", NULL, NULL},
+	/* What follows the message that is being handled is read in the new framing. */
+	{FRAMED(.framing = STTCP_FRAMING_LINE), WIRE("a\ngo\n\0\3x\nz\0\0\0\2lnb\r\n"),
+	 "<a><go><x\nz><><ln><b>", NULL, go_on_with_lengths},
+	{FRAMED(.framing = STTCP_FRAMING_RAW), WIRE("a\ngo\n\0\3x\nz\0\0\0\2lnb\r\n"),
+	 "<a><go><x\nz><><ln><b>", begin_with_lines, go_on_with_lengths},
+};
+
+enum {
+	NWIRES = sizeof(wires) / sizeof(wires[0])
+};
+
+static void wire_open(struct talk *talk, const struct wire *wire)
+{
+	talk->book = book_new();
+	talk->book->opened = wire->opened;
+	talk->book->script = wire->script;
+	talk_open(talk, &wire->options);
+}
+
+static void each_framing_delivers_payloads_alone_and_once(void **state)
+{
+	(void)state;
+	for (int i = 0; i < NWIRES; i++) {
+		struct talk talk;
+
+		wire_open(&talk, &wires[i]);
+		assert_true(peer_send(talk.peer, wires[i].bytes, wires[i].size));
+		talk_ends(&talk, wires[i].text, 0);
+	}
+}
+
+static void messages_may_come_byte_by_byte(void **state)
+{
+	(void)state;
+	for (int i = 0; i < NWIRES; i++) {
+		struct talk talk;
+
+		wire_open(&talk, &wires[i]);
+		for (size_t at = 0; at < wires[i].size; at++)
+			say_and_wait(&talk, wires[i].bytes + at, 1);
+		talk_ends(&talk, wires[i].text, 0);
+	}
+}
+
+static void messages_may_be_cut_anywhere(void **state)
+{
+	(void)state;
+	for (int i = 0; i < NWIRES; i++) {
+		for (size_t at = 1; at < wires[i].size; at++) {
+			struct talk talk;
+
+			wire_open(&talk, &wires[i]);
+			say_and_wait(&talk, wires[i].bytes, at);
+			say_and_wait(&talk, wires[i].bytes + at, wires[i].size - at);
+			talk_ends(&talk, wires[i].text, 0);
+		}
+	}
+}
+
+/* ------------------------------------------------------------- ends and limits */
+
+static const sttcp_options lines = FRAMED(.framing = STTCP_FRAMING_LINE, .max_message = 8);
+static const sttcp_options plain_lines = FRAMED(.framing = STTCP_FRAMING_LINE);
+static const sttcp_options commas = FRAMED(.framing = STTCP_FRAMING_DELIMITER, .delimiter = ", ",
+					   .delimiter_size = 2, .max_message = 8);
+static const sttcp_options lengths =
+	FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 2, .max_message = 8);
+static const sttcp_options itself =
+	FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 2, .prefix_includes_itself = true);
+static const sttcp_options varints =
+	FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_varint = true, .max_message = 8);
+static const sttcp_options fixed = FRAMED(.framing = STTCP_FRAMING_FIXED, .fixed_size = 4);
+static const sttcp_options digits =
+	FRAMED(.framing = STTCP_FRAMING_CUSTOM, .frame_fn = frame_digit, .max_message = 8);
+
+static const struct verdict {
+	const sttcp_options *options;
+	const char *bytes;
+	size_t size;
+	const char *text;
+	int reason;
+} verdicts[] = {
+	/* The peer's FIN behind a rest. */
+	{&lines, WIRE("a\nrest"), "<a><rest>", 0},
+	{&lines, WIRE("a\nrest\r"), "<a><rest\r>", 0},
+	{&commas, WIRE("a, rest,"), "<a><rest,>", 0},
+	{&lengths, WIRE("\0\1a\0\2b"), "<a>", STTCP_EFRAME},
+	{&lengths, WIRE("\0\1a\0"), "<a>", STTCP_EFRAME},
+	{&varints, WIRE("\1a\x80"), "<a>", STTCP_EFRAME},
+	{&fixed, WIRE("abcdefg"), "<abcd>", STTCP_EFRAME},
+	{&digits, WIRE("1a2b"), "<1a>", STTCP_EFRAME},
+	/* At the limit, and over it. */
+	{&lines, WIRE("12345678\r\n"), "<12345678>", 0},
+	{&lines, WIRE("a\n123456789\n"), "<a>", STTCP_ELIMIT},
+	{&lines, WIRE("a\n123456789"), "<a>", STTCP_ELIMIT},
+	{&lines, WIRE("a\n12345678\r"), "<a>", STTCP_ELIMIT},
+	{&commas, WIRE("12345678, "), "<12345678>", 0},
+	{&commas, WIRE("a, 123456789, "), "<a>", STTCP_ELIMIT},
+	{&lengths,
+	 WIRE("\0\x8"
+	      "12345678"),
+	 "<12345678>", 0},
+	{&lengths, WIRE("\0\1a\0\x9"), "<a>", STTCP_ELIMIT},
+	{&varints, WIRE("\1a\xff\xff\xff\xff\x7f"), "<a>", STTCP_ELIMIT},
+	{&digits, WIRE("71234567"), "<71234567>", 0},
+	{&digits, WIRE("1a8"), "<1a>", STTCP_ELIMIT},
+	/* Malformed. */
+	{&varints, WIRE("\1a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), "<a>", STTCP_EFRAME},
+	{&itself, WIRE("\0\3a\0\1b"), "<a>", STTCP_EFRAME},
+	{&digits, WIRE("1ax"), "<1a>", STTCP_EFRAME},
+};
+
+static void ends_in_a_message_have_their_reasons(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(verdicts) / sizeof(verdicts[0]); i++) {
+		struct talk talk = {0};
+
+		talk_open(&talk, verdicts[i].options);
+		assert_true(peer_send(talk.peer, verdicts[i].bytes, verdicts[i].size));
+		talk_ends(&talk, verdicts[i].text, verdicts[i].reason);
+	}
+}
+
+/* Over a limit nothing has to follow for the connection to end: in order, with a FIN. */
+static void limit_ends_the_connection_at_once(void **state)
+{
+	struct talk talk = {0};
+
+	(void)state;
+	talk_open(&talk, &lengths);
+	assert_true(peer_send(talk.peer, "\x7f\xff", 2));
+	assert_int_equal(peer_end(talk.peer), 0);
+	talk_ends(&talk, "", STTCP_ELIMIT);
+}
+
+static void half_a_message_is_dropped_at_a_reset(void **state)
+{
+	struct talk talk = {0};
+
+	(void)state;
+	talk_open(&talk, &lengths);
+	say_and_wait(&talk, "\0\7half", 6);
+	peer_reset(talk.peer);
+	talk.peer = -1;
+	talk_ends(&talk, "", -ECONNRESET);
+}
+
+static void large_messages_are_whole_up_to_the_limit(void **state)
+{
+	struct talk talk = {0};
+	unsigned char *large = malloc(4 + MIB + 4);
+	char expected[64];
+
+	(void)state;
+	assert_non_null(large);
+	fill_pattern(large + 4, MIB, 1);
+	memcpy(large, "\0\x10\0\0", 4);
+	memcpy(large + 4 + MIB, "\0\x10\0\1", 4);
+	size_t len = book_print(expected, sizeof(expected), large + 4, MIB);
+	talk_open(&talk, STTCP_OPTIONS(.framing = STTCP_FRAMING_LENGTH));
+	/* Whole, and in halves; one byte more is over the default of max_message. */
+	assert_true(peer_send(talk.peer, large, 4 + MIB));
+	say_and_wait(&talk, large, MIB / 2);
+	memcpy(expected + len, expected, len + 1);
+	assert_true(peer_send(talk.peer, large + MIB / 2, 4 + MIB + 4 - MIB / 2));
+	talk_ends(&talk, expected, STTCP_ELIMIT);
+	free(large);
+}
+
+/* ------------------------------------------------------- many at once: the turn */
+
+static struct {
+	atomic_int other; /* a raw peer of a second connection */
+	atomic_long handled;
+	atomic_long before;
+} turn;
+
+/* With the first of many messages the other peer's comes: it may not wait for all of them. */
+static void wake_the_other(struct book *book, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)book;
+	if (size == 5 && memcmp(data, "other", 5) == 0) {
+		atomic_store(&turn.before, atomic_load(&turn.handled));
+		sttcp_conn_send(conn, "served", 6);
+	} else if (atomic_fetch_add(&turn.handled, 1) == 0) {
+		peer_say(turn.other, "other\n");
+	}
+}
+
+static void many_messages_arrive_in_order_and_let_others_in(void **state)
+{
+	struct talk talk = {0};
+	static char text[8 * LINES];
+	static char expected[8 * LINES];
+	size_t len = 0;
+	char *at = expected;
+	sttcp_stats stats;
+
+	(void)state;
+	atomic_store(&turn.handled, 0);
+	atomic_store(&turn.before, LINES);
+	talk.book = book_new();
+	talk.book->script = wake_the_other;
+	talk_open(&talk, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE));
+	turn.other = book_join(talk.server);
+	for (int i = 0; i < LINES; i++) {
+		len += (size_t)sprintf(text + len, "%d\n", i);
+		at += sprintf(at, "<%d>", i);
+	}
+	assert_true(peer_send(talk.peer, text, len));
+	assert_true(peer_expect(turn.other, "served"));
+	assert_true(atomic_load(&turn.before) < LINES / 2);
+	assert_true(event_wait(&talk.book->changed, LINES + 1));
+	sttcp_server_stats(talk.server, &stats, sizeof(stats));
+	assert_int_equal(stats.messages_in, LINES + 1);
+	assert_int_equal(stats.bytes_in, len + 6);
+	peer_close(turn.other);
+	assert_true(event_wait(&talk.book->ended, 1));
+	peer_shutdown(talk.peer);
+	assert_true(event_wait(&talk.book->ended, 2));
+
+	char *others = strstr(talk.book->text, "<other>");
+
+	assert_non_null(others);
+	memmove(others, others + 7, strlen(others + 7) + 1);
+	talk_ends(&talk, expected, 0);
+}
+
+/* The last message comes with the FIN, at each place around the end of a turn. */
+static void rest_at_the_end_of_a_turn_is_delivered(void **state)
+{
+	(void)state;
+	for (int count = 253; count <= 258; count++) {
+		struct talk talk = {0};
+		char text[600];
+		char expected[2000];
+		char *at = expected;
+
+		for (int i = 0; i < count; i++) {
+			memcpy(text + (size_t)2 * (size_t)i, "x\n", 2);
+			at += sprintf(at, "<x>");
+		}
+		sprintf(at, "<rest>");
+		memcpy(text + (size_t)2 * (size_t)count, "rest", 4);
+		talk_open(&talk, &plain_lines);
+		assert_true(peer_send(talk.peer, text, (size_t)2 * (size_t)count + 4));
+		talk_ends(&talk, expected, 0);
+	}
+}
+
+static bool pause_at_first(struct book *book, sttcp_conn *conn)
+{
+	(void)book;
+	return sttcp_conn_pause(conn) == 0;
+}
+
+static void pause_again(struct book *book, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)book;
+	(void)data;
+	(void)size;
+	sttcp_conn_pause(conn);
+}
+
+/* One by one, although all of them and the FIN are there. */
+static void paused_messages_and_the_end_wait_for_resume(void **state)
+{
+	struct talk talk = {.book = book_new()};
+
+	(void)state;
+	talk.book->opened = pause_at_first;
+	talk.book->script = pause_again;
+	talk_open(&talk, &plain_lines);
+	assert_true(peer_say(talk.peer, "a\nb\nrest"));
+	peer_shutdown(talk.peer);
+	for (int i = 1; i <= 3; i++) {
+		assert_int_equal(event_count(&talk.book->changed), i - 1);
+		assert_int_equal(sttcp_conn_resume(talk.book->conn), 0);
+		assert_true(event_wait(&talk.book->changed, i));
+	}
+	assert_int_equal(event_count(&talk.book->ended), 0);
+	sttcp_conn_resume(talk.book->conn); /* it may have ended before this returns */
+	talk_ends(&talk, "<a><b><rest>", 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_framing_delivers_payloads_alone_and_once),
+		cmocka_unit_test(messages_may_come_byte_by_byte),
+		cmocka_unit_test(messages_may_be_cut_anywhere),
+		cmocka_unit_test(ends_in_a_message_have_their_reasons),
+		cmocka_unit_test(limit_ends_the_connection_at_once),
+		cmocka_unit_test(half_a_message_is_dropped_at_a_reset),
+		cmocka_unit_test(large_messages_are_whole_up_to_the_limit),
+		cmocka_unit_test(rest_at_the_end_of_a_turn_is_delivered),
+		cmocka_unit_test(paused_messages_and_the_end_wait_for_resume),
+		cmocka_unit_test(many_messages_arrive_in_order_and_let_others_in),
+	};
+
+	/* One loop: connections can only be fair to each other where they share one. */
+	if (sttcp_engine_configure(1, 0, 0) < 0)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
