@@ -16,18 +16,20 @@ static const sttcp_options lines = FRAMED(.framing = STTCP_FRAMING_LINE);
 
 /* ------------------------------------------------------------------- counting */
 
-/* The library sends by syscall(2); this program's own stands in front of it. */
+/* The library sends by syscall(2); this program's own stands in front of it. All its other calls
+ * but those that read have three arguments. */
 static atomic_long sends;
 
 long syscall(long number, ...)
 {
 	static _Atomic(void *) original;
-	long arguments[6];
+	long arguments[6] = {0};
+	int count = number == SYS_sendto || number == SYS_recvfrom ? 6 : 3;
 	va_list list;
 	long (*call)(long, ...);
 
 	va_start(list, number);
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < count; i++)
 		arguments[i] = va_arg(list, long);
 	va_end(list);
 	if (number == SYS_sendto || number == SYS_sendmsg)

@@ -230,7 +230,8 @@ static void large_messages_are_whole_up_to_the_limit(void **state)
 	/* Whole, and in halves; one byte more is over the default of max_message. */
 	assert_true(peer_send(talk.peer, large, 4 + MIB));
 	say_and_wait(&talk, large, MIB / 2);
-	memcpy(expected + len, expected, len + 1);
+	memcpy(expected + len, expected, len);
+	expected[2 * len] = '\0';
 	assert_true(peer_send(talk.peer, large + MIB / 2, 4 + MIB + 4 - MIB / 2));
 	talk_ends(&talk, expected, STTCP_ELIMIT);
 	free(large);

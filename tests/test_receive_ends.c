@@ -203,7 +203,7 @@ static void read_elsewhere(struct book *book, sttcp_conn *conn, const void *data
 	(void)book;
 	(void)data;
 	(void)size;
-	take_bytes(other, 0, 10, 0);
+	take_bytes(atomic_load(&other), 0, 10, 0);
 	if (pthread_create(&thread, NULL, read_from_a_thread, conn) == 0)
 		pthread_join(thread, NULL);
 	results[2] = sttcp_conn_recv(conn, NULL, 10, 0);
@@ -247,9 +247,9 @@ static void reading_elsewhere_is_refused(void **state)
 	talk.peer = book_join(talk.server);
 	sttcp_server *second = book_listen(others, NULL);
 	int peer = book_join(second);
-	other = others->conn;
-	assert_int_equal(sttcp_conn_recv(other, buffer, 8, 0), -EDEADLK);
-	assert_int_equal(sttcp_conn_recv_message(other, buffer, 8, 0), -EDEADLK);
+	atomic_store(&other, others->conn);
+	assert_int_equal(sttcp_conn_recv(others->conn, buffer, 8, 0), -EDEADLK);
+	assert_int_equal(sttcp_conn_recv_message(others->conn, buffer, 8, 0), -EDEADLK);
 	assert_int_equal(sttcp_conn_recv(NULL, buffer, 8, 0), -EINVAL);
 	assert_true(peer_say(talk.peer, "x"));
 	talk_ends(&talk, "<x>", STTCP_ECLOSED);

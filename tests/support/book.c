@@ -73,7 +73,9 @@ static void on_end(sttcp_conn *conn, int reason, void *context)
 	struct book *book = context;
 
 	(void)conn;
+	pthread_mutex_lock(&book->lock);
 	book->reason = reason;
+	pthread_mutex_unlock(&book->lock);
 	event_raise(&book->ended);
 }
 
