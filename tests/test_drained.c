@@ -257,34 +257,89 @@ static void drained_never_comes_for_what_was_lost(void **state)
 }
 
 enum {
-	PARTS = 8
+	ANSWER = 8 * 1024 * 1024,
+	PART = 16 * 1024
 };
 
-/* A long answer, a part at a time. */
-static void send_next(sttcp_conn *conn, void *context)
+static unsigned char *answer;
+static size_t answered; /* used in handlers of one connection, which do not overlap */
+
+/* A long answer, as far as it goes; the drained handler goes on. */
+static void send_more(sttcp_conn *conn, void *context)
 {
 	(void)context;
-	event_raise(&drained);
-	if (event_count(&drained) < PARTS)
-		sttcp_conn_send(conn, long_text, LONG);
-	else
+	while (answered < ANSWER && sttcp_conn_try_send(conn, answer + answered, PART) == 0)
+		answered += PART;
+	if (answered == ANSWER)
 		sttcp_conn_close(conn);
+}
+
+static bool answer_data(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)data;
+	(void)size;
+	send_more(conn, probe);
+	return true;
+}
+
+static void take_answer(int peer)
+{
+	static unsigned char got[PART];
+
+	for (size_t at = 0; at < ANSWER; at += PART) {
+		assert_true(peer_recv(peer, got, sizeof(got)));
+		assert_memory_equal(got, answer + at, sizeof(got));
+	}
+	assert_int_equal(peer_end(peer), 0);
 }
 
 static void drained_handler_goes_on_with_a_long_answer(void **state)
 {
-	struct pair pair = {0};
+	struct pair pair = {.probe = probe_new()};
 
 	(void)state;
-	pair_open_drained(&pair, NULL, send_next);
-	assert_int_equal(sttcp_conn_send(pair.conn, long_text, LONG), 0);
-	for (int i = 0; i < PARTS; i++)
-		take_long(pair.peer);
-	assert_int_equal(peer_end(pair.peer), 0);
+	atomic_store(&nparts, 1);
+	answer = malloc(ANSWER);
+	answered = 0;
+	assert_non_null(answer);
+	fill_pattern(answer, ANSWER, 1);
+	pair.probe->data = answer_data;
+	pair_open_drained(&pair, STTCP_OPTIONS(.send_queue_max = 64 * 1024), send_more);
+	assert_true(peer_say(pair.peer, "x"));
+	take_answer(pair.peer);
 	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
 	assert_int_equal(probe_reason(pair.probe), STTCP_ECLOSED);
-	assert_int_equal(event_count(&drained), PARTS);
 	pair_close(&pair);
+	free(answer);
+}
+
+/* -EAGAIN because of what others have queued is followed by the drained handler, too. */
+static void drained_comes_where_others_hold_the_budget(void **state)
+{
+	struct pair pair = {.probe = probe_new()};
+	static char rest[64 * 1024];
+
+	(void)state;
+	atomic_store(&nparts, 1);
+	answer = malloc(ANSWER);
+	answered = 0;
+	assert_non_null(answer);
+	fill_pattern(answer, ANSWER, 1);
+	pair.probe->data = answer_data;
+	pair_open_drained(&pair, STTCP_OPTIONS(.total_queue_max = 2 * PART), send_more);
+	int greedy = peer_connect_narrow(sttcp_server_port(pair.server));
+	EVENTUALLY(sttcp_server_count(pair.server) == 2);
+	sttcp_conn *conn = sttcp_server_find(pair.server, probe_last_id(pair.probe));
+	while (sttcp_conn_try_send(conn, rest, sizeof(rest)) == 0)
+		;
+	assert_true(peer_say(pair.peer, "x"));
+	take_answer(pair.peer);
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	sttcp_conn_abort(conn);
+	sttcp_conn_unref(conn);
+	peer_close(greedy);
+	pair_close(&pair);
+	free(answer);
 }
 
 static void receive_in_drained(sttcp_conn *conn, void *context)
@@ -362,6 +417,7 @@ int main(void)
 		cmocka_unit_test(drained_never_comes_after_the_end),
 		cmocka_unit_test(drained_never_comes_for_what_was_lost),
 		cmocka_unit_test(drained_handler_goes_on_with_a_long_answer),
+		cmocka_unit_test(drained_comes_where_others_hold_the_budget),
 		cmocka_unit_test(drained_handler_may_not_read),
 		cmocka_unit_test(drained_comes_on_a_client_too),
 	};

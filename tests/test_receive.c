@@ -149,7 +149,6 @@ static void dialogue_of_a_client(void **state)
 	assert_true(peer_say(peer, "one\ntwo\nthree\n"));
 	assert_int_equal(peer_end(peer), 0);
 	assert_true(event_wait(&inside, 1));
-	assert_true(event_wait(&inside, 1));
 	assert_int_equal(texts[2][0], 'b');
 	assert_string_equal(texts[0], "one");
 	assert_string_equal(texts[1], "two");
