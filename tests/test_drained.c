@@ -298,7 +298,6 @@ static void drained_handler_goes_on_with_a_long_answer(void **state)
 	struct pair pair = {.probe = probe_new()};
 
 	(void)state;
-	atomic_store(&nparts, 1);
 	answer = malloc(ANSWER);
 	answered = 0;
 	assert_non_null(answer);
@@ -320,7 +319,6 @@ static void drained_comes_where_others_hold_the_budget(void **state)
 	static char rest[64 * 1024];
 
 	(void)state;
-	atomic_store(&nparts, 1);
 	answer = malloc(ANSWER);
 	answered = 0;
 	assert_non_null(answer);

@@ -275,6 +275,17 @@ static void count_over_locked(struct stt_group *group, enum stt_place place)
 	group->totals.over_rate += place == STT_PLACE_OVER_RATE;
 }
 
+/* A place is free: listeners that wait for one try again. */
+static void call_listeners_locked(struct stt_group *group) STT_REQUIRES(group->lock)
+{
+	for (struct stt_listener *each = group->listeners; each; each = each->next) {
+		if (!each->waits || each->closing)
+			continue;
+		each->waits = false;
+		stt_alarm_set(each->loop, &each->alarm, 0);
+	}
+}
+
 static bool has_places(const struct stt_group *group)
 {
 	return group->settings.max_connections >= 0 || group->settings.accept_rate >= 0;
@@ -312,18 +323,9 @@ void stt_group_give_back(struct stt_group *group)
 		return;
 	stt_lock(&group->lock);
 	stt_admission_give_back(&group->admission);
+	/* Another listener may have found all places taken, this one among them. */
+	call_listeners_locked(group);
 	stt_unlock(&group->lock);
-}
-
-/* A place is free: listeners that wait for one try again. */
-static void call_listeners_locked(struct stt_group *group) STT_REQUIRES(group->lock)
-{
-	for (struct stt_listener *each = group->listeners; each; each = each->next) {
-		if (!each->waits || each->closing)
-			continue;
-		each->waits = false;
-		stt_alarm_set(each->loop, &each->alarm, 0);
-	}
 }
 
 void stt_group_listener_closing(struct stt_group *group, struct stt_listener *listener)

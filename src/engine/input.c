@@ -161,7 +161,7 @@ static int make_room(struct stt_input *in, size_t more)
 		return 0;
 	}
 
-	struct stt_held *memory = new_held(in->size + more);
+	struct stt_held *memory = new_held(in->size + (more > in->size ? more : in->size));
 
 	if (!memory)
 		return -ENOMEM;

@@ -26,7 +26,7 @@ int64_t stt_limits_lifetime(const struct sttcp_conn *conn)
 	at = opened + settings->lifetime_ms;
 	if (settings->lifetime_jitter_ms > 0)
 		at += (int64_t)(scatter(conn->id + (uint64_t)conn->born_ms) %
-				(uint64_t)(settings->lifetime_jitter_ms + 1));
+				((uint64_t)settings->lifetime_jitter_ms + 1));
 	return at;
 }
 
@@ -95,9 +95,10 @@ void stt_limits_watch_message(struct sttcp_conn *conn)
 			   limit(conn->held->began_ms, conn->group->settings.message_timeout_ms));
 }
 
-static void begin_anew(struct sttcp_conn *conn, int64_t now)
+void stt_limits_begin_anew(struct sttcp_conn *conn)
 {
 	int64_t opened = atomic_load_explicit(&conn->opened_ms, memory_order_relaxed);
+	int64_t now = stt_now_ms();
 
 	conn->anew_ms = (uint32_t)(now - opened);
 	atomic_store_explicit(&conn->active_ms, now, memory_order_relaxed);
@@ -107,18 +108,16 @@ static void begin_anew(struct sttcp_conn *conn, int64_t now)
 
 void stt_limits_check(struct sttcp_conn *conn)
 {
-	int64_t now = stt_now_ms();
-
 	/* Nothing is or was read, so nothing can be expected of the peer. `rested` last: it is set
 	 * before that which it follows ends. */
 	bool rests = (atomic_load(&conn->holds) & STT_HOLD_PAUSED) || stt_output_is_high(conn);
 
 	if (atomic_exchange(&conn->rested, false) || rests)
-		begin_anew(conn, now);
+		stt_limits_begin_anew(conn);
 
 	struct deadline first = first_deadline(conn);
 
-	if (first.at <= now) {
+	if (first.at <= stt_now_ms()) {
 		stt_conn_end(conn, first.code, STT_END_FLUSH);
 		return;
 	}

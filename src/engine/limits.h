@@ -24,6 +24,10 @@ static inline void stt_limits_note_input(struct sttcp_conn *conn)
 		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
 }
 
+/* A handler that was not about input has returned, or reading has rested: all limits on input count
+ * from now on. */
+void stt_limits_begin_anew(struct sttcp_conn *conn);
+
 /* A message that is not whole may be held now. */
 void stt_limits_watch_message(struct sttcp_conn *conn);
 

@@ -603,6 +603,9 @@ static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_s
 	if (mode != STT_SEND_WAIT && cursor->left > room) {
 		if (cursor->left == size || (int64_t)cursor->left > room_of_one(conn)) {
 			note_queue(conn);
+			/* Who waits for the drained handler now finds it at the next room. */
+			if (mode == STT_SEND_TRY)
+				out->waited = true;
 			return -EAGAIN;
 		}
 		room = cursor->left;

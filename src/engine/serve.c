@@ -234,6 +234,7 @@ static bool read_messages(struct stt_worker *worker, struct sttcp_conn *conn)
 	int budget = MESSAGES_PER_TURN;
 	enum delivered delivered;
 	bool behind = false;
+	bool came = false; /* something has: a look that finds nothing is no sign of life */
 
 	stt_input_take(worker, conn);
 	for (int reads = 0;; reads++) {
@@ -258,8 +259,11 @@ static bool read_messages(struct stt_worker *worker, struct sttcp_conn *conn)
 		}
 		if (size <= 0)
 			break;
+		came = true;
 	}
-	stt_limits_note_input(conn);
+	came |= budget != MESSAGES_PER_TURN;
+	if (came)
+		stt_limits_note_input(conn);
 	if (has_ended(conn))
 		in->size = 0;
 	if (stt_input_keep(worker, conn) < 0)
@@ -290,11 +294,11 @@ static bool read_raw(struct stt_worker *worker, struct sttcp_conn *conn)
 
 		atomic_store_explicit(&conn->bytes_in, bytes + size, memory_order_relaxed);
 		deliver(worker, conn, worker->buffer, (size_t)size);
-		if (has_ended(conn))
-			return false;
 		/* The handler has set a framing: what it may have read further is looked into. */
 		if (atomic_load_explicit(&conn->framed, memory_order_relaxed))
 			return read_messages(worker, conn);
+		if (has_ended(conn))
+			return false;
 		/* A short read has emptied the socket, and an edge will tell of more - but not when
 		 * the peer's hang-up has come already: data and FIN come in one edge. */
 		if (size < STT_READ_SIZE && !atomic_load(&conn->hangup))
@@ -394,7 +398,7 @@ static void act_on_notices(struct stt_worker *worker, struct sttcp_conn *conn, u
 {
 	if (wishes & STT_WISH_DRAINED) {
 		run_handlers(worker, conn, STT_DRAINED, NULL, 0);
-		stt_limits_note_input(conn);
+		stt_limits_begin_anew(conn);
 	}
 	if ((wishes & STT_WISH_TIMEOUT) && !has_ended(conn))
 		stt_limits_check(conn);

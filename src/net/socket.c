@@ -114,7 +114,9 @@ static int bind_path(int fd, const struct stt_addr *addr)
 int stt_socket_set_dead_peer(int fd, int timeout_ms)
 {
 	const int on = 1;
-	const int third_s = timeout_ms / 3000 > 1 ? timeout_ms / 3000 : 1;
+	const int most_s = 32767; /* the kernel takes no more */
+	const int wanted_s = timeout_ms / 3000 > 1 ? timeout_ms / 3000 : 1;
+	const int third_s = wanted_s < most_s ? wanted_s : most_s;
 	const int probes = 3;
 	const unsigned limit_ms = (unsigned)timeout_ms;
 
