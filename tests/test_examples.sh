@@ -414,6 +414,78 @@ test_graceful_reports_who_was_closed_by_force()
 		fail "the report: $(tail -n 1 "$out")"
 }
 
+# --------------------------------------------------------------------- 07_lines
+
+test_lines_come_whole()
+{
+	local conn
+
+	start_server 07_lines
+	dial conn
+	printf 'a li' >&"$conn" # in pieces,
+	printf 'ne\r\n\nand two\n' >&"$conn" # or several at once
+	expect_line "$conn" 'A LINE'
+	expect_line "$conn" ''
+	expect_line "$conn" 'AND TWO'
+	head -c 300 /dev/zero | tr '\0' x >&"$conn" # over max_message
+	expect_end "$conn"
+	wait_until "the reason of the end" grep -q 'ended: STTCP_ELIMIT$' "$out"
+	hang_up "$conn"
+	interrupt "$pid"
+}
+
+# ------------------------------------------------------------------ 08_dialogue
+
+test_dialogue_lets_in_who_knows_the_word()
+{
+	local ann bob
+
+	start_server 08_dialogue
+	dial ann
+	expect_line "$ann" 'Your name\?'
+	dial bob # while the handler of the first one waits
+	printf 'Bob\nopen\n' >&"$bob"
+	expect_line "$bob" 'Your name\?'
+	expect_line "$bob" 'Password\?'
+	expect_line "$bob" 'No, Bob\.'
+	expect_end "$bob"
+	hang_up "$bob"
+
+	echo Ann >&"$ann"
+	expect_line "$ann" 'Password\?'
+	printf 'sesame\nhello\n' >&"$ann"
+	expect_line "$ann" 'Come in, Ann\.'
+	expect_line "$ann" 'Ann: hello'
+	hang_up "$ann"
+	interrupt "$pid"
+}
+
+# -------------------------------------------------------------------- 09_limits
+
+test_limits_end_a_silent_one_and_keep_a_fourth_out()
+{
+	local first second silent fourth conn
+
+	start_server 09_limits
+	dial first
+	dial second
+	echo hello >&"$first"
+	echo hello >&"$second"
+	expect_line "$first" hello
+	expect_line "$second" hello
+	dial silent
+	dial fourth
+	expect_end "$fourth"
+	expect_end "$silent"
+	wait_until "the reason of the end" grep -q 'ended: STTCP_ETIME_FIRST_BYTE$' "$out"
+	for conn in "$first" "$second" "$silent" "$fourth"; do
+		hang_up "$conn"
+	done
+	interrupt "$pid"
+	grep -Fqx '3 came, 1 ended with a reason, over the limits: 0 of all, 1 of an address, 0 a second' \
+		"$out" || fail "the counters: $(tail -n 1 "$out")"
+}
+
 # ------------------------------------------------------------------- the README
 
 test_readme_shows_the_echo_example()

@@ -218,6 +218,40 @@ static void flush_lets_go_of_what_is_gathered(void **state)
 	talk_ends(&talk, "<a><flush><b>", 0);
 }
 
+static void look_for_input(struct book *book, sttcp_conn *conn, const void *data, size_t size)
+{
+	char byte;
+
+	echo_line(book, conn, data, size);
+	if (!is(data, size, "recv") && !is(data, size, "message"))
+		return;
+	if (is(data, size, "recv"))
+		sttcp_conn_recv(conn, &byte, 0, 0);
+	else
+		sttcp_conn_recv_message(conn, NULL, 0, 0);
+	atomic_store(&queued_after, queued(conn));
+}
+
+/* Also one that does not wait: the peer may be asked again and again. */
+static void reading_lets_go_of_what_is_gathered(void **state)
+{
+	const char *const words[] = {"recv", "message"};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct talk talk = {0};
+		char text[32];
+
+		atomic_store(&queued_after, -1);
+		open_with(&talk, &lines, look_for_input);
+		snprintf(text, sizeof(text), "a\n%s\nb\n", words[i]);
+		assert_true(peer_say(talk.peer, text));
+		assert_true(peer_expect(talk.peer, text));
+		assert_int_equal(atomic_load(&queued_after), 0);
+		talk_close(&talk);
+	}
+}
+
 /* ---------------------------------------------------------------------- order */
 
 static char large[LARGE];
@@ -444,6 +478,7 @@ int main(void)
 		cmocka_unit_test(answers_do_not_wait_for_a_handler_that_blocks),
 		cmocka_unit_test(answers_of_many_do_not_wait_for_handlers_that_block),
 		cmocka_unit_test(flush_lets_go_of_what_is_gathered),
+		cmocka_unit_test(reading_lets_go_of_what_is_gathered),
 		cmocka_unit_test(all_ways_of_sending_keep_the_order),
 		cmocka_unit_test(answers_over_what_is_gathered_keep_the_order),
 		cmocka_unit_test(ends_flush_what_is_gathered),

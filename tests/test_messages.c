@@ -296,6 +296,12 @@ static void many_messages_arrive_in_order_and_let_others_in(void **state)
 	talk_ends(&talk, expected, 0);
 }
 
+static bool pause_at_first(struct book *book, sttcp_conn *conn)
+{
+	(void)book;
+	return sttcp_conn_pause(conn) == 0;
+}
+
 /* The last message comes with the FIN, at each place around the end of a turn. */
 static void rest_at_the_end_of_a_turn_is_delivered(void **state)
 {
@@ -312,16 +318,19 @@ static void rest_at_the_end_of_a_turn_is_delivered(void **state)
 		}
 		sprintf(at, "<rest>");
 		memcpy(text + (size_t)2 * (size_t)count, "rest", 4);
+		talk.book = book_new();
+		talk.book->opened = pause_at_first;
 		talk_open(&talk, &plain_lines);
+		sttcp_conn *conn = sttcp_conn_ref(talk.book->conn);
 		assert_true(peer_send(talk.peer, text, (size_t)2 * (size_t)count + 4));
+		peer_shutdown(talk.peer);
+		/* Behind these two on the only loop: when it is there, they are known. */
+		int other = book_join(talk.server);
+		sttcp_conn_resume(conn); /* it may have ended before this returns */
 		talk_ends(&talk, expected, 0);
+		sttcp_conn_unref(conn);
+		peer_close(other);
 	}
-}
-
-static bool pause_at_first(struct book *book, sttcp_conn *conn)
-{
-	(void)book;
-	return sttcp_conn_pause(conn) == 0;
 }
 
 static void pause_again(struct book *book, sttcp_conn *conn, const void *data, size_t size)
