@@ -3,6 +3,8 @@
  * cuts its sends. What a framing finds in given bytes is test_framing.c's. */
 #include "support/book.h"
 
+#include <malloc.h>
+
 enum {
 	MIB = 1024 * 1024,
 	LINES = 3000
@@ -237,6 +239,78 @@ static void large_messages_are_whole_up_to_the_limit(void **state)
 	free(large);
 }
 
+/* ------------------------------------------------------------ what is held */
+
+static atomic_int moves; /* of the bytes that are held */
+
+/* One message that never ends. Where its bytes stand tells when they were copied. */
+static ssize_t frame_never(const void *data, size_t size, void *context)
+{
+	struct book *book = context;
+
+	(void)size;
+	if (book->extra != data)
+		atomic_fetch_add(&moves, 1);
+	book->extra = (void *)(uintptr_t)data;
+	return 0;
+}
+
+/* Many small reads behind a long part: what is held grows by doubling, and is not copied for each
+ * of them. */
+static void bytes_that_drip_are_not_copied_each_time(void **state)
+{
+	enum {
+		PART = 256 * 1024,
+		DRIPS = 200
+	};
+	static char part[PART];
+	struct talk talk = {0};
+
+	(void)state;
+	talk_open(&talk, STTCP_OPTIONS(.framing = STTCP_FRAMING_CUSTOM, .frame_fn = frame_never));
+	say_and_wait(&talk, part, PART);
+	int before = atomic_load(&moves);
+	for (int i = 0; i < DRIPS; i++)
+		say_and_wait(&talk, "x", 1);
+	assert_in_range(atomic_load(&moves) - before, 0, 4);
+	talk_ends(&talk, "", STTCP_EFRAME);
+}
+
+static size_t bytes_in_use(void)
+{
+	struct mallinfo2 info = mallinfo2();
+
+	return info.uordblks + info.hblkhd;
+}
+
+/* A peer gets no more memory than it has sent twice, and none when its message is whole. */
+static void part_of_a_message_takes_twice_its_size_at_most(void **state)
+{
+	enum {
+		PIECE = 1000,
+		PIECES = 150,
+		BESIDE = 16 * 1024 /* for what else is allocated */
+	};
+	static char piece[PIECE];
+	struct talk talk = {0};
+
+	(void)state;
+	if (UNDER_ASAN || UNDER_TSAN)
+		skip(); /* their own allocators tell nothing */
+	talk_open(&talk, &plain_lines);
+	say_and_wait(&talk, "first\n", 6);
+	memset(piece, 'x', sizeof(piece));
+	size_t before = bytes_in_use();
+	for (size_t sent = PIECE; sent <= (size_t)PIECES * PIECE; sent += PIECE) {
+		say_and_wait(&talk, piece, PIECE);
+		EVENTUALLY(bytes_in_use() <= before + 2 * sent + BESIDE);
+	}
+	assert_true(bytes_in_use() >= before + (size_t)PIECES * PIECE);
+	say_and_wait(&talk, "\n", 1);
+	EVENTUALLY(bytes_in_use() <= before + BESIDE);
+	talk_close(&talk);
+}
+
 /* ------------------------------------------------------- many at once: the turn */
 
 static struct {
@@ -372,6 +446,8 @@ int main(void)
 		cmocka_unit_test(limit_ends_the_connection_at_once),
 		cmocka_unit_test(half_a_message_is_dropped_at_a_reset),
 		cmocka_unit_test(large_messages_are_whole_up_to_the_limit),
+		cmocka_unit_test(bytes_that_drip_are_not_copied_each_time),
+		cmocka_unit_test(part_of_a_message_takes_twice_its_size_at_most),
 		cmocka_unit_test(rest_at_the_end_of_a_turn_is_delivered),
 		cmocka_unit_test(paused_messages_and_the_end_wait_for_resume),
 		cmocka_unit_test(many_messages_arrive_in_order_and_let_others_in),

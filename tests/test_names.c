@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Names with several addresses, and resolvers that fail or block (G1, G3, G8, G14): getaddrinfo and
- * listen are this program's own, in front of the C library's. */
+ * listen are this program's own, in front of the C library's; so is accept4. */
 #include "support/support.h"
 
 #include <arpa/inet.h>
@@ -112,6 +112,30 @@ int listen(int fd, int backlog)
 	return original(fd, backlog);
 }
 
+static struct {
+	atomic_bool armed; /* for the next accept that finds nobody */
+	struct event empty;
+	struct event looked;
+} interval = {.empty = EVENT_INIT, .looked = EVENT_INIT};
+
+/* Set in main: several threads accept. */
+static int (*original_accept4)(int, __SOCKADDR_ARG, socklen_t *, int);
+
+/* Between an accept that finds nobody and what its caller does about that, there is time for others
+ * to do something. */
+int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *len, int flags)
+{
+	int result = original_accept4(fd, addr, len, flags);
+	int code = errno;
+
+	if (result < 0 && code == EAGAIN && atomic_exchange(&interval.armed, false)) {
+		event_raise(&interval.empty);
+		event_wait(&interval.looked, 1);
+	}
+	errno = code;
+	return result;
+}
+
 /* ------------------------------------------------------------------- servers */
 
 static void connect_to_both(int port)
@@ -217,6 +241,42 @@ static void server_skips_foreign_addresses(void **state)
 	probe_free(probe);
 }
 
+static int64_t over_connections(sttcp_server *server)
+{
+	sttcp_stats stats = {0};
+
+	sttcp_server_stats(server, &stats, sizeof(stats));
+	return stats.over_connections;
+}
+
+/* Runs first, so that the two listeners are on two loops. One takes the last place, finds nobody to
+ * give it to, and gives it back; meanwhile the other one found all places taken and waits: it has
+ * to be called. */
+static void place_given_back_calls_the_other_listener(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	probe->data = echo_data;
+	sttcp_server *server =
+		probe_server(probe, "two.test", 0, STTCP_OPTIONS(.max_connections = 2));
+	assert_int_equal(sttcp_server_start(server), 0);
+	int port = sttcp_server_port(server);
+	atomic_store(&interval.armed, true);
+	int first = peer_connect_to("127.0.0.1", port);
+	assert_true(event_wait(&interval.empty, 1));
+	int second = peer_connect_to("127.0.0.2", port);
+	assert_true(peer_say(second, "x"));
+	EVENTUALLY(over_connections(server) == 1);
+	event_raise(&interval.looked);
+	assert_true(peer_expect(second, "x"));
+	assert_true(peer_say(first, "y") && peer_expect(first, "y"));
+	peer_close(first);
+	peer_close(second);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 /* ------------------------------------------------------------------- clients */
 
 /* Every address that the name has is tried: the first one refuses. */
@@ -312,7 +372,7 @@ static void client_tells_a_failing_resolver(void **state)
 	probe_free(probe);
 }
 
-/* Runs first, since the slow resolver answers for good at its end. start returns while the
+/* The only one with that resolver, which answers for good at its end. start returns while the
  * resolver blocks; others go on; the connect timeout includes it; a close gives up at once; and the
  * late answer is dropped. */
 static void slow_resolver_holds_up_nobody(void **state)
@@ -391,6 +451,7 @@ static void connect_timeout_holds_when_the_last_address_fails(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(place_given_back_calls_the_other_listener),
 		cmocka_unit_test(slow_resolver_holds_up_nobody),
 		cmocka_unit_test(server_listens_on_all_addresses_with_one_port),
 		cmocka_unit_test(server_tries_another_port_16_times),
@@ -403,5 +464,8 @@ int main(void)
 		cmocka_unit_test(connect_timeout_holds_when_the_last_address_fails),
 	};
 
+	*(void **)&original_accept4 = dlsym(RTLD_NEXT, "accept4");
+	if (original_accept4 == NULL || sttcp_engine_configure(2, 0, 0) < 0)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -302,6 +302,57 @@ static void message_over_the_buffer_stays_to_be_read(void **state)
 	assert_int_equal(results[4], -EMSGSIZE);
 }
 
+/* What was read beyond the message, when the connection has ended in the same handler. */
+static struct {
+	atomic_int peer;
+	int (*end)(sttcp_conn *conn);
+} leaver;
+
+static void leave_bytes(struct book *book, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)book;
+	if (!is(data, size, "go"))
+		return;
+	sttcp_conn_set_framing(conn, &lines);
+	/* From here, so that nobody waits for it: the thread keeps its loop. */
+	peer_say(atomic_load(&leaver.peer), "one\nleft\nbehi");
+	take_message(conn, 0, DEADLINE_MS);
+	leaver.end(conn);
+}
+
+static int fail_conn(sttcp_conn *conn)
+{
+	return sttcp_conn_fail(conn, -EIO, "no more");
+}
+
+/* Bytes stay with their connection: its end is theirs, and the next ones on the same loop never see
+ * them, framed from the start or from their own first handler on. */
+static void bytes_left_behind_go_to_nobody(void **state)
+{
+	int (*const ends[])(sttcp_conn *) = {sttcp_conn_close, sttcp_conn_abort, fail_conn};
+
+	(void)state;
+	for (int round = 0; round < 3; round++) {
+		struct talk talk = {0};
+		struct talk others[4] = {0};
+
+		leaver.end = ends[round];
+		open_with(&talk, &raw, leave_bytes);
+		atomic_store(&leaver.peer, talk.peer);
+		for (int i = 0; i < 4; i++)
+			talk_open(&others[i], &lines);
+		assert_true(peer_say(talk.peer, "go"));
+		assert_true(event_wait(&talk.book->ended, 1));
+		for (int i = 0; i < 4; i++)
+			assert_true(peer_say(others[i].peer, "own\n"));
+		for (int i = 0; i < 4; i++)
+			talk_ends(&others[i], "<own>", 0);
+		assert_string_equal(texts[0], "one");
+		assert_string_equal(book_text(talk.book), "<go>");
+		talk_close(&talk);
+	}
+}
+
 static void ask_and_wait(struct book *book, sttcp_conn *conn, const void *data, size_t size)
 {
 	char name[64];
@@ -346,6 +397,7 @@ int main(void)
 		cmocka_unit_test(data_of_the_handler_stays_valid),
 		cmocka_unit_test(framing_may_change_between_reads),
 		cmocka_unit_test(message_over_the_buffer_stays_to_be_read),
+		cmocka_unit_test(bytes_left_behind_go_to_nobody),
 		cmocka_unit_test(waiting_handlers_hold_nobody_up),
 	};
 

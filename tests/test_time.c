@@ -72,6 +72,31 @@ static void g14_idle_ends_who_is_silent(void **state)
 	pair_close(&pair);
 }
 
+/* Half a message is no sign of life: each look at the limit finds it held, and ends all the same.
+ */
+static void g14_idle_ends_who_stops_in_a_message(void **state)
+{
+	const sttcp_options framings[] = {
+		*STTCP_OPTIONS(.idle_timeout_ms = LIMIT, .framing = STTCP_FRAMING_LINE),
+		*STTCP_OPTIONS(.idle_timeout_ms = LIMIT, .framing = STTCP_FRAMING_LENGTH),
+		*STTCP_OPTIONS(.idle_timeout_ms = LIMIT, .framing = STTCP_FRAMING_LINE,
+			       .message_timeout_ms = 60000),
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(framings) / sizeof(framings[0]); i++) {
+		struct pair pair = {0};
+
+		pair_open(&pair, &framings[i]);
+		int64_t begin = now_ms();
+		assert_true(peer_send(pair.peer, "\0\0\0\4ha", 6));
+		expect_end(&pair, STTCP_ETIME_IDLE, begin, LIMIT);
+		assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), 0);
+		assert_int_equal(peer_end(pair.peer), 0);
+		pair_close(&pair);
+	}
+}
+
 /* Bytes in one direction are enough, whichever it is. */
 static void g14_idle_counts_bytes_of_both_directions(void **state)
 {
@@ -414,6 +439,7 @@ int main(void)
 		cmocka_unit_test(g14_first_byte_ends_who_never_speaks),
 		cmocka_unit_test(g14_first_byte_is_enough),
 		cmocka_unit_test(g14_idle_ends_who_is_silent),
+		cmocka_unit_test(g14_idle_ends_who_stops_in_a_message),
 		cmocka_unit_test(g14_idle_counts_bytes_of_both_directions),
 		cmocka_unit_test(g14_idle_ends_a_client_too),
 		cmocka_unit_test(g14_message_ends_who_drips),
