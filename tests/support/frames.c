@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/* Framings and guarded looks. */
+#include "support/frames.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+ssize_t netstring_end(const void *data, size_t size, void *context)
+{
+	const unsigned char *bytes = data;
+	size_t count = 0;
+
+	(void)context;
+	for (size_t i = 0; i < size && i < 4; i++) {
+		if (bytes[i] == ':')
+			return i > 0 ? (ssize_t)(i + 1 + count) : -1;
+		if (bytes[i] < '0' || bytes[i] > '9')
+			return -1;
+		count = count * 10 + (size_t)(bytes[i] - '0');
+	}
+	return size < 4 ? 0 : -1;
+}
+
+struct stt_framing line_framing(int64_t max_message)
+{
+	return (struct stt_framing){.kind = STTCP_FRAMING_LINE, .max_message = max_message};
+}
+
+struct stt_framing delimiter_framing(const char *delimiter, size_t size, int64_t max_message)
+{
+	struct stt_framing framing = {.kind = STTCP_FRAMING_DELIMITER,
+				      .delimiter_size = (uint8_t)size,
+				      .max_message = max_message};
+
+	memcpy(framing.delimiter, delimiter, size);
+	return framing;
+}
+
+/* -------------------------------------------------------------- guarded looks */
+
+static struct {
+	unsigned char *begin; /* of the readable bytes, between two unmapped pages */
+	size_t size;
+} guarded;
+
+int map_guarded(void **state)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	unsigned char *map = mmap(NULL, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)state;
+	if (map == MAP_FAILED || mprotect(map + page, page, PROT_READ | PROT_WRITE) != 0)
+		return -1;
+	guarded.begin = map + page;
+	guarded.size = page;
+	return 0;
+}
+
+int unmap_guarded(void **state)
+{
+	(void)state;
+	return munmap(guarded.begin - guarded.size, 3 * guarded.size);
+}
+
+int look(const struct stt_framing *framing, const void *data, size_t size, size_t scanned,
+	 struct stt_frame *frame)
+{
+	struct stt_frame other = {0};
+	unsigned char *at_end = guarded.begin + guarded.size - size;
+
+	assert_true(size <= guarded.size);
+	*frame = (struct stt_frame){0};
+	memcpy(guarded.begin, data, size);
+	int answer = stt_frame_next(framing, guarded.begin, size, scanned, &other);
+
+	memmove(at_end, data, size);
+	assert_int_equal(stt_frame_next(framing, at_end, size, scanned, frame), answer);
+	assert_memory_equal(frame, &other, sizeof(other));
+	if (answer == 1) {
+		assert_true(frame->skip + frame->size <= frame->total);
+		assert_in_range(frame->total, 1, size);
+		if (framing->kind != STTCP_FRAMING_RAW)
+			assert_true(frame->size <= (uint64_t)framing->max_message);
+	} else if (answer == 0) {
+		assert_true(frame->scanned <= size);
+		assert_true(frame->total == 0 || frame->total > size);
+	} else {
+		assert_true(answer == STTCP_EFRAME || answer == STTCP_ELIMIT);
+	}
+	return answer;
+}
