@@ -98,7 +98,8 @@ STTCP_API const char *sttcp_event_name(sttcp_event event);
  * In every handler `conn` is never NULL; it and the strings it gives are valid
  * from the start of its first handler to the return of its last (longer with
  * sttcp_conn_ref). `data` is the library's and valid until the handler returns.
- * `size` is in bytes. `context` is what _set_context set, else NULL.
+ * `size` is in bytes. `context` is what _set_context set, else NULL. The urgent
+ * byte of TCP (RFC 6093) and descriptors sent over a Unix socket are dropped.
  *
  * A verdict of false ends the connection in order: what was sent is flushed,
  * then FIN; the reason is 0. From a server's connection handler it declines
@@ -182,8 +183,9 @@ typedef enum sttcp_framing {
  * Where the first message in `data` ends: 0 when more is needed to tell; n > 0
  * when the first n bytes are one message, delivered whole (n may be more than
  * `size`); below 0 when it is malformed, which ends the connection with
- * STTCP_EFRAME. Called on the connection's own thread, as a handler is, and may
- * not block; it sees all bytes of the message that have come so far, each time.
+ * STTCP_EFRAME. Called where a handler of the connection would be, never at the
+ * same time as one; like one it may block. It sees all bytes of the message that
+ * have come so far, each time.
  */
 typedef ssize_t (*sttcp_frame_fn)(const void *data, size_t size, void *context);
 
@@ -586,8 +588,9 @@ STTCP_API ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t
 /*
  * Stops and continues reading from this peer: after the running handler no
  * message more is delivered, also of bytes that were read already. Meanwhile
- * limits on input rest; sending and closing go on as ever, and the peer's end
- * is found after resume.
+ * limits on input rest; sending and closing go on as ever. A peer's end in order
+ * is found after resume, one that is gone (-ECONNRESET, a send that fails) at
+ * once, and what it sent before is lost.
  */
 STTCP_API int sttcp_conn_pause(sttcp_conn *conn);
 STTCP_API int sttcp_conn_resume(sttcp_conn *conn);

@@ -501,6 +501,55 @@ static void stopping_at_max_threads_returns(void **state)
 	assert_int_equal(process_run("stop_at_the_cap"), 0);
 }
 
+/* Lines, and a look at one that begins with "b" blocks. */
+static ssize_t frame_that_blocks(const void *data, size_t size, void *context)
+{
+	const struct probe *probe = context;
+	const char *end = memchr(data, '\n', size);
+
+	if (end != NULL && *(const char *)data == 'b')
+		stay(probe->extra);
+	return end != NULL ? end - (const char *)data + 1 : 0;
+}
+
+/* G8: what a user wrote may block, also where it only looks for the end of a message. */
+static void others_go_on_while_frame_functions_block(void **state)
+{
+	struct hall hall;
+	struct probe *probe = probe_new();
+	int blocked[8];
+	int quick[8];
+
+	(void)state;
+	hall_init(&hall);
+	probe->extra = &hall;
+	probe->data = echo_data;
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.framing = STTCP_FRAMING_CUSTOM,
+								 .frame_fn = frame_that_blocks));
+	int port = sttcp_server_port(server);
+	for (int i = 0; i < 8; i++)
+		quick[i] = peer_connect(port);
+	for (int i = 0; i < 8; i++) {
+		blocked[i] = peer_connect(port);
+		assert_true(peer_say(blocked[i], "q1\nb\nq2\n"));
+	}
+	assert_true(event_wait(&hall.inside, 8));
+	for (int i = 0; i < 8; i++) {
+		/* What was answered before has left. */
+		assert_true(peer_expect(blocked[i], "q1\n"));
+		assert_true(peer_say(quick[i], "hello\n"));
+		assert_true(peer_expect(quick[i], "hello\n"));
+		peer_close(quick[i]);
+	}
+	event_raise(&hall.gate);
+	for (int i = 0; i < 8; i++) {
+		assert_true(peer_expect(blocked[i], "b\nq2\n"));
+		peer_close(blocked[i]);
+	}
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 static const struct child children[] = {
 	{"reach_the_cap", reach_the_cap},
 	{"stop_at_the_cap", stop_at_the_cap},
@@ -510,6 +559,8 @@ static const struct child children[] = {
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		/* First: no storm of another test may send these to the pool. */
+		cmocka_unit_test(others_go_on_while_frame_functions_block),
 		cmocka_unit_test(others_go_on_while_64_handlers_block),
 		cmocka_unit_test(others_go_on_while_connection_handlers_block),
 		cmocka_unit_test(others_go_on_while_disconnection_handlers_block),

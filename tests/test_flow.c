@@ -348,6 +348,44 @@ static void stop_while_paused_ends_at_its_deadline(void **state)
 	pair_close(&pair);
 }
 
+/* A peer that is gone is found though nothing is read from it: what it sent before is lost, as
+ * nothing could be answered. */
+static void reset_while_paused_ends_it(void **state)
+{
+	(void)state;
+	for (int framed = 0; framed < 2; framed++) {
+		struct pair pair = {0};
+
+		pair_open(&pair, STTCP_OPTIONS(.framing = framed ? STTCP_FRAMING_LINE
+								 : STTCP_FRAMING_RAW));
+		sttcp_conn_pause(pair.conn);
+		assert_true(peer_say(pair.peer, "unread\n"));
+		peer_reset(pair.peer);
+		pair.peer = -1;
+		assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+		assert_int_equal(probe_reason(pair.probe), -ECONNRESET);
+		assert_string_equal(probe_order(pair.probe), "cCdD");
+		pair_close(&pair);
+	}
+}
+
+/* A server that only sends, and reads from nobody. */
+static void failed_send_while_paused_ends_it(void **state)
+{
+	struct pair pair = {0};
+	int code = 0;
+
+	(void)state;
+	pair_open(&pair, NULL);
+	sttcp_conn_pause(pair.conn);
+	peer_close(pair.peer); /* in order: the first bytes are what is answered by a reset */
+	pair.peer = -1;
+	EVENTUALLY((code = sttcp_conn_send(pair.conn, "news", 4)) != 0);
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_true(probe_reason(pair.probe) == -EPIPE || probe_reason(pair.probe) == -ECONNRESET);
+	pair_close(&pair);
+}
+
 static void *toggle(void *argument)
 {
 	sttcp_conn *conn = argument;
@@ -397,6 +435,8 @@ int main(void)
 		cmocka_unit_test(end_in_order_while_paused_is_found_after_resume),
 		cmocka_unit_test(close_while_paused_works),
 		cmocka_unit_test(stop_while_paused_ends_at_its_deadline),
+		cmocka_unit_test(reset_while_paused_ends_it),
+		cmocka_unit_test(failed_send_while_paused_ends_it),
 		cmocka_unit_test(pausing_and_resuming_loses_nothing),
 	};
 

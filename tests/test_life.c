@@ -575,6 +575,30 @@ static void detach_and_true_is_accepted(void **state)
 	probe_free(probe);
 }
 
+static bool pause_first(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	return sttcp_conn_pause(conn) == 0;
+}
+
+/* A read ends at the mark of urgent data, though there is more behind it (tcp(7)). The urgent byte
+ * itself is not delivered. */
+static void bytes_behind_urgent_data_are_read(void **state)
+{
+	struct pair pair = {.probe = probe_new()};
+
+	(void)state;
+	pair.probe->connection = pause_first;
+	pair_open(&pair, NULL);
+	assert_true(peer_say(pair.peer, "before"));
+	assert_int_equal(send(pair.peer, "!", 1, MSG_OOB), 1);
+	assert_true(peer_say(pair.peer, "behind"));
+	sttcp_conn_resume(pair.conn);
+	assert_true(probe_wait_bytes(pair.probe, 12));
+	assert_string_equal(probe_text(pair.probe), "beforebehind");
+	pair_close(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -587,6 +611,7 @@ int main(void)
 		cmocka_unit_test(data_before_fin_is_delivered_and_answered),
 		cmocka_unit_test(data_before_fin_is_delivered_to_a_crowd),
 		cmocka_unit_test(bytes_arrive_in_order),
+		cmocka_unit_test(bytes_behind_urgent_data_are_read),
 		cmocka_unit_test(last_answer_survives_unread_input),
 		cmocka_unit_test(large_answer_to_the_last_bytes_leaves),
 		cmocka_unit_test(half_open_calls_the_end_handler_once),

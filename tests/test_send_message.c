@@ -2,6 +2,8 @@
 /* Messages on their way out, to one and to all, and changes of the framing in between. */
 #include "support/book.h"
 
+#include <malloc.h>
+
 enum {
 	MIB = 1024 * 1024
 };
@@ -245,6 +247,22 @@ static void broadcast_is_framed_for_each_member(void **state)
 	talk_close(&talk);
 }
 
+/* Each replaced framing is freed, also when it is another thread that replaces it. */
+static void framing_changed_often_takes_no_memory(void **state)
+{
+	struct talk talk = {0};
+
+	(void)state;
+	talk_open(&talk, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE));
+	sttcp_conn *conn = atomic_load(&talk.book->conn);
+	struct mallinfo2 before = mallinfo2();
+	for (int i = 0; i < 100000; i++)
+		assert_int_equal(sttcp_conn_set_framing(conn, i % 2 ? &lines : &semicolons), 0);
+	EVENTUALLY(mallinfo2().uordblks < before.uordblks + 100000);
+	assert_true(peer_say(talk.peer, "one\ntwo\n"));
+	talk_ends(&talk, "<one><two>", 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +271,7 @@ int main(void)
 		cmocka_unit_test(framings_that_make_no_sense_are_refused),
 		cmocka_unit_test(framing_changed_from_outside_holds_for_what_is_there),
 		cmocka_unit_test(framing_may_change_at_any_time),
+		cmocka_unit_test(framing_changed_often_takes_no_memory),
 		cmocka_unit_test(broadcast_is_framed_for_each_member),
 	};
 

@@ -175,6 +175,55 @@ static void unix_client_without_a_server_is_refused(void **state)
 	probe_free(probe);
 }
 
+static bool pause_first(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	return sttcp_conn_pause(conn) == 0;
+}
+
+/* A read ends behind bytes that came with descriptors, though there are more (unix(7)). */
+static void unix_bytes_behind_a_descriptor_are_read(void **state)
+{
+	struct place *place = *state;
+
+	for (int framed = 0; framed < 2; framed++) {
+		struct probe *probe = probe_new();
+		sttcp_server *server = probe_server(
+			probe, place->host, 0,
+			STTCP_OPTIONS(.framing = framed ? STTCP_FRAMING_LINE : STTCP_FRAMING_RAW));
+		union {
+			struct cmsghdr header;
+			char room[CMSG_SPACE(sizeof(int))];
+		} control = {0};
+		char one[] = "one\n";
+		struct iovec part = {.iov_base = one, .iov_len = 4};
+		struct msghdr message = {.msg_iov = &part,
+					 .msg_iovlen = 1,
+					 .msg_control = &control,
+					 .msg_controllen = sizeof(control)};
+		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+		probe->connection = pause_first;
+		assert_int_equal(sttcp_server_start(server), 0);
+		int peer = peer_connect_unix(place->path);
+		assert_true(peer >= 0);
+		EVENTUALLY(sttcp_server_count(server) == 1);
+		header->cmsg_level = SOL_SOCKET;
+		header->cmsg_type = SCM_RIGHTS;
+		header->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(header), &peer, sizeof(int));
+		assert_int_equal(sendmsg(peer, &message, 0), 4);
+		assert_true(peer_say(peer, "two\n"));
+		sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
+		sttcp_conn_resume(conn);
+		sttcp_conn_unref(conn);
+		assert_true(probe_wait_bytes(probe, framed ? 6 : 8));
+		peer_close(peer);
+		sttcp_server_free(server);
+		probe_free(probe);
+	}
+}
+
 #define PLACED(test) cmocka_unit_test_setup_teardown(test, make_place, remove_place)
 
 int main(void)
@@ -186,6 +235,7 @@ int main(void)
 		PLACED(unix_file_that_is_no_socket_stays),
 		cmocka_unit_test(unix_path_that_cannot_be_fails),
 		PLACED(unix_client_without_a_server_is_refused),
+		PLACED(unix_bytes_behind_a_descriptor_are_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,8 +114,9 @@ int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t size)
 
 	int cancel = stt_call_begin();
 
-	stt_conn_copy_framing(conn, &framing);
-	result = stt_frame_ends(&framing, data, size, &ends);
+	result = stt_conn_copy_framing(conn, &framing);
+	if (result == 0)
+		result = stt_frame_ends(&framing, data, size, &ends);
 	if (result == 0) {
 		struct iovec parts[3];
 		int count = 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "engine/ending.h"
 #include "engine/engine.h"
 #include "engine/group.h"
 #include "engine/input.h"
@@ -36,6 +37,8 @@ struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, 
 	conn->phase = fd < 0 ? STT_CONNECTING : STT_BORN;
 	atomic_init(&conn->owner_due_ms, STT_NEVER);
 	atomic_init(&conn->fd, fd);
+	/* A read from a Unix socket ends behind bytes that came with descriptors (unix(7)). */
+	atomic_init(&conn->hangup, stt_host_is_unix(group->host));
 	stt_mutex_init(&conn->output.lock);
 	conn->output.receiver = -1;
 	atomic_init(&conn->framed, group->settings.framing.kind != STTCP_FRAMING_RAW ||
@@ -47,8 +50,8 @@ struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, 
 	return conn;
 }
 
-/* One that another thread has replaced stays until the owner replaces it, or the end: the owner may
- * be reading with it. */
+/* One that another thread has replaced stays until the owner has seen that: it may be reading with
+ * it. `previous` is the owner's alone, once this one can be found. */
 struct stt_own_framing {
 	struct stt_framing framing;
 	struct stt_own_framing *previous;
@@ -62,16 +65,23 @@ const struct stt_framing *stt_conn_framing(const struct sttcp_conn *conn)
 	return own ? &own->framing : &conn->group->settings.framing;
 }
 
-void stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing)
+int stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing)
 {
+	int result = 0;
+
 	/* In its own handler nobody else frees one. */
 	if (stt_self && stt_self->conn == conn) {
 		*framing = *stt_conn_framing(conn);
-		return;
+		return 0;
 	}
 	stt_lock(&conn->output.lock);
-	*framing = *stt_conn_framing(conn);
+	/* The group may be started again, with another one, once all have ended. */
+	if (atomic_load(&conn->ended))
+		result = stt_conn_end_code(conn);
+	else
+		*framing = *stt_conn_framing(conn);
 	stt_unlock(&conn->output.lock);
+	return result;
 }
 
 static void free_framings(struct stt_own_framing *own)
@@ -82,6 +92,17 @@ static void free_framings(struct stt_own_framing *own)
 		free(own);
 		own = previous;
 	}
+}
+
+void stt_conn_free_old_framings(struct sttcp_conn *conn)
+{
+	struct stt_own_framing *own = atomic_load_explicit(&conn->framing, memory_order_acquire);
+
+	if (!own || !own->previous)
+		return;
+	stt_input_forget_framing(stt_self, conn);
+	free_framings(own->previous);
+	own->previous = NULL;
 }
 
 int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *framing)

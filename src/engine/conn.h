@@ -65,8 +65,9 @@ struct sttcp_conn {
 	/* Closed only by the owner, under output.lock, and -1 from then on: no other thread's call
 	 * can reach a stranger who got the number. */
 	atomic_int fd;
-	/* Atomic, set once and never cleared, before the read wish: nothing will come but what is
-	 * there. No second edge tells. */
+	/* Atomic, set once and never cleared, before the read wish: reads go on until 0 or an
+	 * error. Set when nothing will come but what is there, since no second edge tells of that;
+	 * and where a short read does not mean that the socket is empty. */
 	atomic_bool hangup;
 	/* Atomic, set once by the owner: tells the loop that an event without input needs no owner.
 	 */
@@ -151,8 +152,11 @@ struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, 
 /* The framing of what comes in, for the owner. */
 const struct stt_framing *stt_conn_framing(const struct sttcp_conn *conn);
 
-/* The framing of what goes out, copied. Any thread. */
-void stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing);
+/* The framing of what goes out, copied: 0, or what the connection has ended with. Any thread. */
+int stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing);
+
+/* For the owner: frees framings of its own that other threads have replaced. */
+void stt_conn_free_old_framings(struct sttcp_conn *conn);
 
 /* 0 or -ENOMEM. Any thread. */
 int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *framing);

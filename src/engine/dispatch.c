@@ -29,6 +29,14 @@ void stt_dispatch_mark_slow(sttcp_conn *conn)
 	conn->slow = QUICK_RUN;
 }
 
+void stt_dispatch_count(struct stt_worker *worker)
+{
+	/* Odd while a handler runs: it stays even. */
+	atomic_store_explicit(&worker->calls,
+			      atomic_load_explicit(&worker->calls, memory_order_relaxed) + 2,
+			      memory_order_relaxed);
+}
+
 /* How often this thread has given up its CPU by itself, which is what blocking is (getrusage(2)).
  */
 static long switches_so_far(void)

@@ -28,6 +28,9 @@ static inline bool stt_dispatch_wanted(const struct stt_handlers *handlers, int 
 bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, int event, const void *data,
 		  size_t size);
 
+/* Another call of user code that is no handler: the monitor sees that it goes on. */
+void stt_dispatch_count(struct stt_worker *worker);
+
 /* The connection's handler was found blocking: its next events go straight to the pool. */
 void stt_dispatch_mark_slow(sttcp_conn *conn);
 

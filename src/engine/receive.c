@@ -158,6 +158,7 @@ ssize_t stt_receive_message(struct sttcp_conn *conn, void *buffer, size_t size, 
 
 	if (result < 0)
 		return result;
+	stt_conn_free_old_framings(conn);
 	if (stt_conn_framing(conn)->kind == STTCP_FRAMING_RAW) {
 		ssize_t got = size ? stt_receive(conn, buffer, size, timeout_ms) : -EMSGSIZE;
 

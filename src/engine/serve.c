@@ -170,12 +170,46 @@ static inline void deliver(struct stt_worker *worker, struct sttcp_conn *conn, c
 		stt_conn_end(conn, 0, STT_END_FLUSH);
 }
 
+/* A connection that is not read from learns all the same that its peer is gone: else one that is
+ * paused for good would never end. Not so if the peer has ended in order: what it said before is
+ * still to be delivered. */
+static void look_without_reading(struct sttcp_conn *conn)
+{
+	int code = view_output(conn).broken;
+
+	if (!code && atomic_load(&conn->hangup))
+		code = stt_error_of_peer(stt_socket_error(atomic_load(&conn->fd)));
+	if (!code)
+		return;
+	conn->fin_seen = true;
+	stt_conn_end(conn, code, STT_END_RESET);
+}
+
 /* Whether nothing is to be read or delivered now. */
 static bool is_held(struct sttcp_conn *conn)
 {
 	unsigned char holds = atomic_load_explicit(&conn->holds, memory_order_relaxed);
 
-	return holds && ((holds & STT_HOLD_PAUSED) || stt_output_holds_reader(conn));
+	if (!holds || !((holds & STT_HOLD_PAUSED) || stt_output_holds_reader(conn)))
+		return false;
+	look_without_reading(conn);
+	return true;
+}
+
+/* As stt_input_next, outside turns. A user's own function may block as a handler may: so it has a
+ * turn. */
+static inline int find_message(struct stt_worker *worker, struct sttcp_conn *conn, bool last,
+			       struct stt_message *message)
+{
+	if (stt_conn_framing(conn)->kind != STTCP_FRAMING_CUSTOM)
+		return stt_input_next(worker, conn, last, message);
+	stt_turn_begin(worker);
+	int found = stt_input_next(worker, conn, last, message);
+
+	stt_dispatch_count(worker);
+	if (!stt_turn_end(worker))
+		stt_dispatch_mark_slow(conn);
+	return found;
 }
 
 /* Why the delivery of what was read has stopped. */
@@ -200,7 +234,7 @@ static enum delivered deliver_messages(struct stt_worker *worker, struct sttcp_c
 			break;
 		}
 
-		int found = stt_input_next(worker, conn, last, &message);
+		int found = find_message(worker, conn, last, &message);
 
 		if (found < 0)
 			stt_conn_end(conn, found, STT_END_FLUSH);
@@ -236,6 +270,7 @@ static bool read_messages(struct stt_worker *worker, struct sttcp_conn *conn)
 	bool behind = false;
 	bool came = false; /* something has: a look that finds nothing is no sign of life */
 
+	stt_conn_free_old_framings(conn);
 	stt_input_take(worker, conn);
 	for (int reads = 0;; reads++) {
 		delivered = deliver_messages(worker, conn, false, &budget);
@@ -468,7 +503,7 @@ static void conn_event(struct stt_worker *worker, struct stt_actor *actor, uint3
 
 	if ((events & EPOLLOUT) && atomic_load(&conn->output.pending))
 		stt_output_flush(conn);
-	if (events & STT_POLL_HANGUP)
+	if (events & STT_POLL_READ_ON)
 		atomic_store(&conn->hangup, true);
 	if (events & (EPOLLIN | STT_POLL_HANGUP))
 		wish = STT_WISH_READ;

@@ -11,12 +11,15 @@
 #include <sys/epoll.h>
 
 /* A connection is registered once, with everything and edge-triggered, and never modified. */
-#define STT_POLL_STREAM (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+#define STT_POLL_STREAM (EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 /* A listener is level-triggered: what one turn leaves, the next one finds. */
 #define STT_POLL_LISTENER EPOLLIN
 
 /* What tells that nothing more will come than is there already. */
 #define STT_POLL_HANGUP (EPOLLRDHUP | EPOLLHUP | EPOLLERR)
+/* After one of these a short read does not tell that the socket is empty: one ends at the mark of
+ * urgent data, too (tcp(7)). */
+#define STT_POLL_READ_ON (STT_POLL_HANGUP | EPOLLPRI)
 
 int stt_poller_open(void);
 int stt_poller_add(int poller, int fd, uint32_t events, void *data);
