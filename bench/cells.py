@@ -9,7 +9,11 @@ another (or by a number) and has a mark that it should reach.
 from dataclasses import dataclass
 
 GIB = 1 << 30
+KIB = 1 << 10
 IDLE_SECONDS = 3
+HIGH_WATER = 512 * KIB  # the options' defaults, sttcp.h
+SEND_QUEUE_MAX = 1024 * KIB
+READ = 60 * KIB  # that may come on top of the high-water mark
 
 
 @dataclass
@@ -125,6 +129,30 @@ def idle(conns):
     return Cell(f"idle-{conns}", same_load(load, "sttcp"), figures, once=True)
 
 
+def idle_timeouts(conns):
+    """As many connections, each with a deadline that is far away: nothing may wake up for that."""
+    seconds = 5
+    load = args("idle", conns, 0, None, "--warm", 1, "--seconds", seconds)
+    return Cell("idle-timeouts", [Run("sttcp", "sttcp", load, words=("idle-ms=60000",))], [
+        Figure(f"context switches in {seconds} s", "sttcp", "switches", None, 0, most=True),
+        Figure(f"CPU in {seconds} s, us", "sttcp", "cpu_us", None, seconds * 10000, most=True),
+        Figure("(memory each, bytes)", "sttcp", "bytes_per_conn"),
+    ], once=True)
+
+
+def deaf(conns):
+    """Connections that send for 10 s and never read, beside 64 quick ones."""
+    return Cell("deaf", [
+        Run("alone", "sttcp", args("deaf", 64, 0, None, "--seconds", 3)),
+        Run("sttcp", "sttcp", args("deaf", 64, conns, None, "--seconds", 10)),
+    ], [
+        Figure(f"KiB grown, of {conns} high-water marks and reads", "sttcp", "grown_kib",
+               conns * (HIGH_WATER + READ) / KIB, 1.0, most=True, near=0),
+        Figure(f"(of {conns} send_queue_max)", "sttcp", "grown_kib", conns * SEND_QUEUE_MAX / KIB),
+        Figure("p99 of 64 quick ones, of alone", "sttcp", "quick_p99_us", "alone", 2.0, most=True, near=0.08),
+    ])
+
+
 CELLS = [
     *[echo(conns) for conns in (1, 64, 256, 1000)],
     asleep(8),
@@ -149,6 +177,8 @@ CELLS = [
     last_answer("surge", "500 quick, then sleep: the same", "--warm", 1),
     idle(0),
     idle(10000),
+    idle_timeouts(10000),
+    deaf(200),
     Cell("churn", same_load(args("churn", 32), "sttcp", "epoll", "threads"), [
         Figure("connect, message, close: of epoll loop", "sttcp", "quick_cpu", "epoll", 0.93),
         Figure("(threads, of epoll loop)", "threads", "quick_cpu", "epoll"),

@@ -20,6 +20,17 @@ static void die(const char *what)
 }
 
 bool echo_by_line;
+int echo_idle_ms;
+
+/* One word behind the port: whether it is known. */
+static bool take_word(const char *word)
+{
+	if (!strcmp(word, "lines"))
+		echo_by_line = true;
+	else if (!strncmp(word, "idle-ms=", 8))
+		echo_idle_ms = atoi(word + 8);
+	return echo_by_line || echo_idle_ms > 0;
+}
 
 int echo_start(int argc, char **argv)
 {
@@ -27,9 +38,9 @@ int echo_start(int argc, char **argv)
 	char *end = NULL;
 	long port = argc > 1 ? strtol(argv[1], &end, 10) : 0;
 
-	echo_by_line = argc == 3 && !strcmp(argv[2], "lines");
-	if (argc > 2 + echo_by_line || (end && *end) || port < 0 || port > 65535) {
-		fprintf(stderr, "usage: %s [PORT [lines]]\n", argv[0]);
+	if (argc > 3 || (argc == 3 && !take_word(argv[2])) || (end && *end) || port < 0 ||
+	    port > 65535) {
+		fprintf(stderr, "usage: %s [PORT [lines | idle-ms=MS]]\n", argv[0]);
 		exit(2);
 	}
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {

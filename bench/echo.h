@@ -20,6 +20,10 @@
  * echo_start. */
 extern bool echo_by_line;
 
+/* The library's server was asked for an idle limit of so many milliseconds: each connection has a
+ * deadline. 0: no limit. Set by echo_start. */
+extern int echo_idle_ms;
+
 /* The port from the command line (default 0), with the limit of files raised as far as allowed;
  * ends the program on a wrong one. */
 int echo_start(int argc, char **argv);

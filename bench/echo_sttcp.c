@@ -43,7 +43,8 @@ int main(int argc, char **argv)
 	int port = echo_start(argc, argv);
 	sttcp_server *server = sttcp_server_new(
 		"127.0.0.1", port,
-		STTCP_OPTIONS(.framing = echo_by_line ? STTCP_FRAMING_LINE : STTCP_FRAMING_RAW));
+		STTCP_OPTIONS(.framing = echo_by_line ? STTCP_FRAMING_LINE : STTCP_FRAMING_RAW,
+			      .idle_timeout_ms = echo_idle_ms));
 	int status = 1;
 
 	sttcp_server_on_receive(server, echo_by_line ? on_line : on_receive);

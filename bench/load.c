@@ -21,7 +21,7 @@ static const struct mode {
 	{"echo", load_mode_loop},	    {"mixed", load_mode_loop}, {"churn", load_mode_loop},
 	{"blockchurn", load_mode_loop},	    {"paced", load_mode_loop}, {"burst", load_mode_burst},
 	{"surge", load_mode_burst},	    {"idle", load_mode_idle},  {"bulk", load_mode_bulk},
-	{"broadcast", load_mode_broadcast}, {"lines", load_mode_loop},
+	{"broadcast", load_mode_broadcast}, {"lines", load_mode_loop}, {"deaf", load_mode_deaf},
 };
 
 enum {
@@ -36,7 +36,8 @@ static const struct argp_option option_table[] = {
 	{"port", 'p', "PORT", 0, "Port of the server on 127.0.0.1", 0},
 	{"pid", 'P', "PID", 0, "Process of the server, for CPU, memory and switches", 0},
 	{"conns", 'n', "N", 0, "Quick connections (64)", 0},
-	{"slow", 's', "N", 0, "Connections that ask the handler to sleep (0)", 0},
+	{"slow", 's', "N", 0,
+	 "Connections that ask the handler to sleep; deaf: that never read (0)", 0},
 	{"sleep-us", OPT_SLEEP, "US", 0, "That sleep, microseconds (50000)", 0},
 	{"period-us", OPT_PERIOD, "US", 0, "paced: time between messages (20000)", 0},
 	{"size", 'z', "BYTES", 0, "Size of a message (64)", 0},
@@ -131,7 +132,7 @@ int main(int argc, char **argv)
 		.parser = parse,
 		.args_doc = "MODE",
 		.doc = "Loads a server with one cell of a benchmark.\vModes: echo, mixed, churn, "
-		       "blockchurn, paced, burst, surge, idle, bulk, broadcast, lines.",
+		       "blockchurn, paced, burst, surge, idle, bulk, broadcast, lines, deaf.",
 	};
 	struct command command = {
 		.options = {.conns = 64,

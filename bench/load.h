@@ -27,7 +27,7 @@ struct load_options {
 	int port;
 	pid_t pid;	 /* of the server; 0 when it is not to be looked at */
 	int conns;	 /* quick connections */
-	int slow;	 /* connections whose requests ask the handler to sleep */
+	int slow;	 /* connections whose requests ask the handler to sleep; deaf ones */
 	long sleep_us;	 /* that sleep */
 	long period_us;	 /* paced: one message per this time */
 	size_t size;	 /* bytes of a message */
@@ -47,6 +47,9 @@ uint64_t load_proc_cpu_ns(pid_t pid);
 
 /* Resident memory of process `pid` in bytes; 0 when it cannot be read. */
 uint64_t load_proc_rss(pid_t pid);
+
+/* The most that it ever was. */
+uint64_t load_proc_peak_rss(pid_t pid);
 
 /* The threads of a process and how often each was switched, sorted by thread id. */
 struct load_tasks {
@@ -163,6 +166,7 @@ int load_mode_loop(const char *mode, const struct load_options *options);  /* lo
 int load_mode_burst(const char *mode, const struct load_options *options); /* load_loop_modes.c */
 int load_mode_idle(const char *mode, const struct load_options *options);  /* load_loop_modes.c */
 int load_mode_bulk(const char *mode, const struct load_options *options);  /* load_bulk.c */
+int load_mode_deaf(const char *mode, const struct load_options *options);  /* load_deaf.c */
 int load_mode_broadcast(const char *mode,
 			const struct load_options *options); /* load_broadcast.c */
 

@@ -67,6 +67,17 @@ uint64_t load_proc_rss(pid_t pid)
 	return kib * 1024;
 }
 
+uint64_t load_proc_peak_rss(pid_t pid)
+{
+	static const char *const keys[] = {"VmHWM", NULL};
+	char path[64];
+	uint64_t kib;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	sum_fields(path, keys, &kib);
+	return kib * 1024;
+}
+
 static int compare_tasks(const void *left, const void *right)
 {
 	const struct load_task *a = left;
