@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The type of connections: what socket.socket has where that makes sense, and what the library has
+ * beyond it.
+ *
+ * The library's connection holds a reference to its object while handlers may run (its data), and
+ * the object one to the connection, for ever. conn_untie ends the first, so that the circle opens.
+ * Both are looked at and changed under the GIL only.
+ */
+#include "ext.h"
+
+#include <errno.h>
+#include <structmember.h>
+#include <sys/socket.h>
+
+PyObject *conn_make_address(sttcp_conn *conn, PyObject **host)
+{
+	const char *text = sttcp_conn_host(conn);
+
+	if (!text)
+		text = "";
+	if (!*host || PyUnicode_CompareWithASCIIString(*host, text) != 0) {
+		PyObject *made = PyUnicode_DecodeFSDefault(text);
+
+		if (!made)
+			return NULL;
+		Py_XSETREF(*host, made);
+	}
+	return Py_BuildValue("(Oi)", *host, sttcp_conn_port(conn));
+}
+
+PyObject *conn_peek(sttcp_conn *conn)
+{
+	return sttcp_conn_data(conn);
+}
+
+PyObject *conn_wrap(sttcp_conn *conn, PyObject *owner, PyObject **host)
+{
+	PyObject *known = conn_peek(conn);
+
+	if (known) {
+		Py_INCREF(known);
+		return known;
+	}
+
+	PyTypeObject *type = (PyTypeObject *)lent.connection_type;
+	conn_object *self = (conn_object *)type->tp_alloc(type, 0);
+
+	if (!self)
+		return NULL;
+	self->timeout_ms = -1;
+	self->conn = sttcp_conn_ref(conn);
+	self->owner = owner;
+	Py_INCREF(owner);
+	self->address = conn_make_address(conn, host);
+	if (!self->address) {
+		Py_DECREF(self);
+		return NULL;
+	}
+	/* An open one has its last handler still before it, and that needs the GIL. */
+	if (sttcp_conn_is_open(conn)) {
+		Py_INCREF(self);
+		sttcp_conn_set_data(conn, self, NULL);
+	}
+	return (PyObject *)self;
+}
+
+void conn_untie(sttcp_conn *conn)
+{
+	PyObject *known = conn_peek(conn);
+
+	if (!known)
+		return;
+	sttcp_conn_set_data(conn, NULL, NULL);
+	Py_DECREF(known);
+}
+
+static int traverse(conn_object *self, visitproc visit, void *arg)
+{
+	Py_VISIT(self->owner);
+	Py_VISIT(self->data);
+	Py_VISIT(self->exception);
+	return 0;
+}
+
+static int clear(conn_object *self)
+{
+	Py_CLEAR(self->owner);
+	Py_CLEAR(self->data);
+	Py_CLEAR(self->exception);
+	return 0;
+}
+
+static void dealloc(conn_object *self)
+{
+	sttcp_conn *conn = self->conn;
+
+	PyObject_GC_UnTrack(self);
+	if (self->weakrefs)
+		PyObject_ClearWeakRefs((PyObject *)self);
+	clear(self);
+	Py_CLEAR(self->address);
+	Py_TYPE(self)->tp_free((PyObject *)self);
+	/* No data and so no code of others: it does not wait. */
+	sttcp_conn_unref(conn);
+}
+
+/* ---------------------------------------------------------------- sending */
+
+enum way { SEND, SEND_MESSAGE };
+
+static int send_bytes(conn_object *self, PyObject *data, enum way way, Py_ssize_t *size)
+{
+	sttcp_conn *conn = self->conn;
+	Py_buffer bytes;
+	int result;
+
+	if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0)
+		return -1;
+	Py_BEGIN_ALLOW_THREADS
+	result = way == SEND ? sttcp_conn_send(conn, bytes.buf, (size_t)bytes.len)
+			     : sttcp_conn_send_message(conn, bytes.buf, (size_t)bytes.len);
+	Py_END_ALLOW_THREADS
+	*size = bytes.len;
+	PyBuffer_Release(&bytes);
+	if (result >= 0)
+		return 0;
+	raise_code(result, NULL);
+	return -1;
+}
+
+static PyObject *first_of(PyObject *const *args, Py_ssize_t nargs, const char *name)
+{
+	/* socket.socket takes flags behind the data; there is none that would matter here. */
+	if (nargs == 1 || nargs == 2)
+		return args[0];
+	PyErr_Format(PyExc_TypeError, "%s() takes 1 or 2 arguments (%zd given)", name, nargs);
+	return NULL;
+}
+
+static PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t nargs)
+{
+	PyObject *data = first_of(args, nargs, "sendall");
+	Py_ssize_t size;
+
+	if (!data || send_bytes(self, data, SEND, &size) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+static PyObject *conn_send(conn_object *self, PyObject *const *args, Py_ssize_t nargs)
+{
+	PyObject *data = first_of(args, nargs, "send");
+	Py_ssize_t size;
+
+	if (!data || send_bytes(self, data, SEND, &size) < 0)
+		return NULL;
+	return PyLong_FromSsize_t(size);
+}
+
+static PyObject *conn_send_message(conn_object *self, PyObject *data)
+{
+	Py_ssize_t size;
+
+	if (send_bytes(self, data, SEND_MESSAGE, &size) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+static PyObject *conn_try_send(conn_object *self, PyObject *data)
+{
+	Py_buffer bytes;
+	int result;
+
+	if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0)
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_conn_try_send(self->conn, bytes.buf, (size_t)bytes.len);
+	Py_END_ALLOW_THREADS
+	PyBuffer_Release(&bytes);
+	if (result == -EAGAIN)
+		Py_RETURN_FALSE;
+	if (result < 0)
+		return raise_code(result, NULL);
+	Py_RETURN_TRUE;
+}
+
+static PyObject *send_parts(conn_object *self, PyObject *parts)
+{
+	Py_ssize_t count = PySequence_Fast_GET_SIZE(parts);
+	Py_buffer *buffers = PyMem_Calloc((size_t)count + 1, sizeof(*buffers));
+	struct iovec *vector = PyMem_Calloc((size_t)count + 1, sizeof(*vector));
+	PyObject *sent = NULL;
+	Py_ssize_t held = 0;
+	Py_ssize_t size = 0;
+	int result;
+
+	if (!buffers || !vector) {
+		PyErr_NoMemory();
+		goto done;
+	}
+	for (; held < count; held++) {
+		PyObject *part = PySequence_Fast_GET_ITEM(parts, held);
+
+		if (PyObject_GetBuffer(part, &buffers[held], PyBUF_SIMPLE) < 0)
+			goto done;
+		vector[held].iov_base = buffers[held].buf;
+		vector[held].iov_len = (size_t)buffers[held].len;
+		size += buffers[held].len;
+	}
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_conn_sendv(self->conn, vector, (int)count);
+	Py_END_ALLOW_THREADS
+	sent = result < 0 ? raise_code(result, NULL) : PyLong_FromSsize_t(size);
+done:
+	while (held > 0)
+		PyBuffer_Release(&buffers[--held]);
+	PyMem_Free(vector);
+	PyMem_Free(buffers);
+	return sent;
+}
+
+static PyObject *conn_sendmsg(conn_object *self, PyObject *buffers)
+{
+	PyObject *parts = PySequence_Fast(buffers, "sendmsg() takes a sequence of bytes");
+
+	if (!parts)
+		return NULL;
+
+	PyObject *sent = NULL;
+
+	if (PySequence_Fast_GET_SIZE(parts) > 1024)
+		PyErr_SetString(PyExc_ValueError, "sendmsg() takes at most 1024 parts");
+	else
+		sent = send_parts(self, parts);
+	Py_DECREF(parts);
+	return sent;
+}
+
+/* ---------------------------------------------------------------- receiving */
+
+/* Raises what a read ended in; -EDEADLK gets a sentence of its own, as it is an easy mistake. */
+static PyObject *raise_read(conn_object *self, int code)
+{
+	if (code == -ETIMEDOUT && self->timeout_ms == 0)
+		code = -EAGAIN;
+	return raise_code(code, code == -EDEADLK ? "recv works inside this connection's connection, "
+						   "receive and response handlers only"
+						 : NULL);
+}
+
+static PyObject *conn_recv(conn_object *self, PyObject *args)
+{
+	Py_ssize_t size;
+	int flags = 0;
+	ssize_t result;
+
+	if (!PyArg_ParseTuple(args, "n|i:recv", &size, &flags))
+		return NULL;
+	if (size < 0) {
+		PyErr_SetString(PyExc_ValueError, "negative buffersize in recv");
+		return NULL;
+	}
+
+	PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
+
+	if (!bytes)
+		return NULL;
+
+	char *memory = PyBytes_AS_STRING(bytes);
+
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_conn_recv(self->conn, memory, (size_t)size, self->timeout_ms);
+	Py_END_ALLOW_THREADS
+	if (result < 0) {
+		Py_DECREF(bytes);
+		return raise_read(self, (int)result);
+	}
+	_PyBytes_Resize(&bytes, result);
+	return bytes;
+}
+
+static PyObject *conn_recv_into(conn_object *self, PyObject *args)
+{
+	Py_buffer into;
+	Py_ssize_t size = 0;
+	int flags = 0;
+	ssize_t result;
+
+	if (!PyArg_ParseTuple(args, "w*|ni:recv_into", &into, &size, &flags))
+		return NULL;
+	if (size < 0 || size > into.len) {
+		PyBuffer_Release(&into);
+		PyErr_SetString(PyExc_ValueError, "buffer too small for requested bytes");
+		return NULL;
+	}
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_conn_recv(self->conn, into.buf, (size_t)(size ? size : into.len),
+				 self->timeout_ms);
+	Py_END_ALLOW_THREADS
+	PyBuffer_Release(&into);
+	return result < 0 ? raise_read(self, (int)result) : PyLong_FromSsize_t(result);
+}
+
+/* One that does not fit stays to be read, into more room. */
+static PyObject *conn_recv_message(conn_object *self, PyObject *unused)
+{
+	Py_ssize_t room = 4096;
+
+	(void)unused;
+	for (;;) {
+		PyObject *bytes = PyBytes_FromStringAndSize(NULL, room);
+		ssize_t result;
+
+		if (!bytes)
+			return NULL;
+
+		char *memory = PyBytes_AS_STRING(bytes);
+
+		Py_BEGIN_ALLOW_THREADS
+		result = sttcp_conn_recv_message(self->conn, memory, (size_t)room,
+						 self->timeout_ms);
+		Py_END_ALLOW_THREADS
+		if (result >= 0) {
+			_PyBytes_Resize(&bytes, result);
+			return bytes;
+		}
+		Py_DECREF(bytes);
+		if (result == -ENODATA)
+			Py_RETURN_NONE;
+		if (result != -EMSGSIZE || room > PY_SSIZE_T_MAX / 4)
+			return raise_read(self, (int)result);
+		room *= 4;
+	}
+}
+
+/* ---------------------------------------------------------------- the rest of the library's calls */
+
+/* Those that take nothing but the connection. None of them waits, but output takes a lock. */
+#define SIMPLE_CALL(name)                                                                          \
+	static PyObject *conn_##name(conn_object *self, PyObject *unused)                          \
+	{                                                                                          \
+		int result;                                                                        \
+                                                                                                   \
+		(void)unused;                                                                      \
+		Py_BEGIN_ALLOW_THREADS                                                             \
+		result = sttcp_conn_##name(self->conn);                                            \
+		Py_END_ALLOW_THREADS                                                               \
+		return PyLong_FromLong(result);                                                    \
+	}
+
+SIMPLE_CALL(close)
+SIMPLE_CALL(abort)
+SIMPLE_CALL(shutdown)
+SIMPLE_CALL(flush)
+SIMPLE_CALL(pause)
+SIMPLE_CALL(resume)
+SIMPLE_CALL(detach)
+
+static PyObject *conn_fail(conn_object *self, PyObject *args)
+{
+	PyObject *exception;
+	const char *text;
+	int result;
+
+	if (!PyArg_ParseTuple(args, "Os:_fail", &exception, &text))
+		return NULL;
+	if (exception != Py_None) {
+		Py_INCREF(exception);
+		Py_XSETREF(self->exception, exception);
+	}
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_conn_fail(self->conn, STTCP_EHANDLER, "%.200s", text);
+	Py_END_ALLOW_THREADS
+	return PyLong_FromLong(result);
+}
+
+static PyObject *conn_set_framing(conn_object *self, PyObject *dictionary)
+{
+	sttcp_options options;
+
+	if (!PyDict_Check(dictionary)) {
+		PyErr_SetString(PyExc_TypeError, "_set_framing() takes a dictionary");
+		return NULL;
+	}
+	if (options_read(dictionary, &options) < 0)
+		return NULL;
+	options.frame_fn = handlers_frame;
+
+	int result = sttcp_conn_set_framing(self->conn, &options);
+
+	return result < 0 ? raise_code(result, NULL) : PyLong_FromLong(result);
+}
+
+static PyObject *conn_stats(conn_object *self, PyObject *unused)
+{
+	sttcp_conn_counts counts = {0};
+
+	(void)unused;
+
+	int result = sttcp_conn_stats(self->conn, &counts, sizeof(counts));
+
+	if (result < 0)
+		return raise_code(result, NULL);
+	return Py_BuildValue("(LLLLLL)", (long long)counts.bytes_in, (long long)counts.bytes_out,
+			     (long long)counts.messages_in, (long long)counts.messages_out,
+			     (long long)counts.queued, (long long)counts.age_ms);
+}
+
+/* ---------------------------------------------------------------- as a socket */
+
+static PyObject *conn_fileno(conn_object *self, PyObject *unused)
+{
+	(void)unused;
+	return PyLong_FromLong(sttcp_conn_fd(self->conn));
+}
+
+static PyObject *conn_setsockopt(conn_object *self, PyObject *args)
+{
+	int level;
+	int option;
+	int number;
+	int result;
+	PyObject *value;
+
+	if (!PyArg_ParseTuple(args, "iiO:setsockopt", &level, &option, &value))
+		return NULL;
+	if (PyLong_Check(value)) {
+		number = (int)PyLong_AsLong(value);
+		if (number == -1 && PyErr_Occurred())
+			return NULL;
+		result = setsockopt(sttcp_conn_fd(self->conn), level, option, &number,
+				    sizeof(number));
+	} else {
+		Py_buffer bytes;
+
+		if (PyObject_GetBuffer(value, &bytes, PyBUF_SIMPLE) < 0)
+			return NULL;
+		result = setsockopt(sttcp_conn_fd(self->conn), level, option, bytes.buf,
+				    (socklen_t)bytes.len);
+		PyBuffer_Release(&bytes);
+	}
+	if (result < 0)
+		return PyErr_SetFromErrno(PyExc_OSError);
+	Py_RETURN_NONE;
+}
+
+static PyObject *conn_getsockopt(conn_object *self, PyObject *args)
+{
+	int level;
+	int option;
+	int room = 0;
+	char bytes[1024];
+
+	if (!PyArg_ParseTuple(args, "ii|i:getsockopt", &level, &option, &room))
+		return NULL;
+	if (room < 0 || room > (int)sizeof(bytes)) {
+		PyErr_SetString(PyExc_ValueError, "getsockopt buflen out of range");
+		return NULL;
+	}
+
+	int number = 0;
+	socklen_t size = room ? (socklen_t)room : (socklen_t)sizeof(number);
+
+	if (getsockopt(sttcp_conn_fd(self->conn), level, option, room ? bytes : (void *)&number,
+		       &size) < 0)
+		return PyErr_SetFromErrno(PyExc_OSError);
+	return room ? PyBytes_FromStringAndSize(bytes, size) : PyLong_FromLong(number);
+}
+
+static PyObject *conn_enter(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	Py_INCREF(self);
+	return self;
+}
+
+static PyObject *conn_exit(conn_object *self, PyObject *args)
+{
+	(void)args;
+	Py_BEGIN_ALLOW_THREADS
+	sttcp_conn_close(self->conn);
+	Py_END_ALLOW_THREADS
+	Py_RETURN_NONE;
+}
+
+/* ---------------------------------------------------------------- attributes */
+
+static PyObject *get_id(conn_object *self, void *unused)
+{
+	(void)unused;
+	return PyLong_FromUnsignedLongLong(sttcp_conn_id(self->conn));
+}
+
+static PyObject *get_is_open(conn_object *self, void *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(sttcp_conn_is_open(self->conn));
+}
+
+static PyObject *get_stopping(conn_object *self, void *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(sttcp_conn_stopping(self->conn));
+}
+
+static PyObject *get_local(conn_object *self, void *unused)
+{
+	const char *text = sttcp_conn_local_address(self->conn);
+
+	(void)unused;
+	return PyUnicode_DecodeFSDefault(text ? text : "");
+}
+
+static PyObject *get_reason(conn_object *self, void *unused)
+{
+	int code = sttcp_conn_reason(self->conn);
+
+	(void)unused;
+	if (code == STTCP_EHANDLER && self->exception) {
+		Py_INCREF(self->exception);
+		return self->exception;
+	}
+
+	const char *text = sttcp_conn_fail_text(self->conn);
+
+	return PyObject_CallFunction(lent.make_reason, "is", code, text ? text : "");
+}
+
+static PyObject *get_reason_code(conn_object *self, void *unused)
+{
+	(void)unused;
+	return PyLong_FromLong(sttcp_conn_reason(self->conn));
+}
+
+static PyGetSetDef getset[] = {
+	{"id", (getter)get_id, NULL,
+	 "A number from 1 on that no other connection of the process ever has.", NULL},
+	{"is_open", (getter)get_is_open, NULL, "Whether it can still be sent to.", NULL},
+	{"stopping", (getter)get_stopping, NULL,
+	 "Whether its server is stopping: a good moment to say goodbye.", NULL},
+	{"reason", (getter)get_reason, NULL,
+	 "Why it ended: an exception; None while it is open and after an end in order.", NULL},
+	{"_code", (getter)get_reason_code, NULL, NULL, NULL},
+	{"_local_address", (getter)get_local, NULL, NULL, NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef members[] = {
+	{"address", T_OBJECT_EX, offsetof(conn_object, address), READONLY,
+	 "The peer: (host, port); a Unix socket has port 0."},
+	{"owner", T_OBJECT, offsetof(conn_object, owner), READONLY, "Its Server or Client."},
+	{"data", T_OBJECT, offsetof(conn_object, data), 0, "Anything of yours; None at first."},
+	{"_timeout_ms", T_INT, offsetof(conn_object, timeout_ms), 0, NULL},
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyMethodDef methods[] = {
+	{"sendall", (PyCFunction)(void (*)(void))conn_sendall, METH_FASTCALL,
+	 "sendall(data)\n\nSends all of it as one run of bytes, whoever else sends. What the kernel\n"
+	 "does not take at once is queued; at the cap (send_queue_max) it waits."},
+	{"send", (PyCFunction)(void (*)(void))conn_send, METH_FASTCALL,
+	 "send(data) -> int\n\nAs sendall; returns the number of bytes, which is all of them."},
+	{"send_message", (PyCFunction)conn_send_message, METH_O,
+	 "send_message(data)\n\nSends one message, framed as this connection's framing asks."},
+	{"try_send", (PyCFunction)conn_try_send, METH_O,
+	 "try_send(data) -> bool\n\nSends without ever waiting: False when the queue has no room,\n"
+	 "and then nothing was taken."},
+	{"sendmsg", (PyCFunction)conn_sendmsg, METH_O,
+	 "sendmsg(buffers) -> int\n\nSends several parts as one run of bytes."},
+	{"recv", (PyCFunction)conn_recv, METH_VARARGS,
+	 "recv(size) -> bytes\n\nReads what comes next, inside a handler of this connection: b'' at\n"
+	 "the peer's end. What was sent leaves first. settimeout() limits the wait."},
+	{"recv_into", (PyCFunction)conn_recv_into, METH_VARARGS,
+	 "recv_into(buffer[, size]) -> int\n\nAs recv, into a buffer."},
+	{"recv_message", (PyCFunction)conn_recv_message, METH_NOARGS,
+	 "recv_message() -> bytes or None\n\nReads the next message whole, as recv does; None at the\n"
+	 "peer's end."},
+	{"_close", (PyCFunction)conn_close, METH_NOARGS, NULL},
+	{"_abort", (PyCFunction)conn_abort, METH_NOARGS, NULL},
+	{"_shutdown", (PyCFunction)conn_shutdown, METH_NOARGS, NULL},
+	{"_flush", (PyCFunction)conn_flush, METH_NOARGS, NULL},
+	{"_pause", (PyCFunction)conn_pause, METH_NOARGS, NULL},
+	{"_resume", (PyCFunction)conn_resume, METH_NOARGS, NULL},
+	{"_detach", (PyCFunction)conn_detach, METH_NOARGS, NULL},
+	{"_fail", (PyCFunction)conn_fail, METH_VARARGS, NULL},
+	{"_set_framing", (PyCFunction)conn_set_framing, METH_O, NULL},
+	{"_stats", (PyCFunction)conn_stats, METH_NOARGS, NULL},
+	{"fileno", (PyCFunction)conn_fileno, METH_NOARGS,
+	 "fileno() -> int\n\nThe descriptor, to look at; -1 once it is closed. Do not read or write it."},
+	{"setsockopt", (PyCFunction)conn_setsockopt, METH_VARARGS,
+	 "setsockopt(level, option, value)\n\nAs socket.socket.setsockopt."},
+	{"getsockopt", (PyCFunction)conn_getsockopt, METH_VARARGS,
+	 "getsockopt(level, option[, size])\n\nAs socket.socket.getsockopt."},
+	{"__enter__", (PyCFunction)conn_enter, METH_NOARGS, NULL},
+	{"__exit__", (PyCFunction)conn_exit, METH_VARARGS, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+PyTypeObject conn_type = {
+	PyVarObject_HEAD_INIT(NULL, 0).tp_name = "sttcp._sttcp.Connection",
+	.tp_basicsize = sizeof(conn_object),
+	.tp_dealloc = (destructor)dealloc,
+	.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+	.tp_doc = "A connection; made by a server or a client, never by hand.",
+	.tp_traverse = (traverseproc)traverse,
+	.tp_clear = (inquiry)clear,
+	.tp_weaklistoffset = offsetof(conn_object, weakrefs),
+	.tp_methods = methods,
+	.tp_members = members,
+	.tp_getset = getset,
+};

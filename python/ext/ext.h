@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the extension share. Everything here is called with the GIL held, unless its
+ * comment says otherwise; nothing of the library but <sttcp.h> is used.
+ */
+#ifndef STTCP_PYTHON_EXT_H
+#define STTCP_PYTHON_EXT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <sttcp.h>
+
+#if PY_VERSION_HEX < 0x03090000
+#define PyObject_Vectorcall _PyObject_Vectorcall
+#define PyObject_CallNoArgs(callable) _PyObject_CallNoArg(callable)
+#endif
+
+/* ---------------------------------------------------------------- gil.c */
+
+/* Begins and ends a stretch of Python on a thread of the library, without the GIL before and after.
+ * False when the interpreter is on its way out: then nothing of Python may be touched. */
+bool gil_enter(void);
+void gil_leave(void);
+
+/* From now on gil_enter says no; returns when nobody is on the way in. */
+void gil_close(void);
+
+/* Whether this thread is inside a handler. Any thread, with or without the GIL. */
+bool gil_in_handler(void);
+
+int gil_init(void);
+
+/* ---------------------------------------------------------------- module.c */
+
+/* What the Python half of the package has lent: callables and types, never NULL after import. */
+struct lent {
+	PyObject *connection_type; /* sttcp.Connection */
+	PyObject *make_exception;  /* (code, text) -> exception, for what a call raises */
+	PyObject *make_reason;	   /* (code, text) -> exception or None, for handlers */
+	PyObject *report;	   /* (exception): prints its traceback */
+	PyObject *thread_begun;	   /* (): this thread is in Python for the first time */
+	PyObject *thread_gone;	   /* (): it is about to end */
+	PyObject *log;		   /* (level, text) */
+	PyObject *event_types[2];  /* HandlerType members by event: of servers, of clients */
+};
+extern struct lent lent;
+
+/* Raises what `code` stands for; returns NULL. */
+PyObject *raise_code(int code, const char *text);
+
+/* Passes what the library had to log on to Python. */
+void log_drain(void);
+
+/* ---------------------------------------------------------------- options.c */
+
+/* Fills `options` from a dictionary of numbers, booleans and bytes; what is borrowed from it lives
+ * as long as the dictionary. -1 with an exception set. */
+int options_read(PyObject *dictionary, sttcp_options *options);
+
+/* ---------------------------------------------------------------- conn.c */
+
+/* A connection as Python sees it: one object for each, from its first handler to its last. */
+typedef struct conn {
+	PyObject_HEAD
+	sttcp_conn *conn;    /* a reference */
+	PyObject *owner;     /* the Server or Client */
+	PyObject *address;   /* (host, port) of the peer */
+	PyObject *data;	     /* the user's */
+	PyObject *exception; /* that ended it, when a handler raised it or failed it with it */
+	PyObject *weakrefs;
+	int timeout_ms; /* of recv; -1 waits */
+} conn_object;
+
+extern PyTypeObject conn_type;
+
+/* The object of `conn`, a new reference; made and tied to it if there is none and it is open.
+ * `host` caches the last host's string. */
+PyObject *conn_wrap(sttcp_conn *conn, PyObject *owner, PyObject **host);
+
+/* The one that is there, borrowed, or NULL. */
+PyObject *conn_peek(sttcp_conn *conn);
+
+/* Unties it: the connection runs no handler any more. */
+void conn_untie(sttcp_conn *conn);
+
+/* (host, port) of the peer. */
+PyObject *conn_make_address(sttcp_conn *conn, PyObject **host);
+
+/* ---------------------------------------------------------------- group.c, handlers.c */
+
+enum slot {
+	SLOT_CONNECTION,
+	SLOT_DATA, /* receive or response */
+	SLOT_END,
+	SLOT_DISCONNECTION,
+	SLOT_UNCONNECTED,
+	SLOT_DRAINED,
+	SLOT_UNIVERSAL,
+	SLOT_PLAIN, /* handler(address, connection, data) of the first versions */
+	SLOT_COUNT
+};
+
+struct group;
+
+/* What the library's handlers get as their context. It outlives the object, which a handler that
+ * was held up finds gone then. */
+struct binding {
+	struct group *group; /* borrowed, under the GIL; NULL once it is gone */
+	atomic_uint slots;   /* a bit for each handler that is set: to be read without the GIL */
+	bool is_client;
+
+	/* A client's, under the lock. */
+	pthread_mutex_t lock;
+	bool is_connected;
+	char local[128]; /* this end of the last connection; "" before the first */
+};
+
+/* A server or a client; Python's Server and Client derive from it. */
+typedef struct group {
+	PyObject_HEAD
+	struct binding *binding;
+	sttcp_server *server; /* one of the two */
+	sttcp_client *client;
+	PyObject *handlers[SLOT_COUNT];
+	PyObject *frame; /* framing by a callable */
+	PyObject *last_host;
+	PyObject *weakrefs;
+	int disconnection_args;
+	int unconnected_args;
+	unsigned long last_thread; /* that runs the last handler now, or 0 */
+	bool restarted;		   /* and has started the client again in it */
+} group_object;
+
+extern PyTypeObject group_type;
+
+/* Sets the library's handlers of an object that was just made; handlers.c. */
+void handlers_set(group_object *group);
+
+/* option frame_fn; any thread, without the GIL. */
+ssize_t handlers_frame(const void *data, size_t size, void *context);
+
+#endif

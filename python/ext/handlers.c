@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The library's handlers, which call Python's. In each phase the universal handler comes first,
+ * then the specific one, then the plain one of the first versions, whose result is ignored. None is
+ * no verdict: what comes before counts, and in the end the connection goes on.
+ *
+ * All of these are called on threads of the library, without the GIL.
+ */
+#include "ext.h"
+
+/* What a handler said. */
+enum verdict { FAILED = -1, NO, YES, NOTHING };
+
+static enum verdict call(PyObject *handler, PyObject *const *args, size_t nargs)
+{
+	PyObject *result = PyObject_Vectorcall(handler, args, nargs, NULL);
+
+	if (!result)
+		return FAILED;
+
+	int truth = result == Py_None ? (int)NOTHING : PyObject_IsTrue(result);
+
+	Py_DECREF(result);
+	return truth < 0 ? FAILED : (enum verdict)truth;
+}
+
+/* The exception that is set, as an object with its traceback, a new reference. */
+static PyObject *take_exception(void)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+	return PyErr_GetRaisedException();
+#else
+	PyObject *type;
+	PyObject *value;
+	PyObject *traceback;
+
+	PyErr_Fetch(&type, &value, &traceback);
+	PyErr_NormalizeException(&type, &value, &traceback);
+	if (traceback)
+		PyException_SetTraceback(value, traceback);
+	Py_XDECREF(type);
+	Py_XDECREF(traceback);
+	return value;
+#endif
+}
+
+static void report(PyObject *exception)
+{
+	PyObject *result = PyObject_CallFunctionObjArgs(lent.report, exception, NULL);
+
+	if (!result)
+		PyErr_WriteUnraisable(lent.report);
+	Py_XDECREF(result);
+}
+
+/* The last handlers: nothing is left to be ended. */
+static void report_raised(void)
+{
+	PyObject *exception = take_exception();
+
+	report(exception);
+	Py_XDECREF(exception);
+}
+
+/* Ends the connection with what the handler raised. What a call on a connection that has ended
+ * raised is no news: its reason is told. */
+static void fail_raised(group_object *group, sttcp_conn *conn)
+{
+	PyObject *exception = take_exception();
+	bool quiet = !sttcp_conn_is_open(conn) && sttcp_conn_reason(conn) < 0 &&
+		     PyErr_GivenExceptionMatches(exception, PyExc_OSError);
+	PyObject *known = conn_wrap(conn, (PyObject *)group, &group->last_host);
+	PyObject *text = quiet ? NULL : PyObject_Str(exception);
+	const char *utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
+
+	PyErr_Clear();
+	if (known && !quiet) {
+		Py_INCREF(exception);
+		Py_XSETREF(((conn_object *)known)->exception, exception);
+	}
+	if (!quiet)
+		report(exception);
+	sttcp_conn_fail(conn, STTCP_EHANDLER, "%.200s", utf8 ? utf8 : "");
+	Py_XDECREF(text);
+	Py_XDECREF(known);
+	Py_XDECREF(exception);
+	PyErr_Clear();
+}
+
+/* The object that a call belongs to, a new reference; NULL when it is gone. */
+static group_object *take_group(struct binding *binding)
+{
+	Py_XINCREF(binding->group);
+	return binding->group;
+}
+
+static bool is_set(struct binding *binding, unsigned slots)
+{
+	return atomic_load_explicit(&binding->slots, memory_order_relaxed) & slots;
+}
+
+static PyObject *event_type(const group_object *group, sttcp_event event)
+{
+	PyObject *types = lent.event_types[group->binding->is_client];
+
+	return PyTuple_GET_ITEM(types, (Py_ssize_t)event);
+}
+
+/* A handler may set another one meanwhile. */
+static PyObject *take_handler(group_object *group, enum slot slot)
+{
+	Py_XINCREF(group->handlers[slot]);
+	return group->handlers[slot];
+}
+
+static enum verdict call_slot(group_object *group, enum slot slot, PyObject *const *args,
+			      size_t nargs)
+{
+	PyObject *handler = take_handler(group, slot);
+	enum verdict verdict = handler ? call(handler, args, nargs) : NOTHING;
+
+	Py_XDECREF(handler);
+	return verdict;
+}
+
+/* A phase in which the connection is there: its verdict. */
+static enum verdict run_phase(group_object *group, PyObject *conn, sttcp_event event,
+			      enum slot slot, PyObject *data)
+{
+	PyObject *address = ((conn_object *)conn)->address;
+	PyObject *const args[] = {event_type(group, event), address, conn,
+				  data ? data : Py_None};
+	enum verdict universal = call_slot(group, SLOT_UNIVERSAL, args, 4);
+	enum verdict specific = NOTHING;
+	bool has_verdict = event != STTCP_RECEIVE;
+
+	if (universal == FAILED)
+		return FAILED;
+	if (group->handlers[slot]) {
+		specific = call_slot(group, slot, args + 1, data ? 3 : 2);
+		if (specific == FAILED)
+			return FAILED;
+		/* A server's receive handler lets the connection go on, whatever it returns. */
+		if (!has_verdict)
+			specific = YES;
+	}
+	if ((data || group->binding->is_client) &&
+	    call_slot(group, SLOT_PLAIN, args + 1, 3) == FAILED)
+		return FAILED;
+	return specific == NOTHING ? universal : specific;
+}
+
+/* As run_phase, from outside Python. */
+static bool serve(struct binding *binding, sttcp_conn *conn, sttcp_event event, enum slot slot,
+		  const void *data, size_t size)
+{
+	if (!gil_enter())
+		return false;
+
+	group_object *group = take_group(binding);
+	PyObject *bytes = NULL;
+	PyObject *known = NULL;
+	enum verdict verdict = NO;
+
+	if (!group)
+		goto leave;
+	verdict = FAILED;
+	if (event != STTCP_CONNECTION) {
+		bytes = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+		if (!bytes)
+			goto failed;
+	}
+	known = conn_wrap(conn, (PyObject *)group, &group->last_host);
+	if (known)
+		verdict = run_phase(group, known, event, slot, bytes);
+failed:
+	if (verdict == FAILED)
+		fail_raised(group, conn);
+	/* A declined one has no handler any more; one that was failed has. */
+	if (event == STTCP_CONNECTION && !binding->is_client &&
+	    (verdict == NO || !sttcp_conn_is_open(conn)) &&
+	    sttcp_conn_reason(conn) != STTCP_EHANDLER)
+		conn_untie(conn);
+leave:
+	Py_XDECREF(known);
+	Py_XDECREF(bytes);
+	Py_XDECREF(group);
+	gil_leave();
+	return verdict != NO;
+}
+
+/* What a client's is_connected and sock_name tell. */
+static void note_current(struct binding *binding, sttcp_conn *conn)
+{
+	pthread_mutex_lock(&binding->lock);
+	snprintf(binding->local, sizeof(binding->local), "%s", sttcp_conn_local_address(conn));
+	binding->is_connected = true;
+	pthread_mutex_unlock(&binding->lock);
+}
+
+static void note_end(struct binding *binding)
+{
+	pthread_mutex_lock(&binding->lock);
+	binding->is_connected = false;
+	pthread_mutex_unlock(&binding->lock);
+}
+
+static bool on_connection(sttcp_conn *conn, void *context)
+{
+	struct binding *binding = context;
+	unsigned slots = 1U << SLOT_CONNECTION | 1U << SLOT_UNIVERSAL;
+
+	if (binding->is_client) {
+		slots |= 1U << SLOT_PLAIN;
+		note_current(binding, conn);
+	}
+	return !is_set(binding, slots) ||
+	       serve(binding, conn, STTCP_CONNECTION, SLOT_CONNECTION, NULL, 0);
+}
+
+static const unsigned data_slots = 1U << SLOT_DATA | 1U << SLOT_UNIVERSAL | 1U << SLOT_PLAIN;
+
+/* Its verdict can only be the universal handler's, which a receive handler cannot return. */
+static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	if (is_set(context, data_slots) &&
+	    !serve(context, conn, STTCP_RECEIVE, SLOT_DATA, data, size))
+		sttcp_conn_close(conn);
+}
+
+static bool on_response(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	return !is_set(context, data_slots) ||
+	       serve(context, conn, STTCP_RESPONSE, SLOT_DATA, data, size);
+}
+
+/* The handlers that get nothing but the connection. */
+static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot)
+{
+	if (!is_set(binding, 1U << slot) || !gil_enter())
+		return;
+
+	group_object *group = take_group(binding);
+	PyObject *known = group ? conn_wrap(conn, (PyObject *)group, &group->last_host) : NULL;
+
+	if (known) {
+		PyObject *const args[] = {((conn_object *)known)->address, known};
+
+		if (call_slot(group, slot, args, 2) == FAILED)
+			fail_raised(group, conn);
+	} else if (group) {
+		fail_raised(group, conn);
+	}
+	Py_XDECREF(known);
+	Py_XDECREF(group);
+	gil_leave();
+}
+
+static void on_end(sttcp_conn *conn, void *context)
+{
+	notify(context, conn, SLOT_END);
+}
+
+static void on_drained(sttcp_conn *conn, void *context)
+{
+	notify(context, conn, SLOT_DRAINED);
+}
+
+/* Why it ended, as an exception or None: a new reference. */
+static PyObject *reason_of(sttcp_conn *conn, int code)
+{
+	PyObject *known = conn_peek(conn);
+	PyObject *raised = known ? ((conn_object *)known)->exception : NULL;
+
+	if (code == STTCP_EHANDLER && raised) {
+		Py_INCREF(raised);
+		return raised;
+	}
+
+	const char *text = sttcp_conn_fail_text(conn);
+
+	return PyObject_CallFunction(lent.make_reason, "is", code, text ? text : "");
+}
+
+/* The last handler, of either kind. Whatever one raises, the other runs. */
+static void run_last(group_object *group, sttcp_conn *conn, sttcp_event event, enum slot slot,
+		     int code, int nargs)
+{
+	bool opened = event == STTCP_DISCONNECTION;
+	PyObject *address = opened ? conn_make_address(conn, &group->last_host)
+				   : PyObject_GetAttrString((PyObject *)group, "_given");
+	PyObject *reason = reason_of(conn, code);
+	PyObject *known = Py_None;
+
+	if (!address || !reason)
+		goto failed;
+	if (opened) {
+		known = conn_wrap(conn, (PyObject *)group, &group->last_host);
+		if (!known)
+			goto failed;
+	} else {
+		Py_INCREF(known);
+	}
+
+	PyObject *const universal[] = {event_type(group, event), address, Py_None, Py_None};
+	PyObject *const specific[] = {address, reason, known};
+
+	if (call_slot(group, SLOT_UNIVERSAL, universal, 4) == FAILED)
+		report_raised();
+	if (call_slot(group, slot, specific, (size_t)nargs) == FAILED)
+		report_raised();
+	Py_DECREF(known);
+failed:
+	if (PyErr_Occurred())
+		report_raised();
+	Py_XDECREF(address);
+	Py_XDECREF(reason);
+}
+
+/* Tells a client that it has ended, unless its handler has started it again. */
+static void tell_ended(group_object *group)
+{
+	PyObject *result = PyObject_CallMethod((PyObject *)group, "_ended", NULL);
+
+	if (!result)
+		report_raised();
+	Py_XDECREF(result);
+}
+
+static void serve_last(struct binding *binding, sttcp_conn *conn, sttcp_event event,
+		       enum slot slot, int code)
+{
+	bool wanted = is_set(binding, 1U << slot | 1U << SLOT_UNIVERSAL);
+
+	if (binding->is_client)
+		note_end(binding);
+	if (!wanted && !binding->is_client && !conn_peek(conn))
+		return;
+	if (!gil_enter())
+		return;
+
+	group_object *group = take_group(binding);
+
+	if (group) {
+		group->last_thread = PyThread_get_thread_ident();
+		group->restarted = false;
+		if (wanted)
+			run_last(group, conn, event, slot, code,
+				 event == STTCP_DISCONNECTION ? group->disconnection_args
+							      : group->unconnected_args);
+		group->last_thread = 0;
+		if (binding->is_client && !group->restarted)
+			tell_ended(group);
+	}
+	conn_untie(conn);
+	Py_XDECREF(group);
+	gil_leave();
+}
+
+static void on_disconnection(sttcp_conn *conn, int reason, void *context)
+{
+	serve_last(context, conn, STTCP_DISCONNECTION, SLOT_DISCONNECTION, reason);
+}
+
+static void on_unconnected(sttcp_conn *conn, int reason, void *context)
+{
+	serve_last(context, conn, STTCP_UNCONNECTED, SLOT_UNCONNECTED, reason);
+}
+
+static Py_ssize_t frame(struct binding *binding, const void *data, size_t size)
+{
+	group_object *group = take_group(binding);
+	PyObject *result =
+		group && group->frame
+			? PyObject_CallFunction(group->frame, "y#", data, (Py_ssize_t)size)
+			: NULL;
+	Py_ssize_t end = result ? PyNumber_AsSsize_t(result, PyExc_OverflowError) : -1;
+
+	if (PyErr_Occurred()) {
+		end = -1;
+		report_raised();
+	}
+	Py_XDECREF(result);
+	Py_XDECREF(group);
+	return end;
+}
+
+ssize_t handlers_frame(const void *data, size_t size, void *context)
+{
+	if (!gil_enter())
+		return -1;
+
+	ssize_t end = frame(context, data, size);
+
+	gil_leave();
+	return end;
+}
+
+static void release(void *context)
+{
+	struct binding *binding = context;
+
+	pthread_mutex_destroy(&binding->lock);
+	PyMem_RawFree(binding);
+}
+
+void handlers_set(group_object *group)
+{
+	if (group->client) {
+		sttcp_client_set_context(group->client, group->binding);
+		sttcp_client_on_connection(group->client, on_connection);
+		sttcp_client_on_response(group->client, on_response);
+		sttcp_client_on_end(group->client, on_end);
+		sttcp_client_on_disconnection(group->client, on_disconnection);
+		sttcp_client_on_unconnected(group->client, on_unconnected);
+		sttcp_client_on_drained(group->client, on_drained);
+		sttcp_client_on_release(group->client, release);
+		return;
+	}
+	sttcp_server_set_context(group->server, group->binding);
+	sttcp_server_on_connection(group->server, on_connection);
+	sttcp_server_on_receive(group->server, on_receive);
+	sttcp_server_on_end(group->server, on_end);
+	sttcp_server_on_disconnection(group->server, on_disconnection);
+	sttcp_server_on_drained(group->server, on_drained);
+	sttcp_server_on_release(group->server, release);
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/* The module: its types, what the Python half lends it, codes, the engine, the log. */
+#include "ext.h"
+
+#include <pthread.h>
+#include <string.h>
+
+struct lent lent;
+
+PyObject *raise_code(int code, const char *text)
+{
+	PyObject *exception = PyObject_CallFunction(lent.make_exception, "iz", code, text);
+
+	if (exception) {
+		PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+		Py_DECREF(exception);
+	}
+	return NULL;
+}
+
+/* ---------------------------------------------------------------- the log */
+
+/* What the library logs comes on its own threads, at times when waiting for the GIL would hold up
+ * every connection. So it is kept, and whoever is in Python next passes it on: the next handler, or
+ * the main thread. What does not fit is dropped. */
+enum { LOG_LINES = 64, LOG_SIZE = 256 };
+
+static struct {
+	pthread_mutex_t lock;
+	int count;
+	struct {
+		int level;
+		char text[LOG_SIZE];
+	} lines[LOG_LINES];
+} kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static atomic_bool log_waits;
+
+static bool take_line(int *level, char *text)
+{
+	bool taken;
+
+	pthread_mutex_lock(&kept.lock);
+	taken = kept.count > 0;
+	if (taken) {
+		*level = kept.lines[0].level;
+		memcpy(text, kept.lines[0].text, LOG_SIZE);
+		kept.count--;
+		memmove(kept.lines, kept.lines + 1, (size_t)kept.count * sizeof(kept.lines[0]));
+	}
+	pthread_mutex_unlock(&kept.lock);
+	return taken;
+}
+
+void log_drain(void)
+{
+	char text[LOG_SIZE];
+	int level;
+
+	if (!atomic_load_explicit(&log_waits, memory_order_relaxed))
+		return;
+	atomic_store(&log_waits, false);
+	while (take_line(&level, text)) {
+		PyObject *result = PyObject_CallFunction(lent.log, "is", level, text);
+
+		if (!result)
+			PyErr_WriteUnraisable(lent.log);
+		Py_XDECREF(result);
+	}
+}
+
+static int drain_pending(void *unused)
+{
+	(void)unused;
+	log_drain();
+	return 0;
+}
+
+/* Any thread, without the GIL. */
+static void keep_line(int level, const char *text, void *unused)
+{
+	(void)unused;
+	pthread_mutex_lock(&kept.lock);
+	if (kept.count < LOG_LINES) {
+		kept.lines[kept.count].level = level;
+		strncpy(kept.lines[kept.count].text, text, LOG_SIZE - 1);
+		kept.lines[kept.count].text[LOG_SIZE - 1] = '\0';
+		kept.count++;
+	}
+	pthread_mutex_unlock(&kept.lock);
+	if (!atomic_exchange(&log_waits, true))
+		Py_AddPendingCall(drain_pending, NULL);
+}
+
+static void forget_lines(void)
+{
+	pthread_mutex_init(&kept.lock, NULL);
+	kept.count = 0;
+}
+
+/* ---------------------------------------------------------------- functions */
+
+static PyObject *lend(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+	static char *names[] = {"connection_type", "make_exception", "make_reason",
+				"report",	   "thread_begun",   "thread_gone",
+				"log",		   "server_events",  "client_events",
+				NULL};
+	struct lent all;
+
+	(void)module;
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOO!O!:_lend", names,
+					 &all.connection_type, &all.make_exception,
+					 &all.make_reason, &all.report, &all.thread_begun,
+					 &all.thread_gone, &all.log,
+					 &PyTuple_Type, &all.event_types[0], &PyTuple_Type,
+					 &all.event_types[1]))
+		return NULL;
+	/* Kept for good: handlers may come as long as the process lives. */
+	Py_INCREF(all.connection_type);
+	Py_INCREF(all.make_exception);
+	Py_INCREF(all.make_reason);
+	Py_INCREF(all.report);
+	Py_INCREF(all.thread_begun);
+	Py_INCREF(all.thread_gone);
+	Py_INCREF(all.log);
+	Py_INCREF(all.event_types[0]);
+	Py_INCREF(all.event_types[1]);
+	lent = all;
+	sttcp_set_log(keep_line, NULL);
+	Py_RETURN_NONE;
+}
+
+static PyObject *configure(PyObject *module, PyObject *args)
+{
+	int loops;
+	int max_threads;
+	Py_ssize_t stack_size;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "iin:_configure", &loops, &max_threads, &stack_size))
+		return NULL;
+	return PyLong_FromLong(
+		stack_size < 0 ? -22
+			       : sttcp_engine_configure(loops, max_threads, (size_t)stack_size));
+}
+
+static PyObject *in_handler(PyObject *module, PyObject *unused)
+{
+	(void)module;
+	(void)unused;
+	return PyBool_FromLong(gil_in_handler());
+}
+
+static PyObject *leave(PyObject *module, PyObject *unused)
+{
+	(void)module;
+	(void)unused;
+	gil_close();
+	Py_RETURN_NONE;
+}
+
+static PyObject *error_text(PyObject *module, PyObject *number)
+{
+	long code = PyLong_AsLong(number);
+
+	(void)module;
+	if (code == -1 && PyErr_Occurred())
+		return NULL;
+	return PyUnicode_FromString(sttcp_strerror((int)code));
+}
+
+static PyObject *error_name(PyObject *module, PyObject *number)
+{
+	long code = PyLong_AsLong(number);
+
+	(void)module;
+	if (code == -1 && PyErr_Occurred())
+		return NULL;
+	return PyUnicode_FromString(sttcp_error_name((int)code));
+}
+
+static PyMethodDef functions[] = {
+	{"_lend", (PyCFunction)(void (*)(void))lend, METH_VARARGS | METH_KEYWORDS, NULL},
+	{"_configure", configure, METH_VARARGS, NULL},
+	{"_in_handler", in_handler, METH_NOARGS, NULL},
+	{"_leave", leave, METH_NOARGS, NULL},
+	{"error_text", error_text, METH_O, "error_text(code) -> str\n\nA sentence for a code."},
+	{"error_name", error_name, METH_O, "error_name(code) -> str\n\nThe name of a code."},
+	{NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+	PyModuleDef_HEAD_INIT,
+	.m_name = "sttcp._sttcp",
+	.m_doc = "The C half of sttcp; use sttcp.server and sttcp.client.",
+	.m_size = -1,
+	.m_methods = functions,
+};
+
+static int add_codes(PyObject *module)
+{
+	/* From the first to the last, without a gap: the list in sttcp.h. */
+	for (int code = STTCP_EDESTROYED; code >= STTCP_EFORK; code--)
+		if (PyModule_AddIntConstant(module, sttcp_error_name(code) + strlen("STTCP_"),
+					    code) < 0)
+			return -1;
+	return 0;
+}
+
+static int add_type(PyObject *module, const char *name, PyTypeObject *type)
+{
+	if (PyType_Ready(type) < 0)
+		return -1;
+	Py_INCREF(type);
+	return PyModule_AddObject(module, name, (PyObject *)type);
+}
+
+PyMODINIT_FUNC PyInit__sttcp(void)
+{
+	PyObject *module = PyModule_Create(&definition);
+
+	if (!module)
+		return NULL;
+	pthread_atfork(NULL, NULL, forget_lines);
+	if (gil_init() < 0 || add_type(module, "Connection", &conn_type) < 0 ||
+	    add_type(module, "Group", &group_type) < 0 || add_codes(module) < 0 ||
+	    PyModule_AddStringConstant(module, "core_version", sttcp_version()) < 0) {
+		Py_DECREF(module);
+		return NULL;
+	}
+	return module;
+}

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""Simple threaded TCP: servers and clients of a few handlers, which may block.
+
+    from sttcp.server import Server
+
+    server = Server('localhost', 62134)
+
+    @server.receive_handler
+    def echo(address, connection, data):
+        connection.sendall(data)
+
+    server.start()
+    server.keep_alive()  # until Ctrl+C
+
+A handler may block for as long as it likes; other connections go on. An idle
+connection has no thread. Handlers of one connection never overlap; those of
+different connections run on different threads, one at a time in Python, like
+all threads of Python.
+"""
+
+from . import _lend, _sttcp
+from ._connection import Connection, ConnectionStats
+from ._engine import configure
+from ._group import Address, StopReport, connections
+from ._options import DEFAULT
+from ._printing import print_sync, screen_lock
+from .client import Client
+from .errors import (FrameError, HandlerError, LimitError, SlowPeerError, StoppedError,
+                     TimeLimitError)
+from .general import keep_alive
+from .server import Server, Stats
+
+__version__ = "2.0.0"
+core_version = _sttcp.core_version
+
+__all__ = [
+    "Address", "Client", "Connection", "ConnectionStats", "DEFAULT", "FrameError", "HandlerError",
+    "LimitError", "Server", "SlowPeerError", "Stats", "StopReport", "StoppedError",
+    "TimeLimitError", "configure", "connections", "core_version", "keep_alive", "print_sync",
+    "screen_lock",
+]

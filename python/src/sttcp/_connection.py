@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""Connections, as handlers get them."""
+
+import errno
+import io
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple, Union
+
+from . import _sttcp
+from ._options import DEFAULT, Framing, milliseconds, read_options
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .server import Server
+
+
+class ConnectionStats(NamedTuple):
+    """Counters of one connection; queued is what it is now, age in seconds."""
+
+    bytes_in: int
+    bytes_out: int
+    messages_in: int
+    messages_out: int
+    queued: int
+    age: float
+
+
+class _Stream(io.RawIOBase):
+    """What makefile() reads from and writes to."""
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._connection.recv_into(buffer)
+
+    def write(self, data: Any) -> int:
+        return self._connection.send(data)
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+
+def split_address(text: str) -> Tuple[str, int]:
+    """('::1', 80) of '[::1]:80'."""
+    if text.startswith("unix:") or ":" not in text:
+        return text, 0
+    host, port = text.rsplit(":", 1)
+    return host.strip("[]"), int(port)
+
+
+class Connection(_sttcp.Connection):
+    """A connection: what socket.socket has where that makes sense, and more.
+
+    Every method may be called from any thread at any time; on a connection that
+    has ended they raise why it did. The same connection is always the same
+    object, so it can be a key, and `data` holds anything of yours.
+    """
+
+    __slots__ = ()
+
+    # ------------------------------------------------------------ ending it
+
+    def close(self) -> None:
+        """Ends the connection: what was sent still leaves. Never waits; again is fine."""
+        self._close()
+
+    def abort(self) -> None:
+        """Ends the connection with a reset at once; what is queued is lost."""
+        self._abort()
+
+    def fail(self, reason: Union[str, BaseException] = "") -> None:
+        """Ends the connection as close does, with a reason for the disconnection handler: an
+        exception, or a text, of which it makes a HandlerError. Wins over a verdict."""
+        if isinstance(reason, BaseException):
+            self._fail(reason, str(reason))
+        else:
+            self._fail(None, reason)
+
+    def shutdown(self, how: int = socket.SHUT_WR) -> None:
+        """SHUT_WR: no more sending from here, receiving goes on. SHUT_RDWR: as close. SHUT_RD
+        changes nothing."""
+        if how == socket.SHUT_RDWR:
+            self._close()
+        elif how == socket.SHUT_WR:
+            self._check(self._shutdown())
+        elif how != socket.SHUT_RD:
+            raise ValueError("how must be SHUT_RD, SHUT_WR or SHUT_RDWR")
+
+    def detach(self) -> int:
+        """Takes the descriptor, in blocking mode, out of the library: it is yours to close. Bytes
+        that were read and not delivered are lost."""
+        return self._check(self._detach())
+
+    # ------------------------------------------------------------ flow
+
+    def flush(self) -> None:
+        """Hands what is held back to the socket as far as it takes it; does not wait."""
+        self._check(self._flush())
+
+    def pause(self) -> None:
+        """Stops reading from the peer: no more handlers for data after the running one."""
+        self._check(self._pause())
+
+    def resume(self) -> None:
+        """Goes on reading from the peer."""
+        self._check(self._resume())
+
+    def set_framing(self, framing: Framing = DEFAULT, *, delimiter: bytes = DEFAULT,
+                    fixed_size: int = DEFAULT, prefix_size: int = DEFAULT,
+                    prefix_little_endian: bool = DEFAULT, prefix_varint: bool = DEFAULT,
+                    prefix_includes_itself: bool = DEFAULT,
+                    max_message: Optional[int] = DEFAULT) -> None:
+        """Changes the framing of this connection; for input from the next message on. 'custom' is
+        the function that the server or client was made with."""
+        given: Dict[str, Any] = {
+            "framing": framing, "delimiter": delimiter, "fixed_size": fixed_size,
+            "prefix_size": prefix_size, "prefix_little_endian": prefix_little_endian,
+            "prefix_varint": prefix_varint, "prefix_includes_itself": prefix_includes_itself,
+            "max_message": max_message}
+        options, frame = read_options(given)
+        if frame is not None:
+            raise ValueError("a function is set for all connections, where the server or client "
+                             "is made; here it is 'custom'")
+        self._set_framing(options)
+
+    # ------------------------------------------------------------ as a socket
+
+    def settimeout(self, timeout: Optional[float]) -> None:
+        """How long recv waits, in seconds: None for ever, 0 not at all. For sending there is the
+        option write_timeout."""
+        if timeout is not None and timeout < 0:
+            raise ValueError("Timeout value out of range")
+        self._timeout_ms = 0 if timeout == 0 else milliseconds("timeout", timeout)
+
+    def gettimeout(self) -> Optional[float]:
+        """What settimeout has set; None at first."""
+        return None if self._timeout_ms < 0 else self._timeout_ms / 1000
+
+    def setblocking(self, flag: bool) -> None:
+        """settimeout(None) or settimeout(0)."""
+        self._timeout_ms = -1 if flag else 0
+
+    def getblocking(self) -> bool:
+        return self._timeout_ms != 0
+
+    def getpeername(self) -> Tuple[str, int]:
+        """The peer's (host, port)."""
+        return self.address
+
+    def getsockname(self) -> Tuple[str, int]:
+        """The (host, port) of this end."""
+        return split_address(self._local_address)
+
+    def makefile(self, mode: str = "r", buffering: Optional[int] = None, *,
+                 encoding: Optional[str] = None, errors: Optional[str] = None,
+                 newline: Optional[str] = None) -> Any:
+        """A file that reads and writes the connection, as socket.socket.makefile; reading works
+        inside its handlers. Closing the file leaves the connection open."""
+        if not set(mode) <= {"r", "w", "b"}:
+            raise ValueError("invalid mode %r (only r, w, b allowed)" % (mode,))
+        binary = "b" in mode
+        reads = "r" in mode or "w" not in mode
+        raw = _Stream(self)
+        if buffering == 0:
+            if not binary:
+                raise ValueError("unbuffered streams must be binary")
+            return raw
+        size = io.DEFAULT_BUFFER_SIZE if buffering is None or buffering < 0 else buffering
+        stream: Any
+        if reads and "w" in mode:
+            stream = io.BufferedRWPair(raw, raw, size)
+        elif reads:
+            stream = io.BufferedReader(raw, size)
+        else:
+            stream = io.BufferedWriter(raw, size)
+        return stream if binary else io.TextIOWrapper(stream, encoding, errors, newline)
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        host = self.address[0]
+        if host.startswith("unix:"):
+            return socket.AF_UNIX
+        return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    @property
+    def type(self) -> socket.SocketKind:
+        return socket.SOCK_STREAM
+
+    @property
+    def proto(self) -> int:
+        return 0 if self.family == socket.AF_UNIX else socket.IPPROTO_TCP
+
+    # ------------------------------------------------------------ what is known of it
+
+    @property
+    def host(self) -> str:
+        """The peer's address as a number, or unix:/path."""
+        return self.address[0]
+
+    @property
+    def port(self) -> int:
+        return self.address[1]
+
+    @property
+    def server(self) -> "Optional[Server]":
+        """The server that it belongs to; None for a client's."""
+        return None if self.owner is None or self.owner._is_client else self.owner
+
+    @property
+    def client(self) -> "Optional[Client]":
+        """The client that it belongs to; None for a server's."""
+        return self.owner if self.owner is not None and self.owner._is_client else None
+
+    def stats(self) -> ConnectionStats:
+        """Its counters."""
+        *counts, age_ms = self._stats()
+        return ConnectionStats(*counts, age_ms / 1000)
+
+    def _check(self, code: int) -> int:
+        if code < 0:
+            if code == -errno.EINVAL:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            from .errors import make_exception
+            raise make_exception(code, None)
+        return code
+
+    def __repr__(self) -> str:
+        if self.is_open:
+            state = "open"
+        else:
+            code = self._code
+            state = "ended" + (": " + _sttcp.error_name(code) if code < 0 else "")
+        host, port = self.address
+        return "<sttcp.Connection %d %s %s:%s %s>" % (
+            self.id, "to" if self.client is not None else "from", host, port, state)

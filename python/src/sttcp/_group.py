@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: MIT
+"""What servers and clients have in common: handlers, and the life from start to end."""
+
+import errno
+import inspect
+import threading
+import time
+import warnings
+import weakref
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, TypeVar, Union
+
+from . import _sttcp
+from ._engine import logger
+from ._options import read_options
+from ._wait import announce, terminable, wait_until
+from .errors import raise_start
+
+Address = Tuple[str, int]
+
+# A handler may name its types as it likes: connection: socket.socket is what programs write.
+ConnectionHandler = Callable[[Address, Any], object]
+DataHandler = Callable[[Address, Any, bytes], object]
+PlainHandler = Callable[[Address, Any, Any], object]
+DisconnectionHandler = Union[Callable[[Address], object], Callable[[Address, Any], object],
+                             Callable[[Address, Any, Any], object]]
+UniversalHandler = Callable[[Any, Address, Any, Any], object]
+
+ConnectionT = TypeVar("ConnectionT", bound=Optional[ConnectionHandler])
+DataT = TypeVar("DataT", bound=Optional[DataHandler])
+PlainT = TypeVar("PlainT", bound=Optional[PlainHandler])
+DisconnectionT = TypeVar("DisconnectionT", bound=Optional[DisconnectionHandler])
+UniversalT = TypeVar("UniversalT", bound=Optional[UniversalHandler])
+
+# As in ext.h.
+CONNECTION, DATA, END, DISCONNECTION, UNCONNECTED, DRAINED, UNIVERSAL, PLAIN = range(8)
+
+#: How long keep_alive lets connections come to their end after Ctrl+C, unless drain_timeout is set.
+SIGNAL_DRAIN_MS = 10000
+
+#: The servers and clients that are started.
+connections: List[Any] = []
+
+_lock = threading.RLock()
+_running: Set[Any] = set()  # keeps them alive
+_unstarted: "List[weakref.ReferenceType[Any]]" = []
+_start_called = False
+
+
+class StopReport(NamedTuple):
+    """How a stop went, in connections: that ended by themselves, that were closed by force, and of
+    these, whose handler still runs."""
+
+    ended: int
+    forced: int
+    running: int
+
+
+def read_port(port: Union[str, int]) -> int:
+    if isinstance(port, bool) or not isinstance(port, (int, str)):
+        raise TypeError("port must be int or str, not %s" % type(port).__name__)
+    number = int(port)
+    if not 0 <= number <= 65535:
+        raise ValueError("port must be from 0 to 65535, not %r" % (port,))
+    return number
+
+
+def core_host(host: Optional[str]) -> str:
+    """localhost is 127.0.0.1, as it has always been in this package: programs compare addresses
+    with that. The library would take ::1, too."""
+    if host is None:
+        return ""
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def count_arguments(function: Callable[..., object], most: int) -> int:
+    """How many positional arguments a last handler takes: 1 before version 1.3, 2 since, and 3 if
+    it wants the connection, too."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return 2
+    positional = [each for each in parameters
+                  if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    required = sum(each.default is each.empty for each in positional)
+    if any(each.kind == each.VAR_POSITIONAL for each in parameters):
+        return max(2, min(required, most))
+    return max(1, min(most, max(required, min(2, len(positional)))))
+
+
+def running_objects() -> List[Any]:
+    with _lock:
+        return list(_running)
+
+
+def _start_unstarted(kinds: Callable[[Any], bool]) -> List[Any]:
+    found = [each for each in (reference() for reference in _unstarted)
+             if each is not None and not each._was_started and kinds(each)]
+    found.sort(key=lambda each: bool(each._is_client))  # servers first
+    for each in found:
+        each._begin()
+    return found
+
+
+def start_as_version_1_1() -> None:
+    """Programs for versions 1.0 and 1.1 never call start, as there was none: everything was started
+    when it was made. This does that, late."""
+    if not _start_called:
+        _start_unstarted(lambda each: True)
+
+
+def finish_version_1_1() -> None:
+    """The end of such a program that has clients only, which kept it alive then."""
+    if _start_called:
+        return
+    try:
+        for each in _start_unstarted(lambda each: each._is_client and each._uses_set_handler):
+            each.keep_alive()
+    except OSError as error:
+        logger.error("%s", error)
+
+
+class Group(_sttcp.Group):
+    """The base of Server and Client."""
+
+    _is_client = False
+    _what = "server"
+
+    def __init__(self, host: Optional[str], port: Union[str, int],
+                 handler: Optional[PlainHandler], options: Dict[str, Any]) -> None:
+        number = read_port(port)
+        read, frame = read_options(options)
+        super().__init__(self._is_client, core_host(host), number, read, frame)
+        self.host: str = "" if host is None else host
+        self._port_given = number
+        self._given: Address = (self.host, number)  # what an unconnected handler gets
+        self._drain_ms: int = read.get("drain_timeout_ms", 0)
+        self._state_lock = threading.Lock()
+        self._was_started = False
+        self._uses_set_handler = False
+        #: Whether it was started and has come to its end.
+        self.closed = False
+        if handler is not None:
+            self._put(PLAIN, handler)
+        with _lock:
+            # Those that have gone make room.
+            _unstarted[:] = [each for each in _unstarted
+                             if getattr(each(), "_was_started", True) is False]
+            _unstarted.append(weakref.ref(self))
+
+    # ------------------------------------------------------------ handlers
+
+    def _put(self, slot: int, function: Optional[Callable[..., object]], nargs: int = 2) -> None:
+        if function is not None and not callable(function):
+            raise TypeError("a handler must be callable, not %r" % (function,))
+        self._set_handler(slot, function, nargs)
+
+    def _has_handlers(self) -> bool:
+        return any(self._get_handler(slot) is not None for slot in range(8))
+
+    @property
+    def handler(self) -> Optional[PlainHandler]:
+        """handler(address, connection, data): runs after the specific one, its result ignored."""
+        found: Optional[PlainHandler] = self._get_handler(PLAIN)
+        return found
+
+    @handler.setter
+    def handler(self, function: Optional[PlainHandler]) -> None:
+        self._put(PLAIN, function)
+
+    def set_handler(self, function: PlainT) -> PlainT:
+        """Sets handler(address, connection, data). Deprecated since version 1.2."""
+        warnings.warn("set_handler is deprecated: use the handler of a phase",
+                      DeprecationWarning, stacklevel=2)
+        self._uses_set_handler = True
+        self._put(PLAIN, function)
+        return function
+
+    def connection_handler(self, function: ConnectionT) -> ConnectionT:
+        """Sets handler(address, connection), the first of every connection. False ends it, and
+        declines it on a server; None leaves that to the universal handler. Usable as a decorator,
+        like all of these; None removes a handler."""
+        self._put(CONNECTION, function)
+        return function
+
+    def disconnection_handler(self, function: DisconnectionT) -> DisconnectionT:
+        """Sets handler(address, reason), the last of every connection. The reason is None after an
+        end in order, or an exception. handler(address) works, too, and so does
+        handler(address, reason, connection)."""
+        nargs = 2 if function is None else count_arguments(function, 3)
+        self._put(DISCONNECTION, function, nargs)
+        return function
+
+    def universal_handler(self, function: UniversalT) -> UniversalT:
+        """Sets handler(handler_type, address, connection, data), which runs first in every phase;
+        its verdict counts where the handler of the phase is not set or returns None. connection and
+        data are None where there is none."""
+        self._put(UNIVERSAL, function)
+        return function
+
+    def end_handler(self, function: ConnectionT) -> ConnectionT:
+        """Sets handler(address, connection) for the end of what the peer sends (option half_open):
+        sending goes on until somebody closes."""
+        self._put(END, function)
+        return function
+
+    def drained_handler(self, function: ConnectionT) -> ConnectionT:
+        """Sets handler(address, connection) for the moment when bytes that had to wait in the queue
+        have all gone: a good one to go on with a long answer."""
+        self._put(DRAINED, function)
+        return function
+
+    # ------------------------------------------------------------ life
+
+    def _prepare(self) -> None:
+        """What a start does first."""
+
+    def _opened(self) -> None:
+        """What it does last."""
+
+    def start(self) -> None:
+        """Starts it."""
+        global _start_called
+        _start_called = True
+        self._begin()
+
+    def _begin(self) -> None:
+        self._prepare()
+        with _lock:
+            # It runs, or this is its last handler, which may start a client again.
+            again = self in _running
+            over = self.closed
+            if not again:
+                _running.add(self)
+                connections.append(self)
+                self.closed = False
+        code: int = self._start()
+        deadline = time.monotonic() + 10
+        # A client that has told its end is not quite there yet in the library.
+        while code == -errno.EBUSY and over and self._is_client and time.monotonic() < deadline:
+            if self._wait(100) < 0:
+                time.sleep(0.001)
+            code = self._start()
+        if code < 0:
+            if not again:
+                self._forget()
+                self.closed = over
+            raise_start(code, self._error() or _sttcp.error_text(code))
+        self._was_started = True
+        self._opened()
+
+    def _forget(self) -> None:
+        with _lock:
+            _running.discard(self)
+            if self in connections:
+                connections.remove(self)
+
+    def _ended(self) -> None:
+        """It has come to its end: called once for each start."""
+        self._forget()
+        self.closed = True
+        logger.info("Stopped %s %s", self._what, self)
+        announce()
+
+    def stop_now(self) -> None:
+        raise NotImplementedError
+
+    def stop_after_signal(self) -> None:
+        raise NotImplementedError
+
+    def wait(self, timeout: Optional[float] = None) -> bool:
+        """Waits until it has ended; False when that took longer than timeout, in seconds."""
+        self._check_wait()
+        return wait_until(lambda: self.closed, timeout)
+
+    def _check_wait(self) -> None:
+        if _sttcp._in_handler():
+            raise RuntimeError("waiting for a %s inside a handler" % self._what)
+        if not self._was_started:
+            raise RuntimeError("the %s was not started" % self._what)
+
+    def keep_alive(self) -> None:
+        """Waits until it has ended. Ctrl+C, or SIGTERM where the program has no handler of its own,
+        stops it in order, and a second one at once; KeyboardInterrupt is swallowed."""
+        self._check_wait()
+        with terminable():
+            try:
+                wait_until(lambda: self.closed)
+            except KeyboardInterrupt:
+                logger.info("Stopping %s...", self._what)
+                try:
+                    self.stop_after_signal()
+                except KeyboardInterrupt:
+                    self.stop_now()

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MIT
+"""Printing, one thread at a time."""
+
+import builtins
+import io
+import sys
+import threading
+from typing import Any
+
+#: Held while print_sync prints; hold it to print several lines in one piece.
+screen_lock = threading.RLock()
+
+
+def print_sync(*args: Any, **kwargs: Any) -> None:
+    """Prints as print does, whole lines, one thread at a time."""
+    file = kwargs.pop("file", None) or sys.stdout
+    flush = kwargs.pop("flush", False)
+    text = io.StringIO()
+    builtins.print(*args, file=text, **kwargs)
+    with screen_lock:
+        if file is not None:
+            # One write: a plain print() of another thread does not get between text and end.
+            file.write(text.getvalue())
+            if flush:
+                file.flush()

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""Clients."""
+
+from enum import Enum
+from typing import Any, Callable, Dict, Optional, TypeVar, Union
+
+from . import _group, _sttcp
+from ._connection import Connection, split_address
+from ._engine import logger
+from ._group import Address, DataT, PlainHandler, count_arguments
+from ._options import DEFAULT, Framing
+from ._printing import print_sync
+from ._wait import call_interruptibly
+from .errors import DestructionException as _DestructionException
+
+UnconnectedHandler = Union[Callable[[Address], object], Callable[[Address, Any], object]]
+UnconnectedT = TypeVar("UnconnectedT", bound=Optional[UnconnectedHandler])
+
+
+def _send_ok(address: Address, connection: Connection) -> None:
+    connection.sendall(b"ok")
+
+
+def _print_response(address: Address, connection: Connection, data: bytes) -> bool:
+    print_sync('Received "%s"' % data.decode("utf-8", "backslashreplace"))
+    return False
+
+
+def _raise_unconnected(address: Address, reason: BaseException) -> None:
+    print_sync("Couldn't connect to %s:%s" % address)
+    raise reason
+
+
+class Client(_group.Group):
+    """A TCP client, for one connection at a time; it can be started again after its end.
+
+        client = Client('localhost', 62134, connect_timeout=5)
+
+    host: a name, an IPv4 or IPv6 address, or 'unix:/path'. port: int or str.
+    handler: handler(address, connection, data), after the connection handler
+    with data None, and after the response handler. The rest are options, as of a
+    Server; connect_timeout is for name resolution and all addresses together
+    (10), drain_timeout for what is queued when it is closed (10).
+
+    A client without any handler sends b'ok', prints the answer and ends.
+    """
+
+    class HandlerType(Enum):
+        """The phase in which a universal handler is called."""
+
+        connection = 1
+        response = 2
+        disconnection = 3
+        unconnected = 4
+
+    DestructionException = _DestructionException
+
+    _is_client = True
+    _what = "client"
+
+    def __init__(
+        self, host: Optional[str], port: Union[str, int], handler: Optional[PlainHandler] = None, *,
+        framing: Framing = DEFAULT, delimiter: bytes = DEFAULT, fixed_size: int = DEFAULT,
+        prefix_size: int = DEFAULT, prefix_little_endian: bool = False,
+        prefix_varint: bool = False, prefix_includes_itself: bool = False,
+        max_message: Optional[int] = DEFAULT,
+        send_queue_max: Optional[int] = DEFAULT, high_water: Optional[int] = DEFAULT,
+        low_water: Optional[int] = DEFAULT, total_queue_max: Optional[int] = DEFAULT,
+        connect_timeout: Optional[float] = DEFAULT,
+        first_byte_timeout: Optional[float] = DEFAULT, idle_timeout: Optional[float] = DEFAULT,
+        message_timeout: Optional[float] = DEFAULT, lifetime: Optional[float] = DEFAULT,
+        lifetime_jitter: Optional[float] = DEFAULT, write_timeout: Optional[float] = DEFAULT,
+        dead_peer_timeout: Optional[float] = DEFAULT, drain_timeout: Optional[float] = DEFAULT,
+        nagle: bool = False, half_open: bool = False,
+    ) -> None:
+        options: Dict[str, Any] = {
+            "framing": framing, "delimiter": delimiter, "fixed_size": fixed_size,
+            "prefix_size": prefix_size, "prefix_little_endian": prefix_little_endian or DEFAULT,
+            "prefix_varint": prefix_varint or DEFAULT,
+            "prefix_includes_itself": prefix_includes_itself or DEFAULT,
+            "max_message": max_message, "send_queue_max": send_queue_max, "high_water": high_water,
+            "low_water": low_water, "total_queue_max": total_queue_max,
+            "connect_timeout": connect_timeout, "first_byte_timeout": first_byte_timeout,
+            "idle_timeout": idle_timeout, "message_timeout": message_timeout, "lifetime": lifetime,
+            "lifetime_jitter": lifetime_jitter, "write_timeout": write_timeout,
+            "dead_peer_timeout": dead_peer_timeout, "drain_timeout": drain_timeout,
+            "nagle": nagle, "half_open": half_open}
+        super().__init__(host, port, handler, options)
+
+    # ------------------------------------------------------------ handlers
+
+    def response_handler(self, function: DataT) -> DataT:
+        """Sets handler(address, connection, data), for what was received. False ends the
+        connection; None leaves that to the universal handler."""
+        self._put(_group.DATA, function)
+        return function
+
+    def unconnected_handler(self, function: UnconnectedT) -> UnconnectedT:
+        """Sets handler(address, exception), for an attempt that has failed; address is what the
+        client was made with. It may start the client again."""
+        nargs = 2 if function is None else count_arguments(function, 2)
+        self._put(_group.UNCONNECTED, function, nargs)
+        return function
+
+    # ------------------------------------------------------------ life
+
+    def _prepare(self) -> None:
+        if self._has_handlers():
+            return
+        self._put(_group.CONNECTION, _send_ok)
+        self._put(_group.DATA, _print_response)
+        self._put(_group.UNCONNECTED, _raise_unconnected)
+
+    def close(self) -> None:
+        """Ends the attempt or the connection now: what was sent still leaves, the last handler gets a
+        DestructionException. Returns when that handler has; inside a handler it returns at once."""
+        if not self._was_started or self.closed:
+            return
+        if _sttcp._in_handler():
+            self._stop(0)
+        else:
+            call_interruptibly(lambda: self._stop(0))
+
+    def stop(self) -> None:
+        """The same as close."""
+        self.close()
+
+    def stop_now(self) -> None:
+        """The same as close, which waits for nobody."""
+        self.close()
+
+    def stop_after_signal(self) -> None:
+        """What keep_alive does at Ctrl+C."""
+        self.close()
+
+    def __enter__(self) -> "Client":
+        """Starts it; closes it at the end."""
+        self.start()
+        return self
+
+    def __exit__(self, *unused: Any) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ what is known of it
+
+    @property
+    def connection(self) -> Optional[Connection]:
+        """The open connection, or None."""
+        found: Optional[Connection] = self._connection()
+        return found
+
+    @property
+    def port(self) -> int:
+        """The port that was given."""
+        return self._port_given
+
+    @property
+    def address(self) -> str:
+        """'host:port'."""
+        return self.host if self.host.startswith("unix:") else "%s:%d" % (self.host, self.port)
+
+    @property
+    def sock_name(self) -> Address:
+        """(host, port): before the first connection as given, then this end of the last one."""
+        local = self._current()[1]
+        return split_address(local) if local else self._given
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection is there: from the start of its first handler to that of its last."""
+        connected: bool = self._current()[0]
+        return connected
+
+    def __str__(self) -> str:
+        return self.address
+
+    def __repr__(self) -> str:
+        if not self._was_started:
+            state = "not started"
+        elif self.closed:
+            state = "closed"
+        else:
+            state = "connected" if self.is_connected else "connecting"
+        return "<sttcp.Client %s %s>" % (self.address, state)

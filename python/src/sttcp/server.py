@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: MIT
+"""Servers."""
+
+import socket
+import threading
+import warnings
+from enum import Enum
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
+
+from . import _group, _sttcp
+from ._connection import Connection
+from ._engine import logger
+from ._group import Address, DataT, PlainHandler, StopReport
+from ._options import DEFAULT, Framing, milliseconds
+from ._wait import call_interruptibly
+
+
+class Stats(NamedTuple):
+    """Counters of a server since it was made. connections, queued, threads, threads_blocked,
+    longest_ms and longest_id are what they are now; threads, takeovers and thread_cap_hits are the
+    process's."""
+
+    connections: int
+    total: int
+    declined: int
+    failed: int
+    bytes_in: int
+    bytes_out: int
+    messages_in: int
+    messages_out: int
+    queued: int
+    threads: int
+    threads_blocked: int
+    takeovers: int
+    longest_ms: int
+    longest_id: int
+    accept_pauses: int
+    over_connections: int
+    over_per_ip: int
+    over_rate: int
+    thread_cap_hits: int
+
+
+def _log_connection(address: Address, connection: Any) -> None:
+    logger.info("Connected by %s:%s", *address)
+
+
+def _log_disconnection(address: Address, reason: Optional[BaseException]) -> None:
+    logger.info("Disconnected by %s:%s", *address)
+
+
+class Server(_group.Group):
+    """A TCP server.
+
+        server = Server('localhost', 62134, framing='line', idle_timeout=30)
+
+    host: a name, an IPv4 or IPv6 address, '' for all interfaces, or
+    'unix:/path'. port: int or str; 0 lets the kernel choose, and `port` tells
+    which. handler: handler(address, connection, data), after the receive
+    handler. The rest are options; times are in seconds, sizes in bytes, None is
+    off or unlimited.
+
+    Messages:
+        framing: how bytes are cut into messages: 'raw' (not at all), 'line',
+            'delimiter', 'length', 'fixed', or a function that gets the bytes so
+            far and tells how many are the first message (0: needs more; below 0:
+            malformed).
+        delimiter: 1 to 16 bytes. fixed_size: of every message.
+        prefix_size: 1, 2, 4 (default) or 8 bytes of length;
+            prefix_little_endian, prefix_varint, prefix_includes_itself.
+        max_message: cap on a payload (1 MiB).
+    Slow peers:
+        send_queue_max: cap on what is queued for one connection (1 MiB).
+        high_water, low_water: with so much queued its peer is not read from
+            (512 KiB), until so little is left (128 KiB).
+        total_queue_max: for all connections together.
+        broadcast_skips: a member over its cap misses a broadcast, and stays.
+    Time:
+        first_byte_timeout, idle_timeout, message_timeout: off by default.
+        lifetime, lifetime_jitter: off by default.
+        write_timeout: how long a queue may stand still (30).
+        dead_peer_timeout: in what time a peer that has vanished is found (60).
+        drain_timeout: how long close() and stop() let connections come to
+            their end (None; after Ctrl+C in keep_alive 10).
+    Limits:
+        max_connections, max_connections_per_ip, accept_rate (a second): off.
+        over_limit: 'pause' leaves newcomers in the kernel's queue, 'reject'
+            closes them.
+    Sockets:
+        backlog, reuse_port, ipv6_only, nagle; half_open: the peer's end calls
+        the end handler, and sending stays open.
+    """
+
+    class HandlerType(Enum):
+        """The phase in which a universal handler is called."""
+
+        connection = 1
+        receive = 2
+        disconnection = 3
+
+    def __init__(
+        self, host: Optional[str], port: Union[str, int], handler: Optional[PlainHandler] = None, *,
+        framing: Framing = DEFAULT, delimiter: bytes = DEFAULT, fixed_size: int = DEFAULT,
+        prefix_size: int = DEFAULT, prefix_little_endian: bool = False,
+        prefix_varint: bool = False, prefix_includes_itself: bool = False,
+        max_message: Optional[int] = DEFAULT,
+        send_queue_max: Optional[int] = DEFAULT, high_water: Optional[int] = DEFAULT,
+        low_water: Optional[int] = DEFAULT, total_queue_max: Optional[int] = DEFAULT,
+        broadcast_skips: bool = False,
+        first_byte_timeout: Optional[float] = DEFAULT, idle_timeout: Optional[float] = DEFAULT,
+        message_timeout: Optional[float] = DEFAULT, lifetime: Optional[float] = DEFAULT,
+        lifetime_jitter: Optional[float] = DEFAULT, write_timeout: Optional[float] = DEFAULT,
+        dead_peer_timeout: Optional[float] = DEFAULT, drain_timeout: Optional[float] = DEFAULT,
+        max_connections: Optional[int] = DEFAULT, max_connections_per_ip: Optional[int] = DEFAULT,
+        accept_rate: Optional[int] = DEFAULT, over_limit: str = DEFAULT,
+        backlog: int = DEFAULT, reuse_port: bool = False, ipv6_only: bool = False,
+        nagle: bool = False, half_open: bool = False,
+    ) -> None:
+        options: Dict[str, Any] = {
+            "framing": framing, "delimiter": delimiter, "fixed_size": fixed_size,
+            "prefix_size": prefix_size, "prefix_little_endian": prefix_little_endian or DEFAULT,
+            "prefix_varint": prefix_varint or DEFAULT,
+            "prefix_includes_itself": prefix_includes_itself or DEFAULT,
+            "max_message": max_message, "send_queue_max": send_queue_max, "high_water": high_water,
+            "low_water": low_water, "total_queue_max": total_queue_max,
+            "broadcast_skips": broadcast_skips, "first_byte_timeout": first_byte_timeout,
+            "idle_timeout": idle_timeout, "message_timeout": message_timeout, "lifetime": lifetime,
+            "lifetime_jitter": lifetime_jitter, "write_timeout": write_timeout,
+            "dead_peer_timeout": dead_peer_timeout, "drain_timeout": drain_timeout,
+            "max_connections": max_connections, "max_connections_per_ip": max_connections_per_ip,
+            "accept_rate": accept_rate, "over_limit": over_limit, "backlog": backlog,
+            "reuse_port": reuse_port, "ipv6_only": ipv6_only, "nagle": nagle,
+            "half_open": half_open}
+        super().__init__(host, port, handler, options)
+        self._sock_name: Address = self._given
+        self._stopping = False
+        self._runs = 0  # a stop of an earlier run must not end a later one
+
+    # ------------------------------------------------------------ handlers
+
+    def receive_handler(self, function: DataT) -> DataT:
+        """Sets handler(address, connection, data), for what a connection has received. What it
+        returns is ignored: connection.close() ends the connection."""
+        self._put(_group.DATA, function)
+        return function
+
+    # ------------------------------------------------------------ life
+
+    def _prepare(self) -> None:
+        if not logger.isEnabledFor(20):
+            return
+        # What the first versions printed where nothing else was set.
+        if self._get_handler(_group.CONNECTION) is None:
+            self._put(_group.CONNECTION, _log_connection)
+        if self._get_handler(_group.DISCONNECTION) is None:
+            self._put(_group.DISCONNECTION, _log_disconnection)
+
+    def _opened(self) -> None:
+        with self._state_lock:
+            self._runs += 1
+            self._stopping = False
+        self._sock_name = self._listens_on()
+        logger.info("Listening to %s:%s", *self._sock_name)
+
+    def _listens_on(self) -> Address:
+        host = _group.core_host(self.host)
+        port: int = self._port()
+        if host.startswith("unix:"):
+            return host, 0
+        if not host:
+            return "0.0.0.0", port
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except OSError:
+            return host, port
+        # The first IPv4 address, if there is one.
+        found.sort(key=lambda each: each[0] != socket.AF_INET)
+        return str(found[0][4][0]), port
+
+    def _finish(self, run: int) -> None:
+        with self._state_lock:
+            if self._runs != run or self.closed:
+                return
+            self.closed = True
+        self._ended()
+
+    def _finish_later(self, run: int) -> None:
+        self._wait(-1)
+        self._finish(run)
+
+    def _stop_within(self, timeout_ms: int) -> StopReport:
+        with self._state_lock:
+            if not self._was_started or self.closed:
+                return StopReport(0, 0, 0)
+            self._stopping = True
+            run = self._runs
+        if _sttcp._in_handler():
+            report = self._stop(timeout_ms)
+            threading.Thread(target=self._finish_later, args=(run,), name="sttcp-wait",
+                             daemon=True).start()
+            return StopReport(*report[1:])
+
+        def stop() -> StopReport:
+            report = self._stop(timeout_ms)
+            self._finish(run)
+            return StopReport(*report[1:])
+
+        return call_interruptibly(stop)
+
+    def stop(self, timeout: Optional[float] = DEFAULT) -> StopReport:
+        """Stops listening at once, lets every connection come to its end, and returns when that is
+        done; inside a handler it returns at once and completes later. What is left after timeout
+        seconds is flushed and closed with a StoppedError, and counted in the report: 0 is at once,
+        None waits without limit, by default the option drain_timeout counts."""
+        if timeout is DEFAULT:
+            return self._stop_within(self._drain_ms or -1)
+        return self._stop_within(0 if timeout == 0 else milliseconds("timeout", timeout))
+
+    def close(self, timeout: Optional[float] = DEFAULT) -> StopReport:
+        """The same as stop."""
+        return self.stop(timeout)
+
+    def stop_now(self) -> None:
+        """Stops at once: stop(0)."""
+        self._stop_within(0)
+
+    def stop_after_signal(self) -> None:
+        """What keep_alive does at Ctrl+C: stop, within 10 s where no drain_timeout is set."""
+        self._stop_within(self._drain_ms or _group.SIGNAL_DRAIN_MS)
+
+    def mainloop(self) -> None:
+        """keep_alive, as it was called before version 1.2, and for programs of that time start."""
+        warnings.warn("mainloop was renamed to keep_alive", DeprecationWarning, stacklevel=2)
+        if not self._was_started:
+            _group.start_as_version_1_1()
+        self.keep_alive()
+
+    def __enter__(self) -> "Server":
+        """Starts it; stops it at the end."""
+        self.start()
+        return self
+
+    def __exit__(self, *unused: Any) -> None:
+        self.stop()
+
+    # ------------------------------------------------------------ connections
+
+    def broadcast(self, data: bytes, exclude: Optional[Connection] = None) -> int:
+        """Sends the bytes as they are to every connection, but not to exclude. Never waits: one whose
+        queue would go over its cap is dropped, or with broadcast_skips left out. Returns how many
+        it went to."""
+        count: int = self._broadcast(data, exclude, False)
+        return count
+
+    def broadcast_message(self, data: bytes, exclude: Optional[Connection] = None) -> int:
+        """The same, framed as each connection's framing asks."""
+        count: int = self._broadcast(data, exclude, True)
+        return count
+
+    def connections(self) -> List[Connection]:
+        """The connections, each from the return of its connection handler to the start of its
+        disconnection handler."""
+        found: List[Connection] = self._connections()
+        return found
+
+    def each(self, function: Callable[[Connection], object]) -> int:
+        """Calls function(connection) for each of them; returns how many."""
+        found = self.connections()
+        for connection in found:
+            function(connection)
+        return len(found)
+
+    def find(self, id: int) -> Optional[Connection]:
+        """The connection with this id, or None."""
+        found: Optional[Connection] = self._find(id)
+        return found
+
+    @property
+    def count(self) -> int:
+        """How many connections there are."""
+        number: int = self._count()
+        return number
+
+    def stats(self) -> Stats:
+        """Its counters."""
+        return Stats(**self._stats())
+
+    # ------------------------------------------------------------ what is known of it
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; before the start the one that was given."""
+        return self._port() or self._port_given if self._was_started else self._port_given
+
+    @property
+    def address(self) -> str:
+        """'host:port'."""
+        return self.host if self.host.startswith("unix:") else "%s:%d" % (self.host, self.port)
+
+    @property
+    def sock_name(self) -> Address:
+        """(host, port); from the start on as the socket has it."""
+        return self._sock_name
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether it accepts connections."""
+        return self._was_started and not self._stopping and not self.closed
+
+    def __str__(self) -> str:
+        return self.address
+
+    def __repr__(self) -> str:
+        if not self._was_started:
+            state = "not started"
+        elif self.closed:
+            state = "closed"
+        else:
+            state = "%s, %d connections" % ("stopping" if self._stopping else "listening",
+                                            self.count)
+        return "<sttcp.Server %s %s>" % (self.address, state)
