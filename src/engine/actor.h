@@ -32,6 +32,8 @@ struct stt_actor_ops {
 struct stt_actor {
 	const struct stt_actor_ops *ops;
 	struct stt_actor *next;
+	/* Atomic, written by the actor's owner: its events go to the pool. */
+	atomic_bool slow;
 };
 
 /*

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "engine/dispatch.h"
 #include "engine/ending.h"
 #include "engine/engine.h"
 #include "engine/group.h"
@@ -229,6 +230,7 @@ void stt_conn_die(struct sttcp_conn *conn)
 	if (other_refs)
 		stt_conn_local(conn);
 
+	stt_dispatch_unmark_slow(conn);
 	stt_lock(&conn->output.lock);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 

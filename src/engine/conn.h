@@ -85,7 +85,8 @@ struct sttcp_conn {
 
 	/* Only the owner. */
 	uint8_t phase;
-	uint8_t slow;  /* quick calls that are still needed until it may run on its loop again */
+	uint8_t slow;  /* quick calls that are still needed until it may run on its loop again;
+			  actor.slow tells whether there are any */
 	bool fin_seen; /* the peer's FIN */
 	bool declined;
 	bool lingers; /* all output is out; the rest of the input has 2 s */

@@ -26,7 +26,20 @@ enum {
 
 void stt_dispatch_mark_slow(sttcp_conn *conn)
 {
+	if (!conn->slow) {
+		atomic_store_explicit(&conn->actor.slow, true, memory_order_relaxed);
+		atomic_fetch_add_explicit(&conn->loop->nslow, 1, memory_order_relaxed);
+	}
 	conn->slow = QUICK_RUN;
+}
+
+void stt_dispatch_unmark_slow(sttcp_conn *conn)
+{
+	if (!conn->slow)
+		return;
+	conn->slow = 0;
+	atomic_store_explicit(&conn->actor.slow, false, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&conn->loop->nslow, 1, memory_order_relaxed);
 }
 
 void stt_dispatch_count(struct stt_worker *worker)
@@ -72,13 +85,15 @@ static void learn(struct stt_worker *worker, sttcp_conn *conn)
 	/* Long is not enough: with hundreds of threads at work a quick call is preempted for longer
 	 * than a slow one sleeps, and its connection would never find back to its loop. */
 	if (took_us < QUICK_US || switches_so_far() == worker->call_switches) {
-		if (conn->slow)
+		if (conn->slow > 1)
 			conn->slow--;
+		else
+			stt_dispatch_unmark_slow(conn);
 		return;
 	}
 	if (took_us > SLOW_US && !conn->slow)
 		stt_loop_storm(conn->loop, now_us / 1000, STORM_MS);
-	conn->slow = QUICK_RUN;
+	stt_dispatch_mark_slow(conn);
 }
 
 static void end_call(struct stt_worker *worker, sttcp_conn *conn)

@@ -33,5 +33,7 @@ void stt_dispatch_count(struct stt_worker *worker);
 
 /* The connection's handler was found blocking: its next events go straight to the pool. */
 void stt_dispatch_mark_slow(sttcp_conn *conn);
+/* Takes that back, at the latest at the connection's death. */
+void stt_dispatch_unmark_slow(sttcp_conn *conn);
 
 #endif

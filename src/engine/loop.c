@@ -233,6 +233,29 @@ static int wait_ms(struct stt_loop *loop)
 	return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
+/* Puts the events that go to the pool in front, if they are few: to hand one over takes little, and
+ * who is going to sleep should not wait for the others first. With 8 of 256 that saved 0.7 of the
+ * 1.7 ms that these lost; with 500 of 600 it cost the others a tenth. */
+static void put_slow_first(struct stt_loop *loop)
+{
+	int nslow = atomic_load_explicit(&loop->nslow, memory_order_relaxed);
+	int place = 0;
+
+	if (!nslow || nslow > atomic_load_explicit(&loop->nconns, memory_order_relaxed) / 2)
+		return;
+	for (int i = 0; i < loop->nevents; i++) {
+		const struct stt_actor *actor = loop->events[i].data.ptr;
+
+		if (!atomic_load_explicit(&actor->slow, memory_order_relaxed))
+			continue;
+
+		struct epoll_event event = loop->events[i];
+
+		loop->events[i] = loop->events[place];
+		loop->events[place++] = event;
+	}
+}
+
 static void wait_for_events(struct stt_loop *loop)
 {
 	int timeout_ms = wait_ms(loop);
@@ -242,6 +265,7 @@ static void wait_for_events(struct stt_loop *loop)
 		atomic_store_explicit(&loop->waiting, true, memory_order_release);
 	loop->nevents = stt_poller_wait(loop->poller, loop->events, STT_LOOP_BATCH, timeout_ms);
 	loop->next_event = 0;
+	put_slow_first(loop);
 	if (timeout_ms) {
 		/* Sequentially consistent against the monitor, which sets `asleep` and then reads
 		 * `waiting`: one of the two sees the other. */

@@ -44,6 +44,8 @@ struct stt_loop {
 	_Atomic int64_t storm_until_ms;
 	/* Connections on this loop; relaxed, a hint for spreading them. */
 	atomic_int nconns;
+	/* Those of them whose events go to the pool; relaxed, a hint. */
+	atomic_int nslow;
 
 	/* Only the owner, outside turns. */
 	struct epoll_event events[STT_LOOP_BATCH];

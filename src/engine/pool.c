@@ -150,11 +150,11 @@ struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, str
 	return worker;
 }
 
-/* What a change of the queue asks for. */
-enum need {
-	NOTHING,
-	A_THREAD,
-	TELL_OF_CAP
+/* What a change of the queue asks for, to be done without the lock. */
+struct need {
+	struct stt_worker *woken; /* to be posted: under the lock it would run into it at once */
+	bool thread;
+	bool tell_of_cap;
 };
 
 /* A handler has to wait for a thread: counted, and true the first time, which is to be logged. */
@@ -163,29 +163,29 @@ static bool note_cap_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
 	return pool->cap_hits++ == 0;
 }
 
-/* Wakes a parked worker if there is work and nobody is on the way; says what is left to be done
- * without the lock. */
-static enum need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
+/* Calls a worker if there is work and nobody is on the way. */
+static struct need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
 {
 	struct stt_worker *worker = pool->parked;
+	struct need need = {0};
 
 	if (!pool->head || pool->waking)
-		return NOTHING;
+		return need;
 	if (worker) {
 		pool->parked = worker->next_parked;
 		pool->nparked--;
 		pool->waking++;
 		worker->parked = false;
 		worker->role = STT_POOL;
-		sem_post(&worker->wake);
-		return NOTHING;
-	}
-	if (pool->nthreads < pool->max_threads) {
+		need.woken = worker;
+	} else if (pool->nthreads < pool->max_threads) {
 		pool->nthreads++;
 		pool->waking++;
-		return A_THREAD;
+		need.thread = true;
+	} else {
+		need.tell_of_cap = note_cap_locked(pool);
 	}
-	return note_cap_locked(pool) ? TELL_OF_CAP : NOTHING;
+	return need;
 }
 
 static void starve(struct stt_pool *pool)
@@ -200,11 +200,13 @@ static void tell_of_cap(const struct stt_pool *pool, int nthreads)
 		nthreads, pool->max_threads);
 }
 
-static void serve_need(struct stt_pool *pool, enum need need)
+static void serve_need(struct stt_pool *pool, struct need need)
 {
-	if (need == TELL_OF_CAP)
+	if (need.woken)
+		sem_post(&need.woken->wake);
+	if (need.tell_of_cap)
 		tell_of_cap(pool, pool->max_threads);
-	if (need != A_THREAD || stt_pool_spawn(pool, STT_POOL, NULL))
+	if (!need.thread || stt_pool_spawn(pool, STT_POOL, NULL))
 		return;
 	/* A thread that cannot be had counts as the cap reached, until the monitor has tried again.
 	 */
@@ -229,11 +231,10 @@ void stt_pool_push(struct stt_pool *pool, struct stt_actor *actor)
 		pool->head = actor;
 	pool->tail = actor;
 
-	enum need need = call_worker_locked(pool);
+	struct need need = call_worker_locked(pool);
 
 	stt_unlock(&pool->lock);
-	if (need != NOTHING)
-		serve_need(pool, need);
+	serve_need(pool, need);
 }
 
 /* Makes the calling worker the heir of a loop that lacks one. */
@@ -314,7 +315,7 @@ static bool work_pool(struct stt_pool *pool, struct stt_worker *worker, bool cal
 			if (!pool->head)
 				pool->tail = NULL;
 
-			enum need need = call_worker_locked(pool);
+			struct need need = call_worker_locked(pool);
 
 			stt_unlock(&pool->lock);
 			serve_need(pool, need);
@@ -430,7 +431,7 @@ bool stt_pool_retry(struct stt_pool *pool)
 
 	if (atomic_exchange(&pool->starved, false)) {
 		stt_lock(&pool->lock);
-		enum need need = call_worker_locked(pool);
+		struct need need = call_worker_locked(pool);
 
 		stt_unlock(&pool->lock);
 		serve_need(pool, need);
