@@ -407,6 +407,51 @@ static void rest_at_the_end_of_a_turn_is_delivered(void **state)
 	}
 }
 
+/* Sends until the peer's reset is told to a send: then no read is told of it. */
+static void send_until_reset(struct book *book, sttcp_conn *conn, const void *data, size_t size)
+{
+	char byte;
+
+	if (size != 2 && size != 3)
+		return;
+	event_raise(book->extra);
+	while (sttcp_conn_try_send(conn, "x", 1) >= 0)
+		nap_ms(1);
+	if (*(const char *)data == 'b')
+		sttcp_conn_recv(conn, &byte, 1, 0);
+	if (*(const char *)data == 'm')
+		sttcp_conn_recv_message(conn, &byte, 1, 0);
+}
+
+/* What a reset has cut off is no last message. */
+static void rest_before_a_reset_is_dropped(void **state)
+{
+	const sttcp_options *const ways[] = {
+		&plain_lines, STTCP_OPTIONS(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 1)};
+	const char *const says[][3] = {{"go\nhalf", "by\n", "ms\nhalf"},
+				       {"\2go\5half", "\2by", "\2ms\5half"}};
+
+	(void)state;
+	for (int way = 0; way < 2; way++) {
+		for (int i = 0; i < 3; i++) {
+			struct event inside = EVENT_INIT;
+			struct talk talk = {.book = book_new()};
+			char expected[8] = "<";
+
+			talk.book->script = send_until_reset;
+			talk.book->extra = &inside;
+			talk_open(&talk, ways[way]);
+			assert_true(peer_say(talk.peer, says[way][i]));
+			assert_true(event_wait(&inside, 1));
+			peer_reset(talk.peer);
+			talk.peer = -1;
+			strncat(expected, says[way][i] + way, 2);
+			strcat(expected, ">");
+			talk_ends(&talk, expected, -ECONNRESET);
+		}
+	}
+}
+
 static void pause_again(struct book *book, sttcp_conn *conn, const void *data, size_t size)
 {
 	(void)book;
@@ -448,6 +493,7 @@ int main(void)
 		cmocka_unit_test(large_messages_are_whole_up_to_the_limit),
 		cmocka_unit_test(bytes_that_drip_are_not_copied_each_time),
 		cmocka_unit_test(part_of_a_message_takes_twice_its_size_at_most),
+		cmocka_unit_test(rest_before_a_reset_is_dropped),
 		cmocka_unit_test(rest_at_the_end_of_a_turn_is_delivered),
 		cmocka_unit_test(paused_messages_and_the_end_wait_for_resume),
 		cmocka_unit_test(many_messages_arrive_in_order_and_let_others_in),

@@ -200,6 +200,8 @@ ssize_t stt_input_read(struct stt_worker *worker, struct sttcp_conn *conn)
 	ssize_t size = stt_socket_recv(fd, place, want);
 
 	in->emptied = size < (ssize_t)want;
+	if (size == 0)
+		return stt_output_end_of_input(conn);
 	if (size > 0) {
 		int64_t before = atomic_load_explicit(&conn->bytes_in, memory_order_relaxed);
 

@@ -63,7 +63,7 @@ int stt_input_next(struct stt_worker *worker, struct sttcp_conn *conn, bool last
 /* Forgets how far was looked with a framing that is about to be freed. In a handler. */
 void stt_input_forget_framing(struct stt_worker *worker, struct sttcp_conn *conn);
 
-/* Reads once, behind what is there: how many bytes, 0 at the peer's FIN, or -errno. */
+/* Reads once, behind what is there: how many bytes, 0 at the peer's FIN, or a code. */
 ssize_t stt_input_read(struct stt_worker *worker, struct sttcp_conn *conn);
 
 /* Around a handler that gets a message: its data stays where it is. */

@@ -323,6 +323,17 @@ bool stt_output_holds_reader(struct sttcp_conn *conn)
 	return holds;
 }
 
+int stt_output_end_of_input(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	int broken = conn->output.broken;
+
+	stt_unlock(&conn->output.lock);
+	/* The kernel tells of a reset once, to a read or to a send, and of one behind a FIN with
+	 * EPIPE. */
+	return broken == -EPIPE ? 0 : broken;
+}
+
 bool stt_output_is_high(struct sttcp_conn *conn)
 {
 	stt_lock(&conn->output.lock);

@@ -77,6 +77,10 @@ bool stt_output_holds_reader(struct sttcp_conn *conn);
 /* Whether the peer is not read from, or would not be. */
 bool stt_output_is_high(struct sttcp_conn *conn);
 
+/* What a read that got nothing has found: 0 for the peer's FIN, or a reset that a send was told of
+ * instead. By the connection's owner. */
+int stt_output_end_of_input(struct sttcp_conn *conn);
+
 /* The socket is writable, or somebody wants it tried. */
 void stt_output_flush(struct sttcp_conn *conn);
 

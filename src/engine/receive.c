@@ -95,6 +95,8 @@ ssize_t stt_receive(struct sttcp_conn *conn, void *buffer, size_t size, int time
 	for (;;) {
 		ssize_t got = stt_socket_recv(atomic_load(&conn->fd), buffer, size);
 
+		if (got == 0)
+			got = stt_output_end_of_input(conn);
 		if (got > 0)
 			atomic_fetch_add_explicit(&conn->bytes_in, got, memory_order_relaxed);
 		if (got >= 0)
