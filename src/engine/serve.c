@@ -185,15 +185,20 @@ static void look_without_reading(struct sttcp_conn *conn)
 	stt_conn_end(conn, code, STT_END_RESET);
 }
 
-/* Whether nothing is to be read or delivered now. */
-static bool is_held(struct sttcp_conn *conn)
+static bool holds_out(struct sttcp_conn *conn, unsigned char holds)
 {
-	unsigned char holds = atomic_load_explicit(&conn->holds, memory_order_relaxed);
-
-	if (!holds || !((holds & STT_HOLD_PAUSED) || stt_output_holds_reader(conn)))
+	if (!(holds & STT_HOLD_PAUSED) && !stt_output_holds_reader(conn))
 		return false;
 	look_without_reading(conn);
 	return true;
+}
+
+/* Whether nothing is to be read or delivered now. */
+static inline bool is_held(struct sttcp_conn *conn)
+{
+	unsigned char holds = atomic_load_explicit(&conn->holds, memory_order_relaxed);
+
+	return holds && holds_out(conn, holds);
 }
 
 /* As stt_input_next, outside turns. A user's own function may block as a handler may: so it has a
