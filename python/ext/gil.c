@@ -3,8 +3,9 @@
  * The way from the library's threads into Python and back.
  *
  * A thread gets its thread state with its first handler and keeps it until it ends, so that
- * threading.local and current_thread() hold, and no handler pays for making one. The thread state is
- * cleared by the destructor of a thread-specific key.
+ * threading.local and current_thread() hold, and no handler pays for making one. It is cleared by
+ * what C++ uses for thread_local, which runs before the thread-specific keys are emptied: without
+ * Python's own key a thread state cannot be released.
  *
  * When the interpreter ends, no thread may ask for the GIL any more: it would be ended in the middle
  * of the library, or crash. `closing` turns newcomers away, and `entering` counts those who are on
@@ -17,7 +18,6 @@
 #include <pthread.h>
 #include <time.h>
 
-static pthread_key_t key;
 static atomic_bool closing;
 static atomic_int entering;
 
@@ -25,6 +25,11 @@ static _Thread_local struct {
 	PyThreadState *state;
 	int depth;
 } self;
+
+/* glibc's; the third argument is any address in the object whose code is to stay. */
+extern int __cxa_thread_atexit_impl(void (*fn)(void *), void *argument, void *object);
+
+static void clear_state(void *unused);
 
 static void call_quietly(PyObject *callable)
 {
@@ -49,7 +54,7 @@ bool gil_enter(void)
 	} else {
 		PyGILState_Ensure();
 		self.state = PyThreadState_Get();
-		pthread_setspecific(key, &self);
+		__cxa_thread_atexit_impl(clear_state, NULL, &closing);
 	}
 	atomic_fetch_sub(&entering, 1);
 	if (atomic_load(&closing)) {
@@ -107,7 +112,7 @@ static void forget_threads(void)
 
 int gil_init(void)
 {
-	if (pthread_key_create(&key, clear_state) || pthread_atfork(NULL, NULL, forget_threads)) {
+	if (pthread_atfork(NULL, NULL, forget_threads)) {
 		PyErr_NoMemory();
 		return -1;
 	}

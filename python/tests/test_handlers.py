@@ -1,0 +1,713 @@
+# SPDX-License-Identifier: MIT
+"""Exceptions and reasons; threads; what the core can do beyond the seed."""
+
+import errno
+import gc
+import socket
+import sys
+import threading
+import time
+import unittest
+
+import sttcp
+from sttcp import Connection
+from sttcp.client import Client
+from sttcp.server import Server
+from support import Case, Peer, Seen, free_port, run_python, wait_for
+
+
+class ExceptionTest(Case):
+    def raising_server(self, name, error):
+        seen = Seen()
+        server = self.server()
+
+        def function(*arguments):
+            raise error
+
+        getattr(server, name + "_handler")(function)
+        server.disconnection_handler(lambda address, reason: seen.tell(reason))
+        server.start()
+        return server, seen
+
+    def test_exception_ends_the_connection_and_is_the_reason(self):
+        for name in "connection", "receive", "universal":
+            error = ZeroDivisionError(name)
+            server, seen = self.raising_server(name, error)
+            for _ in range(3):  # the server goes on
+                peer = self.peer(server)
+                peer.sendall(b"x")
+                self.assertEqual(peer.read_all(), b"")
+                self.assertIs(seen.next(), error)
+                self.assertIs(self.raised.next(), error)
+            self.assertTrue(server.is_listening)
+
+    def test_exception_in_the_disconnection_handler_is_printed(self):
+        error = KeyError("last")
+        server = self.server()
+
+        def raise_error(address, reason):
+            raise error
+
+        server.disconnection_handler(raise_error)
+        server.start()
+        self.peer(server).close()
+        self.assertIs(self.raised.next(), error)
+
+    def test_traceback_is_printed(self):
+        result = run_python(
+            "import socket\nfrom sttcp.server import Server\n"
+            "server = Server('127.0.0.1', 0)\n"
+            "@server.receive_handler\n"
+            "def receive(address, connection, data):\n    raise ValueError('my fault')\n"
+            "server.start()\n"
+            "with socket.create_connection(server.sock_name, 20) as peer:\n"
+            "    peer.sendall(b'x')\n    peer.recv(1)\n"
+            "server.stop()\n")
+        self.assertIn("Traceback (most recent call last)", result.stderr)
+        self.assertIn("ValueError: my fault", result.stderr)
+        self.assertIn("in receive", result.stderr)
+
+    def test_client_handler_that_raises_ends_its_connection(self):
+        server = self.echo_server()
+        client = self.client(server.port)
+        seen = Seen()
+        error = ValueError("mine")
+
+        @client.connection_handler
+        def connection(address, connection):
+            raise error
+
+        client.disconnection_handler(lambda address, reason: seen.tell(reason))
+        client.start()
+        self.assertIs(seen.next(), error)
+
+
+class ReasonTest(Case):
+    def reason(self, end, **options):
+        """What the disconnection handler of a server gets."""
+        seen = Seen()
+        server = self.server(**options)
+        server.connection_handler(lambda address, connection: seen.tell(connection))
+        server.disconnection_handler(lambda address, reason: seen.tell(reason))
+        server.start()
+        peer = self.peer(server)
+        end(server, peer, seen.next())
+        return seen.next()
+
+    def test_reasons_are_exceptions(self):
+        self.assertIsNone(self.reason(lambda server, peer, connection: peer.close()))
+        self.assertIsNone(self.reason(lambda server, peer, connection: connection.close()))
+        self.assertIsNone(self.reason(lambda server, peer, connection: connection.abort()))
+        reset = self.reason(lambda server, peer, connection: peer.reset())
+        self.assertIsInstance(reset, ConnectionResetError)
+        self.assertEqual(reset.errno, errno.ECONNRESET)
+        stopped = self.reason(lambda server, peer, connection: server.stop(0))
+        self.assertIsInstance(stopped, sttcp.StoppedError)
+        self.assertIsInstance(stopped, ConnectionAbortedError)
+        failed = self.reason(lambda server, peer, connection: connection.fail("my text"))
+        self.assertIsInstance(failed, sttcp.HandlerError)
+        self.assertIn("my text", str(failed))
+        error = LookupError("x")
+        self.assertIs(self.reason(lambda server, peer, connection: connection.fail(error)), error)
+
+    def test_time_limits_are_timeout_errors(self):
+        limit = self.reason(lambda *unused: None, idle_timeout=0.02)
+        self.assertIsInstance(limit, TimeoutError)
+        self.assertEqual((limit.limit, limit.name), ("idle", "STTCP_ETIME_IDLE"))
+        limit = self.reason(lambda *unused: None, first_byte_timeout=0.02)
+        self.assertEqual(limit.limit, "first_byte")
+        limit = self.reason(lambda *unused: None, lifetime=0.02)
+        self.assertEqual(limit.limit, "lifetime")
+
+    def test_close_of_a_client_is_a_destruction(self):
+        server = self.echo_server()
+        client = self.client(server.port)
+        seen = Seen()
+        client.connection_handler(lambda *unused: seen.tell("there"))
+        client.disconnection_handler(lambda address, reason: seen.tell(reason))
+        client.start()
+        seen.next()
+        client.close()
+        self.assertIsInstance(seen.next(), Client.DestructionException)
+
+    def test_unconnected_handler_gets_the_address_as_given_and_the_exception(self):
+        seen = Seen()
+        client = self.client(free_port(), host="localhost")
+        client.unconnected_handler(lambda address, exception: seen.tell(address, exception))
+        client.start()
+        address, exception = seen.next()
+        self.assertEqual(address, ("localhost", client.port))
+        self.assertIsInstance(exception, ConnectionRefusedError)
+
+    def test_unknown_host_is_a_gaierror(self):
+        seen = Seen()
+        client = self.client(1, host="no.such.host.invalid")
+        client.unconnected_handler(lambda address, exception: seen.tell(exception))
+        client.start()
+        self.assertIsInstance(seen.next(), socket.gaierror)
+
+    def test_start_raises_when_the_port_is_taken(self):
+        first = self.server(start=True)
+        second = self.server(port=first.port)
+        with self.assertRaises(OSError) as caught:
+            second.start()
+        self.assertEqual(caught.exception.errno, errno.EADDRINUSE)
+        self.assertIn(str(first.port), str(caught.exception))
+        self.assertFalse(second.is_listening)
+        first.stop()
+        second.start()
+        self.assertRaises(RuntimeError, second.start)
+
+
+class LifeTest(Case):
+    def test_close_waits_for_the_connections(self):
+        server = self.echo_server()
+        peer = self.peer(server)
+        wait_for(lambda: server.count == 1)
+        closing = threading.Thread(target=server.close)
+        closing.start()
+        wait_for(lambda: not server.is_listening)
+        peer.sendall(b"still there")
+        self.assertEqual(peer.read(11), b"still there")
+        self.assertTrue(closing.is_alive())
+        peer.close()
+        closing.join(20)
+        self.assertTrue(server.closed)
+
+    def test_stop_reports(self):
+        server = self.echo_server()
+        self.peer(server)
+        wait_for(lambda: server.count == 1)
+        report = server.stop(timeout=0)
+        self.assertEqual(report, sttcp.StopReport(ended=0, forced=1, running=0))
+
+    def test_stop_inside_a_handler_returns_and_completes(self):
+        server = self.server()
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            server.stop()
+            connection.close()
+
+        server.start()
+        self.peer(server).sendall(b"x")
+        self.assertTrue(server.wait(20))
+
+    def test_everything_can_be_started_again(self):
+        server = self.echo_server()
+        for _ in range(3):
+            client = self.client(server.port)
+            seen = Seen()
+            client.connection_handler(lambda a, c: c.sendall(b"x"))
+            client.response_handler(lambda a, c, data: seen.tell(data) or False)
+            for _ in range(20):
+                client.start()
+                self.assertEqual(seen.next(), b"x")
+                self.assertTrue(client.wait(20))
+            server.stop()
+            self.assertTrue(server.closed)
+            server.start()
+
+    def test_client_starts_again_inside_its_last_handlers(self):
+        seen = Seen()
+        client = self.client(free_port())
+        tries = []
+
+        @client.unconnected_handler
+        def unconnected(address, exception):
+            tries.append(exception)
+            if len(tries) < 3:
+                client.start()
+            else:
+                seen.tell("enough")
+
+        client.start()
+        self.assertEqual(seen.next(), "enough")
+        self.assertTrue(client.wait(20))
+        self.assertEqual(len(tries), 3)
+
+    def test_waiting_inside_a_handler_is_refused(self):
+        seen = Seen()
+        server = self.server()
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            for wait in server.wait, server.keep_alive, sttcp.keep_alive:
+                try:
+                    wait()
+                except RuntimeError:
+                    seen.tell("refused")
+
+        server.start()
+        self.peer(server).sendall(b"x")
+        self.assertEqual([seen.next() for _ in range(3)], ["refused"] * 3)
+        self.assertRaises(RuntimeError, self.server().keep_alive)
+
+    def test_keep_alive_swallows_signals_and_stops(self):
+        for number in "SIGINT", "SIGTERM":
+            for wait in "server.keep_alive()", "sttcp.general.keep_alive()":
+                run_python(
+                    "import os, signal, threading, sttcp.general\n"
+                    "from sttcp.server import Server\n"
+                    "server = Server('127.0.0.1', 0)\nserver.start()\n"
+                    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+                    "threading.Timer(0.3, os.kill, (os.getpid(), signal.%s)).start()\n"
+                    "%s\nassert server.closed\nprint('swallowed')\n" % (number, wait))
+
+    def test_keep_alive_is_woken_by_an_interrupt_of_another_thread(self):
+        run_python("import _thread, threading\nfrom sttcp.server import Server\n"
+                   "server = Server('127.0.0.1', 0)\nserver.start()\n"
+                   "threading.Timer(0.3, _thread.interrupt_main).start()\n"
+                   "server.keep_alive()\nassert server.closed\n")
+
+
+class ConnectionTest(Case):
+    def test_connection_behaves_as_a_socket(self):
+        seen = Seen()
+        server = self.server()
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            self.assertEqual(connection.getpeername(), address)
+            self.assertEqual(connection.getsockname(), server.sock_name)
+            self.assertGreater(connection.fileno(), 2)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self.assertTrue(connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+            self.assertEqual((connection.family, connection.type),
+                             (socket.AF_INET, socket.SOCK_STREAM))
+            self.assertEqual(connection.send(bytearray(b"one ")), 4)
+            connection.sendall(memoryview(b"two "))
+            self.assertEqual(connection.sendmsg([b"thr", b"ee"]), 5)
+            self.assertRaises(TypeError, connection.sendall, "text")
+            self.assertIs(connection.server, server)
+            self.assertIsNone(connection.client)
+            with connection:
+                connection.shutdown(socket.SHUT_WR)
+            seen.tell(connection)
+
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(b"x")
+        self.assertEqual(peer.read_all(), b"one two three")
+        connection = seen.next()
+        self.assertFalse(connection.is_open)
+        self.assertRaises(OSError, connection.sendall, b"x")
+        self.assertEqual(self.raised.rest(), [])
+
+    def test_recv_works_inside_a_handler(self):
+        seen = Seen()
+        server = self.server()
+
+        @server.connection_handler
+        def connection(address, connection):
+            connection.sendall(b"name? ")
+            seen.tell(connection.recv(3))
+            connection.settimeout(0.01)
+            self.assertEqual(connection.gettimeout(), 0.01)
+            try:
+                connection.recv(1)
+            except socket.timeout:
+                seen.tell("timeout")
+            connection.setblocking(False)
+            try:
+                connection.recv(1)
+            except BlockingIOError:
+                seen.tell("blocking")
+            connection.settimeout(None)
+            connection.sendall(b"more? ")
+            seen.tell(connection.makefile("rb").readline())
+            seen.tell(connection.recv(1))
+            seen.tell(connection)
+
+        server.start()
+        peer = self.peer(server)
+        self.assertEqual(peer.read(6), b"name? ")
+        peer.sendall(b"abc")
+        self.assertEqual([seen.next() for _ in range(3)], [b"abc", "timeout", "blocking"])
+        self.assertEqual(peer.read(6), b"more? ")
+        peer.sendall(b"line\n")
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual([seen.next() for _ in range(2)], [b"line\n", b""])
+        with self.assertRaises(OSError):
+            seen.next().recv(1)
+
+    def test_connection_is_one_object_with_data(self):
+        seen = Seen()
+        server = self.server()
+
+        @server.connection_handler
+        def connection(address, connection):
+            connection.data = {"count": 0}
+            seen.tell(connection)
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            connection.data["count"] += len(data)
+            seen.tell(connection)
+
+        server.disconnection_handler(lambda address, reason, connection: seen.tell(connection))
+        server.start()
+        peer = self.peer(server)
+        first = seen.next()
+        peer.sendall(b"abc")
+        self.assertIs(seen.next(), first)
+        self.assertEqual(server.connections(), [first])
+        self.assertIs(server.find(first.id), first)
+        self.assertIsNone(server.find(first.id + 1000))
+        self.assertEqual(first.stats().bytes_in, 3)
+        peer.close()
+        self.assertIs(seen.next(), first)
+        self.assertEqual(first.data, {"count": 3})
+        self.assertIsNone(first.reason)
+
+    def test_detach_gives_the_socket_away(self):
+        seen = Seen()
+        server = self.server()
+        server.receive_handler(lambda address, connection, data: seen.tell(connection.detach()))
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(b"x")
+        with socket.socket(fileno=seen.next()) as taken:
+            taken.sendall(b"by hand")
+        self.assertEqual(peer.read_all(), b"by hand")
+
+
+class MoreTest(Case):
+    def messages(self, sent, count, **options):
+        seen = Seen()
+        server = self.server(**options)
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            seen.tell(data)
+            connection.send_message(data)
+
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(sent)
+        found = [seen.next() for _ in range(count)]
+        self.assertEqual(peer.read(len(sent)), sent)
+        return found
+
+    def test_framings(self):
+        self.assertEqual(self.messages(b"a\nbc\n\n", 3, framing="line"), [b"a", b"bc", b""])
+        self.assertEqual(self.messages(b"a||b||", 2, delimiter=b"||"), [b"a", b"b"])
+        self.assertEqual(self.messages(b"\0\2hi\0\1x", 2, prefix_size=2), [b"hi", b"x"])
+        self.assertEqual(self.messages(b"abcd", 2, fixed_size=2), [b"ab", b"cd"])
+        self.assertEqual(self.messages(b"2ab1c", 2, framing=lambda data: 1 + int(data[:1])),
+                         [b"2ab", b"1c"])
+
+    def test_recv_message_and_set_framing(self):
+        seen = Seen()
+        server = self.server()
+
+        @server.connection_handler
+        def connection(address, connection):
+            connection.set_framing("line", max_message=100000)
+            seen.tell(connection.recv_message())
+            seen.tell(len(connection.recv_message()))
+            seen.tell(connection.recv_message())
+
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(b"first\n" + b"x" * 50000 + b"\n")
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual([seen.next() for _ in range(3)], [b"first", 50000, None])
+
+    def test_options_are_checked(self):
+        for wrong in ({"framing": "words"}, {"idle_timeout": -1}, {"idle_timeout": 0},
+                      {"max_connections": 0}, {"over_limit": "panic"},
+                      {"idle_timeout": float("nan")}):
+            self.assertRaises(ValueError, Server, "localhost", 1, **wrong)
+        for wrong in {"idle_timeout": "5"}, {"max_connections": 1.5}, {"no_such_option": 1}:
+            self.assertRaises(TypeError, Server, "localhost", 1, **wrong)
+        self.assertRaises(ValueError, self.server(framing="fixed").start)
+        Server("localhost", 1, idle_timeout=None, max_connections=None, drain_timeout=0)
+
+    def test_broadcast_reaches_all_but_one(self):
+        server = self.server(framing="line", start=True)
+        peers = [self.peer(server) for _ in range(3)]
+        wait_for(lambda: server.count == 3)
+        first = server.connections()[0]
+        self.assertEqual(server.broadcast(b"a\n"), 3)
+        self.assertEqual(server.broadcast_message(b"b", exclude=first), 2)
+        self.assertEqual(server.broadcast(b"c\n", first), 2)
+        server.each(lambda connection: connection.close())
+        found = sorted(peer.read_all() for peer in peers)
+        self.assertEqual(found, [b"a\n", b"a\nb\nc\n", b"a\nb\nc\n"])
+
+    def test_max_connections_rejects(self):
+        server = self.server(max_connections=1, over_limit="reject")
+        server.connection_handler(lambda address, connection: connection.sendall(b"in"))
+        server.start()
+        first = self.peer(server)
+        self.assertEqual(first.read(2), b"in")
+        self.assertEqual(self.peer(server).read_all(), b"")
+        self.assertEqual(server.stats().over_connections, 1)
+
+    def test_half_open_calls_the_end_handler(self):
+        server = self.server(half_open=True)
+
+        @server.end_handler
+        def end(address, connection):
+            connection.sendall(b"goodbye")
+            connection.close()
+
+        server.start()
+        peer = self.peer(server)
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual(peer.read_all(), b"goodbye")
+
+    def test_drained_handler_goes_on_with_a_long_answer(self):
+        server = self.server(send_queue_max=65536)
+        part = b"x" * 16384
+        left = [2000]
+
+        def send_more(address, connection):
+            while left[0] and connection.try_send(part):
+                left[0] -= 1
+            if not left[0]:
+                connection.close()
+
+        server.connection_handler(send_more)
+        server.drained_handler(send_more)
+        server.start()
+        self.assertEqual(len(self.peer(server).read_all()), 2000 * len(part))
+
+    def test_pause_and_resume(self):
+        seen = Seen()
+        server = self.server()
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            connection.pause()
+            seen.tell(connection, data)
+
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(b"a")
+        connection, data = seen.next()
+        peer.sendall(b"b")
+        connection.resume()
+        self.assertEqual(seen.next()[1], b"b")
+
+    def test_unix_sockets(self):
+        import os
+        import tempfile
+        with tempfile.TemporaryDirectory() as folder:
+            path = "unix:" + os.path.join(folder, "socket")
+            server = self.server(host=path)
+            server.receive_handler(lambda address, connection, data: connection.sendall(data))
+            server.start()
+            client = self.client(0, host=path)
+            seen = Seen()
+            client.connection_handler(lambda address, connection: connection.sendall(b"x"))
+            client.response_handler(lambda address, connection, data:
+                                    seen.tell(address, data) or False)
+            client.start()
+            self.assertEqual(seen.next(), ((path, 0), b"x"))
+            self.assertTrue(client.wait(20))
+            server.stop()
+
+    def test_handler_that_blocks_holds_up_nobody_else(self):
+        blocked = threading.Semaphore(0)
+        go = threading.Event()
+        server = self.server()
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            if data == b"wait":
+                blocked.release()
+                go.wait(20)
+            connection.sendall(data)
+
+        server.start()
+        waiting = [self.peer(server) for _ in range(20)]
+        for peer in waiting:
+            peer.sendall(b"wait")
+        for _ in waiting:
+            self.assertTrue(blocked.acquire(timeout=20))
+        quick = self.peer(server)
+        quick.sendall(b"quick")
+        self.assertEqual(quick.read(5), b"quick")
+        go.set()
+        for peer in waiting:
+            self.assertEqual(peer.read(4), b"wait")
+
+
+class ThreadTest(Case):
+    def test_threads_of_handlers_are_proper_threads(self):
+        seen = Seen()
+        server = self.server()
+        local = threading.local()
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            local.count = getattr(local, "count", 0) + 1
+            seen.tell(threading.current_thread(), threading.get_ident(), local.count)
+
+        server.start()
+        peer = self.peer(server)
+        for count in 1, 2, 3:
+            peer.sendall(b"x")
+            thread, ident, counted = seen.next()
+            self.assertEqual((thread.ident, counted), (ident, count))
+            self.assertRegex(thread.name, "^sttcp-")
+            self.assertIs(threading._active[ident], thread)
+
+    def test_busy_connections_do_not_make_the_pool_grow(self):
+        server = self.echo_server()
+        peers = [self.peer(server) for _ in range(64)]
+        before = server.stats().threads  # those of earlier tests stay for 5 s
+        for _ in range(100):
+            for peer in peers:
+                peer.sendall(b"x" * 64)
+            for peer in peers:
+                self.assertEqual(len(peer.read(64)), 64)
+        # In Python the threads take turns; what blocks for the others' turns is a few.
+        self.assertLess(server.stats().threads, before + 14)
+
+
+class LeakTest(unittest.TestCase):
+    def test_ten_thousand_connections_leave_nothing(self):
+        result = run_python('''
+import gc, os, socket, sys, threading
+from sttcp.client import Client
+from sttcp.server import Server
+
+server = Server("127.0.0.1", 0, lambda address, connection, data: None)
+ends = threading.Semaphore(0)
+
+@server.connection_handler
+def connection(address, connection):
+    connection.data = [connection]  # a cycle
+
+@server.receive_handler
+def receive(address, connection, data):
+    connection.sendall(data)
+    if data == b"raise":
+        raise ValueError(data)
+
+@server.disconnection_handler
+def disconnection(address, reason):
+    ends.release()
+
+threading.excepthook = lambda args: None
+server.start()
+
+def round_of(count):
+    for number in range(count):
+        if number % 50 == 1:
+            client = Client("127.0.0.1", server.port)
+            client.connection_handler(lambda address, connection: connection.sendall(b"x"))
+            client.response_handler(lambda address, connection, data: False)
+            client.start()
+            client.wait(20)
+        else:
+            with socket.create_connection(server.sock_name, 20) as peer:
+                peer.sendall(b"raise" if number % 50 == 2 else b"hello")
+                peer.recv(5)
+        ends.acquire(timeout=20)
+
+def figures():
+    while server.count:
+        pass
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[1])
+    return len(gc.get_objects()), sys.getallocatedblocks(), pages * 4
+
+round_of(2000)
+before = figures()
+round_of(10000)
+after = figures()
+print(before, after)
+assert after[0] - before[0] < 50, "objects"
+assert after[1] - before[1] < 500, "blocks"
+assert after[2] - before[2] < 1024, "KiB"
+server.stop()
+''')
+        self.assertTrue(result.stdout)
+
+    def test_server_that_is_gone_leaves_nothing(self):
+        import weakref
+        for started in False, True:
+            server = Server("127.0.0.1", 0)
+            server.receive_handler(lambda address, connection, data: server.count)
+            if started:
+                server.start()
+                server.stop()
+            gone = weakref.ref(server)
+            del server
+            gc.collect()
+            self.assertIsNone(gone())
+
+
+class ExitTest(unittest.TestCase):
+    PROGRAM = '''
+import socket, sys, threading, time
+from sttcp.client import Client
+from sttcp.server import Server
+server = Server("127.0.0.1", 0)
+entered = threading.Event()
+@server.receive_handler
+def receive(address, connection, data):
+    entered.set()
+    %s
+@server.disconnection_handler
+def disconnection(address, reason):
+    time.sleep(0)
+server.start()
+peers = [socket.create_connection(server.sock_name, 20) for _ in range(8)]
+for peer in peers:
+    peer.sendall(b"x")
+entered.wait(20)
+'''
+
+    def test_interpreter_ends_with_servers_running(self):
+        for handler in ("connection.sendall(data)", "time.sleep(1000)", "while True: time.sleep(0)",
+                        "while True: connection.sendall(data)", "raise SystemExit"):
+            for end in "", "\nsys.exit(0)", "\nserver.stop(0)":
+                if end.endswith("stop(0)") and "True" in handler:
+                    continue
+                result = run_python(self.PROGRAM % handler + end)
+                self.assertEqual(result.stderr, "", handler + end)
+
+    def test_interpreter_ends_under_load(self):
+        for _ in range(5):
+            run_python(self.PROGRAM % "connection.sendall(data)" + '''
+def load(peer):
+    try:
+        while True:
+            peer.sendall(b"y" * 64)
+            peer.recv(4096)
+    except OSError:
+        pass
+for peer in peers:
+    threading.Thread(target=load, args=(peer,), daemon=True).start()
+time.sleep(0.1)
+''')
+
+    def test_forked_child_refuses_and_ends(self):
+        run_python('''
+import os, sys
+from sttcp.server import Server
+server = Server("127.0.0.1", 0)
+server.start()
+child = os.fork()
+if child == 0:
+    try:
+        server.broadcast(b"x")
+    except RuntimeError:
+        own = Server("127.0.0.1", 0)
+        own.start()
+        own.stop()
+        sys.exit(7)
+    sys.exit(1)
+assert os.waitpid(child, 0)[1] >> 8 == 7
+server.stop()
+''')
+
+
+if __name__ == "__main__":
+    unittest.main()
