@@ -386,6 +386,43 @@ static void failed_send_while_paused_ends_it(void **state)
 	pair_close(&pair);
 }
 
+static bool answer_when_let(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	static const char answer[100];
+
+	(void)data;
+	(void)size;
+	event_wait(probe->extra, 1);
+	sttcp_conn_send(conn, answer, sizeof(answer));
+	return true;
+}
+
+/* G5: answers that nobody takes any more reset the connection, behind the peer's FIN: what came
+ * before that is delivered, though reading rests at the high-water mark. */
+static void what_came_before_fin_is_delivered_at_the_high_mark(void **state)
+{
+	enum {
+		LINES = 5000
+	};
+	static char text[2 * LINES + 1];
+	struct event let = EVENT_INIT;
+	struct pair pair = {.probe = probe_new()};
+
+	(void)state;
+	pair.probe->data = answer_when_let;
+	pair.probe->extra = &let;
+	pair_open(&pair, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .high_water = 1000));
+	for (int i = 0; i < LINES; i++)
+		memcpy(text + (size_t)2 * (size_t)i, "x\n", 2);
+	assert_true(peer_say(pair.peer, text));
+	peer_close(pair.peer);
+	pair.peer = -1;
+	event_raise(&let);
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), LINES);
+	pair_close(&pair);
+}
+
 static void *toggle(void *argument)
 {
 	sttcp_conn *conn = argument;
@@ -437,6 +474,7 @@ int main(void)
 		cmocka_unit_test(stop_while_paused_ends_at_its_deadline),
 		cmocka_unit_test(reset_while_paused_ends_it),
 		cmocka_unit_test(failed_send_while_paused_ends_it),
+		cmocka_unit_test(what_came_before_fin_is_delivered_at_the_high_mark),
 		cmocka_unit_test(pausing_and_resuming_loses_nothing),
 	};
 

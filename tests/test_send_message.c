@@ -263,6 +263,31 @@ static void framing_changed_often_takes_no_memory(void **state)
 	talk_ends(&talk, "<one><two>", 0);
 }
 
+static void close_and_tell_all(struct book *book, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)data;
+	(void)size;
+	sttcp_conn_set_framing(conn, &semicolons);
+	sttcp_conn_close(conn);
+	book->asked = sttcp_server_broadcast_message(sttcp_conn_server(conn), NULL, "all", 3);
+	book->asked += sttcp_conn_set_framing(conn, &lines) == STTCP_ECLOSED ? 100 : 0;
+}
+
+/* It is a member until its disconnection handler, and gets nothing all the same. */
+static void broadcast_passes_over_who_has_ended(void **state)
+{
+	struct talk talk = {.book = book_new()};
+
+	(void)state;
+	talk.book->script = close_and_tell_all;
+	talk_open(&talk, &lines);
+	assert_true(peer_say(talk.peer, "go\n"));
+	assert_int_equal(peer_end(talk.peer), 0);
+	assert_true(event_wait(&talk.book->ended, 1));
+	assert_int_equal(talk.book->asked, 100);
+	talk_close(&talk);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -272,6 +297,7 @@ int main(void)
 		cmocka_unit_test(framing_changed_from_outside_holds_for_what_is_there),
 		cmocka_unit_test(framing_may_change_at_any_time),
 		cmocka_unit_test(framing_changed_often_takes_no_memory),
+		cmocka_unit_test(broadcast_passes_over_who_has_ended),
 		cmocka_unit_test(broadcast_is_framed_for_each_member),
 	};
 

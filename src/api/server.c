@@ -360,8 +360,8 @@ static void send_message_to_member(struct sttcp_conn *conn, void *argument)
 
 	struct broadcast own = {.data = broadcast->data, .size = broadcast->size};
 
-	stt_conn_copy_framing(conn, &framing);
-	if (stt_message_frame(&framing, own.data, own.size, &own.part) < 0)
+	if (stt_conn_copy_framing(conn, &framing) < 0 ||
+	    stt_message_frame(&framing, own.data, own.size, &own.part) < 0)
 		return;
 	send_to_member(conn, &own);
 	stt_shared_unref(own.shared);

@@ -109,13 +109,22 @@ void stt_conn_free_old_framings(struct sttcp_conn *conn)
 int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *framing)
 {
 	struct stt_own_framing *own = malloc(sizeof(*own));
-	bool in_handler = stt_self && stt_self->conn == conn;
+	/* A frame_fn that changes the framing is being called with it. */
+	bool in_handler = stt_self && stt_self->conn == conn && !stt_self->input.in_look;
 
 	if (!own)
 		return -ENOMEM;
+	stt_lock(&conn->output.lock);
+	/* The group may be started again, with another context, once all have ended. */
+	if (atomic_load(&conn->ended)) {
+		int code = stt_conn_end_code(conn);
+
+		stt_unlock(&conn->output.lock);
+		free(own);
+		return code;
+	}
 	own->framing = *framing;
 	own->framing.context = conn->group->handlers.context;
-	stt_lock(&conn->output.lock);
 	struct stt_own_framing *previous =
 		atomic_load_explicit(&conn->framing, memory_order_relaxed);
 

@@ -154,12 +154,13 @@ struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, 
 const struct stt_framing *stt_conn_framing(const struct sttcp_conn *conn);
 
 /* The framing of what goes out, copied: 0, or what the connection has ended with. Any thread. */
-int stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing);
+int stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing)
+	__attribute__((__warn_unused_result__));
 
 /* For the owner: frees framings of its own that other threads have replaced. */
 void stt_conn_free_old_framings(struct sttcp_conn *conn);
 
-/* 0 or -ENOMEM. Any thread. */
+/* 0, -ENOMEM, or what the connection has ended with. Any thread. */
 int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *framing);
 
 void stt_conn_set_peer(struct sttcp_conn *conn, const struct stt_addr *peer);

@@ -101,11 +101,10 @@ int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn)
 	return result;
 }
 
-int stt_input_next(struct stt_worker *worker, struct sttcp_conn *conn, bool last,
+int stt_input_next(struct stt_worker *worker, const struct stt_framing *framing, bool last,
 		   struct stt_message *message)
 {
 	struct stt_input *in = &worker->input;
-	const struct stt_framing *framing = stt_conn_framing(conn);
 	struct stt_frame frame;
 
 	in->waits = false;
@@ -118,8 +117,10 @@ int stt_input_next(struct stt_worker *worker, struct sttcp_conn *conn, bool last
 		in->whole = 0;
 	}
 
+	in->in_look = true;
 	int found = stt_frame_next(framing, in->at, in->size, in->scanned, &frame);
 
+	in->in_look = false;
 	if (!found) {
 		in->scanned = frame.scanned;
 		in->whole = frame.total;

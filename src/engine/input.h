@@ -38,6 +38,7 @@ struct stt_input {
 	const struct stt_framing *framing; /* that these two were found with: only to compare */
 	struct stt_held *memory;	   /* that `at` points into; NULL: the worker's buffer */
 	struct stt_held *pinned;	   /* that the running handler's data stands in, or NULL */
+	bool in_look;			   /* the framing is in use: a frame_fn may run */
 	bool in_handler; /* a handler reads: the worker's buffer may have its data */
 	bool waits;	 /* the message at `at` is not whole */
 	bool emptied;	 /* the last read got less than it asked for */
@@ -55,9 +56,9 @@ void stt_input_take(struct stt_worker *worker, struct sttcp_conn *conn);
 /* Gives back what is left: 0, or -ENOMEM and it is lost. */
 int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn);
 
-/* The next message: 1, 0 when more has to be read, STTCP_EFRAME or STTCP_ELIMIT. `last`: no more
- * will come, and a rest counts as the framing says. */
-int stt_input_next(struct stt_worker *worker, struct sttcp_conn *conn, bool last,
+/* The next message under `framing`: 1, 0 when more has to be read, STTCP_EFRAME or STTCP_ELIMIT.
+ * `last`: no more will come, and a rest counts as the framing says. */
+int stt_input_next(struct stt_worker *worker, const struct stt_framing *framing, bool last,
 		   struct stt_message *message);
 
 /* Forgets how far was looked with a framing that is about to be freed. In a handler. */

@@ -24,7 +24,8 @@
 /* 0, or why the calling thread may not read here. */
 static int check_caller(const struct sttcp_conn *conn)
 {
-	if (!stt_self || stt_self->conn != conn || stt_self->event > (int)STTCP_RESPONSE)
+	if (!stt_self || stt_self->conn != conn || stt_self->event > (int)STTCP_RESPONSE ||
+	    stt_self->input.in_look)
 		return -EDEADLK;
 	return atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;
 }
@@ -137,7 +138,7 @@ static int take_message(struct stt_worker *worker, struct sttcp_conn *conn, bool
 			struct stt_message *message)
 {
 	struct stt_input before = worker->input;
-	int found = stt_input_next(worker, conn, last, message);
+	int found = stt_input_next(worker, stt_conn_framing(conn), last, message);
 
 	if (found == 1 && message->size > size) {
 		worker->input.at = before.at;

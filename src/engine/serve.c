@@ -21,6 +21,7 @@
 #include "engine/serve.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -170,15 +171,15 @@ static inline void deliver(struct stt_worker *worker, struct sttcp_conn *conn, c
 		stt_conn_end(conn, 0, STT_END_FLUSH);
 }
 
-/* A connection that is not read from learns all the same that its peer is gone: else one that is
- * paused for good would never end. Not so if the peer has ended in order: what it said before is
- * still to be delivered. */
+/* A connection that is paused learns all the same that its peer is gone: else one that is paused
+ * for good would never end. Not so if the peer has ended in order, and was sent nothing after that:
+ * what it said before is still to be delivered. */
 static void look_without_reading(struct sttcp_conn *conn)
 {
 	int code = view_output(conn).broken;
 
 	if (!code && atomic_load(&conn->hangup))
-		code = stt_error_of_peer(stt_socket_error(atomic_load(&conn->fd)));
+		code = stt_error_of_peer(stt_socket_failure(atomic_load(&conn->fd)));
 	if (!code)
 		return;
 	conn->fin_seen = true;
@@ -187,8 +188,10 @@ static void look_without_reading(struct sttcp_conn *conn)
 
 static bool holds_out(struct sttcp_conn *conn, unsigned char holds)
 {
-	if (!(holds & STT_HOLD_PAUSED) && !stt_output_holds_reader(conn))
-		return false;
+	/* At its high-water mark the queue finds out by itself that it leads nowhere, and then the
+	 * reader goes on: nothing that was read gets lost. */
+	if (!(holds & STT_HOLD_PAUSED))
+		return stt_output_holds_reader(conn);
 	look_without_reading(conn);
 	return true;
 }
@@ -206,11 +209,17 @@ static inline bool is_held(struct sttcp_conn *conn)
 static inline int find_message(struct stt_worker *worker, struct sttcp_conn *conn, bool last,
 			       struct stt_message *message)
 {
-	if (stt_conn_framing(conn)->kind != STTCP_FRAMING_CUSTOM)
-		return stt_input_next(worker, conn, last, message);
-	stt_turn_begin(worker);
-	int found = stt_input_next(worker, conn, last, message);
+	/* Loaded once: another thread may change it at any time. */
+	const struct stt_framing *framing = stt_conn_framing(conn);
 
+	if (framing->kind != STTCP_FRAMING_CUSTOM)
+		return stt_input_next(worker, framing, last, message);
+	stt_turn_begin(worker);
+	int found = stt_input_next(worker, framing, last, message);
+
+	/* A child that was forked there goes no further, see dispatch.c. */
+	while (stt_self != worker)
+		pause();
 	stt_dispatch_count(worker);
 	if (!stt_turn_end(worker))
 		stt_dispatch_mark_slow(conn);
@@ -323,6 +332,8 @@ static bool read_raw(struct stt_worker *worker, struct sttcp_conn *conn)
 
 		ssize_t size = stt_socket_recv(fd, worker->buffer, STT_READ_SIZE);
 
+		if (size == 0)
+			size = stt_output_end_of_input(conn);
 		if (size < 0)
 			take_error(conn, (int)size);
 		else if (size == 0)

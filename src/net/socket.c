@@ -202,6 +202,13 @@ int stt_socket_error(int fd)
 	return -err;
 }
 
+int stt_socket_failure(int fd)
+{
+	struct pollfd entry = {.fd = fd};
+
+	return poll(&entry, 1, 0) == 1 && (entry.revents & POLLERR) ? stt_socket_error(fd) : 0;
+}
+
 /*
  * The two calls of every message go to the kernel by syscall(2). The C library's functions are
  * cancellation points, for which each of them does two atomic operations when there are threads:

@@ -51,6 +51,10 @@ int stt_socket_set_dead_peer(int fd, int timeout_ms);
 /* How a connect in progress went: 0 or -errno (SO_ERROR, which this clears). */
 int stt_socket_error(int fd);
 
+/* The error that has ended a connection, if there is one: 0 or -errno. Not one in passing, which
+ * SO_ERROR alone would tell, too. */
+int stt_socket_failure(int fd);
+
 /* Bytes, 0 at the peer's FIN (and for `size` 0), or -errno; never blocks. */
 ssize_t stt_socket_recv(int fd, void *data, size_t size);
 
