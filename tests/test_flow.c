@@ -386,13 +386,19 @@ static void failed_send_while_paused_ends_it(void **state)
 	pair_close(&pair);
 }
 
-static bool answer_when_let(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+static bool pause_first(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	return sttcp_conn_pause(conn) == 0;
+}
+
+static bool answer_at_length(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
 {
 	static const char answer[100];
 
+	(void)probe;
 	(void)data;
 	(void)size;
-	event_wait(probe->extra, 1);
 	sttcp_conn_send(conn, answer, sizeof(answer));
 	return true;
 }
@@ -405,19 +411,18 @@ static void what_came_before_fin_is_delivered_at_the_high_mark(void **state)
 		LINES = 5000
 	};
 	static char text[2 * LINES + 1];
-	struct event let = EVENT_INIT;
 	struct pair pair = {.probe = probe_new()};
 
 	(void)state;
-	pair.probe->data = answer_when_let;
-	pair.probe->extra = &let;
+	pair.probe->connection = pause_first;
+	pair.probe->data = answer_at_length;
 	pair_open(&pair, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .high_water = 1000));
 	for (int i = 0; i < LINES; i++)
 		memcpy(text + (size_t)2 * (size_t)i, "x\n", 2);
 	assert_true(peer_say(pair.peer, text));
 	peer_close(pair.peer);
 	pair.peer = -1;
-	event_raise(&let);
+	sttcp_conn_resume(pair.conn);
 	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
 	assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), LINES);
 	pair_close(&pair);
