@@ -71,9 +71,9 @@ static void begin_call(struct stt_worker *worker, sttcp_conn *conn)
 	atomic_store_explicit(&worker->calls, call, memory_order_relaxed);
 	if (worker->loop)
 		return;
-	/* On a loop the monitor keeps the time; in the pool there is nobody else. */
-	/* Two system calls less where the last call has blocked, as this one will: they were 2% of
-	 * what a call costs that sleeps. One of eight is looked at all the same. */
+	/* On a loop the monitor keeps the time; in the pool there is nobody else. Where the last
+	 * call has blocked this one will, too, and only one of eight is looked at: the two system
+	 * calls for that were 2% of what a call costs that sleeps. */
 	worker->call_switches =
 		conn->slow == QUICK_RUN && call & 14 ? NOT_COUNTED : switches_so_far();
 	worker->call_began_us = stt_now_us();
@@ -87,7 +87,7 @@ static bool has_blocked(const struct stt_worker *worker, int64_t took_us)
 {
 	if (took_us < QUICK_US)
 		return false;
-	/* Where there is a doubt the next call is looked at. */
+	/* By its time alone. If that says no, the next call of this connection is looked at. */
 	if (worker->call_switches == NOT_COUNTED)
 		return took_us > SLOW_US;
 	/* Long is not enough: with hundreds of threads at work a quick call is preempted for longer
