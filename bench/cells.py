@@ -19,7 +19,7 @@ READ = 60 * KIB  # that may come on top of the high-water mark
 @dataclass
 class Run:
     name: str
-    server: str  # epoll, threads or sttcp
+    server: str  # epoll, threads, sttcp, python or socketserver
     load: list  # arguments of the load generator; --seconds is added where there is none
     hog: bool = False  # a process burns the server's CPU meanwhile
     words: tuple = ()  # more for the server's command line
@@ -153,6 +153,26 @@ def deaf(conns):
     ])
 
 
+def python_echo(conns, mark):
+    """The same handler in Python. All connections are served once before the time begins: the thread
+    of socketserver that accepts would else wait for its turn in Python, and never get all of them."""
+    return Cell(f"python-{conns}", same_load(args("visited", conns), "python", "socketserver"), [
+        Figure("per CPU second, of socketserver", "python", "quick_cpu", "socketserver", mark),
+        Figure("threads", "python", "threads", None, 8, most=True),
+        Figure("(threads of socketserver)", "socketserver", "threads"),
+    ])
+
+
+def python_idle(conns):
+    load = args("idle", conns, 0, None, "--warm", 1, "--seconds", IDLE_SECONDS)
+    return Cell("python-idle", same_load(load, "python", "socketserver"), [
+        Figure(f"memory of {conns}, of socketserver", "python", "grown_kib", "socketserver", 0.1, most=True, near=0),
+        Figure("(the interpreter's own included)", "python", "rss_kib", "socketserver"),
+        Figure("(memory each, bytes)", "python", "bytes_per_conn"),
+        Figure("threads more", "python", "grown_threads", None, 0, most=True),
+    ], once=True)
+
+
 CELLS = [
     *[echo(conns) for conns in (1, 64, 256, 1000)],
     asleep(8),
@@ -194,4 +214,7 @@ CELLS = [
     ]),
     bulk(1),
     bulk(7),
+    python_echo(64, 1.2),
+    python_echo(1000, 1.4),
+    python_idle(5000),
 ]

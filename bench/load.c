@@ -22,6 +22,7 @@ static const struct mode {
 	{"blockchurn", load_mode_loop},	    {"paced", load_mode_loop}, {"burst", load_mode_burst},
 	{"surge", load_mode_burst},	    {"idle", load_mode_idle},  {"bulk", load_mode_bulk},
 	{"broadcast", load_mode_broadcast}, {"lines", load_mode_loop}, {"deaf", load_mode_deaf},
+	{"visited", load_mode_loop},
 };
 
 enum {
@@ -132,7 +133,8 @@ int main(int argc, char **argv)
 		.parser = parse,
 		.args_doc = "MODE",
 		.doc = "Loads a server with one cell of a benchmark.\vModes: echo, mixed, churn, "
-		       "blockchurn, paced, burst, surge, idle, bulk, broadcast, lines, deaf.",
+		       "blockchurn, paced, burst, surge, idle, bulk, broadcast, lines, deaf, "
+		       "visited.",
 	};
 	struct command command = {
 		.options = {.conns = 64,

@@ -38,6 +38,18 @@ static void shape_groups(struct load_group groups[2], const char *mode,
 	groups[1].spread_ns = (uint64_t)options->sleep_us * 1000;
 }
 
+/* Connects all, with one message each, a few at a time so that no queue overflows. */
+static void visit_all(struct load_loop *loop)
+{
+	loop->groups[0].last = true;
+	for (int first = 0; first < loop->nconns; first += 64) {
+		int count = loop->nconns - first < 64 ? loop->nconns - first : 64;
+
+		load_loop_start(loop, first, count);
+		load_loop_run(loop, load_now() + seconds_to_ns(10), NULL);
+	}
+}
+
 int load_mode_loop(const char *mode, const struct load_options *options)
 {
 	struct load_loop *loop = malloc(sizeof(*loop));
@@ -48,6 +60,10 @@ int load_mode_loop(const char *mode, const struct load_options *options)
 	if (!loop || !slices || load_loop_init(loop, options, options->conns, options->slow))
 		return -1;
 	shape_groups(loop->groups, mode, options);
+	if (!strcmp(mode, "visited")) {
+		visit_all(loop);
+		loop->groups[0].last = false;
+	}
 	load_loop_start(loop, 0, options->conns);
 	load_loop_start(loop, options->conns, options->slow);
 	load_loop_run(loop, load_now() + seconds_to_ns(options->warm), NULL);
@@ -119,18 +135,6 @@ int load_mode_burst(const char *mode, const struct load_options *options)
 	load_loop_fini(loop);
 	free(loop);
 	return 0;
-}
-
-/* Connects all, with one message each, a few at a time so that no queue overflows. */
-static void visit_all(struct load_loop *loop)
-{
-	loop->groups[0].last = true;
-	for (int first = 0; first < loop->nconns; first += 64) {
-		int count = loop->nconns - first < 64 ? loop->nconns - first : 64;
-
-		load_loop_start(loop, first, count);
-		load_loop_run(loop, load_now() + seconds_to_ns(10), NULL);
-	}
 }
 
 static void rest(double seconds)

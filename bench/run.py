@@ -93,12 +93,13 @@ def measure(run, seconds, warm, bench):
         load += ["--warm", str(warm)]
     children = []
     try:
-        server = start([bench.programs[run.server], "0", *run.words], bench.server_cpu, stdout=subprocess.PIPE)
+        server = start([*bench.programs[run.server], "0", *run.words], bench.server_cpu, stdout=subprocess.PIPE,
+                       env=bench.env)
         children.append(server)
         port = read_port(server)
         if run.hog:
             children.append(start([sys.executable, "-c", HOG], bench.server_cpu))
-        command = [bench.programs["load"], *load, "--port", str(port), "--pid", str(server.pid)]
+        command = [*bench.programs["load"], *load, "--port", str(port), "--pid", str(server.pid)]
         loader = start(command, bench.load_cpu, stdout=subprocess.PIPE)
         children.append(loader)
         text = loader.stdout.read()
@@ -124,16 +125,27 @@ class Bench:
         self.load_cpu = cpus[-1]
         if len(cpus) == 1:
             print("only one CPU: server and load share it", file=sys.stderr)
-        self.programs = {name: os.path.join(options.programs, "sttcp_bench_" + name)
+        self.programs = {name: [os.path.join(options.programs, "sttcp_bench_" + name)]
                          for name in ("load", "sttcp", "epoll", "threads")}
         for pair in options.server:
             name, _, path = pair.partition("=")
-            self.programs[name] = path
-        self.missing = {name for name, path in self.programs.items() if not os.access(path, os.X_OK)}
+            self.programs[name] = [path]
+        self.missing = {name for name, (path,) in self.programs.items() if not os.access(path, os.X_OK)}
         if "load" in self.missing:
-            sys.exit(f"run.py: {self.programs['load']} is not there; --programs tells where it is")
+            sys.exit(f"run.py: {self.programs['load'][0]} is not there; --programs tells where it is")
+        self.add_python(options.python or os.path.join(options.programs, "..", "python"))
         self.lines = {}
         self.notes = []
+
+    def add_python(self, tree):
+        """The two servers in Python, if the package is built for this interpreter."""
+        self.env = {**os.environ, "PYTHONPATH": os.path.abspath(tree)}
+        for name, script in ("python", "echo_sttcp.py"), ("socketserver", "echo_socketserver.py"):
+            self.programs[name] = [sys.executable, "-B", os.path.join(HERE, "..", "python", "bench", script)]
+        built = subprocess.run([sys.executable, "-B", "-c", "import sttcp"], env=self.env, stderr=subprocess.DEVNULL,
+                               check=False)
+        if built.returncode:
+            self.missing |= {"python", "socketserver"}
 
     def do_round(self, cell, title, seconds, warm):
         for run in cell.runs:
@@ -231,6 +243,8 @@ def parse_options():
     parser.add_argument("--json", metavar="FILE", help="write everything measured there, too")
     parser.add_argument("--programs", default=os.path.join(HERE, "..", "build", "bench"), metavar="DIR",
                         help="where the programs are (build/bench)")
+    parser.add_argument("--python", metavar="DIR",
+                        help="where the Python package is, built for this interpreter (beside the programs)")
     parser.add_argument("--server", action="append", default=[], metavar="NAME=PATH",
                         help="another program for sttcp, epoll or threads")
     parser.add_argument("--list", action="store_true", help="list the cells and leave")
@@ -251,7 +265,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = Bench(options)
     for name in sorted(bench.missing):
-        print(f"{bench.programs[name]} is not there: left out", file=sys.stderr)
+        print(f"{name} is not there: left out", file=sys.stderr)
     rounds = options.rounds or (3 if options.short else 5)
     seconds = options.seconds or (1.0 if options.short else 2.0)
     warm = 0.3 if options.short else 0.5

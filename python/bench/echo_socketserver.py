@@ -23,6 +23,9 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 4096
 
+    def handle_error(self, request, client_address):
+        """Those that are cut off when the load ends are no news."""
+
 
 with Server(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 0), Handler) as server:
     print("port", server.server_address[1], flush=True)
