@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Exceptions and reasons; threads; what the core can do beyond the seed."""
+"""Exceptions and reasons; what the core can do beyond the seed; leaks; the interpreter's end."""
 
 import errno
 import gc
@@ -508,64 +508,6 @@ class MoreTest(Case):
             self.assertEqual(seen.next(), ((path, 0), b"x"))
             self.assertTrue(client.wait(20))
             server.stop()
-
-    def test_handler_that_blocks_holds_up_nobody_else(self):
-        blocked = threading.Semaphore(0)
-        go = threading.Event()
-        server = self.server()
-
-        @server.receive_handler
-        def receive(address, connection, data):
-            if data == b"wait":
-                blocked.release()
-                go.wait(20)
-            connection.sendall(data)
-
-        server.start()
-        waiting = [self.peer(server) for _ in range(20)]
-        for peer in waiting:
-            peer.sendall(b"wait")
-        for _ in waiting:
-            self.assertTrue(blocked.acquire(timeout=20))
-        quick = self.peer(server)
-        quick.sendall(b"quick")
-        self.assertEqual(quick.read(5), b"quick")
-        go.set()
-        for peer in waiting:
-            self.assertEqual(peer.read(4), b"wait")
-
-
-class ThreadTest(Case):
-    def test_threads_of_handlers_are_proper_threads(self):
-        seen = Seen()
-        server = self.server()
-        local = threading.local()
-
-        @server.receive_handler
-        def receive(address, connection, data):
-            local.count = getattr(local, "count", 0) + 1
-            seen.tell(threading.current_thread(), threading.get_ident(), local.count)
-
-        server.start()
-        peer = self.peer(server)
-        for count in 1, 2, 3:
-            peer.sendall(b"x")
-            thread, ident, counted = seen.next()
-            self.assertEqual((thread.ident, counted), (ident, count))
-            self.assertRegex(thread.name, "^sttcp-")
-            self.assertIs(threading._active[ident], thread)
-
-    def test_busy_connections_do_not_make_the_pool_grow(self):
-        server = self.echo_server()
-        peers = [self.peer(server) for _ in range(64)]
-        before = server.stats().threads  # those of earlier tests stay for 5 s
-        for _ in range(100):
-            for peer in peers:
-                peer.sendall(b"x" * 64)
-            for peer in peers:
-                self.assertEqual(len(peer.read(64)), 64)
-        # In Python the threads take turns; what blocks for the others' turns is a few.
-        self.assertLess(server.stats().threads, before + 14)
 
 
 class LeakTest(unittest.TestCase):
