@@ -11,6 +11,6 @@ else
 	set -- --dry-run -Werror
 fi
 
-find include src tests examples bench fuzz cli -name '*.[ch]' -print0 2>/dev/null |
+find include src tests examples bench fuzz cli python/ext -name '*.[ch]' -print0 2>/dev/null |
 	xargs -0 -r clang-format --style=file "$@"
 echo "check-format: all files have their form"

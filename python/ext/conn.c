@@ -107,7 +107,10 @@ static void dealloc(conn_object *self)
 
 /* ---------------------------------------------------------------- sending */
 
-enum way { SEND, SEND_MESSAGE };
+enum way {
+	SEND,
+	SEND_MESSAGE
+};
 
 static int send_bytes(conn_object *self, PyObject *data, enum way way, Py_ssize_t *size)
 {
@@ -244,9 +247,10 @@ static PyObject *raise_read(conn_object *self, int code)
 {
 	if (code == -ETIMEDOUT && self->timeout_ms == 0)
 		code = -EAGAIN;
-	return raise_code(code, code == -EDEADLK ? "recv works inside this connection's connection, "
-						   "receive and response handlers only"
-						 : NULL);
+	return raise_code(code, code == -EDEADLK
+					? "recv works inside this connection's connection, "
+					  "receive and response handlers only"
+					: NULL);
 }
 
 static PyObject *conn_recv(conn_object *self, PyObject *args)
@@ -318,8 +322,8 @@ static PyObject *conn_recv_message(conn_object *self, PyObject *unused)
 		char *memory = PyBytes_AS_STRING(bytes);
 
 		Py_BEGIN_ALLOW_THREADS
-		result = sttcp_conn_recv_message(self->conn, memory, (size_t)room,
-						 self->timeout_ms);
+		result =
+			sttcp_conn_recv_message(self->conn, memory, (size_t)room, self->timeout_ms);
 		Py_END_ALLOW_THREADS
 		if (result >= 0) {
 			_PyBytes_Resize(&bytes, result);
@@ -334,7 +338,7 @@ static PyObject *conn_recv_message(conn_object *self, PyObject *unused)
 	}
 }
 
-/* ---------------------------------------------------------------- the rest of the library's calls */
+/* ---------------------------------------------------------------- other calls */
 
 /* Those that take nothing but the connection. None of them waits, but output takes a lock. */
 #define SIMPLE_CALL(name)                                                                          \
@@ -557,8 +561,8 @@ static PyMemberDef members[] = {
 
 static PyMethodDef methods[] = {
 	{"sendall", (PyCFunction)(void (*)(void))conn_sendall, METH_FASTCALL,
-	 "sendall(data)\n\nSends all of it as one run of bytes, whoever else sends. What the kernel\n"
-	 "does not take at once is queued; at the cap (send_queue_max) it waits."},
+	 "sendall(data)\n\nSends all of it as one run of bytes, whoever else sends.\n"
+	 "What the kernel does not take at once is queued; at the cap (send_queue_max) it waits."},
 	{"send", (PyCFunction)(void (*)(void))conn_send, METH_FASTCALL,
 	 "send(data) -> int\n\nAs sendall; returns the number of bytes, which is all of them."},
 	{"send_message", (PyCFunction)conn_send_message, METH_O,
@@ -569,13 +573,13 @@ static PyMethodDef methods[] = {
 	{"sendmsg", (PyCFunction)conn_sendmsg, METH_O,
 	 "sendmsg(buffers) -> int\n\nSends several parts as one run of bytes."},
 	{"recv", (PyCFunction)conn_recv, METH_VARARGS,
-	 "recv(size) -> bytes\n\nReads what comes next, inside a handler of this connection: b'' at\n"
-	 "the peer's end. What was sent leaves first. settimeout() limits the wait."},
+	 "recv(size) -> bytes\n\nReads what comes next, inside a handler of this connection:\n"
+	 "b'' at the peer's end. What was sent leaves first. settimeout() limits the wait."},
 	{"recv_into", (PyCFunction)conn_recv_into, METH_VARARGS,
 	 "recv_into(buffer[, size]) -> int\n\nAs recv, into a buffer."},
 	{"recv_message", (PyCFunction)conn_recv_message, METH_NOARGS,
-	 "recv_message() -> bytes or None\n\nReads the next message whole, as recv does; None at the\n"
-	 "peer's end."},
+	 "recv_message() -> bytes or None\n\nReads the next message whole, as recv does; None\n"
+	 "at the peer's end."},
 	{"_close", (PyCFunction)conn_close, METH_NOARGS, NULL},
 	{"_abort", (PyCFunction)conn_abort, METH_NOARGS, NULL},
 	{"_shutdown", (PyCFunction)conn_shutdown, METH_NOARGS, NULL},
@@ -587,7 +591,8 @@ static PyMethodDef methods[] = {
 	{"_set_framing", (PyCFunction)conn_set_framing, METH_O, NULL},
 	{"_stats", (PyCFunction)conn_stats, METH_NOARGS, NULL},
 	{"fileno", (PyCFunction)conn_fileno, METH_NOARGS,
-	 "fileno() -> int\n\nThe descriptor, to look at; -1 once it is closed. Do not read or write it."},
+	 "fileno() -> int\n\nThe descriptor, to look at; -1 once it is closed. Do not read or "
+	 "write it."},
 	{"setsockopt", (PyCFunction)conn_setsockopt, METH_VARARGS,
 	 "setsockopt(level, option, value)\n\nAs socket.socket.setsockopt."},
 	{"getsockopt", (PyCFunction)conn_getsockopt, METH_VARARGS,

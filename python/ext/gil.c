@@ -8,16 +8,16 @@
  * Python's own key a thread state cannot be released.
  *
  * Waiting for the GIL looks like blocking to the library, which then brings more threads. That is
- * left so: 64 busy connections alone stay on one thread (tests/test_threads.py), and beside a thread
- * that computes in Python, which gives the GIL away every 5 ms only, each thread in line gets a turn:
- * 16 000 to 24 000 answers in 3 s with 66 threads, 10 000 to 13 000 when waits for the GIL were
- * not counted as blocking, 15 000 with a thread for each connection (socketserver).
+ * left so: 64 busy connections alone stay on one thread (tests/test_threads.py), and beside a
+ * thread that computes in Python, which gives the GIL away every 5 ms only, each thread in line
+ * gets a turn: 16 000 to 24 000 answers in 3 s with 66 threads, 10 000 to 13 000 when waits for the
+ * GIL were not counted as blocking, 15 000 with a thread for each connection (socketserver).
  *
- * When the interpreter ends, no thread may ask for the GIL any more: it would be ended in the middle
- * of the library, or crash. `closing` turns newcomers away, and `entering` counts those who are on
- * the way in, for gil_close to wait for. Both are sequentially consistent: either the newcomer
- * sees `closing`, or gil_close sees the newcomer. Who is in already is treated as Python treats any
- * daemon thread.
+ * When the interpreter ends, no thread may ask for the GIL any more: it would be ended in the
+ * middle of the library, or crash. `closing` turns newcomers away, and `entering` counts those who
+ * are on the way in, for gil_close to wait for. Both are sequentially consistent: either the
+ * newcomer sees `closing`, or gil_close sees the newcomer. Who is in already is treated as Python
+ * treats any daemon thread.
  */
 #include "ext.h"
 

@@ -299,8 +299,7 @@ static PyObject *group_connections(group_object *self, PyObject *unused)
 	PyObject *list = members.failed ? PyErr_NoMemory() : PyList_New((Py_ssize_t)members.count);
 
 	for (size_t i = 0; list && i < members.count; i++) {
-		PyObject *wrapped =
-			conn_wrap(members.conns[i], (PyObject *)self, &self->last_host);
+		PyObject *wrapped = conn_wrap(members.conns[i], (PyObject *)self, &self->last_host);
 
 		if (wrapped)
 			PyList_SET_ITEM(list, (Py_ssize_t)i, wrapped);
@@ -365,13 +364,13 @@ static PyObject *group_stats(group_object *self, PyObject *unused)
 		return raise_code(result, NULL);
 
 #define COUNTER(name) #name, (long long)stats.name
-	return Py_BuildValue(
-		"{sLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsL}", COUNTER(connections), COUNTER(total),
-		COUNTER(declined), COUNTER(failed), COUNTER(bytes_in), COUNTER(bytes_out),
-		COUNTER(messages_in), COUNTER(messages_out), COUNTER(queued), COUNTER(threads),
-		COUNTER(threads_blocked), COUNTER(takeovers), COUNTER(longest_ms),
-		COUNTER(longest_id), COUNTER(accept_pauses), COUNTER(over_connections),
-		COUNTER(over_per_ip), COUNTER(over_rate), COUNTER(thread_cap_hits));
+	return Py_BuildValue("{sLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsL}", COUNTER(connections),
+			     COUNTER(total), COUNTER(declined), COUNTER(failed), COUNTER(bytes_in),
+			     COUNTER(bytes_out), COUNTER(messages_in), COUNTER(messages_out),
+			     COUNTER(queued), COUNTER(threads), COUNTER(threads_blocked),
+			     COUNTER(takeovers), COUNTER(longest_ms), COUNTER(longest_id),
+			     COUNTER(accept_pauses), COUNTER(over_connections),
+			     COUNTER(over_per_ip), COUNTER(over_rate), COUNTER(thread_cap_hits));
 #undef COUNTER
 }
 

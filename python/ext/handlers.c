@@ -9,7 +9,12 @@
 #include "ext.h"
 
 /* What a handler said. */
-enum verdict { FAILED = -1, NO, YES, NOTHING };
+enum verdict {
+	FAILED = -1,
+	NO,
+	YES,
+	NOTHING
+};
 
 static enum verdict call(PyObject *handler, PyObject *const *args, size_t nargs)
 {
@@ -128,8 +133,7 @@ static enum verdict run_phase(group_object *group, PyObject *conn, sttcp_event e
 			      enum slot slot, PyObject *data)
 {
 	PyObject *address = ((conn_object *)conn)->address;
-	PyObject *const args[] = {event_type(group, event), address, conn,
-				  data ? data : Py_None};
+	PyObject *const args[] = {event_type(group, event), address, conn, data ? data : Py_None};
 	enum verdict universal = call_slot(group, SLOT_UNIVERSAL, args, 4);
 	enum verdict specific = NOTHING;
 	bool has_verdict = event != STTCP_RECEIVE;
@@ -327,8 +331,8 @@ static void tell_ended(group_object *group)
 	Py_XDECREF(result);
 }
 
-static void serve_last(struct binding *binding, sttcp_conn *conn, sttcp_event event,
-		       enum slot slot, int code)
+static void serve_last(struct binding *binding, sttcp_conn *conn, sttcp_event event, enum slot slot,
+		       int code)
 {
 	bool wanted = is_set(binding, 1U << slot | 1U << SLOT_UNIVERSAL);
 
@@ -370,10 +374,9 @@ static void on_unconnected(sttcp_conn *conn, int reason, void *context)
 static Py_ssize_t frame(struct binding *binding, const void *data, size_t size)
 {
 	group_object *group = take_group(binding);
-	PyObject *result =
-		group && group->frame
-			? PyObject_CallFunction(group->frame, "y#", data, (Py_ssize_t)size)
-			: NULL;
+	PyObject *result = group && group->frame ? PyObject_CallFunction(group->frame, "y#", data,
+									 (Py_ssize_t)size)
+						 : NULL;
 	Py_ssize_t end = result ? PyNumber_AsSsize_t(result, PyExc_OverflowError) : -1;
 
 	if (PyErr_Occurred()) {

@@ -23,7 +23,10 @@ PyObject *raise_code(int code, const char *text)
 /* What the library logs comes on its own threads, at times when waiting for the GIL would hold up
  * every connection. So it is kept, and whoever is in Python next passes it on: the next handler, or
  * the main thread. What does not fit is dropped. */
-enum { LOG_LINES = 64, LOG_SIZE = 256 };
+enum {
+	LOG_LINES = 64,
+	LOG_SIZE = 256
+};
 
 static struct {
 	pthread_mutex_t lock;
@@ -101,9 +104,15 @@ static void forget_lines(void)
 
 static PyObject *lend(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-	static char *names[] = {"connection_type", "make_exception", "make_reason",
-				"report",	   "thread_begun",   "thread_gone",
-				"log",		   "server_events",  "client_events",
+	static char *names[] = {"connection_type",
+				"make_exception",
+				"make_reason",
+				"report",
+				"thread_begun",
+				"thread_gone",
+				"log",
+				"server_events",
+				"client_events",
 				NULL};
 	struct lent all;
 
@@ -111,9 +120,8 @@ static PyObject *lend(PyObject *module, PyObject *args, PyObject *kwargs)
 	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOO!O!:_lend", names,
 					 &all.connection_type, &all.make_exception,
 					 &all.make_reason, &all.report, &all.thread_begun,
-					 &all.thread_gone, &all.log,
-					 &PyTuple_Type, &all.event_types[0], &PyTuple_Type,
-					 &all.event_types[1]))
+					 &all.thread_gone, &all.log, &PyTuple_Type,
+					 &all.event_types[0], &PyTuple_Type, &all.event_types[1]))
 		return NULL;
 	/* Kept for good: handlers may come as long as the process lives. */
 	Py_INCREF(all.connection_type);

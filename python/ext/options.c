@@ -4,14 +4,22 @@
 
 #include <stddef.h>
 
-enum kind { INT64, INT32, BOOL, BYTES };
+enum kind {
+	INT64,
+	INT32,
+	BOOL,
+	BYTES
+};
 
 static const struct {
 	const char *name;
 	size_t offset;
 	enum kind kind;
 } fields[] = {
-#define FIELD(name, kind) {#name, offsetof(sttcp_options, name), kind}
+#define FIELD(option, size)                                                                        \
+	{                                                                                          \
+		.name = #option, .offset = offsetof(sttcp_options, option), .kind = size           \
+	}
 	FIELD(send_queue_max, INT64),
 	FIELD(high_water, INT64),
 	FIELD(low_water, INT64),
