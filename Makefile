@@ -5,6 +5,7 @@
 #   CMAKE_FLAGS=...    passed to cmake, such as -DSTTCP_SANITIZE=thread
 #   JOBS=n             how much runs at a time (the number of CPUs)
 #   PREFIX=, DESTDIR=  for install (/usr/local, none)
+#   PYTHON=program     for which Python the package is built (/usr/bin/python3); empty: for none
 #   BENCH_FLAGS=...    passed to bench/run.py (--short)
 #   DEPS=0             never install missing packages
 
@@ -12,13 +13,14 @@ BUILD ?= build
 CMAKE_FLAGS ?=
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
+PYTHON ?= /usr/bin/python3
 BENCH_FLAGS ?= --short
 
 # What CMake has to complain of goes to stderr. This make's state is not for the one that it runs.
 CONFIGURE = cmake -S . -B $(BUILD) $(CMAKE_FLAGS) >/dev/null
 COMPILE = env -u MAKEFLAGS -u MAKELEVEL cmake --build $(BUILD) --parallel $(JOBS)
 
-.PHONY: all demo test bench install models check format clean help
+.PHONY: all demo test python-test bench install models check format clean help
 .NOTPARALLEL:
 
 all:
@@ -37,12 +39,17 @@ test:
 	@$(CONFIGURE) -DSTTCP_TESTS=ON
 	@$(COMPILE)
 	@ctest --test-dir $(BUILD) --parallel $(JOBS) --output-on-failure --no-tests=error
+	@PYTHON='$(PYTHON)' JOBS=$(JOBS) scripts/test-python.sh $(BUILD)/python --if-headers
+
+python-test:
+	@PYTHON='$(PYTHON)' scripts/deps.sh python
+	@PYTHON='$(PYTHON)' JOBS=$(JOBS) scripts/test-python.sh $(BUILD)/python
 
 bench:
 	@scripts/deps.sh bench
 	@$(CONFIGURE) -DSTTCP_BENCH=ON
 	@$(COMPILE)
-	@bench/run.py --programs $(BUILD)/bench $(BENCH_FLAGS)
+	@$(or $(PYTHON),python3) bench/run.py --programs $(BUILD)/bench $(BENCH_FLAGS)
 
 install:
 	@scripts/deps.sh demo
@@ -68,13 +75,14 @@ clean:
 	rm -rf build build-*
 
 help:
-	@echo 'make           the library, in $(BUILD)/'
-	@echo 'make demo      builds the first example and shows it at work'
-	@echo 'make test      builds and runs all tests'
-	@echo 'make bench     builds and runs the benchmarks'
-	@echo 'make install   into PREFIX ($(PREFIX)), below DESTDIR if that is set'
-	@echo 'make models    searches the models of the hand-over, exhaustively'
-	@echo 'make check     layers, headers, format of the source'
-	@echo 'make format    formats the source'
-	@echo 'make clean     removes all that was built'
+	@echo 'make              the library, in $(BUILD)/'
+	@echo 'make demo         builds the first example and shows it at work'
+	@echo 'make test         builds and runs all tests'
+	@echo 'make python-test  builds and tests the Python package, for $(PYTHON)'
+	@echo 'make bench        builds and runs the benchmarks'
+	@echo 'make install      into PREFIX ($(PREFIX)), below DESTDIR if that is set'
+	@echo 'make models       searches the models of the hand-over, exhaustively'
+	@echo 'make check        layers, headers, format of the source'
+	@echo 'make format       formats the source'
+	@echo 'make clean        removes all that was built'
 	@echo 'Missing packages are installed first (as root or with sudo -n); DEPS=0 forbids it.'

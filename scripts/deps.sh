@@ -3,7 +3,7 @@
 #
 # Installs the Debian packages that a job needs and that are not there:
 #
-#	scripts/deps.sh demo|test|bench|check|models|ci|fresh
+#	scripts/deps.sh demo|test|python|bench|check|models|ci|fresh
 #
 # What is there already leaves apt untouched, wherever it came from. Only root and "sudo -n" are
 # used, never a password prompt; where neither works, the command to run is printed and the exit
@@ -56,6 +56,29 @@ need_test()
 	need netcat-openbsd command_found nc
 }
 
+# A Python of one's own brings its headers and venv along.
+python_has()
+{
+	case $1 in
+	Python.h) probe='import os, sysconfig
+os.stat(sysconfig.get_paths()["include"] + "/Python.h")' ;;
+	venv) probe='import ensurepip, venv' ;;
+	mypy) probe='import mypy' ;;
+	esac
+	"$python" -c "$probe"
+}
+
+need_python()
+{
+	python=${PYTHON:-/usr/bin/python3}
+	need gcc command_found "${CC:-cc}"
+	need libc6-dev header_found stdio.h
+	need python3 command_found "$python"
+	need python3-dev python_has Python.h
+	need python3-venv python_has venv
+	need mypy python_has mypy
+}
+
 need_bench()
 {
 	need_demo
@@ -78,6 +101,7 @@ need_check()
 need_ci()
 {
 	need_check
+	need_python
 	need libclang-rt-dev clang_links
 	need llvm command_found llvm-symbolizer
 	need util-linux command_found setarch
@@ -97,9 +121,9 @@ say()
 
 set_name=${1:-}
 case $set_name in
-demo | test | bench | check | models | ci | fresh) "need_$set_name" ;;
+demo | test | python | bench | check | models | ci | fresh) "need_$set_name" ;;
 *)
-	say "usage: deps.sh demo|test|bench|check|models|ci|fresh"
+	say "usage: deps.sh demo|test|python|bench|check|models|ci|fresh"
 	exit 2
 	;;
 esac

@@ -1,0 +1,34 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Builds the Python package into a directory and runs its tests with it:
+#
+#	scripts/test-python.sh DIRECTORY [--if-headers]
+#
+# PYTHON in the environment says for which Python (/usr/bin/python3). With --if-headers, and where
+# PYTHON is empty or its headers are not there, nothing is tested, and that is said.
+set -eu
+
+python=${PYTHON-/usr/bin/python3}
+directory=${1:?usage: test-python.sh DIRECTORY [--if-headers]}
+
+skip()
+{
+	echo "python: NOT TESTED: $*"
+	exit 0
+}
+
+if [ "${2:-}" = --if-headers ]; then
+	[ -n "$python" ] || skip "PYTHON is empty"
+	"$python" -c 'import os, sysconfig
+os.stat(sysconfig.get_paths()["include"] + "/Python.h")' 2>/dev/null ||
+		skip "$python has no headers (Debian: python3-dev); make python-test installs them"
+fi
+
+mkdir -p "$directory"
+directory=$(cd "$directory" && pwd)
+cd "$(dirname "$0")/../python"
+echo "python: building for $("$python" --version)"
+"$python" -B backend/sttcp_build.py "$directory"
+cd tests
+PYTHONPATH=$directory "$python" -B -X dev -m unittest discover --buffer
