@@ -42,7 +42,6 @@ test:
 	@PYTHON='$(PYTHON)' JOBS=$(JOBS) scripts/test-python.sh $(BUILD)/python --if-headers
 
 python-test:
-	@PYTHON='$(PYTHON)' scripts/deps.sh python
 	@PYTHON='$(PYTHON)' JOBS=$(JOBS) scripts/test-python.sh $(BUILD)/python
 
 bench:

@@ -63,7 +63,6 @@ python_has()
 	Python.h) probe='import os, sysconfig
 os.stat(sysconfig.get_paths()["include"] + "/Python.h")' ;;
 	venv) probe='import ensurepip, venv' ;;
-	mypy) probe='import mypy' ;;
 	esac
 	"$python" -c "$probe"
 }
@@ -76,7 +75,7 @@ need_python()
 	need python3 command_found "$python"
 	need python3-dev python_has Python.h
 	need python3-venv python_has venv
-	need mypy python_has mypy
+	need mypy command_found mypy
 }
 
 need_bench()

@@ -5,8 +5,9 @@
 #
 #	scripts/test-python.sh DIRECTORY [--if-headers]
 #
-# PYTHON in the environment says for which Python (/usr/bin/python3). With --if-headers, and where
-# PYTHON is empty or its headers are not there, nothing is tested, and that is said.
+# PYTHON in the environment says for which Python (/usr/bin/python3). What else is missing is
+# installed; with --if-headers nothing is tested, and that is said, where PYTHON is empty or its
+# headers are not there.
 set -eu
 
 python=${PYTHON-/usr/bin/python3}
@@ -18,13 +19,14 @@ skip()
 	exit 0
 }
 
+[ -n "$python" ] || skip "PYTHON is empty"
 if [ "${2:-}" = --if-headers ]; then
-	[ -n "$python" ] || skip "PYTHON is empty"
 	"$python" -c 'import os, sysconfig
 os.stat(sysconfig.get_paths()["include"] + "/Python.h")' 2>/dev/null ||
 		skip "$python has no headers (Debian: python3-dev); make python-test installs them"
 fi
 
+PYTHON=$python "$(dirname "$0")/deps.sh" python
 mkdir -p "$directory"
 directory=$(cd "$directory" && pwd)
 cd "$(dirname "$0")/../python"

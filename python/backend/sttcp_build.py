@@ -28,7 +28,7 @@ HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGE = "sttcp"
 LAYERS = ("base", "codec", "net", "engine", "api")
 # Nothing that a wheel holds depends on when it was built.
-EPOCH = max(int(os.environ.get("SOURCE_DATE_EPOCH", 0)), 315532800)
+EPOCH = max(int(os.environ.get("SOURCE_DATE_EPOCH") or 0), 315532800)
 
 
 class BuildError(Exception):
@@ -116,7 +116,7 @@ def extension_name():
 
 
 def jobs():
-    return int(os.environ.get("JOBS", 0)) or len(os.sched_getaffinity(0))
+    return int(os.environ.get("JOBS") or 0) or len(os.sched_getaffinity(0))
 
 
 def compile_extension(target):
@@ -166,7 +166,7 @@ def wheel_description():
 def write_wheel(directory, files):
     """Writes a wheel of `files`, a list of (name, bytes)."""
     info = full_name() + ".dist-info"
-    with open(os.path.join(core_licence()), "rb") as file:
+    with open(core_licence(), "rb") as file:
         files.append((info + "/LICENSE", file.read()))
     files.append((info + "/METADATA", metadata().encode("utf-8")))
     files.append((info + "/WHEEL", wheel_description().encode("ascii")))

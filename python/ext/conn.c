@@ -561,24 +561,24 @@ static PyMemberDef members[] = {
 
 static PyMethodDef methods[] = {
 	{"sendall", (PyCFunction)(void (*)(void))conn_sendall, METH_FASTCALL,
-	 "sendall(data)\n\nSends all of it as one run of bytes, whoever else sends.\n"
+	 "sendall($self, data, flags=0, /)\n--\n\nSends all of it as one run of bytes, whoever else sends.\n"
 	 "What the kernel does not take at once is queued; at the cap (send_queue_max) it waits."},
 	{"send", (PyCFunction)(void (*)(void))conn_send, METH_FASTCALL,
-	 "send(data) -> int\n\nAs sendall; returns the number of bytes, which is all of them."},
+	 "send($self, data, flags=0, /)\n--\n\nAs sendall; returns the number of bytes, which is all of them."},
 	{"send_message", (PyCFunction)conn_send_message, METH_O,
-	 "send_message(data)\n\nSends one message, framed as this connection's framing asks."},
+	 "send_message($self, data, /)\n--\n\nSends one message, framed as this connection's framing asks."},
 	{"try_send", (PyCFunction)conn_try_send, METH_O,
-	 "try_send(data) -> bool\n\nSends without ever waiting: False when the queue has no room,\n"
+	 "try_send($self, data, /)\n--\n\nSends without ever waiting: False when the queue has no room,\n"
 	 "and then nothing was taken."},
 	{"sendmsg", (PyCFunction)conn_sendmsg, METH_O,
-	 "sendmsg(buffers) -> int\n\nSends several parts as one run of bytes."},
+	 "sendmsg($self, buffers, /)\n--\n\nSends several parts as one run of bytes."},
 	{"recv", (PyCFunction)conn_recv, METH_VARARGS,
-	 "recv(size) -> bytes\n\nReads what comes next, inside a handler of this connection:\n"
+	 "recv($self, size, flags=0, /)\n--\n\nReads what comes next, inside a handler of this connection:\n"
 	 "b'' at the peer's end. What was sent leaves first. settimeout() limits the wait."},
 	{"recv_into", (PyCFunction)conn_recv_into, METH_VARARGS,
-	 "recv_into(buffer[, size]) -> int\n\nAs recv, into a buffer."},
+	 "recv_into($self, buffer, size=0, flags=0, /)\n--\n\nAs recv, into a buffer."},
 	{"recv_message", (PyCFunction)conn_recv_message, METH_NOARGS,
-	 "recv_message() -> bytes or None\n\nReads the next message whole, as recv does; None\n"
+	 "recv_message($self, /)\n--\n\nReads the next message whole, as recv does; None\n"
 	 "at the peer's end."},
 	{"_close", (PyCFunction)conn_close, METH_NOARGS, NULL},
 	{"_abort", (PyCFunction)conn_abort, METH_NOARGS, NULL},
@@ -591,10 +591,10 @@ static PyMethodDef methods[] = {
 	{"_set_framing", (PyCFunction)conn_set_framing, METH_O, NULL},
 	{"_stats", (PyCFunction)conn_stats, METH_NOARGS, NULL},
 	{"fileno", (PyCFunction)conn_fileno, METH_NOARGS,
-	 "fileno() -> int\n\nThe descriptor, to look at; -1 once it is closed. Do not read or "
+	 "fileno($self, /)\n--\n\nThe descriptor, to look at; -1 once it is closed. Do not read or "
 	 "write it."},
 	{"setsockopt", (PyCFunction)conn_setsockopt, METH_VARARGS,
-	 "setsockopt(level, option, value)\n\nAs socket.socket.setsockopt."},
+	 "setsockopt($self, level, option, value, /)\n--\n\nAs socket.socket.setsockopt."},
 	{"getsockopt", (PyCFunction)conn_getsockopt, METH_VARARGS,
 	 "getsockopt(level, option[, size])\n\nAs socket.socket.getsockopt."},
 	{"__enter__", (PyCFunction)conn_enter, METH_NOARGS, NULL},

@@ -38,12 +38,12 @@ def wait_for_port(port):
 class Terminal:
     """A program under a pseudo-terminal."""
 
-    def __init__(self, path):
+    def __init__(self, path, python=sys.executable, environment=os.environ):
         self.output = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.execv(sys.executable, [sys.executable, "-W", "default", path])
+            os.execve(python, [python, "-W", "default", path], environment)
 
     def read_until(self, done):
         end = time.monotonic() + DEADLINE

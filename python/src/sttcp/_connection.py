@@ -221,8 +221,8 @@ class Connection(_sttcp.Connection):
 
     def stats(self) -> ConnectionStats:
         """Its counters."""
-        *counts, age_ms = self._stats()
-        return ConnectionStats(*counts, age_ms / 1000)
+        counts = self._stats()
+        return ConnectionStats(*counts[:5], age=counts[5] / 1000)
 
     def _check(self, code: int) -> int:
         if code < 0:

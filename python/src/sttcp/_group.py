@@ -72,9 +72,11 @@ def core_host(host: Optional[str]) -> str:
     return "127.0.0.1" if host == "localhost" else host
 
 
-def count_arguments(function: Callable[..., object], most: int) -> int:
+def count_arguments(function: Optional[Callable[..., object]], most: int) -> int:
     """How many positional arguments a last handler takes: 1 before version 1.3, 2 since, and 3 if
     it wants the connection, too."""
+    if function is None:
+        return 2
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -113,7 +115,8 @@ def finish_version_1_1() -> None:
     if _start_called:
         return
     try:
-        for each in _start_unstarted(lambda each: each._is_client and each._uses_set_handler):
+        for each in _start_unstarted(
+                lambda each: bool(each._is_client and each._uses_set_handler)):
             each.keep_alive()
     except OSError as error:
         logger.error("%s", error)
@@ -186,8 +189,7 @@ class Group(_sttcp.Group):
         """Sets handler(address, reason), the last of every connection. The reason is None after an
         end in order, or an exception. handler(address) works, too, and so does
         handler(address, reason, connection)."""
-        nargs = 2 if function is None else count_arguments(function, 3)
-        self._put(DISCONNECTION, function, nargs)
+        self._put(DISCONNECTION, function, count_arguments(function, 3))
         return function
 
     def universal_handler(self, function: UniversalT) -> UniversalT:

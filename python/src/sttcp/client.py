@@ -98,8 +98,7 @@ class Client(_group.Group):
     def unconnected_handler(self, function: UnconnectedT) -> UnconnectedT:
         """Sets handler(address, exception), for an attempt that has failed; address is what the
         client was made with. It may start the client again."""
-        nargs = 2 if function is None else count_arguments(function, 2)
-        self._put(_group.UNCONNECTED, function, nargs)
+        self._put(_group.UNCONNECTED, function, count_arguments(function, 2))
         return function
 
     # ------------------------------------------------------------ life

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+"""The type hints, as mypy sees them: of the package itself, and where programs use it."""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+import unittest
+
+import sttcp
+from support import DEADLINE, data_file
+from test_seed import program_of_seed
+
+PACKAGE = os.path.dirname(os.path.abspath(sttcp.__file__))
+
+# What a program may write, under --strict.
+RIGHT = """
+    import socket
+    from typing import Optional, Tuple
+
+    import sttcp
+    from sttcp import Address, Connection
+    from sttcp.client import Client
+    from sttcp.general import keep_alive
+    from sttcp.server import Server
+
+    server = Server("localhost", "62134", framing="line", idle_timeout=30, max_connections=None)
+    counts = server.stats()
+    number: int = counts.bytes_in + server.port + server.count
+
+    @server.connection_handler
+    def begin(address: Address, connection: Connection) -> bool:
+        connection.data = {"name": address[0]}
+        connection.settimeout(5)
+        with connection as same:
+            first: bytes = same.recv(100)
+        message: Optional[bytes] = connection.recv_message()
+        size: int = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        return bool(first and message and size)
+
+    @server.receive_handler
+    def receive(address: Tuple[str, int], connection: socket.socket, data: bytes) -> None:
+        connection.sendall(data)
+
+    @server.disconnection_handler
+    def one(address: Address) -> None: ...
+    @server.disconnection_handler
+    def two(address: Address, reason: Optional[BaseException]) -> None: ...
+    @server.disconnection_handler
+    def three(address: Address, reason: Optional[BaseException], connection: Connection) -> None: ...
+
+    @server.universal_handler
+    def every(kind: Server.HandlerType, address: Address, connection: Optional[Connection],
+              data: Optional[bytes]) -> Optional[bool]:
+        return None
+
+    def cut(data: bytes) -> int:
+        return 4 if len(data) >= 4 else 0
+
+    client = Client("localhost", 62134, framing=cut, connect_timeout=5)
+
+    @client.response_handler
+    def response(address: Address, connection: Connection, data: bytes) -> bool:
+        reveal_type(connection)
+        return data != b"bye"
+
+    @client.unconnected_handler
+    def unconnected(address: Address, error: BaseException) -> None:
+        if isinstance(error, Client.DestructionException):
+            raise error
+
+    with server:
+        client.start()
+        found: Optional[Connection] = server.find(1)
+        ports = [each.port for each in server.connections()]
+        report = server.stop(timeout=None)
+        sttcp.print_sync(report.forced, ports, found, flush=True)
+    keep_alive()
+    reveal_type(response)
+    reveal_type(report)
+"""
+REVEALED = ["sttcp._connection.Connection",
+            "def (address: Tuple[builtins.str, builtins.int], connection: "
+            "sttcp._connection.Connection, data: builtins.bytes) -> builtins.bool",
+            "Tuple[builtins.int, builtins.int, builtins.int, fallback=sttcp._group.StopReport]"]
+
+# What is wrong, line by line.
+WRONG = [
+    "Server('localhost', 1.5)",
+    "Server('localhost', 1, idle_timeout='30')",
+    "Server('localhost', 1, no_such_option=1)",
+    "Server('localhost', 1, connect_timeout=1)",
+    "Client('localhost', 1, max_connections=1)",
+    "Client('localhost', 1, framing=1)",
+    "server.receive_handler(lambda address, connection: None)",
+    "server.connection_handler(7)",
+    "server.response_handler(print)",
+    "client.mainloop()",
+    "connection.sendall('text')",
+    "connection.recv()",
+    "connection.address = ('', 1)",
+    "server.stop('soon')",
+    "server.broadcast(b'all', exclude=server)",
+    "connection.set_framing(fixed_size='4')",
+]
+
+
+@contextlib.contextmanager
+def written(text):
+    with tempfile.NamedTemporaryFile("w", suffix=".py", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        yield file.name
+
+
+class TypesTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.mypy_path = shutil.which("mypy")
+        if cls.mypy_path is None:
+            if os.environ.get("CI"):
+                raise AssertionError("mypy is not there; on Debian: sudo apt-get install mypy")
+            print("NOT TESTED: type hints, as mypy is not there", file=sys.__stderr__)
+            raise unittest.SkipTest("mypy is not there")
+        work = contextlib.ExitStack()
+        cls.addClassCleanup(work.close)
+        # The package alone, as it stands in site-packages, and mypy's cache.
+        cls.work = work.enter_context(tempfile.TemporaryDirectory())
+        shutil.copytree(PACKAGE, os.path.join(cls.work, "sttcp"),
+                        ignore=shutil.ignore_patterns("__pycache__"))
+
+    def run_tool(self, *command, **environment):
+        """What it printed."""
+        plain = {name: value for name, value in os.environ.items()
+                 if not name.startswith("PYTHON")}
+        plain["MYPYPATH"] = self.work
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              cwd=self.work, universal_newlines=True, timeout=DEADLINE * 6,
+                              env={**plain, **environment}).stdout
+
+    def mypy(self, *arguments):
+        return self.run_tool(self.mypy_path, "--no-error-summary", "--cache-dir",
+                             os.path.join(self.work, "cache"), *arguments)
+
+    def test_package_passes_strict(self):
+        self.assertEqual(self.mypy("--strict", "-p", "sttcp"), "")
+
+    def test_programs_of_the_seed_and_of_version_1_1_pass(self):
+        with open(data_file("program_1_1.py"), encoding="utf-8") as file:
+            old = file.read().replace("PORT", "62134")
+        for text in (program_of_seed(), old):
+            with written(text) as program:
+                self.assertEqual(self.mypy("--check-untyped-defs", program), "")
+
+    def test_typed_program_passes_strict(self):
+        with written(textwrap.dedent(RIGHT)) as program:
+            said = self.mypy("--strict", program)
+        revealed = re.findall(r'note: Revealed type is "(.*)"', said)
+        self.assertEqual([each.replace("tuple[", "Tuple[") for each in revealed], REVEALED, said)
+        self.assertEqual([line for line in said.split("\n") if line and ": note:" not in line], [])
+
+    def test_mistakes_are_found(self):
+        head = ("from sttcp import Connection\nfrom sttcp.client import Client\n"
+                "from sttcp.server import Server\n"
+                "server = Server('', 0)\nclient = Client('', 1)\n"
+                "def mistakes(connection: Connection) -> None:\n")
+        with written(head + "".join("    %s\n" % line for line in WRONG)) as program:
+            said = self.mypy("--strict", program)
+        lines = [int(line) for line in re.findall(r":(\d+): error: ", said)]
+        first = head.count("\n") + 1
+        self.assertEqual(lines, list(range(first, first + len(WRONG))), said)
+
+    def test_stub_and_extension_agree(self):
+        stubtest = shutil.which("stubtest")
+        if stubtest is None:
+            self.skipTest("stubtest is not there")
+        # It loads the extension, so it has to run with the Python that this one was built for.
+        with open(stubtest, encoding="utf-8") as file:
+            interpreter = file.readline()[2:].strip()
+        version = subprocess.run([interpreter, "-c", "import sys; print(sys.version_info[:2])"],
+                                 stdout=subprocess.PIPE, universal_newlines=True).stdout.strip()
+        if version != str(sys.version_info[:2]):
+            self.skipTest("mypy runs with Python %s" % version)
+        self.assertEqual(self.run_tool(stubtest, "--concise", "sttcp._sttcp", PYTHONPATH=self.work), "")
+
+
+if __name__ == "__main__":
+    unittest.main()
