@@ -561,19 +561,24 @@ static PyMemberDef members[] = {
 
 static PyMethodDef methods[] = {
 	{"sendall", (PyCFunction)(void (*)(void))conn_sendall, METH_FASTCALL,
-	 "sendall($self, data, flags=0, /)\n--\n\nSends all of it as one run of bytes, whoever else sends.\n"
+	 "sendall($self, data, flags=0, /)\n--\n\nSends all of it as one run of bytes, whoever "
+	 "else sends.\n"
 	 "What the kernel does not take at once is queued; at the cap (send_queue_max) it waits."},
 	{"send", (PyCFunction)(void (*)(void))conn_send, METH_FASTCALL,
-	 "send($self, data, flags=0, /)\n--\n\nAs sendall; returns the number of bytes, which is all of them."},
+	 "send($self, data, flags=0, /)\n--\n\nAs sendall; returns the number of bytes, which is "
+	 "all of them."},
 	{"send_message", (PyCFunction)conn_send_message, METH_O,
-	 "send_message($self, data, /)\n--\n\nSends one message, framed as this connection's framing asks."},
+	 "send_message($self, data, /)\n--\n\nSends one message, framed as this connection's "
+	 "framing asks."},
 	{"try_send", (PyCFunction)conn_try_send, METH_O,
-	 "try_send($self, data, /)\n--\n\nSends without ever waiting: False when the queue has no room,\n"
+	 "try_send($self, data, /)\n--\n\nSends without ever waiting: False when the queue has no "
+	 "room,\n"
 	 "and then nothing was taken."},
 	{"sendmsg", (PyCFunction)conn_sendmsg, METH_O,
 	 "sendmsg($self, buffers, /)\n--\n\nSends several parts as one run of bytes."},
 	{"recv", (PyCFunction)conn_recv, METH_VARARGS,
-	 "recv($self, size, flags=0, /)\n--\n\nReads what comes next, inside a handler of this connection:\n"
+	 "recv($self, size, flags=0, /)\n--\n\nReads what comes next, inside a handler of this "
+	 "connection:\n"
 	 "b'' at the peer's end. What was sent leaves first. settimeout() limits the wait."},
 	{"recv_into", (PyCFunction)conn_recv_into, METH_VARARGS,
 	 "recv_into($self, buffer, size=0, flags=0, /)\n--\n\nAs recv, into a buffer."},

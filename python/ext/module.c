@@ -192,8 +192,10 @@ static PyMethodDef functions[] = {
 	{"_configure", configure, METH_VARARGS, NULL},
 	{"_in_handler", in_handler, METH_NOARGS, NULL},
 	{"_leave", leave, METH_NOARGS, NULL},
-	{"error_text", error_text, METH_O, "error_text($module, code, /)\n--\n\nA sentence for a code."},
-	{"error_name", error_name, METH_O, "error_name($module, code, /)\n--\n\nThe name of a code."},
+	{"error_text", error_text, METH_O,
+	 "error_text($module, code, /)\n--\n\nA sentence for a code."},
+	{"error_name", error_name, METH_O,
+	 "error_name($module, code, /)\n--\n\nThe name of a code."},
 	{NULL, NULL, 0, NULL},
 };
 
