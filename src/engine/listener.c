@@ -167,8 +167,9 @@ static int accept_one(struct stt_listener *listener, enum stt_place place)
 		return result;
 	}
 	if (fd >= 0) {
-		stt_socket_close(fd);
+		/* In this order: who has seen the end may look at the counters. */
 		stt_group_count_over(listener->group, place);
+		stt_socket_close(fd);
 		return 0;
 	}
 	if (place == STT_PLACE_FREE)
