@@ -86,7 +86,7 @@ class Terminal:
             os.close(self.fd)
 
 
-class SeedTest(unittest.TestCase):
+class ProgramCase(unittest.TestCase):
     def run_program(self, text):
         file = tempfile.NamedTemporaryFile("w", suffix=".py", encoding="utf-8")
         self.addCleanup(file.close)
@@ -96,6 +96,8 @@ class SeedTest(unittest.TestCase):
         self.addCleanup(terminal.kill)
         return terminal
 
+
+class SeedTest(ProgramCase):
     def test_seed_program_prints_what_the_seed_demands(self):
         wait_for_port(62134)
         terminal = self.run_program(program_of_seed())

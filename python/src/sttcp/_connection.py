@@ -149,6 +149,7 @@ class Connection(_sttcp.Connection):
         self._timeout_ms = -1 if flag else 0
 
     def getblocking(self) -> bool:
+        """Whether recv waits."""
         return self._timeout_ms != 0
 
     def getpeername(self) -> Tuple[str, int]:
@@ -185,6 +186,7 @@ class Connection(_sttcp.Connection):
 
     @property
     def family(self) -> socket.AddressFamily:
+        """AF_INET, AF_INET6 or AF_UNIX."""
         host = self.address[0]
         if host.startswith("unix:"):
             return socket.AF_UNIX
@@ -192,10 +194,12 @@ class Connection(_sttcp.Connection):
 
     @property
     def type(self) -> socket.SocketKind:
+        """SOCK_STREAM."""
         return socket.SOCK_STREAM
 
     @property
     def proto(self) -> int:
+        """IPPROTO_TCP, or 0 for a Unix socket."""
         return 0 if self.family == socket.AF_UNIX else socket.IPPROTO_TCP
 
     # ------------------------------------------------------------ what is known of it
@@ -207,6 +211,7 @@ class Connection(_sttcp.Connection):
 
     @property
     def port(self) -> int:
+        """The peer's port; 0 for a Unix socket."""
         return self.address[1]
 
     @property

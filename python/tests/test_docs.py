@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""The programs in the README, as they stand there but for the port; docstrings."""
+
+import inspect
+import os
+import re
+import unittest
+
+import sttcp
+from support import HERE, Peer, free_port, wait_for
+from test_seed import ProgramCase
+
+README = os.path.join(os.path.dirname(HERE), "README.md")
+# Of the C project; a source distribution is without it.
+README_OF_CORE = os.path.join(os.path.dirname(os.path.dirname(HERE)), "README.md")
+
+
+class ReadmeTest(ProgramCase):
+    @classmethod
+    def setUpClass(cls):
+        with open(README, encoding="utf-8") as file:
+            cls.programs = re.findall(r"^```python\n(.*?)^```$", file.read(), re.M | re.S)
+
+    def run_block(self, number):
+        port = free_port()
+        text = self.programs[number]
+        self.assertIn("62134", text)
+        return self.run_program(text.replace("62134", str(port))), port
+
+    def test_there_are_three_programs(self):
+        self.assertEqual(len(self.programs), 3)
+
+    def test_first_program_echoes(self):
+        terminal, _ = self.run_block(0)
+        terminal.read_until(lambda output: "Received b'Meow!'\n" in output)
+        terminal.interrupt()
+        self.assertEqual(terminal.end(), 0)
+        self.assertEqual(terminal.output.replace("^C", ""), "Received b'Meow!'\n")
+
+    def test_second_program_is_a_chat(self):
+        terminal, port = self.run_block(1)
+        wait_for(terminal.waits_in_keep_alive, "keep_alive")
+        with Peer(port) as one, Peer(port) as two:
+            for peer, name in ((one, b"Tom\n"), (two, b"Tim\n")):
+                self.assertEqual(peer.read(13), b"Who are you?\n")
+                peer.sendall(name)
+            # Tim is a member at the latest when his own line has come to Tom.
+            two.sendall(b"Meow!\n")
+            self.assertEqual(one.read(11), b"Tim: Meow!\n")
+            one.sendall(b"Really?!\n")
+            self.assertEqual(two.read(14), b"Tom: Really?!\n")
+        terminal.read_until(lambda output: "b'Tom' has left: None\n" in output
+                            and "b'Tim' has left: None\n" in output)
+        terminal.interrupt()
+        self.assertEqual(terminal.end(), 0)
+        self.assertNotIn("Traceback", terminal.output)
+
+    def test_third_program_tells_why_it_could_not_connect(self):
+        terminal, port = self.run_block(2)
+        self.assertEqual(terminal.end(), 0)
+        self.assertRegex(terminal.output, r"^Could not connect to localhost:%d: .*refused" % port)
+
+    @unittest.skipUnless(os.path.exists(README_OF_CORE), "not in a checkout")
+    def test_program_in_the_readme_of_the_core_echoes(self):
+        with open(README_OF_CORE, encoding="utf-8") as file:
+            text = re.search(r"^```python\n(.*?)^```$", file.read(), re.M | re.S).group(1)
+        port = free_port()
+        terminal = self.run_program(text.replace("7000", str(port)))
+        wait_for(terminal.waits_in_keep_alive, "keep_alive")
+        with Peer(port) as peer:
+            peer.sendall(b"Meow!")
+            self.assertEqual(peer.read(5), b"Meow!")
+        terminal.interrupt()
+        self.assertEqual(terminal.end(), 0)
+
+    def test_what_it_names_is_there(self):
+        with open(README, encoding="utf-8") as file:
+            text = file.read()
+        handlers = re.findall(r"^\| `(\w+_handler)` \| (\w+) \|", text, re.M)
+        self.assertEqual(len(handlers), 8)
+        for name, of in handlers:
+            self.assertEqual(hasattr(sttcp.Server, name), of != "client", name)
+            self.assertEqual(hasattr(sttcp.Client, name), of != "server", name)
+        methods = text.split("## Connections")[1].split("## Options")[0]
+        for name in re.findall(r"`(\w+)`", methods):
+            self.assertTrue(hasattr(sttcp.Connection, name), name)
+
+
+class DocstringTest(unittest.TestCase):
+    def test_everything_public_has_one(self):
+        for name in sttcp.__all__:
+            each = getattr(sttcp, name)
+            if not inspect.isclass(each):
+                continue
+            self.assertTrue(each.__doc__, name)
+            for member, value in inspect.getmembers(each):
+                if not member.startswith("_") and not issubclass(each, BaseException):
+                    self.assertTrue(inspect.getdoc(value), "%s.%s" % (name, member))
+
+    def test_signatures_are_told(self):
+        self.assertEqual(str(inspect.signature(sttcp.Connection.recv)), "(self, size, flags=0, /)")
+
+    def test_version_is_that_of_the_project(self):
+        with open(os.path.join(os.path.dirname(HERE), "pyproject.toml"), encoding="utf-8") as file:
+            self.assertIn('\nversion = "%s"\n' % sttcp.__version__, file.read())
+
+
+if __name__ == "__main__":
+    unittest.main()
