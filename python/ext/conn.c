@@ -75,6 +75,20 @@ void conn_untie(sttcp_conn *conn)
 	Py_DECREF(known);
 }
 
+PyObject *conn_make_reason(sttcp_conn *conn, int code, PyObject *known)
+{
+	PyObject *raised = known ? ((conn_object *)known)->exception : NULL;
+
+	if (code == STTCP_EHANDLER && raised) {
+		Py_INCREF(raised);
+		return raised;
+	}
+
+	const char *text = sttcp_conn_fail_text(conn);
+
+	return PyObject_CallFunction(lent.make_reason, "iN", code, text_make(text ? text : ""));
+}
+
 static int traverse(conn_object *self, visitproc visit, void *arg)
 {
 	Py_VISIT(self->owner);
@@ -518,17 +532,8 @@ static PyObject *get_local(conn_object *self, void *unused)
 
 static PyObject *get_reason(conn_object *self, void *unused)
 {
-	int code = sttcp_conn_reason(self->conn);
-
 	(void)unused;
-	if (code == STTCP_EHANDLER && self->exception) {
-		Py_INCREF(self->exception);
-		return self->exception;
-	}
-
-	const char *text = sttcp_conn_fail_text(self->conn);
-
-	return PyObject_CallFunction(lent.make_reason, "is", code, text ? text : "");
+	return conn_make_reason(self->conn, sttcp_conn_reason(self->conn), (PyObject *)self);
 }
 
 static PyObject *get_reason_code(conn_object *self, void *unused)

@@ -53,6 +53,10 @@ extern struct lent lent;
 /* Raises what `code` stands for; returns NULL. */
 PyObject *raise_code(int code, const char *text);
 
+/* A text of the library as a string, whatever is in it: one that was too long for its place may end
+ * within a character. */
+PyObject *text_make(const char *text);
+
 /* Passes what the library had to log on to Python. */
 void log_drain(void);
 
@@ -90,6 +94,10 @@ void conn_untie(sttcp_conn *conn);
 
 /* (host, port) of the peer. */
 PyObject *conn_make_address(sttcp_conn *conn, PyObject **host);
+
+/* Why it ended, for the code that the library gives: an exception or None, a new reference. `known`
+ * is its object, or NULL. */
+PyObject *conn_make_reason(sttcp_conn *conn, int code, PyObject *known);
 
 /* ---------------------------------------------------------------- group.c, handlers.c */
 

@@ -27,7 +27,7 @@ static int group_init(group_object *self, PyObject *args, PyObject *kwargs)
 		return -1;
 	options.frame_fn = frame == Py_None ? NULL : handlers_frame;
 	Py_INCREF(frame);
-	self->frame = frame;
+	Py_XSETREF(self->frame, frame);
 	self->disconnection_args = 2;
 	self->unconnected_args = 2;
 	self->binding = PyMem_RawCalloc(1, sizeof(*self->binding));
@@ -95,6 +95,26 @@ static int check(const group_object *self)
 	if (self->binding)
 		return 0;
 	PyErr_SetString(PyExc_RuntimeError, "__init__() was not called");
+	return -1;
+}
+
+static int check_server(const group_object *self)
+{
+	if (check(self) < 0)
+		return -1;
+	if (self->server)
+		return 0;
+	PyErr_SetString(PyExc_TypeError, "a client has no such method");
+	return -1;
+}
+
+static int check_client(const group_object *self)
+{
+	if (check(self) < 0)
+		return -1;
+	if (self->client)
+		return 0;
+	PyErr_SetString(PyExc_TypeError, "a server has no such method");
 	return -1;
 }
 
@@ -193,7 +213,7 @@ static PyObject *group_current(group_object *self, PyObject *unused)
 	bool is_connected;
 
 	(void)unused;
-	if (check(self) < 0)
+	if (check_client(self) < 0)
 		return NULL;
 	pthread_mutex_lock(&self->binding->lock);
 	memcpy(local, self->binding->local, sizeof(local));
@@ -216,7 +236,7 @@ static PyObject *group_error(group_object *self, PyObject *unused)
 static PyObject *group_port(group_object *self, PyObject *unused)
 {
 	(void)unused;
-	if (check(self) < 0)
+	if (check_server(self) < 0)
 		return NULL;
 	return PyLong_FromLong(sttcp_server_port(self->server));
 }
@@ -235,7 +255,7 @@ static PyObject *group_broadcast(group_object *self, PyObject *args)
 
 	sttcp_conn *excepted = NULL;
 
-	if (check(self) < 0) {
+	if (check_server(self) < 0) {
 		PyBuffer_Release(&bytes);
 		return NULL;
 	}
@@ -290,7 +310,7 @@ static PyObject *group_connections(group_object *self, PyObject *unused)
 	struct members members = {0};
 
 	(void)unused;
-	if (check(self) < 0)
+	if (check_server(self) < 0)
 		return NULL;
 	Py_BEGIN_ALLOW_THREADS
 	sttcp_server_each(self->server, keep_member, &members);
@@ -328,7 +348,7 @@ static PyObject *group_find(group_object *self, PyObject *number)
 {
 	unsigned long long id = PyLong_AsUnsignedLongLong(number);
 
-	if ((id == (unsigned long long)-1 && PyErr_Occurred()) || check(self) < 0)
+	if ((id == (unsigned long long)-1 && PyErr_Occurred()) || check_server(self) < 0)
 		return NULL;
 	return wrap_taken(self, sttcp_server_find(self->server, id));
 }
@@ -336,7 +356,7 @@ static PyObject *group_find(group_object *self, PyObject *number)
 static PyObject *group_connection(group_object *self, PyObject *unused)
 {
 	(void)unused;
-	if (check(self) < 0)
+	if (check_client(self) < 0)
 		return NULL;
 	return wrap_taken(self, sttcp_client_conn(self->client));
 }
@@ -344,7 +364,7 @@ static PyObject *group_connection(group_object *self, PyObject *unused)
 static PyObject *group_count(group_object *self, PyObject *unused)
 {
 	(void)unused;
-	if (check(self) < 0)
+	if (check_server(self) < 0)
 		return NULL;
 	return PyLong_FromLong(sttcp_server_count(self->server));
 }
@@ -355,7 +375,7 @@ static PyObject *group_stats(group_object *self, PyObject *unused)
 	int result;
 
 	(void)unused;
-	if (check(self) < 0)
+	if (check_server(self) < 0)
 		return NULL;
 	Py_BEGIN_ALLOW_THREADS
 	result = sttcp_server_stats(self->server, &stats, sizeof(stats));

@@ -270,22 +270,6 @@ static void on_drained(sttcp_conn *conn, void *context)
 	notify(context, conn, SLOT_DRAINED);
 }
 
-/* Why it ended, as an exception or None: a new reference. */
-static PyObject *reason_of(sttcp_conn *conn, int code)
-{
-	PyObject *known = conn_peek(conn);
-	PyObject *raised = known ? ((conn_object *)known)->exception : NULL;
-
-	if (code == STTCP_EHANDLER && raised) {
-		Py_INCREF(raised);
-		return raised;
-	}
-
-	const char *text = sttcp_conn_fail_text(conn);
-
-	return PyObject_CallFunction(lent.make_reason, "is", code, text ? text : "");
-}
-
 /* The last handler, of either kind. Whatever one raises, the other runs. */
 static void run_last(group_object *group, sttcp_conn *conn, sttcp_event event, enum slot slot,
 		     int code, int nargs)
@@ -293,7 +277,7 @@ static void run_last(group_object *group, sttcp_conn *conn, sttcp_event event, e
 	bool opened = event == STTCP_DISCONNECTION;
 	PyObject *address = opened ? conn_make_address(conn, &group->last_host)
 				   : PyObject_GetAttrString((PyObject *)group, "_given");
-	PyObject *reason = reason_of(conn, code);
+	PyObject *reason = conn_make_reason(conn, code, conn_peek(conn));
 	PyObject *known = Py_None;
 
 	if (!address || !reason)

@@ -18,6 +18,14 @@ PyObject *raise_code(int code, const char *text)
 	return NULL;
 }
 
+PyObject *text_make(const char *text)
+{
+	Py_ssize_t used;
+
+	/* The last character is left out where it is not whole. */
+	return PyUnicode_DecodeUTF8Stateful(text, (Py_ssize_t)strlen(text), "replace", &used);
+}
+
 /* ---------------------------------------------------------------- the log */
 
 /* What the library logs comes on its own threads, at times when waiting for the GIL would hold up
@@ -63,7 +71,7 @@ void log_drain(void)
 		return;
 	atomic_store(&log_waits, false);
 	while (take_line(&level, text)) {
-		PyObject *result = PyObject_CallFunction(lent.log, "is", level, text);
+		PyObject *result = PyObject_CallFunction(lent.log, "iN", level, text_make(text));
 
 		if (!result)
 			PyErr_WriteUnraisable(lent.log);
