@@ -7,7 +7,8 @@
 #
 # PYTHON in the environment says for which Python (/usr/bin/python3). What else is missing is
 # installed; with --if-headers nothing is tested, and that is said, where PYTHON is empty or its
-# headers are not there.
+# headers are not there. SANITIZE=address builds with the address and undefined behaviour sanitizers of
+# gcc, and leaves out the tests of what is not the package's own code.
 set -eu
 
 python=${PYTHON-/usr/bin/python3}
@@ -30,7 +31,16 @@ PYTHON=$python "$(dirname "$0")/deps.sh" python
 mkdir -p "$directory"
 directory=$(cd "$directory" && pwd)
 cd "$(dirname "$0")/../python"
+tests=discover
+preload=
+if [ "${SANITIZE:-}" = address ]; then
+	export CC=gcc CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
+	tests='test_seed test_facts test_handlers test_threads test_robust'
+	preload="LD_PRELOAD=$(gcc -print-file-name=libasan.so) PYTHONMALLOC=malloc
+		ASAN_OPTIONS=detect_leaks=0"
+fi
 echo "python: building for $("$python" --version)"
 "$python" -B backend/sttcp_build.py "$directory"
 cd tests
-PYTHONPATH=$directory "$python" -B -X dev -m unittest discover --buffer
+# shellcheck disable=SC2086 # lists
+env $preload PYTHONPATH="$directory" "$python" -B -X dev -m unittest $tests --buffer

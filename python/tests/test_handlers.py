@@ -13,7 +13,7 @@ import sttcp
 from sttcp import Connection
 from sttcp.client import Client
 from sttcp.server import Server
-from support import Case, Peer, Seen, free_port, run_python, wait_for
+from support import SANITIZED, Case, Peer, Seen, free_port, run_python, wait_for
 
 
 class ExceptionTest(Case):
@@ -511,6 +511,7 @@ class MoreTest(Case):
 
 
 class LeakTest(unittest.TestCase):
+    @unittest.skipIf(SANITIZED, "memory grows with the sanitizer")
     def test_ten_thousand_connections_leave_nothing(self):
         result = run_python('''
 import gc, os, socket, sys, threading
@@ -606,6 +607,7 @@ for peer in peers:
 entered.wait(20)
 '''
 
+    @unittest.skipIf(SANITIZED, "the sanitizer does not know threads that are ended")
     def test_interpreter_ends_with_servers_running(self):
         for handler in ("connection.sendall(data)", "time.sleep(1000)", "while True: time.sleep(0)",
                         "while True: connection.sendall(data)", "raise SystemExit"):
@@ -615,6 +617,7 @@ entered.wait(20)
                 result = run_python(self.PROGRAM % handler + end)
                 self.assertEqual(result.stderr, "", handler + end)
 
+    @unittest.skipIf(SANITIZED, "the sanitizer does not know threads that are ended")
     def test_interpreter_ends_under_load(self):
         for _ in range(5):
             run_python(self.PROGRAM % "connection.sendall(data)" + '''

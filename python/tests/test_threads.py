@@ -7,7 +7,7 @@ import sys
 import threading
 import unittest
 
-from support import DEADLINE, Case, Peer, Seen, run_python
+from support import DEADLINE, SANITIZED, Case, Peer, Seen, run_python
 
 
 class BlockingTest(Case):
@@ -57,6 +57,7 @@ class ThreadTest(Case):
             self.assertRegex(thread.name, "^sttcp-")
             self.assertIs(threading._active[ident], thread)
 
+    @unittest.skipIf(SANITIZED, "memory grows with the sanitizer")
     def test_thread_locals_die_with_their_thread_and_nothing_of_it_is_left(self):
         # Threads leave after 5 s without work: two rounds of them, the first one to warm up.
         result = run_python('''
