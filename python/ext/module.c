@@ -233,7 +233,8 @@ static int add_type(PyObject *module, const char *name, PyTypeObject *type)
 	return PyModule_AddObject(module, name, (PyObject *)type);
 }
 
-PyMODINIT_FUNC PyInit__sttcp(void)
+/* Python 3.8 does not say itself that it is to be seen. */
+__attribute__((visibility("default"))) PyMODINIT_FUNC PyInit__sttcp(void)
 {
 	PyObject *module = PyModule_Create(&definition);
 
