@@ -3,7 +3,8 @@
 #
 # Proves, by hand and as root, that the README's two commands are all that a fresh Debian with git
 # and make needs: bootstraps a minimal one, clones what is committed into it, and runs "make demo"
-# and "make test" there, as root and as an ordinary user. Says how long each took.
+# and "make test" there, as root and as an ordinary user. In between the Python package is installed
+# as the README has it, and tested. Says how long each took.
 #
 #	scripts/try-fresh.sh [SUITE]	(bookworm)
 #
@@ -49,8 +50,8 @@ timed()
 		tail -n 60 "$log" >&2
 		die "make $2 as $1 failed after $((SECONDS - start)) s"
 	fi
-	grep -E '^deps: missing|tests passed|^demo: ' "$log" | sed 's/^/    /' || true
-	printf '%-6s make %-5s %4d s (goal: under %d s)\n' "$1" "$2" $((SECONDS - start)) "$3" |
+	grep -aE '^deps: missing|tests passed|^demo: |^python: |^Ran ' "$log" | sed 's/^/    /' || true
+	printf '%-6s make %-11s %4d s (goal: under %d s)\n' "$1" "$2" $((SECONDS - start)) "$3" |
 		tee -a "$work/times"
 }
 
@@ -79,6 +80,21 @@ bootstrap()
 	inside root "useradd --create-home --user-group --shell /bin/bash tester"
 }
 
+# What the README says about Python, without an index and far from the checkout.
+try_python()
+{
+	local start=$SECONDS
+	inside root "apt-get install -qq gcc libc6-dev python3-dev python3-venv" \
+		>"$work/python.log" 2>&1
+	inside tester "cd sttcp && python3 -m venv ../venv &&
+		../venv/bin/pip install --no-index ./python" >>"$work/python.log" 2>&1 || {
+		tail -n 60 "$work/python.log" >&2
+		die "pip install ./python failed"
+	}
+	inside tester "venv/bin/python -c 'import sttcp; print(sttcp.__version__)'" | grep -q '^2\.'
+	printf '%-6s pip install ./python %2d s\n' tester $((SECONDS - start)) | tee -a "$work/times"
+}
+
 try()
 {
 	bootstrap
@@ -100,6 +116,8 @@ try()
 
 	timed root demo 120
 	timed root test 360
+	try_python
+	timed root python-test 180
 	timed tester demo 120
 	timed tester test 360
 	say "all of it works:"
