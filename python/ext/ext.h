@@ -99,6 +99,18 @@ PyObject *conn_make_address(sttcp_conn *conn, PyObject **host);
  * is its object, or NULL. */
 PyObject *conn_make_reason(sttcp_conn *conn, int code, PyObject *known);
 
+/* ---------------------------------------------------------------- conn_io.c */
+
+/* Methods of a connection. */
+PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *conn_send(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *conn_send_message(conn_object *self, PyObject *data);
+PyObject *conn_try_send(conn_object *self, PyObject *data);
+PyObject *conn_sendmsg(conn_object *self, PyObject *buffers);
+PyObject *conn_recv(conn_object *self, PyObject *args);
+PyObject *conn_recv_into(conn_object *self, PyObject *args);
+PyObject *conn_recv_message(conn_object *self, PyObject *unused);
+
 /* ---------------------------------------------------------------- group.c, handlers.c */
 
 enum slot {

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/* Sending and receiving: methods of a connection that may wait, and so let the GIL go. */
+#include "ext.h"
+
+#include <errno.h>
+#include <sys/uio.h>
+
+/* ---------------------------------------------------------------- sending */
+
+enum way {
+	SEND,
+	SEND_MESSAGE
+};
+
+static int send_bytes(conn_object *self, PyObject *data, enum way way, Py_ssize_t *size)
+{
+	sttcp_conn *conn = self->conn;
+	Py_buffer bytes;
+	int result;
+
+	if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0)
+		return -1;
+	Py_BEGIN_ALLOW_THREADS
+	result = way == SEND ? sttcp_conn_send(conn, bytes.buf, (size_t)bytes.len)
+			     : sttcp_conn_send_message(conn, bytes.buf, (size_t)bytes.len);
+	Py_END_ALLOW_THREADS
+	*size = bytes.len;
+	PyBuffer_Release(&bytes);
+	if (result >= 0)
+		return 0;
+	raise_code(result, NULL);
+	return -1;
+}
+
+static PyObject *first_of(PyObject *const *args, Py_ssize_t nargs, const char *name)
+{
+	/* socket.socket takes flags behind the data; there is none that would matter here. */
+	if (nargs == 1 || nargs == 2)
+		return args[0];
+	PyErr_Format(PyExc_TypeError, "%s() takes 1 or 2 arguments (%zd given)", name, nargs);
+	return NULL;
+}
+
+PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t nargs)
+{
+	PyObject *data = first_of(args, nargs, "sendall");
+	Py_ssize_t size;
+
+	if (!data || send_bytes(self, data, SEND, &size) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+PyObject *conn_send(conn_object *self, PyObject *const *args, Py_ssize_t nargs)
+{
+	PyObject *data = first_of(args, nargs, "send");
+	Py_ssize_t size;
+
+	if (!data || send_bytes(self, data, SEND, &size) < 0)
+		return NULL;
+	return PyLong_FromSsize_t(size);
+}
+
+PyObject *conn_send_message(conn_object *self, PyObject *data)
+{
+	Py_ssize_t size;
+
+	if (send_bytes(self, data, SEND_MESSAGE, &size) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+PyObject *conn_try_send(conn_object *self, PyObject *data)
+{
+	Py_buffer bytes;
+	int result;
+
+	if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0)
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_conn_try_send(self->conn, bytes.buf, (size_t)bytes.len);
+	Py_END_ALLOW_THREADS
+	PyBuffer_Release(&bytes);
+	if (result == -EAGAIN)
+		Py_RETURN_FALSE;
+	if (result < 0)
+		return raise_code(result, NULL);
+	Py_RETURN_TRUE;
+}
+
+static PyObject *send_parts(conn_object *self, PyObject *parts)
+{
+	Py_ssize_t count = PySequence_Fast_GET_SIZE(parts);
+	Py_buffer *buffers = PyMem_Calloc((size_t)count + 1, sizeof(*buffers));
+	struct iovec *vector = PyMem_Calloc((size_t)count + 1, sizeof(*vector));
+	PyObject *sent = NULL;
+	Py_ssize_t held = 0;
+	Py_ssize_t size = 0;
+	int result;
+
+	if (!buffers || !vector) {
+		PyErr_NoMemory();
+		goto done;
+	}
+	for (; held < count; held++) {
+		PyObject *part = PySequence_Fast_GET_ITEM(parts, held);
+
+		if (PyObject_GetBuffer(part, &buffers[held], PyBUF_SIMPLE) < 0)
+			goto done;
+		vector[held].iov_base = buffers[held].buf;
+		vector[held].iov_len = (size_t)buffers[held].len;
+		size += buffers[held].len;
+	}
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_conn_sendv(self->conn, vector, (int)count);
+	Py_END_ALLOW_THREADS
+	sent = result < 0 ? raise_code(result, NULL) : PyLong_FromSsize_t(size);
+done:
+	while (held > 0)
+		PyBuffer_Release(&buffers[--held]);
+	PyMem_Free(vector);
+	PyMem_Free(buffers);
+	return sent;
+}
+
+PyObject *conn_sendmsg(conn_object *self, PyObject *buffers)
+{
+	PyObject *parts = PySequence_Fast(buffers, "sendmsg() takes a sequence of bytes");
+
+	if (!parts)
+		return NULL;
+
+	PyObject *sent = NULL;
+
+	if (PySequence_Fast_GET_SIZE(parts) > 1024)
+		PyErr_SetString(PyExc_ValueError, "sendmsg() takes at most 1024 parts");
+	else
+		sent = send_parts(self, parts);
+	Py_DECREF(parts);
+	return sent;
+}
+
+/* ---------------------------------------------------------------- receiving */
+
+/* Raises what a read ended in; -EDEADLK gets a sentence of its own, as it is an easy mistake. */
+static PyObject *raise_read(conn_object *self, int code)
+{
+	if (code == -ETIMEDOUT && self->timeout_ms == 0)
+		code = -EAGAIN;
+	return raise_code(code, code == -EDEADLK
+					? "recv works inside this connection's connection, "
+					  "receive and response handlers only"
+					: NULL);
+}
+
+PyObject *conn_recv(conn_object *self, PyObject *args)
+{
+	Py_ssize_t size;
+	int flags = 0;
+	ssize_t result;
+
+	if (!PyArg_ParseTuple(args, "n|i:recv", &size, &flags))
+		return NULL;
+	if (size < 0) {
+		PyErr_SetString(PyExc_ValueError, "negative buffersize in recv");
+		return NULL;
+	}
+
+	PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
+
+	if (!bytes)
+		return NULL;
+
+	char *memory = PyBytes_AS_STRING(bytes);
+
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_conn_recv(self->conn, memory, (size_t)size, self->timeout_ms);
+	Py_END_ALLOW_THREADS
+	if (result < 0) {
+		Py_DECREF(bytes);
+		return raise_read(self, (int)result);
+	}
+	_PyBytes_Resize(&bytes, result);
+	return bytes;
+}
+
+PyObject *conn_recv_into(conn_object *self, PyObject *args)
+{
+	Py_buffer into;
+	Py_ssize_t size = 0;
+	int flags = 0;
+	ssize_t result;
+
+	if (!PyArg_ParseTuple(args, "w*|ni:recv_into", &into, &size, &flags))
+		return NULL;
+	if (size < 0 || size > into.len) {
+		PyBuffer_Release(&into);
+		PyErr_SetString(PyExc_ValueError, "buffer too small for requested bytes");
+		return NULL;
+	}
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_conn_recv(self->conn, into.buf, (size_t)(size ? size : into.len),
+				 self->timeout_ms);
+	Py_END_ALLOW_THREADS
+	PyBuffer_Release(&into);
+	return result < 0 ? raise_read(self, (int)result) : PyLong_FromSsize_t(result);
+}
+
+/* One that does not fit stays to be read, into more room. */
+PyObject *conn_recv_message(conn_object *self, PyObject *unused)
+{
+	Py_ssize_t room = 4096;
+
+	(void)unused;
+	for (;;) {
+		PyObject *bytes = PyBytes_FromStringAndSize(NULL, room);
+		ssize_t result;
+
+		if (!bytes)
+			return NULL;
+
+		char *memory = PyBytes_AS_STRING(bytes);
+
+		Py_BEGIN_ALLOW_THREADS
+		result =
+			sttcp_conn_recv_message(self->conn, memory, (size_t)room, self->timeout_ms);
+		Py_END_ALLOW_THREADS
+		if (result >= 0) {
+			_PyBytes_Resize(&bytes, result);
+			return bytes;
+		}
+		Py_DECREF(bytes);
+		if (result == -ENODATA)
+			Py_RETURN_NONE;
+		if (result != -EMSGSIZE || room > PY_SSIZE_T_MAX / 4)
+			return raise_read(self, (int)result);
+		room *= 4;
+	}
+}
