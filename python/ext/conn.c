@@ -56,11 +56,12 @@ PyObject *conn_wrap(sttcp_conn *conn, PyObject *owner, PyObject **host)
 		Py_DECREF(self);
 		return NULL;
 	}
-	/* An open one has its last handler still before it, and that needs the GIL. */
-	if (sttcp_conn_is_open(conn)) {
-		Py_INCREF(self);
-		sttcp_conn_set_data(conn, self, NULL);
-	}
+	Py_INCREF(self);
+	sttcp_conn_set_data(conn, self, NULL);
+	/* One that has ended may have had its last handler, which takes no GIL where there is
+	 * nothing for it to do: it would stay tied for good. One that is open has it before it. */
+	if (!sttcp_conn_is_open(conn))
+		conn_untie(conn);
 	return (PyObject *)self;
 }
 

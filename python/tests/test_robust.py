@@ -5,6 +5,7 @@ import copy
 import gc
 import os
 import pickle
+import threading
 import time
 import unittest
 import weakref
@@ -209,6 +210,30 @@ class GoingTest(Case):
             return not any(each() for each in known)
 
         wait_for(are_gone, "the end of all clients")
+
+    def test_connections_that_end_while_they_are_listed_go(self):
+        # Without a disconnection handler the end of one needs no GIL, and may come at any moment.
+        server = self.server(start=True)
+        end = time.monotonic() + 1
+
+        def come_and_go():
+            while time.monotonic() < end:
+                self.peer(server).reset()
+
+        threads = [threading.Thread(target=come_and_go) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        while time.monotonic() < end:
+            server.connections()
+        for thread in threads:
+            thread.join()
+        wait_for(lambda: server.count == 0, "the end of all connections")
+
+        def are_gone():
+            return not any(type(each) is sttcp.Connection and each.owner is server
+                           for each in gc.get_objects())
+
+        wait_for(are_gone, "the end of all objects")
 
     def test_a_handler_may_be_replaced_while_it_runs(self):
         server = self.server()
