@@ -5,6 +5,7 @@ with a deadline."""
 import contextlib
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,12 @@ DEADLINE = float(os.environ.get("STTCP_TEST_DEADLINE_S", "20"))
 # interpreter ends (pthread_exit) for one in use.
 SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+# Whoever runs this may have it ignore Ctrl+C, as a shell does in the background, and the programs of
+# the tests would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for(condition, what="the condition"):
