@@ -121,26 +121,28 @@ static void dealloc(conn_object *self)
 
 /* ---------------------------------------------------------------- other calls */
 
-/* Those that take nothing but the connection. None of them waits, but output takes a lock. */
-#define SIMPLE_CALL(name)                                                                          \
+/* Those that take nothing but the connection. None of them waits, but output takes a lock. `note`
+ * is told before. */
+#define SIMPLE_CALL(name, note)                                                                    \
 	static PyObject *conn_##name(conn_object *self, PyObject *unused)                          \
 	{                                                                                          \
 		int result;                                                                        \
                                                                                                    \
 		(void)unused;                                                                      \
+		note(self->conn);                                                                  \
 		Py_BEGIN_ALLOW_THREADS                                                             \
 		result = sttcp_conn_##name(self->conn);                                            \
 		Py_END_ALLOW_THREADS                                                               \
 		return PyLong_FromLong(result);                                                    \
 	}
 
-SIMPLE_CALL(close)
-SIMPLE_CALL(abort)
-SIMPLE_CALL(shutdown)
-SIMPLE_CALL(flush)
-SIMPLE_CALL(pause)
-SIMPLE_CALL(resume)
-SIMPLE_CALL(detach)
+SIMPLE_CALL(close, handlers_note_close)
+SIMPLE_CALL(abort, handlers_note_close)
+SIMPLE_CALL(shutdown, (void))
+SIMPLE_CALL(flush, (void))
+SIMPLE_CALL(pause, (void))
+SIMPLE_CALL(resume, (void))
+SIMPLE_CALL(detach, (void))
 
 static PyObject *conn_fail(conn_object *self, PyObject *args)
 {
@@ -154,6 +156,7 @@ static PyObject *conn_fail(conn_object *self, PyObject *args)
 		Py_INCREF(exception);
 		Py_XSETREF(self->exception, exception);
 	}
+	handlers_note_fail(self->conn);
 	Py_BEGIN_ALLOW_THREADS
 	result = sttcp_conn_fail(self->conn, STTCP_EHANDLER, "%.200s", text);
 	Py_END_ALLOW_THREADS
@@ -262,10 +265,11 @@ static PyObject *conn_enter(PyObject *self, PyObject *unused)
 
 static PyObject *conn_exit(conn_object *self, PyObject *args)
 {
-	(void)args;
-	Py_BEGIN_ALLOW_THREADS
-	sttcp_conn_close(self->conn);
-	Py_END_ALLOW_THREADS
+	PyObject *result = conn_close(self, args);
+
+	if (!result)
+		return NULL;
+	Py_DECREF(result);
 	Py_RETURN_NONE;
 }
 

@@ -161,6 +161,11 @@ extern PyTypeObject group_type;
 /* Sets the library's handlers of an object that was just made; handlers.c. */
 void handlers_set(group_object *group);
 
+/* To be called before a connection is closed or aborted, and before it is failed: whether its last
+ * handler will come depends on who ends it. */
+void handlers_note_close(sttcp_conn *conn);
+void handlers_note_fail(sttcp_conn *conn);
+
 /* option frame_fn; any thread, without the GIL. */
 ssize_t handlers_frame(const void *data, size_t size, void *context);
 

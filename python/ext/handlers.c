@@ -8,6 +8,28 @@
  */
 #include "ext.h"
 
+/* What the connection handler that runs on this thread has done to its connection. The library
+ * takes closing it there for a refusal, and then no last handler comes, whatever the verdict; after
+ * a failure one comes in any case. What others do to the connection at that time decides nothing.
+ */
+static _Thread_local struct {
+	sttcp_conn *conn;
+	bool closed;
+	bool failed;
+} opening;
+
+void handlers_note_close(sttcp_conn *conn)
+{
+	if (opening.conn == conn && sttcp_conn_is_open(conn))
+		opening.closed = true;
+}
+
+void handlers_note_fail(sttcp_conn *conn)
+{
+	if (opening.conn == conn && (opening.closed || sttcp_conn_is_open(conn)))
+		opening.failed = true;
+}
+
 /* What a handler said. */
 enum verdict {
 	FAILED = -1,
@@ -85,6 +107,7 @@ static void fail_raised(group_object *group, sttcp_conn *conn)
 	}
 	if (!quiet)
 		report(exception);
+	handlers_note_fail(conn);
 	sttcp_conn_fail(conn, STTCP_EHANDLER, "%.200s", utf8 ? utf8 : "");
 	Py_XDECREF(text);
 	Py_XDECREF(known);
@@ -168,6 +191,10 @@ static bool serve(struct binding *binding, sttcp_conn *conn, sttcp_event event, 
 
 	if (!group)
 		goto leave;
+	if (event == STTCP_CONNECTION && !binding->is_client) {
+		opening.conn = conn;
+		opening.closed = opening.failed = false;
+	}
 	verdict = FAILED;
 	if (event != STTCP_CONNECTION) {
 		bytes = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
@@ -180,11 +207,9 @@ static bool serve(struct binding *binding, sttcp_conn *conn, sttcp_event event, 
 failed:
 	if (verdict == FAILED)
 		fail_raised(group, conn);
-	/* A declined one has no handler any more; one that was failed has. */
-	if (event == STTCP_CONNECTION && !binding->is_client &&
-	    (verdict == NO || !sttcp_conn_is_open(conn)) &&
-	    sttcp_conn_reason(conn) != STTCP_EHANDLER)
+	if (opening.conn && !opening.failed && (verdict == NO || opening.closed))
 		conn_untie(conn);
+	opening.conn = NULL;
 leave:
 	Py_XDECREF(known);
 	Py_XDECREF(bytes);

@@ -3,6 +3,8 @@
 
 import errno
 import gc
+import os
+import queue
 import socket
 import sys
 import threading
@@ -359,6 +361,77 @@ class ConnectionTest(Case):
         self.assertIs(seen.next(), first)
         self.assertEqual(first.data, {"count": 3})
         self.assertIsNone(first.reason)
+
+    def test_connection_that_ends_during_its_first_handler_is_one_object(self):
+        def in_thread(call):
+            thread = threading.Thread(target=call)
+            thread.start()
+            thread.join()
+
+        def break_it(connection, peer):
+            peer.reset()
+            with self.assertRaises(OSError):
+                while True:
+                    connection.sendall(b"x" * 1000)
+
+        def fail_and_raise(connection, peer):
+            peer.reset()
+            raise RuntimeError
+
+        # How it ends, the verdict, and whether its last handler runs.
+        ways = [
+            (break_it, True, True),
+            (break_it, False, False),
+            (lambda connection, peer: in_thread(connection.close), True, True),
+            (lambda connection, peer: in_thread(connection.close), False, False),
+            (lambda connection, peer: connection.close(), True, False),
+            (lambda connection, peer: connection.__exit__(), True, False),
+            (lambda connection, peer: connection.abort(), True, False),
+            (lambda connection, peer: connection.fail("so"), True, True),
+            (lambda connection, peer: connection.fail("so"), False, True),
+            (lambda connection, peer: (connection.close(), connection.fail("so")), True, True),
+            (lambda connection, peer: (in_thread(connection.close), connection.fail("so")), True,
+             True),
+            (lambda connection, peer: (in_thread(connection.fail), connection.close()), True, True),
+            (lambda connection, peer: in_thread(connection.fail), False, False),
+            (fail_and_raise, True, True),
+            (lambda connection, peer: os.close(connection.detach()), True, True),
+        ]
+        for number, (way, verdict, has_last) in enumerate(ways):
+            with self.subTest(number):
+                server = self.server()
+                seen = Seen()
+                peers = queue.Queue()
+
+                @server.connection_handler
+                def begin(address, connection):
+                    connection.data = [id(connection), number]
+                    try:
+                        way(connection, peers.get(timeout=20))
+                    finally:
+                        seen.tell("begun")
+                    return verdict
+
+                @server.disconnection_handler
+                def gone(address, reason, connection):
+                    seen.tell([id(connection), number] == connection.data)
+
+                server.start()
+                peer = self.peer(server)
+                peers.put(peer)
+                self.assertEqual(seen.next(), "begun")
+                peer.close()
+                server.stop()
+                self.assertEqual(seen.rest(), [True] if has_last else [])
+                del begin, gone
+                self.raised.rest()  # its traceback holds the handler's arguments
+
+                def are_gone():
+                    gc.collect()
+                    return not any(type(each) is Connection and each.owner is server
+                                   for each in gc.get_objects())
+
+                wait_for(are_gone, "the end of the object")
 
     def test_detach_gives_the_socket_away(self):
         seen = Seen()
