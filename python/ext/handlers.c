@@ -115,10 +115,13 @@ static void fail_raised(group_object *group, sttcp_conn *conn)
 	PyErr_Clear();
 }
 
-/* The object that a call belongs to, a new reference; NULL when it is gone. */
+/* The object that a call belongs to, a new reference; NULL when it is gone, or is about to go: code
+ * of a user that runs at its end, such as a weak reference's, lets others have the GIL. */
 static group_object *take_group(struct binding *binding)
 {
-	Py_XINCREF(binding->group);
+	if (!binding->group || Py_REFCNT(binding->group) == 0)
+		return NULL;
+	Py_INCREF(binding->group);
 	return binding->group;
 }
 

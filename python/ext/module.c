@@ -99,7 +99,7 @@ static void keep_line(int level, const char *text, void *unused)
 	}
 	pthread_mutex_unlock(&kept.lock);
 	if (!atomic_exchange(&log_waits, true))
-		Py_AddPendingCall(drain_pending, NULL);
+		gil_call_soon(drain_pending);
 }
 
 static void forget_lines(void)
