@@ -5,15 +5,15 @@
 #
 #	base <- codec, net <- engine <- api
 #
-# A file in src/ may include its own folder and those to the left, as "folder/file.h". cli/ and
-# examples/ are programs like a user's: the public header and the system's. A finding is printed as
-# file:line. With --self-test it is the check itself that is checked.
+# A file in src/ may include its own folder and those to the left, as "folder/file.h". cli/,
+# examples/ and python/ext/ are like a user's: the public header, the system's and their own. A
+# finding is printed as file:line. With --self-test it is the check itself that is checked.
 set -eu
 
 check()
 {
 	cd "$1"
-	find include src cli examples -name '*.[ch]' 2>/dev/null | sort | while read -r file; do
+	find include src cli examples python/ext -name '*.[ch]' 2>/dev/null | sort | while read -r file; do
 		awk -v file="$file" '
 		BEGIN {
 			may["base"] = " base "
@@ -40,14 +40,15 @@ check()
 		}
 		# What lies in src/ is ours, whatever brackets it stands in: <net/if.h> is the
 		# system header only as long as there is no src/net/if.h.
-		function judge(name, quoted,    folder) {
+		function judge(name, quoted,    folder, own) {
 			if (name == "sttcp.h" && place == "include")
 				return "the public header includes the system headers only"
 			if (name == "sttcp.h")
 				return ""
 			if (!quoted && !exists("src/" name))
 				return ""
-			if (place == "cli" && quoted && name !~ "/" && exists("cli/" name))
+			own = place == "python" ? "python/ext/" : place "/"
+			if (place ~ "^(cli|python)$" && quoted && name !~ "/" && exists(own name))
 				return ""
 			if (place != "src")
 				return place "/ may include <sttcp.h> and system headers only"
@@ -83,7 +84,7 @@ check()
 # One tree, in which each line that ends in "bad" has to be found, and no other.
 self_test()
 {
-	mkdir -p "$work"/include "$work"/cli "$work"/examples
+	mkdir -p "$work"/include "$work"/cli "$work"/examples "$work"/python/ext
 	for layer in base codec net engine api; do
 		mkdir -p "$work/src/$layer"
 		echo '#include "sttcp.h"' >"$work/src/$layer/x.h"
@@ -98,6 +99,8 @@ self_test()
 	printf '#include "../base/x.h" // bad\n#include NAME // bad\n' >src/api/y.c
 	printf '#include "own.h"\n#include <sttcp.h>\n#include "api/x.h" // bad\n' >cli/main.c
 	: >cli/own.h
+	printf '#include "ext.h"\n#include <sttcp.h>\n#include "engine/x.h" // bad\n' >python/ext/x.c
+	: >python/ext/ext.h
 	printf '#include <stdio.h>\n#include <base/x.h> // bad\n' >examples/x.c
 	grep -rn bad . | sed 's,^\./,,; s/:[^:]*$//' | sort >"$work/expected"
 	(check "$work") >"$work/output" && return 1
