@@ -3,6 +3,7 @@
 
 import contextlib
 import enum
+import functools
 import io
 import logging
 import socket
@@ -160,6 +161,18 @@ class ArgumentsTest(Case):
     def test_what_is_no_handler_is_refused(self):
         self.assertRaises(TypeError, Server("localhost", 1).receive_handler, "handler")
         self.assertRaises(TypeError, Server, "localhost", 1, "handler")
+
+    def test_what_nobody_would_await_is_refused(self):
+        async def handler(address, connection, data):
+            connection.sendall(data)
+
+        class Callable:
+            async def __call__(self, address, connection, data):
+                connection.sendall(data)
+
+        for each in handler, functools.partial(handler), Callable():
+            self.assertRaisesRegex(TypeError, "await", Server("localhost", 0).receive_handler, each)
+            self.assertRaisesRegex(TypeError, "await", Server, "localhost", 0, each)
 
     def test_universal_handler_runs_first_in_every_phase(self):
         seen = Seen()

@@ -155,6 +155,9 @@ class Group(_sttcp.Group):
     def _put(self, slot: int, function: Optional[Callable[..., object]], nargs: int = 2) -> None:
         if function is not None and not callable(function):
             raise TypeError("a handler must be callable, not %r" % (function,))
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+                getattr(function, "__call__", None)):
+            raise TypeError("a handler must not be async: nobody would await it. It may block.")
         self._set_handler(slot, function, nargs)
 
     def _has_handlers(self) -> bool:
