@@ -12,7 +12,7 @@ import time
 import unittest
 
 import sttcp
-from sttcp import Connection
+from sttcp import Connection, _group
 from sttcp.client import Client
 from sttcp.server import Server
 from support import SANITIZED, Case, Peer, Seen, free_port, run_python, wait_for
@@ -182,6 +182,34 @@ class LifeTest(Case):
         wait_for(lambda: server.count == 1)
         report = server.stop(timeout=0)
         self.assertEqual(report, sttcp.StopReport(ended=0, forced=1, running=0))
+
+    def test_start_waits_for_the_handlers_that_a_stop_has_left_running(self):
+        go = threading.Event()
+        inside = threading.Event()
+        server = self.server()
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            inside.set()
+            go.wait(20)
+
+        server.start()
+        self.peer(server).sendall(b"x")
+        self.assertTrue(inside.wait(20))
+        self.assertEqual(server.stop(0), (0, 0, 1))
+        self.addCleanup(setattr, _group, "LAST_RUN_S", _group.LAST_RUN_S)
+        _group.LAST_RUN_S = 0.1
+        self.assertRaisesRegex(RuntimeError, "of its last run", server.start)
+        self.assertTrue(server.closed)
+        _group.LAST_RUN_S = 20.0
+        threading.Timer(0.1, go.set).start()
+        server.start()
+        self.assertTrue(go.is_set())
+        peer = self.peer(server)
+        peer.sendall(b"x")
+        peer.close()
+        wait_for(lambda: server.stats().total == 2)
+        server.stop()
 
     def test_stop_inside_a_handler_returns_and_completes(self):
         server = self.server()

@@ -37,6 +37,9 @@ CONNECTION, DATA, END, DISCONNECTION, UNCONNECTED, DRAINED, UNIVERSAL, PLAIN = r
 #: How long keep_alive lets connections come to their end after Ctrl+C, unless drain_timeout is set.
 SIGNAL_DRAIN_MS = 10000
 
+#: How long a start waits for handlers of the last run.
+LAST_RUN_S = 10.0
+
 #: The servers and clients that are started.
 connections: List[Any] = []
 
@@ -223,7 +226,8 @@ class Group(_sttcp.Group):
         """What it does last."""
 
     def start(self) -> None:
-        """Starts it."""
+        """Starts it; RuntimeError: it is started already. After a stop that did not wait for all
+        handlers it waits for those, but for 10 seconds at most."""
         global _start_called
         _start_called = True
         self._begin()
@@ -239,9 +243,10 @@ class Group(_sttcp.Group):
                 connections.append(self)
                 self.closed = False
         code: int = self._start()
-        deadline = time.monotonic() + 10
-        # A client that has told its end is not quite there yet in the library.
-        while code == -errno.EBUSY and over and self._is_client and time.monotonic() < deadline:
+        deadline = time.monotonic() + LAST_RUN_S
+        # One that has told its end is not quite there yet in the library: a client in its last
+        # handler, or a server of which a forced stop has left a handler running.
+        while code == -errno.EBUSY and over and time.monotonic() < deadline:
             if self._wait(100) < 0:
                 time.sleep(0.001)
             code = self._start()
@@ -249,7 +254,10 @@ class Group(_sttcp.Group):
             if not again:
                 self._forget()
                 self.closed = over
-            raise_start(code, self._error() or _sttcp.error_text(code))
+            text = self._error() or _sttcp.error_text(code)
+            if code == -errno.EBUSY and over:
+                text = "cannot start %s: a handler of its last run still runs" % self
+            raise_start(code, text)
         self._was_started = True
         self._opened()
 
