@@ -533,6 +533,41 @@ static void live_unix_socket_with_a_full_backlog_is_eaddrinuse(void **state)
 	stt_socket_close(listener);
 }
 
+/* To find out that somebody is alive there is not to connect to it. */
+static void refused_listener_is_unseen_by_the_living_one(void **state)
+{
+	struct folder *folder = *state;
+	int fd = listen_on(folder->host, &plain);
+	struct stt_addr peer;
+
+	assert_true(fd >= 0);
+	for (int i = 0; i < 20; i++) /* more than the queue would take */
+		assert_int_equal(listen_on(folder->host, &plain), -EADDRINUSE);
+	assert_int_equal(stt_socket_accept(fd, &peer), -EAGAIN);
+	stt_socket_close(fd);
+}
+
+/* A server between its bind and its listen; and one of another type that nobody else can ask. */
+static void bound_socket_that_does_not_listen_is_left_alone(void **state)
+{
+	const int types[] = {SOCK_STREAM, SOCK_SEQPACKET};
+	struct folder *folder = *state;
+	struct stt_addr addr = address_of(folder->host);
+
+	for (size_t i = 0; i < COUNT(types); i++) {
+		int fd = socket(AF_UNIX, types[i] | SOCK_CLOEXEC, 0);
+
+		assert_int_equal(bind(fd, &addr.sa, addr.len), 0);
+		assert_int_equal(listen_on(folder->host, &plain), -EADDRINUSE);
+		assert_true(is_socket(folder->file));
+		assert_int_equal(listen(fd, 1), 0);
+		assert_int_equal(listen_on(folder->host, &plain), -EADDRINUSE);
+		assert_true(is_socket(folder->file));
+		close(fd);
+		assert_int_equal(unlink(folder->file), 0);
+	}
+}
+
 static void live_datagram_socket_is_left_alone(void **state)
 {
 	struct folder *folder = *state;
@@ -1073,6 +1108,8 @@ int main(void)
 		unix_test(stale_unix_socket_is_replaced),
 		unix_test(live_unix_socket_is_eaddrinuse),
 		unix_test(live_unix_socket_with_a_full_backlog_is_eaddrinuse),
+		unix_test(refused_listener_is_unseen_by_the_living_one),
+		unix_test(bound_socket_that_does_not_listen_is_left_alone),
 		unix_test(live_datagram_socket_is_left_alone),
 		unix_test(regular_file_is_left_alone),
 		unix_test(symbolic_link_to_a_stale_socket_is_left_alone),

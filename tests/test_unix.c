@@ -128,6 +128,33 @@ static void unix_file_without_a_listener_is_replaced(void **state)
 	probe_free(probe);
 }
 
+/* G1: a start that fails leaves nothing, on the living server neither: no handler, no place. */
+static void unix_start_that_is_refused_is_not_seen_by_the_living_server(void **state)
+{
+	struct place *place = *state;
+	struct probe *probe = probe_new();
+	sttcp_server *server =
+		probe_server(probe, place->host, 0, STTCP_OPTIONS(.max_connections = 1));
+	sttcp_server *second = sttcp_server_new(place->host, 0, NULL);
+	sttcp_stats stats;
+
+	probe->data = echo_data;
+	assert_int_equal(sttcp_server_start(server), 0);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(sttcp_server_start(second), -EADDRINUSE);
+	/* Whoever comes now has come first. */
+	int peer = peer_connect_unix(place->path);
+	assert_true(peer_say(peer, "hello"));
+	assert_true(peer_expect(peer, "hello"));
+	assert_int_equal(probe_count(probe, STTCP_CONNECTION), 1);
+	assert_int_equal(sttcp_server_stats(server, &stats, sizeof(stats)), 0);
+	assert_int_equal(stats.total, 1);
+	peer_close(peer);
+	sttcp_server_free(second);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 static void unix_file_that_is_no_socket_stays(void **state)
 {
 	struct place *place = *state;
@@ -232,6 +259,7 @@ int main(void)
 		PLACED(unix_server_answers_and_removes_its_file),
 		PLACED(unix_client_and_server_talk),
 		PLACED(unix_file_without_a_listener_is_replaced),
+		PLACED(unix_start_that_is_refused_is_not_seen_by_the_living_server),
 		PLACED(unix_file_that_is_no_socket_stays),
 		cmocka_unit_test(unix_path_that_cannot_be_fails),
 		PLACED(unix_client_without_a_server_is_refused),

@@ -17,9 +17,9 @@
 
 #include "base/clock.h"
 
-static int open_socket(int family)
+static int open_socket(int family, int type)
 {
-	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	return fd < 0 ? -errno : fd;
 }
@@ -75,21 +75,24 @@ static int set_inet_options(int fd, const struct stt_addr *addr,
 }
 
 /*
- * Whether the file is what a server left behind that is gone. ECONNREFUSED alone
- * does not tell: connect says it of any file that is no socket, too, and these
- * are not ours to remove. lstat and not stat: a symbolic link is somebody's
- * intention. A server between its bind and its listen cannot be told from one
- * that is gone: who starts two on one path at the same moment gets one of them.
+ * Whether the file is what a server left behind that is gone. To find out, a
+ * datagram socket is connected to it: whoever is alive there is told nothing,
+ * for the kernel compares the types before it does anything else. A stream
+ * socket, listening or not yet, its queue full or not, gives EPROTOTYPE; nobody
+ * gives ECONNREFUSED. (A stream connected for that would be a connection to the
+ * living server.) ECONNREFUSED alone does not tell, either: connect says it of
+ * any file that is no socket, too, and these are not ours to remove. lstat and
+ * not stat: a symbolic link is somebody's intention.
  */
 static bool is_stale(const struct stt_addr *addr)
 {
 	struct stat status;
-	int fd;
 
 	if (lstat(addr->un.sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
 		return false;
 
-	int err = stt_socket_connect(&fd, addr, false);
+	int fd = open_socket(AF_UNIX, SOCK_DGRAM);
+	int err = fd < 0 ? fd : connect_to(fd, addr);
 
 	stt_socket_close(fd);
 	return err == -ECONNREFUSED;
@@ -133,7 +136,7 @@ int stt_socket_set_dead_peer(int fd, int timeout_ms)
 
 int stt_socket_listen(const struct stt_addr *addr, const struct stt_listen_options *options)
 {
-	int fd = open_socket(addr->sa.sa_family);
+	int fd = open_socket(addr->sa.sa_family, SOCK_STREAM);
 	int err;
 
 	if (fd < 0)
@@ -171,7 +174,7 @@ int stt_socket_connect(int *fd, const struct stt_addr *addr, bool nagle)
 {
 	int err = 0;
 
-	*fd = open_socket(addr->sa.sa_family);
+	*fd = open_socket(addr->sa.sa_family, SOCK_STREAM);
 	if (*fd < 0) {
 		err = *fd;
 		*fd = -1;

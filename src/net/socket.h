@@ -27,9 +27,9 @@ struct stt_listen_options {
  * unless nagle, and inherited by what it accepts (Linux, tcp(7)). IPv6 sockets
  * are dual-stack only when `ipv6_only` is false and the address is the wildcard
  * (or an IPv4 address mapped into IPv6); all other IPv6 sockets are IPV6_V6ONLY.
- * A Unix socket file on which nobody listens (connect says ECONNREFUSED) is
- * replaced, else -EADDRINUSE, and any other file is left alone. To remove the
- * file at the end is the caller's.
+ * A Unix socket file to which no socket is bound any more is replaced, without a
+ * sign of it for a server that is alive there: that is -EADDRINUSE, and any other
+ * file is left alone. To remove the file at the end is the caller's.
  */
 int stt_socket_listen(const struct stt_addr *addr, const struct stt_listen_options *options);
 
