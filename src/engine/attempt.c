@@ -238,6 +238,16 @@ static void note_error(struct stt_attempt *attempt, int code)
 		attempt->error = code == -ETIMEDOUT ? STTCP_ETIME_CONNECT : code;
 }
 
+/* How the connect of a socket went that has come to its end. One that has met itself has found
+ * nobody; it is dissolved, so that its port is free at once for a server that comes back. */
+static int outcome_of(int fd, const struct stt_addr *addr, int result)
+{
+	if (result < 0 || !stt_socket_is_looped(fd, addr))
+		return result;
+	stt_socket_reset(fd);
+	return -ECONNREFUSED;
+}
+
 /* When the attempt has to be looked at next. */
 static int64_t next_look(const struct stt_attempt *attempt)
 {
@@ -269,10 +279,13 @@ static void race_next(struct stt_attempt *attempt)
 			int fd = racer->fd;
 
 			racer->fd = -1;
-			win(attempt, fd, addr);
-			return;
-		}
-		if (result == -EINPROGRESS) {
+			result = outcome_of(fd, addr, 0);
+			if (result == 0) {
+				win(attempt, fd, addr);
+				return;
+			}
+			stt_socket_close(fd);
+		} else if (result == -EINPROGRESS) {
 			*racer = (struct racer){.actor.ops = &racer_ops,
 						.attempt = attempt,
 						.addr = addr,
@@ -303,8 +316,8 @@ static void race_event(struct stt_worker *worker, struct stt_actor *actor, uint3
 	if (racer->fd < 0 || !(events & (EPOLLOUT | STT_POLL_HANGUP)))
 		return;
 
-	int result = stt_socket_error(racer->fd);
 	int fd = racer->fd;
+	int result = outcome_of(fd, racer->addr, stt_socket_error(fd));
 
 	stt_poller_remove(attempt->loop->poller, fd);
 	racer->fd = -1;

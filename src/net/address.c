@@ -137,6 +137,11 @@ static bool same_host(const struct stt_addr *a, const struct stt_addr *b)
 	       a->in6.sin6_scope_id == b->in6.sin6_scope_id;
 }
 
+bool stt_addr_equal(const struct stt_addr *a, const struct stt_addr *b)
+{
+	return same_host(a, b) && stt_addr_port(a) == stt_addr_port(b);
+}
+
 static bool contains_host(const struct stt_addr *list, int count, const struct stt_addr *addr)
 {
 	for (int i = 0; i < count; i++) {

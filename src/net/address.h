@@ -59,6 +59,9 @@ void stt_addr_host(const struct stt_addr *addr, char *text);
 int stt_addr_port(const struct stt_addr *addr);
 void stt_addr_set_port(struct stt_addr *addr, int port);
 
+/* Whether two IPv4 or IPv6 addresses are the same, port and scope included. */
+bool stt_addr_equal(const struct stt_addr *a, const struct stt_addr *b);
+
 /* "127.0.0.1:80", "[::1]:80", "unix:/path". `text` has STT_ADDR_TEXT bytes. */
 void stt_addr_text(const struct stt_addr *addr, char *text);
 

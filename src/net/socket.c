@@ -195,6 +195,19 @@ int stt_socket_connect(int *fd, const struct stt_addr *addr, bool nagle)
 	return err;
 }
 
+/* The given address may say less than the peer's: 0.0.0.0 stands for the loopback there. So the
+ * two ends are compared, and only where the ports are the same. */
+bool stt_socket_is_looped(int fd, const struct stt_addr *addr)
+{
+	struct stt_addr here;
+	struct stt_addr there = {.len = sizeof(there.un)};
+
+	if (addr->sa.sa_family == AF_UNIX || stt_socket_local(fd, &here) < 0 ||
+	    stt_addr_port(&here) != stt_addr_port(addr))
+		return false;
+	return getpeername(fd, &there.sa, &there.len) == 0 && stt_addr_equal(&here, &there);
+}
+
 int stt_socket_error(int fd)
 {
 	int err = 0;

@@ -44,6 +44,11 @@ int stt_socket_accept(int fd, struct stt_addr *peer);
  */
 int stt_socket_connect(int *fd, const struct stt_addr *addr, bool nagle);
 
+/* Whether a TCP connection to `addr` is one with itself: where nobody listens on a port of this
+ * machine, the kernel may choose that very port for the client's end, and then the two meet as in a
+ * simultaneous open (RFC 9293, 3.5). */
+bool stt_socket_is_looped(int fd, const struct stt_addr *addr);
+
 /* Has the kernel give up a TCP peer that has not answered for about `timeout_ms` (-1: never), with
  * ETIMEDOUT. 0 or -errno. */
 int stt_socket_set_dead_peer(int fd, int timeout_ms);
