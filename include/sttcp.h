@@ -625,8 +625,10 @@ STTCP_API int sttcp_conn_shutdown(sttcp_conn *conn);
 /* Why it ended; 0 while it is open, and after an end in order. */
 STTCP_API int sttcp_conn_reason(const sttcp_conn *conn);
 
-/* The text that was given to sttcp_conn_fail, or what a failed attempt has to say; "" when there
- * is none. */
+/* More than the reason tells: the text that was given to sttcp_conn_fail, what a failed attempt has
+ * to say, or, for an end that the library decided, which option it was and its value, or what was
+ * malformed: "no byte for 30000 ms, idle_timeout_ms is 30000". "" when there is none, which is
+ * never the case with a code of this library but STTCP_ECLOSED and STTCP_EDESTROYED. */
 STTCP_API const char *sttcp_conn_fail_text(const sttcp_conn *conn);
 
 /* The peer: its address as a number ("127.0.0.1", "::1", "unix:/path"; the name as given for an

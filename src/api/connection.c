@@ -7,6 +7,7 @@
 
 #include "api/call.h"
 #include "api/options.h"
+#include "base/error.h"
 #include "engine/ending.h"
 #include "engine/figures.h"
 #include "engine/output.h"
@@ -306,9 +307,13 @@ const char *sttcp_conn_fail_text(const sttcp_conn *conn)
 	if (stt_check_conn(conn) < 0)
 		return NULL;
 
+	/* The reason first, for it is set last: who finds it here finds the text, too. */
+	int reason = atomic_load(&conn->reason);
 	const char *text = atomic_load(&conn->fail_text);
 
-	return text ? text : "";
+	if (text && *text)
+		return text;
+	return stt_error_is_told(reason) ? sttcp_strerror(reason) : "";
 }
 
 /* Names are made when they are first asked for, which is no change that a user sees. */

@@ -85,6 +85,11 @@ const char *sttcp_error_name(int code)
 	return name ? name : "UNKNOWN";
 }
 
+bool stt_error_is_told(int code)
+{
+	return code != STTCP_ECLOSED && code != STTCP_EDESTROYED && find_code(code);
+}
+
 int stt_error_of_peer(int code)
 {
 	return code == -ETIMEDOUT ? STTCP_EDEAD_PEER : code;

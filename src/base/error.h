@@ -5,10 +5,16 @@
 #ifndef STT_BASE_ERROR_H
 #define STT_BASE_ERROR_H
 
+#include <stdbool.h>
+
 #include "sttcp.h"
 
 /* The ETIMEDOUT of a kernel's keepalive or retransmission is told as STTCP_EDEAD_PEER, so that
  * -ETIMEDOUT from a waiting call is the call's own; everything else stays what it is. */
 int stt_error_of_peer(int code);
+
+/* Whether an end with this code is worth a sentence: one of the library's own, but those that this
+ * side has asked for. */
+bool stt_error_is_told(int code);
 
 #endif

@@ -3,10 +3,13 @@
  * the owner, now or later, goes on from there (serve.c). */
 #include "engine/ending.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/conn.h"
 #include "engine/group.h"
+#include "engine/reasons.h"
 #include "engine/worker.h"
 #include "net/poller.h"
 #include "net/socket.h"
@@ -50,12 +53,16 @@ static unsigned flush_and_finish_locked(struct sttcp_conn *conn, bool force)
 	return what;
 }
 
-/* Sets the reason, or replaces it if `wins`; true if this one counts. */
-static bool set_reason_locked(struct sttcp_conn *conn, int reason, bool wins)
+/* Sets the reason, or replaces it if `wins`; true if this one counts, and then the text is the
+ * connection's. */
+static bool set_reason_locked(struct sttcp_conn *conn, int reason, char *text, bool wins)
 	STT_REQUIRES(conn->output.lock)
 {
 	if (atomic_load(&conn->ended) && !wins)
 		return false;
+	/* Before the reason: who sees that finds the text. What it wins over has none. */
+	if (text)
+		atomic_store(&conn->fail_text, text);
 	atomic_store(&conn->reason, reason);
 	atomic_store(&conn->ended, true);
 	if (conn->output.receiver >= 0)
@@ -63,12 +70,12 @@ static bool set_reason_locked(struct sttcp_conn *conn, int reason, bool wins)
 	return true;
 }
 
-bool stt_conn_end(struct sttcp_conn *conn, int reason, enum stt_end_how how)
+static bool end_with_text(struct sttcp_conn *conn, int reason, enum stt_end_how how, char *text)
 {
 	unsigned what = 0;
 
 	stt_lock(&conn->output.lock);
-	bool first = set_reason_locked(conn, reason, false);
+	bool first = set_reason_locked(conn, reason, text, false);
 
 	if (how == STT_END_RESET)
 		what = reset_locked(conn);
@@ -76,8 +83,33 @@ bool stt_conn_end(struct sttcp_conn *conn, int reason, enum stt_end_how how)
 		what = flush_and_finish_locked(conn, how == STT_END_FORCE);
 	stt_unlock(&conn->output.lock);
 
+	if (!first)
+		free(text);
 	stt_output_tell(conn, what | STT_TELL_CLOSE);
 	return first;
+}
+
+bool stt_conn_end(struct sttcp_conn *conn, int reason, enum stt_end_how how)
+{
+	char *text = atomic_load(&conn->ended) ? NULL : stt_reason_text(conn->group, reason);
+
+	return end_with_text(conn, reason, how, text);
+}
+
+bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how,
+		       const char *format, ...)
+{
+	char *text = NULL;
+
+	if (!atomic_load(&conn->ended)) {
+		va_list arguments;
+
+		va_start(arguments, format);
+		if (vasprintf(&text, format, arguments) < 0)
+			text = NULL; /* the reason tells as well */
+		va_end(arguments);
+	}
+	return end_with_text(conn, reason, how, text);
 }
 
 bool stt_conn_fail(struct sttcp_conn *conn, int reason, char *text)
@@ -87,12 +119,10 @@ bool stt_conn_fail(struct sttcp_conn *conn, int reason, char *text)
 	unsigned what = 0;
 
 	stt_lock(&conn->output.lock);
-	bool counts = set_reason_locked(conn, reason, wins);
+	bool counts = set_reason_locked(conn, reason, text, wins);
 
-	if (counts) {
-		atomic_store(&conn->fail_text, text);
+	if (counts)
 		what = flush_and_finish_locked(conn, false);
-	}
 	stt_unlock(&conn->output.lock);
 
 	if (!counts)

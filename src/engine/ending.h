@@ -10,6 +10,8 @@
 
 #include <stdbool.h>
 
+#include "sttcp.h"
+
 struct sttcp_conn;
 
 enum stt_end_how {
@@ -18,8 +20,14 @@ enum stt_end_how {
 	STT_END_RESET  /* RST */
 };
 
-/* True if this was the end that counts. */
+/* True if this was the end that counts. Where the reason is about an option, the text for
+ * sttcp_conn_fail_text names it (reasons.h). */
 bool stt_conn_end(struct sttcp_conn *conn, int reason, enum stt_end_how how);
+
+/* The same with a text that says more than the reason: "a message of 70000 bytes, max_message is
+ * 65536". */
+bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how,
+		       const char *format, ...) STTCP_PRINTF(4, 5);
 
 /* The same for a handler's failure. `text` (may be NULL) is the connection's now. */
 bool stt_conn_fail(struct sttcp_conn *conn, int reason, char *text);

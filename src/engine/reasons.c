@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* The sentences of ends that are about one option. An end that knows more, as that of a message
+ * which is too large, brings its own (stt_conn_end_with). */
+#include "engine/reasons.h"
+
+#include <stdio.h>
+
+#include "engine/group.h"
+
+/* A size as the user gave it. */
+static long long as_given(int64_t size)
+{
+	return size == INT64_MAX ? -1 : size;
+}
+
+static int format_slow(char **text, const struct stt_settings *settings)
+{
+	long long one = as_given(settings->send_queue_max);
+	long long all = as_given(settings->total_queue_max);
+
+	if (all == -1)
+		return asprintf(text, "the queue has no room, send_queue_max is %lld", one);
+	return asprintf(text,
+			"the queue has no room, send_queue_max is %lld, total_queue_max is %lld",
+			one, all);
+}
+
+/* The length of the text, or below 0 without one. */
+static int format_text(char **text, const struct stt_settings *settings, int reason)
+{
+	int limit;
+
+	switch (reason) {
+	case STTCP_ESLOW:
+		return format_slow(text, settings);
+	case STTCP_ETIME_FIRST_BYTE:
+		limit = settings->first_byte_timeout_ms;
+		return asprintf(text, "no first byte for %d ms, first_byte_timeout_ms is %d", limit,
+				limit);
+	case STTCP_ETIME_IDLE:
+		limit = settings->idle_timeout_ms;
+		return asprintf(text, "no byte for %d ms, idle_timeout_ms is %d", limit, limit);
+	case STTCP_ETIME_MESSAGE:
+		limit = settings->message_timeout_ms;
+		return asprintf(text, "a message not whole after %d ms, message_timeout_ms is %d",
+				limit, limit);
+	case STTCP_ETIME_WRITE:
+		limit = settings->write_timeout_ms;
+		return asprintf(text, "the peer took no byte for %d ms, write_timeout_ms is %d",
+				limit, limit);
+	case STTCP_ETIME_LIFETIME:
+		if (settings->lifetime_jitter_ms > 0)
+			return asprintf(text,
+					"open for long enough, lifetime_ms is %d, "
+					"lifetime_jitter_ms is %d",
+					settings->lifetime_ms, settings->lifetime_jitter_ms);
+		limit = settings->lifetime_ms;
+		return asprintf(text, "open for %d ms, lifetime_ms is %d", limit, limit);
+	case STTCP_EDEAD_PEER:
+		limit = settings->dead_peer_timeout_ms;
+		return asprintf(text, "no answer from the peer, dead_peer_timeout_ms is %d", limit);
+	}
+	return -1;
+}
+
+char *stt_reason_text(struct stt_group *group, int reason)
+{
+	char *text;
+
+	return format_text(&text, &group->settings, reason) < 0 ? NULL : text;
+}

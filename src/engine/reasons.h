@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* What the library has to say about an end that it decided itself: which option, and its value. */
+#ifndef STT_ENGINE_REASONS_H
+#define STT_ENGINE_REASONS_H
+
+struct stt_group;
+
+/* A text for the reason, to be freed; NULL when there is nothing to add to sttcp_strerror, or no
+ * memory. Any thread. */
+char *stt_reason_text(struct stt_group *group, int reason);
+
+#endif
