@@ -185,7 +185,8 @@ typedef enum sttcp_framing {
  * `size`); below 0 when it is malformed, which ends the connection with
  * STTCP_EFRAME. Called where a handler of the connection would be, never at the
  * same time as one; like one it may block. It sees all bytes of the message that
- * have come so far, each time.
+ * have come so far, each time; it is called when more of them have come, and not
+ * again for a message whose end it has told.
  */
 typedef ssize_t (*sttcp_frame_fn)(const void *data, size_t size, void *context);
 

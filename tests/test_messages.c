@@ -241,6 +241,83 @@ static void large_messages_are_whole_up_to_the_limit(void **state)
 
 /* ------------------------------------------------------------ what is held */
 
+enum {
+	LONG_ONE = 300
+};
+
+/* Tells at the first byte how long the message will be. */
+static ssize_t frame_at_once(const void *data, size_t size, void *context)
+{
+	(void)data;
+	(void)size;
+	((struct book *)context)->asked++;
+	return LONG_ONE;
+}
+
+/* Tells when all of it is there, which its last byte shows. */
+static ssize_t frame_at_last(const void *data, size_t size, void *context)
+{
+	const char *end = memchr(data, '.', size);
+
+	((struct book *)context)->asked++;
+	return end ? end - (const char *)data + 1 : 0;
+}
+
+static void take_one_more(struct book *book, sttcp_conn *conn, const void *data, size_t size)
+{
+	char message[LONG_ONE];
+
+	(void)data;
+	(void)size;
+	book->extra = NULL;
+	/* Too little room, and then enough: it is the same message. */
+	if (sttcp_conn_recv_message(conn, message, 1, -1) == -EMSGSIZE &&
+	    sttcp_conn_recv_message(conn, message, sizeof(message), 0) == LONG_ONE)
+		book->extra = book;
+}
+
+static void drip(struct talk *talk, const char *bytes, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		say_and_wait(talk, bytes + i, 1);
+}
+
+/* A peer that sends byte by byte does not choose how often a function sees the same bytes. */
+static void frame_fn_is_asked_once_for_what_has_come(void **state)
+{
+	struct talk talk = {0};
+	char bytes[LONG_ONE];
+
+	(void)state;
+	memset(bytes, 'x', sizeof(bytes));
+	bytes[LONG_ONE - 1] = '.';
+	talk_open(&talk, STTCP_OPTIONS(.framing = STTCP_FRAMING_CUSTOM, .frame_fn = frame_at_last));
+	drip(&talk, bytes, sizeof(bytes));
+	assert_true(event_wait(&talk.book->changed, 1));
+	assert_in_range(talk.book->asked, 1, LONG_ONE);
+	talk_close(&talk);
+}
+
+static void frame_fn_is_not_asked_what_it_has_told(void **state)
+{
+	struct talk talk = {.book = book_new()};
+	char bytes[LONG_ONE];
+
+	(void)state;
+	memset(bytes, 'x', sizeof(bytes));
+	talk.book->script = take_one_more;
+	talk_open(&talk, STTCP_OPTIONS(.framing = STTCP_FRAMING_CUSTOM, .frame_fn = frame_at_once));
+	drip(&talk, bytes, sizeof(bytes));
+	/* The second one is read by the handler that has the first. */
+	assert_true(peer_send(talk.peer, bytes, 1));
+	EVENTUALLY(book_bytes_in(talk.book) == LONG_ONE + 1);
+	drip(&talk, bytes + 1, sizeof(bytes) - 1);
+	assert_true(event_wait(&talk.book->changed, 1));
+	assert_ptr_equal(talk.book->extra, talk.book);
+	assert_int_equal(talk.book->asked, 2);
+	talk_close(&talk);
+}
+
 static atomic_int moves; /* of the bytes that are held */
 
 /* One message that never ends. Where its bytes stand tells when they were copied. */
@@ -491,6 +568,8 @@ int main(void)
 		cmocka_unit_test(limit_ends_the_connection_at_once),
 		cmocka_unit_test(half_a_message_is_dropped_at_a_reset),
 		cmocka_unit_test(large_messages_are_whole_up_to_the_limit),
+		cmocka_unit_test(frame_fn_is_asked_once_for_what_has_come),
+		cmocka_unit_test(frame_fn_is_not_asked_what_it_has_told),
 		cmocka_unit_test(bytes_that_drip_are_not_copied_each_time),
 		cmocka_unit_test(part_of_a_message_takes_twice_its_size_at_most),
 		cmocka_unit_test(rest_before_a_reset_is_dropped),

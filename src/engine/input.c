@@ -55,6 +55,8 @@ void stt_input_take(struct stt_worker *worker, struct sttcp_conn *conn)
 	in->at = held->bytes + held->start;
 	in->size = held->size;
 	in->scanned = held->scanned;
+	in->looked = held->looked;
+	in->whole = held->whole;
 	in->framing = held->framing;
 }
 
@@ -94,11 +96,51 @@ int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn)
 		held->start = (size_t)(in->at - held->bytes);
 		held->size = in->size;
 		held->scanned = in->scanned;
+		held->looked = in->looked;
+		held->whole = in->whole;
 		held->framing = in->framing;
 	}
 	conn->held = held;
 	*in = (struct stt_input){0};
 	return result;
+}
+
+static void forget_look(struct stt_input *in)
+{
+	in->scanned = 0;
+	in->looked = 0;
+	in->whole = 0;
+}
+
+/* As stt_frame_next, but what has been looked at is not looked at again for nothing: a peer that
+ * sends byte by byte would choose how often a frame_fn, which may be slow, sees the same bytes. */
+static int look(struct stt_input *in, const struct stt_framing *framing, struct stt_frame *frame)
+{
+	bool told = in->whole && in->size >= in->whole;
+
+	if (in->size == in->looked || in->size < in->whole)
+		return 0;
+	if (told && framing->kind == STTCP_FRAMING_CUSTOM) {
+		*frame = (struct stt_frame){.size = in->whole, .total = in->whole};
+		return 1;
+	}
+	in->in_look = true;
+	int found = stt_frame_next(framing, in->at, in->size, in->scanned, frame);
+
+	in->in_look = false;
+	if (!found) {
+		in->looked = in->size;
+		in->scanned = frame->scanned;
+		in->whole = frame->total;
+	}
+	return found;
+}
+
+void stt_input_skip(struct stt_worker *worker, size_t size)
+{
+	worker->input.at += size;
+	worker->input.size -= size;
+	forget_look(&worker->input);
 }
 
 int stt_input_next(struct stt_worker *worker, const struct stt_framing *framing, bool last,
@@ -113,28 +155,20 @@ int stt_input_next(struct stt_worker *worker, const struct stt_framing *framing,
 	/* Another framing finds its ends elsewhere. */
 	if (in->framing != framing) {
 		in->framing = framing;
-		in->scanned = 0;
-		in->whole = 0;
+		forget_look(in);
 	}
 
-	in->in_look = true;
-	int found = stt_frame_next(framing, in->at, in->size, in->scanned, &frame);
+	int found = look(in, framing, &frame);
 
-	in->in_look = false;
-	if (!found) {
-		in->scanned = frame.scanned;
-		in->whole = frame.total;
-		if (last)
-			found = stt_frame_last(framing, in->at, in->size, &frame);
-	}
+	if (!found && last)
+		found = stt_frame_last(framing, in->at, in->size, &frame);
 	in->waits = !found;
 	if (found <= 0)
 		return found;
 	*message = (struct stt_message){in->at + frame.skip, frame.size};
 	in->at += frame.total;
 	in->size -= frame.total;
-	in->scanned = 0;
-	in->whole = 0;
+	forget_look(in);
 	/* The next one has not begun. */
 	if (in->memory)
 		in->memory->began_ms = 0;

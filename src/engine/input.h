@@ -23,7 +23,9 @@ struct stt_held {
 	size_t start;
 	size_t size;
 	size_t scanned;
-	const struct stt_framing *framing; /* that `scanned` was found with: only to compare */
+	size_t looked;
+	size_t whole;
+	const struct stt_framing *framing; /* that these were found with: only to compare */
 	int64_t began_ms; /* when the first byte of a message that is not whole came; 0: none */
 	size_t capacity;
 	unsigned char bytes[];
@@ -33,9 +35,11 @@ struct stt_held {
 struct stt_input {
 	const unsigned char *at; /* the next byte */
 	size_t size;
-	size_t scanned; /* for stt_frame_next */
-	size_t whole;	/* how long the message at `at` will be, as far as is known */
-	const struct stt_framing *framing; /* that these two were found with: only to compare */
+	/* Of the message at `at`: what the last look has found. */
+	size_t scanned;			   /* for stt_frame_next */
+	size_t looked;			   /* how many bytes it saw; 0: there was none */
+	size_t whole;			   /* how many the message will take; 0: not known */
+	const struct stt_framing *framing; /* that these were found with: only to compare */
 	struct stt_held *memory;	   /* that `at` points into; NULL: the worker's buffer */
 	struct stt_held *pinned;	   /* that the running handler's data stands in, or NULL */
 	bool in_look;			   /* the framing is in use: a frame_fn may run */
@@ -60,6 +64,9 @@ int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn);
  * `last`: no more will come, and a rest counts as the framing says. */
 int stt_input_next(struct stt_worker *worker, const struct stt_framing *framing, bool last,
 		   struct stt_message *message);
+
+/* Takes `size` bytes off the front, not as a message. */
+void stt_input_skip(struct stt_worker *worker, size_t size);
 
 /* Forgets how far was looked with a framing that is about to be freed. In a handler. */
 void stt_input_forget_framing(struct stt_worker *worker, struct sttcp_conn *conn);

@@ -87,10 +87,7 @@ ssize_t stt_receive(struct sttcp_conn *conn, void *buffer, size_t size, int time
 
 		if (taken)
 			memcpy(buffer, in->at, taken);
-		in->at += taken;
-		in->size -= taken;
-		in->scanned = 0;
-		in->whole = 0;
+		stt_input_skip(stt_self, taken);
 		return (ssize_t)taken;
 	}
 	for (;;) {
@@ -137,12 +134,14 @@ static int read_more(struct stt_worker *worker, struct sttcp_conn *conn, int64_t
 static int take_message(struct stt_worker *worker, struct sttcp_conn *conn, bool last, size_t size,
 			struct stt_message *message)
 {
-	struct stt_input before = worker->input;
+	struct stt_input *in = &worker->input;
+	struct stt_input before = *in;
 	int found = stt_input_next(worker, stt_conn_framing(conn), last, message);
 
 	if (found == 1 && message->size > size) {
-		worker->input.at = before.at;
-		worker->input.size = before.size;
+		in->whole = before.size - in->size; /* a frame_fn has said so */
+		in->at = before.at;
+		in->size = before.size;
 		return -EMSGSIZE;
 	}
 	if (found < 0) {
