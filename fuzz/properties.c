@@ -125,13 +125,17 @@ static void read_last(struct reader *reader)
 {
 	size_t rest;
 	struct stt_frame frame = {0};
+	struct stt_framing framing = *reader->framing;
 
 	read_up_to(reader, reader->input.size);
 	rest = reader->input.size - reader->done;
 	if (reader->verdict < 0 || rest == 0)
 		return;
-	reader->verdict =
-		stt_frame_last(reader->framing, reader->input.data + reader->done, rest, &frame);
+	framing.rest_at_end = false;
+	HOLDS(stt_frame_last(&framing, reader->input.data + reader->done, rest, &frame) ==
+	      STTCP_EFRAME);
+	framing.rest_at_end = true;
+	reader->verdict = stt_frame_last(&framing, reader->input.data + reader->done, rest, &frame);
 	if (reader->verdict == 1) {
 		HOLDS(frame.skip == 0 && frame.size == rest && frame.total == rest);
 		HOLDS(rest <= (uint64_t)reader->framing->max_message);

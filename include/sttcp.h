@@ -172,8 +172,8 @@ STTCP_API const char *sttcp_error_name(int code);
  * each, with the payload alone. */
 typedef enum sttcp_framing {
 	STTCP_FRAMING_RAW,	 /* not at all: bytes as they come */
-	STTCP_FRAMING_LINE,	 /* up to "\n"; "\r\n" is accepted, too */
-	STTCP_FRAMING_DELIMITER, /* up to `delimiter` */
+	STTCP_FRAMING_LINE,	 /* up to "\n"; "\r\n" is accepted, too; see rest_at_end */
+	STTCP_FRAMING_DELIMITER, /* up to `delimiter`; likewise */
 	STTCP_FRAMING_LENGTH,	 /* a length, then as many bytes */
 	STTCP_FRAMING_FIXED,	 /* always `fixed_size` bytes */
 	STTCP_FRAMING_CUSTOM	 /* as `frame_fn` says */
@@ -293,6 +293,11 @@ typedef struct sttcp_options {
 	bool prefix_little_endian;   /* the length's lowest byte comes first */
 	bool prefix_varint;	     /* the length as protobuf writes it; prefix_size is not used */
 	bool prefix_includes_itself; /* the length counts its own bytes, too */
+
+	/* STTCP_FRAMING_LINE and _DELIMITER: bytes that have no end at the peer's FIN are a last
+	 * message. Without it they are half of one, as they are in the other framings:
+	 * STTCP_EFRAME, and no handler gets them. */
+	bool rest_at_end;
 
 	bool reuse_port; /* server: SO_REUSEPORT, socket(7); else a second start is refused */
 	bool ipv6_only;	 /* server: no IPv4 on an IPv6 socket, ipv6(7) */
@@ -561,8 +566,8 @@ STTCP_API int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t
 
 /*
  * Changes the framing of this connection: the fields framing, delimiter,
- * delimiter_size, prefix_*, fixed_size, frame_fn and max_message of `framing`
- * count, the others do not. At once for sttcp_conn_send_message; for input from
+ * delimiter_size, prefix_*, fixed_size, frame_fn, rest_at_end and max_message of
+ * `framing` count, the others do not. At once for sttcp_conn_send_message; for input from
  * the byte after the message that is being handled (with STTCP_FRAMING_RAW what
  * was delivered is gone). -EINVAL as from start, and for NULL; -ENOMEM.
  */
@@ -582,7 +587,7 @@ STTCP_API ssize_t sttcp_conn_recv(sttcp_conn *conn, void *buffer, size_t size, i
 
 /* The same for one whole message, framed as set: its size, 0 for an empty one. -ENODATA: the
  * peer's FIN came instead. -EMSGSIZE: it is larger than `size`, and stays to be read.
- * STTCP_ELIMIT, STTCP_EFRAME: it ends the connection. */
+ * STTCP_ELIMIT, STTCP_EFRAME (also when the FIN has cut it): it ends the connection. */
 STTCP_API ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t size,
 					  int timeout_ms);
 

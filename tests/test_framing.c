@@ -18,7 +18,7 @@ static ssize_t semicolon_end(const void *data, size_t size, void *context)
 
 enum ending {
 	WHOLE = 0, /* no byte is left */
-	RESTS = 1, /* what is left is the last message at the peer's FIN */
+	RESTS = 1, /* what is left is the last message at the peer's FIN, with rest_at_end */
 	WAITS = 2  /* what is left is part of one: STTCP_EFRAME at the peer's FIN */
 };
 
@@ -234,17 +234,22 @@ static int read_up_to(struct reader *reader, size_t size)
 static int read_last(struct reader *reader)
 {
 	const struct bytes *input = &reader->sample->input;
+	struct stt_framing framing = reader->sample->framing;
+	size_t rest = input->size - reader->done;
 	struct stt_frame frame = {0};
 
-	if (reader->done == input->size)
+	if (!rest)
 		return WHOLE;
-	int answer = stt_frame_last(&reader->sample->framing, input->data + reader->done,
-				    input->size - reader->done, &frame);
+	/* Who does not ask for it never gets a part of a message. */
+	assert_int_equal(stt_frame_last(&framing, input->data + reader->done, rest, &frame),
+			 STTCP_EFRAME);
+	framing.rest_at_end = true;
+	int answer = stt_frame_last(&framing, input->data + reader->done, rest, &frame);
 
 	if (answer == STTCP_EFRAME)
 		return WAITS;
 	assert_int_equal(answer, 1);
-	assert_int_equal(frame.total, input->size - reader->done);
+	assert_int_equal(frame.total, rest);
 	take_message(reader, &frame);
 	return RESTS;
 }
@@ -418,11 +423,12 @@ static void whole_size_is_told_as_soon_as_it_is_known(void **state)
 
 static void rest_over_the_limit_is_told_at_the_end(void **state)
 {
-	const struct stt_framing line = line_framing(3);
-	const struct stt_framing delimited = delimiter_framing("--", 2, 3);
+	struct stt_framing line = line_framing(3);
+	struct stt_framing delimited = delimiter_framing("--", 2, 3);
 	struct stt_frame frame;
 
 	(void)state;
+	line.rest_at_end = delimited.rest_at_end = true;
 	assert_int_equal(look(&line, "one\r", 4, 0, &frame), 0);
 	assert_int_equal(stt_frame_last(&line, "one\r", 4, &frame), STTCP_ELIMIT);
 	assert_int_equal(stt_frame_last(&line, "on\r", 3, &frame), 1);

@@ -534,6 +534,30 @@ static void shut_both_ways(const char *host, bool unix_socket)
 }
 
 /* Nothing can come or go after both FINs: that is the end. */
+/* G5: what a FIN has cut is no request, so nobody is told that all of them are there. */
+static void half_open_hears_no_end_behind_half_a_message(void **state)
+{
+	(void)state;
+	for (int way = 0; way < 3; way++) {
+		struct probe *probe = probe_new();
+
+		probe->end = say_goodbye;
+		sttcp_server *server = probe_listen(
+			probe, STTCP_OPTIONS(.half_open = true, .framing = STTCP_FRAMING_LINE,
+					     .rest_at_end = way != 0));
+		int peer = peer_connect(sttcp_server_port(server));
+
+		assert_true(peer_say(peer, way == 2 ? "one\n" : "one"));
+		peer_shutdown(peer);
+		assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+		assert_int_equal(probe_reason(probe), way ? STTCP_ECLOSED : STTCP_EFRAME);
+		assert_string_equal(probe_order(probe), way ? "cCrReEdD" : "cCdD");
+		peer_close(peer);
+		sttcp_server_free(server);
+		probe_free(probe);
+	}
+}
+
 static void half_open_ends_with_the_second_fin(void **state)
 {
 	char host[64];
@@ -618,6 +642,7 @@ int main(void)
 		cmocka_unit_test(half_open_goes_on_until_somebody_closes),
 		cmocka_unit_test(shutdown_ends_sending_alone),
 		cmocka_unit_test(half_open_ends_with_the_second_fin),
+		cmocka_unit_test(half_open_hears_no_end_behind_half_a_message),
 		cmocka_unit_test(detach_and_true_is_accepted),
 	};
 

@@ -131,6 +131,11 @@ static void messages_may_be_cut_anywhere(void **state)
 
 static const sttcp_options lines = FRAMED(.framing = STTCP_FRAMING_LINE, .max_message = 8);
 static const sttcp_options plain_lines = FRAMED(.framing = STTCP_FRAMING_LINE);
+static const sttcp_options rest_lines =
+	FRAMED(.framing = STTCP_FRAMING_LINE, .max_message = 8, .rest_at_end = true);
+static const sttcp_options rest_commas =
+	FRAMED(.framing = STTCP_FRAMING_DELIMITER, .delimiter = ", ", .delimiter_size = 2,
+	       .max_message = 8, .rest_at_end = true);
 static const sttcp_options commas = FRAMED(.framing = STTCP_FRAMING_DELIMITER, .delimiter = ", ",
 					   .delimiter_size = 2, .max_message = 8);
 static const sttcp_options lengths =
@@ -150,10 +155,19 @@ static const struct verdict {
 	const char *text;
 	int reason;
 } verdicts[] = {
-	/* The peer's FIN behind a rest. */
-	{&lines, WIRE("a\nrest"), "<a><rest>", 0},
-	{&lines, WIRE("a\nrest\r"), "<a><rest\r>", 0},
-	{&commas, WIRE("a, rest,"), "<a><rest,>", 0},
+	/* G5: the peer's FIN inside of a message. */
+	{&lines, WIRE("a\nrest"), "<a>", STTCP_EFRAME},
+	{&lines, WIRE("a\nrest\r"), "<a>", STTCP_EFRAME},
+	{&lines, WIRE("a\n\r"), "<a>", STTCP_EFRAME},
+	{&commas, WIRE("a, rest"), "<a>", STTCP_EFRAME},
+	{&commas, WIRE("a, rest,"), "<a>", STTCP_EFRAME},
+	{&lines, WIRE("a\n"), "<a>", 0},
+	{&commas, WIRE("a, "), "<a>", 0},
+	{&rest_lines, WIRE("a\nrest"), "<a><rest>", 0},
+	{&rest_lines, WIRE("a\nrest\r"), "<a><rest\r>", 0},
+	{&rest_lines, WIRE("a\n"), "<a>", 0},
+	{&rest_commas, WIRE("a, rest,"), "<a><rest,>", 0},
+	{&rest_commas, WIRE("a, "), "<a>", 0},
 	{&lengths, WIRE("\0\1a\0\2b"), "<a>", STTCP_EFRAME},
 	{&lengths, WIRE("\0\1a\0"), "<a>", STTCP_EFRAME},
 	{&varints, WIRE("\1a\x80"), "<a>", STTCP_EFRAME},
@@ -163,7 +177,7 @@ static const struct verdict {
 	{&lines, WIRE("12345678\r\n"), "<12345678>", 0},
 	{&lines, WIRE("a\n123456789\n"), "<a>", STTCP_ELIMIT},
 	{&lines, WIRE("a\n123456789"), "<a>", STTCP_ELIMIT},
-	{&lines, WIRE("a\n12345678\r"), "<a>", STTCP_ELIMIT},
+	{&rest_lines, WIRE("a\n12345678\r"), "<a>", STTCP_ELIMIT},
 	{&commas, WIRE("12345678, "), "<12345678>", 0},
 	{&commas, WIRE("a, 123456789, "), "<a>", STTCP_ELIMIT},
 	{&lengths,
@@ -471,7 +485,7 @@ static void rest_at_the_end_of_a_turn_is_delivered(void **state)
 		memcpy(text + (size_t)2 * (size_t)count, "rest", 4);
 		talk.book = book_new();
 		talk.book->opened = pause_at_first;
-		talk_open(&talk, &plain_lines);
+		talk_open(&talk, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .rest_at_end = true));
 		sttcp_conn *conn = sttcp_conn_ref(talk.book->conn);
 		assert_true(peer_send(talk.peer, text, (size_t)2 * (size_t)count + 4));
 		peer_shutdown(talk.peer);
@@ -504,7 +518,7 @@ static void send_until_reset(struct book *book, sttcp_conn *conn, const void *da
 static void rest_before_a_reset_is_dropped(void **state)
 {
 	const sttcp_options *const ways[] = {
-		&plain_lines, STTCP_OPTIONS(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 1)};
+		&rest_lines, STTCP_OPTIONS(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 1)};
 	const char *const says[][3] = {{"go\nhalf", "by\n", "ms\nhalf"},
 				       {"\2go\5half", "\2by", "\2ms\5half"}};
 
@@ -545,7 +559,7 @@ static void paused_messages_and_the_end_wait_for_resume(void **state)
 	(void)state;
 	talk.book->opened = pause_at_first;
 	talk.book->script = pause_again;
-	talk_open(&talk, &plain_lines);
+	talk_open(&talk, &rest_lines);
 	assert_true(peer_say(talk.peer, "a\nb\nrest"));
 	peer_shutdown(talk.peer);
 	for (int i = 1; i <= 3; i++) {

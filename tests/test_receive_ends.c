@@ -4,6 +4,7 @@
 
 static const sttcp_options raw = FRAMED(.framing = STTCP_FRAMING_RAW);
 static const sttcp_options lines = FRAMED(.framing = STTCP_FRAMING_LINE);
+static const sttcp_options rest_lines = FRAMED(.framing = STTCP_FRAMING_LINE, .rest_at_end = true);
 static const sttcp_options lengths =
 	FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 2, .max_message = 1000);
 typedef void script_fn(struct book *book, sttcp_conn *conn, const void *data, size_t size);
@@ -105,7 +106,11 @@ static void end_of_the_peer_is_told(void **state)
 		int reason;
 	} cases[] = {
 		{&lines, WIRE("go\n"), {-ENODATA, -ENODATA, -ENODATA, 0, 0}, 0},
-		{&lines, WIRE("go\nrest"), {4, -ENODATA, -ENODATA, 0, 0}, 0},
+		{&rest_lines, WIRE("go\nrest"), {4, -ENODATA, -ENODATA, 0, 0}, 0},
+		{&lines,
+		 WIRE("go\nrest"),
+		 {STTCP_EFRAME, STTCP_EFRAME, STTCP_EFRAME, STTCP_EFRAME, STTCP_EFRAME},
+		 STTCP_EFRAME},
 		{&raw, WIRE("go"), {-ENODATA, -ENODATA, -ENODATA, 0, 0}, 0},
 		{&lengths,
 		 WIRE("\0\2go\0\1a\0\2b"),

@@ -47,6 +47,7 @@ static const struct {
 	FIELD(prefix_little_endian, BOOL),
 	FIELD(prefix_varint, BOOL),
 	FIELD(prefix_includes_itself, BOOL),
+	FIELD(rest_at_end, BOOL),
 	FIELD(reuse_port, BOOL),
 	FIELD(ipv6_only, BOOL),
 	FIELD(nagle, BOOL),

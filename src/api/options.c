@@ -106,6 +106,7 @@ static int read_framing(const sttcp_options *given, struct stt_framing *framing)
 		.prefix_little_endian = given->prefix_little_endian,
 		.prefix_varint = given->prefix_varint,
 		.prefix_includes_itself = given->prefix_includes_itself,
+		.rest_at_end = given->rest_at_end,
 		.fixed_size = given->fixed_size,
 		.max_message = bytes(given->max_message, DEFAULT_MESSAGE, &result),
 		.frame_fn = given->frame_fn,

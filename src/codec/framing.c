@@ -224,8 +224,11 @@ int stt_frame_next(const struct stt_framing *framing, const void *data, size_t s
 int stt_frame_last(const struct stt_framing *framing, const void *data, size_t size,
 		   struct stt_frame *frame)
 {
+	bool has_ends =
+		framing->kind == STTCP_FRAMING_LINE || framing->kind == STTCP_FRAMING_DELIMITER;
+
 	(void)data;
-	if (framing->kind != STTCP_FRAMING_LINE && framing->kind != STTCP_FRAMING_DELIMITER)
+	if (!has_ends || !framing->rest_at_end)
 		return STTCP_EFRAME;
 	/* stt_frame_next let a "\r" or a begun delimiter pass that now is payload. */
 	if (is_over(framing, size))

@@ -27,6 +27,7 @@ struct stt_framing {
 	bool prefix_little_endian;   /* default is big endian, network byte order */
 	bool prefix_varint;	     /* as protobuf's: 7 bits a byte, least significant first */
 	bool prefix_includes_itself; /* the length counts the prefix too */
+	bool rest_at_end; /* LINE, DELIMITER: what has no end at the peer's FIN is a message, too */
 	unsigned char delimiter[STT_DELIMITER_MAX];
 	int64_t fixed_size;	 /* FIXED */
 	int64_t max_message;	 /* of the payload; INT64_MAX: unlimited */
@@ -65,9 +66,10 @@ int stt_frame_next(const struct stt_framing *framing, const void *data, size_t s
 
 /*
  * The peer has sent FIN and `size` bytes (above 0) are left that stt_frame_next
- * gave 0 for. LINE, DELIMITER: 1 and `frame`, all of them are the last message, a
- * lone "\r" or a begun delimiter included; STTCP_ELIMIT when only that makes it
- * longer than max_message. All others: STTCP_EFRAME.
+ * gave 0 for: STTCP_EFRAME, for a message that was cut is none. LINE, DELIMITER
+ * with rest_at_end: 1 and `frame`, all of them are the last message, a lone "\r"
+ * or a begun delimiter included; STTCP_ELIMIT when only that makes it longer than
+ * max_message.
  */
 int stt_frame_last(const struct stt_framing *framing, const void *data, size_t size,
 		   struct stt_frame *frame);

@@ -116,7 +116,7 @@ class Connection(_sttcp.Connection):
     def set_framing(self, framing: Framing = DEFAULT, *, delimiter: bytes = DEFAULT,
                     fixed_size: int = DEFAULT, prefix_size: int = DEFAULT,
                     prefix_little_endian: bool = DEFAULT, prefix_varint: bool = DEFAULT,
-                    prefix_includes_itself: bool = DEFAULT,
+                    prefix_includes_itself: bool = DEFAULT, rest_at_end: bool = DEFAULT,
                     max_message: Optional[int] = DEFAULT) -> None:
         """Changes the framing of this connection; for input from the next message on. 'custom' is
         the function that the server or client was made with."""
@@ -124,6 +124,7 @@ class Connection(_sttcp.Connection):
             "framing": framing, "delimiter": delimiter, "fixed_size": fixed_size,
             "prefix_size": prefix_size, "prefix_little_endian": prefix_little_endian,
             "prefix_varint": prefix_varint, "prefix_includes_itself": prefix_includes_itself,
+            "rest_at_end": rest_at_end,
             "max_message": max_message}
         options, frame = read_options(given)
         if frame is not None:

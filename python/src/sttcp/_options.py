@@ -27,7 +27,7 @@ _OVER = {"pause": 0, "reject": 1}
 _TIMES = {"connect_timeout", "drain_timeout", "write_timeout", "first_byte_timeout",
           "idle_timeout", "message_timeout", "lifetime", "lifetime_jitter", "dead_peer_timeout"}
 _BOOLEANS = {"broadcast_skips", "prefix_little_endian", "prefix_varint", "prefix_includes_itself",
-             "reuse_port", "ipv6_only", "nagle", "half_open"}
+             "rest_at_end", "reuse_port", "ipv6_only", "nagle", "half_open"}
 
 
 def milliseconds(name: str, seconds: Optional[float]) -> int:

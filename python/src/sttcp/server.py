@@ -68,6 +68,8 @@ class Server(_group.Group):
         delimiter: 1 to 16 bytes. fixed_size: of every message.
         prefix_size: 1, 2, 4 (default) or 8 bytes of length;
             prefix_little_endian, prefix_varint, prefix_includes_itself.
+        rest_at_end: what has no delimiter at the peer's end is a last message
+            ('line', 'delimiter'); without it the connection ends with FrameError.
         max_message: cap on a payload (1 MiB).
     Slow peers:
         send_queue_max: cap on what is queued for one connection (1 MiB).
@@ -103,7 +105,7 @@ class Server(_group.Group):
         framing: Framing = DEFAULT, delimiter: bytes = DEFAULT, fixed_size: int = DEFAULT,
         prefix_size: int = DEFAULT, prefix_little_endian: bool = False,
         prefix_varint: bool = False, prefix_includes_itself: bool = False,
-        max_message: Optional[int] = DEFAULT,
+        rest_at_end: bool = False, max_message: Optional[int] = DEFAULT,
         send_queue_max: Optional[int] = DEFAULT, high_water: Optional[int] = DEFAULT,
         low_water: Optional[int] = DEFAULT, total_queue_max: Optional[int] = DEFAULT,
         broadcast_skips: bool = False,
@@ -121,6 +123,7 @@ class Server(_group.Group):
             "prefix_size": prefix_size, "prefix_little_endian": prefix_little_endian or DEFAULT,
             "prefix_varint": prefix_varint or DEFAULT,
             "prefix_includes_itself": prefix_includes_itself or DEFAULT,
+            "rest_at_end": rest_at_end or DEFAULT,
             "max_message": max_message, "send_queue_max": send_queue_max, "high_water": high_water,
             "low_water": low_water, "total_queue_max": total_queue_max,
             "broadcast_skips": broadcast_skips, "first_byte_timeout": first_byte_timeout,
