@@ -172,13 +172,13 @@ static void admit_locked(struct stt_group *group, struct sttcp_conn *conn) STT_R
 	stt_roster_add(roster_of(group, conn), conn);
 }
 
-/* Under the lock, since whoever finds the connection may end it, and the attempt must have begun
- * by then. */
+/* First the attempt: a stop that is on its way through the roster ends whom it finds there, without
+ * the group's lock. It cannot be over before the lock is released, since its end takes that. */
 static void begin_attempt_locked(struct stt_group *group, struct sttcp_conn *conn)
 	STT_REQUIRES(group->lock)
 {
-	admit_locked(group, conn);
 	stt_attempt_begin(conn);
+	admit_locked(group, conn);
 }
 
 /* ---------------------------------------------------------------- start */

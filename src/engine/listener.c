@@ -100,16 +100,19 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 		stt_group_give_back(group);
 		return -ENOMEM;
 	}
+	/* Before anybody can find it: a forced stop on another loop may end it, and its loop be
+	 * done with it, before it is registered here. */
+	stt_conn_ref(conn);
 	if (!stt_group_admit(group, conn)) {
 		atomic_fetch_sub_explicit(&loop->nconns, 1, memory_order_relaxed);
+		stt_conn_unref(conn);
 		stt_conn_unref(conn);
 		stt_socket_close(fd);
 		return 0;
 	}
 
-	/* Under the lock, since a forced stop may have ended it by now: only while the descriptor
-	 * is open is it this connection's. Its last touch here, if it works. */
-	stt_conn_ref(conn);
+	/* Under the lock, since it may have been ended by now: only while the descriptor is open is
+	 * it this connection's. Its last touch here, if it works. */
 	stt_lock(&conn->output.lock);
 	int result = 0;
 

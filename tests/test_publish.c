@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/* G12, G16: who is found by a forced stop before the thread that made it is done with it. This
+ * program's own locks, in front of the C library's, stop that thread where it has just let go of
+ * one; then the other one goes on, until it has done what it can. */
+#include "support/support.h"
+
+#include <dlfcn.h>
+
+typedef int mutex_fn(pthread_mutex_t *);
+typedef int init_fn(pthread_mutex_t *, const pthread_mutexattr_t *);
+
+/* Where a sanitizer is linked into the program, its own are behind these names. */
+mutex_fn __interceptor_pthread_mutex_lock __attribute__((weak));
+mutex_fn __interceptor_pthread_mutex_unlock __attribute__((weak));
+mutex_fn __interceptor_pthread_mutex_destroy __attribute__((weak));
+init_fn __interceptor_pthread_mutex_init __attribute__((weak));
+
+static void *original(void *of_sanitizer, const char *name)
+{
+	return of_sanitizer ? of_sanitizer : dlsym(RTLD_NEXT, name);
+}
+
+/* How many locks the thread holds; only where it matters. */
+static _Thread_local bool counts;
+static _Thread_local int held;
+static _Thread_local void (*at_unlock)(int left);
+
+/* The next lock that is made is that of a connection which is being accepted. */
+static atomic_bool holds_up_accept;
+static _Thread_local pthread_mutex_t *made;
+static _Atomic(pthread_mutex_t *) watched;
+static atomic_int freed_early;
+static void wait_for_its_end(int left);
+
+int pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+	static _Atomic(mutex_fn *) next;
+
+	if (!atomic_load(&next))
+		atomic_store(&next, (mutex_fn *)original((void *)__interceptor_pthread_mutex_lock,
+							 "pthread_mutex_lock"));
+	if (counts)
+		held++;
+	return atomic_load(&next)(mutex);
+}
+
+int pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	static _Atomic(mutex_fn *) next;
+
+	if (!atomic_load(&next))
+		atomic_store(&next, (mutex_fn *)original((void *)__interceptor_pthread_mutex_unlock,
+							 "pthread_mutex_unlock"));
+
+	int result = atomic_load(&next)(mutex);
+	void (*then)(int left) = at_unlock;
+
+	if (counts)
+		held--;
+	if (then) {
+		at_unlock = NULL;
+		then(held);
+	}
+	return result;
+}
+
+int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attr)
+{
+	static _Atomic(init_fn *) next;
+
+	if (!atomic_load(&next))
+		atomic_store(&next, (init_fn *)original((void *)__interceptor_pthread_mutex_init,
+							"pthread_mutex_init"));
+	if (atomic_exchange(&holds_up_accept, false)) {
+		made = mutex;
+		counts = true;
+		held = 0;
+		at_unlock = wait_for_its_end;
+	}
+	return atomic_load(&next)(mutex, attr);
+}
+
+int pthread_mutex_destroy(pthread_mutex_t *mutex)
+{
+	static _Atomic(mutex_fn *) next;
+
+	if (!atomic_load(&next))
+		atomic_store(&next,
+			     (mutex_fn *)original((void *)__interceptor_pthread_mutex_destroy,
+						  "pthread_mutex_destroy"));
+	if (mutex == atomic_load(&watched))
+		atomic_fetch_add(&freed_early, 1);
+	return atomic_load(&next)(mutex);
+}
+
+/* -------------------------------------------------------------------- accepting */
+
+static struct event admitted = EVENT_INIT;
+
+/* Between the connection's admission and its registration. */
+static void wait_for_its_end(int left)
+{
+	if (left > 0) {
+		at_unlock = wait_for_its_end;
+		return;
+	}
+	counts = false;
+	atomic_store(&watched, made);
+	event_raise(&admitted);
+	/* It may not come, and then nothing is wrong. */
+	for (int i = 0; i < 100 && !atomic_load(&freed_early); i++)
+		nap_ms(2);
+	atomic_store(&watched, NULL);
+}
+
+static void *stop_now(void *server)
+{
+	sttcp_server_stop_within(server, 0, NULL);
+	return NULL;
+}
+
+/* The connection stands on a roster, and its peer has gone: a forced stop on another loop is done
+ * with it at once. Its memory stays until the accepting loop has made its last step. */
+static void connection_outlives_its_accept(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	/* Not each falls to the other loop. */
+	for (int round = 1; round <= 4; round++) {
+		sttcp_server *server = probe_listen(probe, NULL);
+		pthread_t stopper;
+
+		atomic_store(&holds_up_accept, true);
+		int peer = peer_connect(sttcp_server_port(server));
+
+		assert_true(peer >= 0);
+		peer_close(peer);
+		assert_true(event_wait(&admitted, round));
+		assert_int_equal(pthread_create(&stopper, NULL, stop_now, server), 0);
+		pthread_join(stopper, NULL);
+		sttcp_server_free(server);
+		assert_int_equal(atomic_load(&freed_early), 0);
+	}
+	probe_free(probe);
+}
+
+/* ------------------------------------------------------------------- connecting */
+
+static struct event in_handler = EVENT_INIT;
+static struct event stop_begun = EVENT_INIT;
+static struct event next_listed = EVENT_INIT;
+static struct event next_ended = EVENT_INIT;
+
+/* The end has been decided, and the walk over the roster has not begun. */
+static void wait_for_next(int left)
+{
+	(void)left;
+	event_raise(&stop_begun);
+	event_wait(&next_listed, 1);
+}
+
+/* The second lock that it lets go of is the roster's, inside of the group's. */
+static void next_is_listed(int left)
+{
+	if (left != 1) {
+		at_unlock = next_is_listed;
+		return;
+	}
+	counts = false;
+	event_raise(&next_listed);
+	/* The walk finds it or not; what it does then, it has done by now. */
+	event_wait_ms(&next_ended, 1, 200);
+}
+
+static void start_anew(struct probe *probe, sttcp_conn *conn, int reason)
+{
+	if (reason != 0)
+		return;
+	if (sttcp_client_start(sttcp_conn_client(conn)) < 0)
+		probe_violate(probe, "it does not start anew");
+	event_raise(&in_handler);
+	event_wait(&stop_begun, 1);
+	counts = true;
+	held = 0;
+	at_unlock = next_is_listed;
+}
+
+static void *close_client(void *client)
+{
+	at_unlock = wait_for_next;
+	sttcp_client_close(client);
+	event_raise(&next_ended);
+	return NULL;
+}
+
+/* A client that is started anew in its last handler, while a close is about to end all that stand
+ * on the roster: the attempt has begun when it finds it there. */
+static void attempt_has_begun_before_it_is_found(void **state)
+{
+	struct probe *probe = probe_new();
+	pthread_t closer;
+	int port;
+
+	(void)state;
+	probe->ended = start_anew;
+	int listener = peer_listen(&port, 4);
+	sttcp_client *client = probe_dial(probe, port, NULL);
+	int peer = peer_accept(listener);
+
+	assert_true(peer >= 0);
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
+	peer_close(peer);
+	assert_true(event_wait(&in_handler, 1));
+	assert_int_equal(pthread_create(&closer, NULL, close_client, client), 0);
+	pthread_join(closer, NULL);
+	/* It may have been quicker than the close. */
+	EVENTUALLY(probe_count(probe, STTCP_UNCONNECTED) +
+			   probe_count(probe, STTCP_DISCONNECTION) ==
+		   2);
+	assert_int_equal(probe_reason(probe), STTCP_EDESTROYED);
+	sttcp_client_free(client);
+	peer_close(listener);
+	probe_free(probe);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(connection_outlives_its_accept),
+		cmocka_unit_test(attempt_has_begun_before_it_is_found),
+	};
+
+	/* The loop that is held up is another one than the connection's. */
+	sttcp_engine_configure(2, 0, 0);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
