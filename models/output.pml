@@ -87,7 +87,7 @@ bool begun[NALL], done[NALL], failed[NALL];
 bool begun_late[NALL];		/* the first unit was taken after the end */
 
 /* struct sttcp_conn */
-bool ended;
+bool ended, forced;		/* forced: its owner waits for the output for a time only */
 bool fd_there = true;
 bool wish = NINPUT > 0;		/* close, or read: for the owner */
 
@@ -503,6 +503,7 @@ proctype Ender()
 
 	if
 	:: end_by_close()
+	:: end_by_close(); forced = true; wish = true
 	:: end_by_reset()
 	:: skip
 	fi
@@ -535,19 +536,33 @@ end_idle:
 		od;
 		if
 		:: ended ->
-			atomic { !lock -> drained = broken || (len(queue) == 0 && len(line) == 0) }
+			atomic { !lock -> drained = DRAINED }
 			if
-			:: drained ->
+			:: drained || forced ->
 				drained = false;
 				last_handlers++;
+				/* stt_conn_die, stt_output_die_locked */
 				atomic {
 					!lock ->
-					fd_there = false;
-					do
-					:: len(queue) > 0 -> queue?unit
-					:: else -> break
-					od;
+					if
+					:: DRAINED
+					:: else ->
+						peer_reset = true;
+						used = 0;
+						nospace = false;
+#ifndef DROP_DEATH_WAKES
+						stt_output_break_locked()
+#else
+						broken = true;
+						do
+						:: len(queue) > 0 -> queue?unit
+						:: else -> break
+						od
+#endif
+					fi;
 					unit = 0;
+					tell = false;
+					fd_there = false;
 					dead = true
 				}
 			:: else

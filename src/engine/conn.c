@@ -243,8 +243,8 @@ void stt_conn_die(struct sttcp_conn *conn)
 	stt_lock(&conn->output.lock);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
+	stt_output_die_locked(conn);
 	atomic_store(&conn->fd, -1);
-	stt_output_discard_locked(conn);
 	if (fd >= 0) {
 		stt_poller_remove(conn->loop->poller, fd);
 		stt_socket_close(fd);

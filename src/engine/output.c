@@ -165,12 +165,6 @@ static size_t claim_room(struct sttcp_conn *conn, size_t wanted)
 	return claimed;
 }
 
-void stt_output_discard_locked(struct sttcp_conn *conn)
-{
-	stt_bytes_clear(&conn->output.queue);
-	note_queue(conn);
-}
-
 /* A byte has left. */
 static void note_activity(struct sttcp_conn *conn)
 {
@@ -353,6 +347,19 @@ unsigned stt_output_break_locked(struct sttcp_conn *conn, int code)
 	while (out->line)
 		finish_sender(out, out->line, code);
 	return stt_output_finish_locked(conn) | STT_TELL_READ;
+}
+
+void stt_output_die_locked(struct sttcp_conn *conn)
+{
+	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+
+	if (stt_output_drained_locked(conn))
+		return;
+	/* A FIN behind a part of it would tell the peer that this was all. */
+	if (fd >= 0)
+		stt_socket_reset(fd);
+	/* What there is to tell is for the owner, who knows. */
+	(void)stt_output_break_locked(conn, stt_conn_end_code(conn));
 }
 
 void stt_output_turn_away_locked(struct sttcp_conn *conn, int code)

@@ -93,8 +93,9 @@ void stt_output_flush(struct sttcp_conn *conn);
 void stt_output_gather(struct sttcp_conn *conn);
 void stt_output_stop_gathering(struct sttcp_conn *conn);
 
-/* Drops what is queued. */
-void stt_output_discard_locked(struct sttcp_conn *conn);
+/* The connection dies, with the descriptor still open: what has not gone is lost, which the peer
+ * learns by a reset, and everybody who waits here is sent home. */
+void stt_output_die_locked(struct sttcp_conn *conn);
 
 /* Resets the connection if no byte has left for the write timeout; returns when to look again,
  * or STT_NEVER. By the loop. */

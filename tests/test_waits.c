@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/* G9: a send that waits for room comes back when its connection is closed under it: by a forced
+ * stop, by free, by a client's drain limit, whatever the peer does meanwhile. */
+#include "support/support.h"
+
+#include <sys/socket.h>
+
+enum {
+	FLUSH_MS = 300,
+	LARGE = 256 * 1024 * 1024
+};
+
+/* A peer that reads, so that no write stall ends it, and slowly, so that nothing comes to an end by
+ * itself. */
+struct reader {
+	int fd;
+	int result;
+	atomic_bool stops;
+	pthread_t thread;
+};
+
+static void *read_slowly(void *argument)
+{
+	struct reader *reader = argument;
+	static _Thread_local char bytes[4096];
+
+	while (!atomic_load(&reader->stops)) {
+		ssize_t got = recv(reader->fd, bytes, sizeof(bytes), 0);
+
+		if (got <= 0) {
+			reader->result = got ? -errno : 0;
+			break;
+		}
+		nap_ms(2);
+	}
+	return NULL;
+}
+
+static void reader_begin(struct reader *reader, int fd)
+{
+	assert_true(fd >= 0);
+	*reader = (struct reader){.fd = fd, .result = 1};
+	assert_int_equal(pthread_create(&reader->thread, NULL, read_slowly, reader), 0);
+}
+
+static void reader_end(struct reader *reader)
+{
+	atomic_store(&reader->stops, true);
+	shutdown(reader->fd, SHUT_RDWR);
+	pthread_join(reader->thread, NULL);
+	peer_close(reader->fd);
+}
+
+/* A send of more than anybody will read, on a thread of the user's. */
+struct sender {
+	sttcp_conn *conn;
+	char *bytes;
+	int result;
+	struct event back;
+	pthread_t thread;
+};
+
+static void *send_large(void *argument)
+{
+	struct sender *sender = argument;
+
+	sender->result = sttcp_conn_send(sender->conn, sender->bytes, LARGE);
+	event_raise(&sender->back);
+	return NULL;
+}
+
+static int64_t queued(sttcp_conn *conn)
+{
+	sttcp_conn_counts counts;
+
+	return sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 ? counts.queued : -1;
+}
+
+static void sender_init(struct sender *sender, sttcp_conn *conn)
+{
+	*sender = (struct sender){.conn = conn, .bytes = calloc(1, LARGE), .back = EVENT_INIT};
+	assert_non_null(sender->bytes);
+}
+
+static void sender_begin(struct sender *sender, sttcp_conn *conn)
+{
+	sender_init(sender, conn);
+	assert_int_equal(pthread_create(&sender->thread, NULL, send_large, sender), 0);
+	EVENTUALLY(queued(conn) > 0);
+}
+
+/* It is back, with why the connection has ended; the line behind the first is, too. */
+static void expect_back(struct sender *sender, int code)
+{
+	assert_true(event_wait(&sender->back, 1));
+	pthread_join(sender->thread, NULL);
+	assert_int_equal(sender->result, code);
+	free(sender->bytes);
+}
+
+enum way {
+	FORCED_STOP,
+	FREED,
+	WAYS
+};
+
+static void end_server(struct pair *pair, enum way way)
+{
+	if (way == FORCED_STOP) {
+		sttcp_server_stop_within(pair->server, 0, NULL);
+	} else {
+		sttcp_server_free(pair->server);
+		pair->server = NULL;
+	}
+}
+
+static void open_pair(struct pair *pair, const char *path)
+{
+	const sttcp_options *options = STTCP_OPTIONS(.write_timeout_ms = FLUSH_MS);
+	char host[128];
+
+	*pair = (struct pair){.probe = probe_new()};
+	if (!path) {
+		pair->probe->connection = narrow;
+		pair_open(pair, options);
+		return;
+	}
+	snprintf(host, sizeof(host), "unix:%s", path);
+	pair->server = probe_server(pair->probe, host, 0, options);
+	assert_int_equal(sttcp_server_start(pair->server), 0);
+	pair->peer = peer_connect_unix(path);
+	EVENTUALLY(sttcp_server_count(pair->server) == 1);
+	pair->conn = sttcp_server_find(pair->server, probe_last_id(pair->probe));
+	assert_non_null(pair->conn);
+}
+
+static void check_senders_come_back(enum way way, const char *path)
+{
+	struct sender first, second;
+	struct reader reader;
+	struct pair pair;
+
+	open_pair(&pair, path);
+	reader_begin(&reader, pair.peer);
+	sender_begin(&first, pair.conn);
+	sender_begin(&second, pair.conn);
+	end_server(&pair, way);
+	expect_back(&first, STTCP_ESTOPPED);
+	expect_back(&second, STTCP_ESTOPPED);
+	assert_int_equal(queued(pair.conn), 0);
+	/* What was cut is no message that came to its end. */
+	if (!path)
+		EVENTUALLY(reader.result == -ECONNRESET);
+	reader_end(&reader);
+	sttcp_conn_unref(pair.conn);
+	if (pair.server)
+		sttcp_server_free(pair.server);
+	probe_free(pair.probe);
+}
+
+static void senders_come_back_from_a_forced_end(void **state)
+{
+	(void)state;
+	check_senders_come_back(FORCED_STOP, NULL);
+	check_senders_come_back(FREED, NULL);
+}
+
+static void senders_come_back_on_a_unix_socket(void **state)
+{
+	char path[64];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/sttcp-waits-%d", (int)getpid());
+	check_senders_come_back(FORCED_STOP, path);
+	check_senders_come_back(FREED, path);
+	unlink(path);
+}
+
+/* The sender is a handler of another server's. */
+static bool send_on_the_other(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)conn;
+	(void)data;
+	(void)size;
+	send_large(probe->extra);
+	return true;
+}
+
+static void a_handler_comes_back_from_a_send_elsewhere(void **state)
+{
+	struct pair victim, caller = {.probe = probe_new()};
+	struct sender sender;
+	struct reader reader;
+
+	(void)state;
+	open_pair(&victim, NULL);
+	reader_begin(&reader, victim.peer);
+	sender_init(&sender, victim.conn);
+	caller.probe->data = send_on_the_other;
+	caller.probe->extra = &sender;
+	pair_open(&caller, NULL);
+	assert_true(peer_say(caller.peer, "go"));
+	EVENTUALLY(queued(victim.conn) > 0);
+	end_server(&victim, FORCED_STOP);
+	assert_true(event_wait(&sender.back, 1));
+	assert_int_equal(sender.result, STTCP_ESTOPPED);
+	pair_close(&caller);
+	reader_end(&reader);
+	pair_close(&(struct pair){
+		.probe = victim.probe, .server = victim.server, .conn = victim.conn, .peer = -1});
+	free(sender.bytes);
+}
+
+static void check_client(bool frees)
+{
+	struct probe *probe = probe_new();
+	struct sender sender;
+	struct reader reader;
+	int port = 0;
+	int listener = peer_listen(&port, 4);
+	sttcp_client *client;
+	sttcp_conn *conn;
+
+	probe->connection = narrow;
+	client = probe_dial(probe, port, STTCP_OPTIONS(.drain_timeout_ms = FLUSH_MS));
+	reader_begin(&reader, peer_accept(listener));
+	conn = client_conn(client);
+	sender_begin(&sender, conn);
+	if (frees)
+		sttcp_client_free(client);
+	else
+		sttcp_client_close(client);
+	expect_back(&sender, STTCP_EDESTROYED);
+	reader_end(&reader);
+	sttcp_conn_unref(conn);
+	if (!frees)
+		sttcp_client_free(client);
+	peer_close(listener);
+	probe_free(probe);
+}
+
+static void a_client_s_sender_comes_back_at_the_drain_limit(void **state)
+{
+	(void)state;
+	check_client(false);
+	check_client(true);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(senders_come_back_from_a_forced_end),
+		cmocka_unit_test(senders_come_back_on_a_unix_socket),
+		cmocka_unit_test(a_handler_comes_back_from_a_send_elsewhere),
+		cmocka_unit_test(a_client_s_sender_comes_back_at_the_drain_limit),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
