@@ -23,6 +23,7 @@ class Run:
     load: list  # arguments of the load generator; --seconds is added where there is none
     hog: bool = False  # a process burns the server's CPU meanwhile
     words: tuple = ()  # more for the server's command line
+    spread: bool = False  # server and load share all CPUs
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Figure:
     most: bool = False  # the mark is an upper one
     near: float = 0.03  # this close to the mark it takes nine rounds to decide
     plain: bool = False  # by medians instead of the best
+    worst: bool = False  # the worst round, of the median
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Cell:
     figures: list
     once: bool = False  # counts, that no noise changes: one round is enough
     seconds: float = 0  # 0: as the form (short or full) says
+    rounds: int = 0  # of the full form, a tenth of them in the short one; 0: as the form says
 
 
 def args(mode, quick=0, slow=0, sleep_us=None, *more):
@@ -153,6 +156,17 @@ def deaf(conns):
     ])
 
 
+def convoy(conns):
+    """All handlers share a lock, and answer while they hold it. On all CPUs, for on one nobody waits."""
+    load = args("lines", conns, 0, None, "--seconds", 1)
+    return Cell("convoy", [Run(word, "sttcp", load, words=(word,), spread=True) for word in ("locked", "unlocked")], [
+        Figure("worst round, of the median", "locked", "quick_rate", mark=0.7, worst=True, near=0),
+        Figure("answer under a lock, of after it", "locked", "quick_rate", "unlocked", 0.9, plain=True, near=0),
+        Figure("(worst round of answers after the lock)", "unlocked", "quick_rate", worst=True),
+        Figure("(threads at the end)", "locked", "threads"),
+    ], rounds=100)
+
+
 def python_echo(conns, mark):
     """The same handler in Python. All connections are served once before the time begins: the thread
     of socketserver that accepts would else wait for its turn in Python, and never get all of them."""
@@ -212,6 +226,7 @@ CELLS = [
         Figure("(threads, of epoll loop)", "threads", "quick_cpu", "epoll"),
         Figure("p99, of epoll loop", "sttcp", "quick_p99_us", "epoll", 3.0, most=True),
     ]),
+    convoy(50),
     bulk(1),
     bulk(7),
     python_echo(64, 1.2),

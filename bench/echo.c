@@ -20,12 +20,17 @@ static void die(const char *what)
 }
 
 bool echo_by_line;
+enum echo_lock echo_lock;
 int echo_idle_ms;
 
 /* One word behind the port: whether it is known. */
 static bool take_word(const char *word)
 {
-	if (!strcmp(word, "lines"))
+	if (!strcmp(word, "locked"))
+		echo_lock = ECHO_LOCKED;
+	else if (!strcmp(word, "unlocked"))
+		echo_lock = ECHO_UNLOCKED;
+	if (!strcmp(word, "lines") || echo_lock)
 		echo_by_line = true;
 	else if (!strncmp(word, "idle-ms=", 8))
 		echo_idle_ms = atoi(word + 8);
@@ -40,7 +45,8 @@ int echo_start(int argc, char **argv)
 
 	if (argc > 3 || (argc == 3 && !take_word(argv[2])) || (end && *end) || port < 0 ||
 	    port > 65535) {
-		fprintf(stderr, "usage: %s [PORT [lines | idle-ms=MS]]\n", argv[0]);
+		fprintf(stderr, "usage: %s [PORT [lines | locked | unlocked | idle-ms=MS]]\n",
+			argv[0]);
 		exit(2);
 	}
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {

@@ -20,6 +20,16 @@
  * echo_start. */
 extern bool echo_by_line;
 
+/* All handlers of lines lock one mutex for a microsecond; the answer is sent with it held, or after
+ * the unlock. Set by echo_start. */
+enum echo_lock {
+	ECHO_NO_LOCK,
+	ECHO_LOCKED,  /* the answer leaves under the lock */
+	ECHO_UNLOCKED /* after it */
+};
+
+extern enum echo_lock echo_lock;
+
 /* The library's server was asked for an idle limit of so many milliseconds: each connection has a
  * deadline. 0: no limit. Set by echo_start. */
 extern int echo_idle_ms;

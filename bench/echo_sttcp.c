@@ -2,8 +2,11 @@
 /* The library's echo server, written and linked as a user would. */
 #include "echo.h"
 
+#include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sttcp.h>
+#include <time.h>
 
 static void answer_stats(sttcp_conn *conn)
 {
@@ -38,6 +41,30 @@ static void on_line(sttcp_conn *conn, const void *line, size_t size, void *conte
 	sttcp_conn_send_message(conn, line, size);
 }
 
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * (int64_t)1000000000 + now.tv_nsec;
+}
+
+/* What the first version of a key-value server does: one lock around all of its data. */
+static void on_locked_line(sttcp_conn *conn, const void *line, size_t size, void *context)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+	(void)context;
+	pthread_mutex_lock(&lock);
+	for (int64_t end = now_ns() + 1000; now_ns() < end;)
+		;
+	if (echo_lock == ECHO_LOCKED)
+		sttcp_conn_send_message(conn, line, size);
+	pthread_mutex_unlock(&lock);
+	if (echo_lock == ECHO_UNLOCKED)
+		sttcp_conn_send_message(conn, line, size);
+}
+
 int main(int argc, char **argv)
 {
 	int port = echo_start(argc, argv);
@@ -47,7 +74,9 @@ int main(int argc, char **argv)
 			      .idle_timeout_ms = echo_idle_ms));
 	int status = 1;
 
-	sttcp_server_on_receive(server, echo_by_line ? on_line : on_receive);
+	sttcp_server_on_receive(server, echo_lock      ? on_locked_line
+					: echo_by_line ? on_line
+						       : on_receive);
 	if (sttcp_server_start(server) < 0) {
 		fprintf(stderr, "%s\n", sttcp_server_error(server));
 	} else {

@@ -32,12 +32,12 @@ class CellFailed(Exception):
     pass
 
 
-def start(command, cpu, **more):
-    """A child on one CPU that does not outlive this process, however that ends."""
+def start(command, cpus, **more):
+    """A child on these CPUs that does not outlive this process, however that ends."""
 
     def prepare():
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.sched_setaffinity(0, {cpu})
+        os.sched_setaffinity(0, cpus)
 
     return subprocess.Popen(command, preexec_fn=prepare, text=True, **more)
 
@@ -91,16 +91,18 @@ def measure(run, seconds, warm, bench):
         load += ["--seconds", str(seconds)]
     if "--warm" not in load:
         load += ["--warm", str(warm)]
+    server_cpus = bench.all_cpus if run.spread else {bench.server_cpu}
+    load_cpus = bench.all_cpus if run.spread else {bench.load_cpu}
     children = []
     try:
-        server = start([*bench.programs[run.server], "0", *run.words], bench.server_cpu, stdout=subprocess.PIPE,
+        server = start([*bench.programs[run.server], "0", *run.words], server_cpus, stdout=subprocess.PIPE,
                        env=bench.env)
         children.append(server)
         port = read_port(server)
         if run.hog:
-            children.append(start([sys.executable, "-c", HOG], bench.server_cpu))
+            children.append(start([sys.executable, "-c", HOG], server_cpus))
         command = [*bench.programs["load"], *load, "--port", str(port), "--pid", str(server.pid)]
-        loader = start(command, bench.load_cpu, stdout=subprocess.PIPE)
+        loader = start(command, load_cpus, stdout=subprocess.PIPE)
         children.append(loader)
         text = loader.stdout.read()
         if loader.wait() or not text:
@@ -121,6 +123,7 @@ class Bench:
 
     def __init__(self, options):
         cpus = sorted(os.sched_getaffinity(0))
+        self.all_cpus = set(cpus)
         self.server_cpu = cpus[0]
         self.load_cpu = cpus[-1]
         if len(cpus) == 1:
@@ -188,7 +191,11 @@ def judge(bench, cell, figure):
     values = bench.values(cell, figure.run, figure.key)
     if not values:
         return None
-    if figure.base is None:
+    if figure.worst:
+        middle, spread = summary(values, figure.key, True)
+        value = min(values) / middle
+        row = {"here": min(values), "here_median": spread, "base": middle, "base_median": ""}
+    elif figure.base is None:
         # A count, whose worst matters.
         value = max(values)
         row = {"here": value, "here_median": summary(values, figure.key, True)[1], "base": None, "base_median": ""}
@@ -271,10 +278,12 @@ def main():
     warm = 0.3 if options.short else 0.5
     begin = time.monotonic()
 
-    for number in range(1, rounds + 1):
+    wanted = {cell.name: 1 if cell.once else options.rounds or cell.rounds // (10 if options.short else 1) or rounds
+              for cell in cells}
+    for number in range(1, max(wanted.values()) + 1):
         for cell in cells:
-            if number == 1 or not cell.once:
-                bench.do_round(cell, f"[{number}/{rounds}]", seconds, warm)
+            if number <= wanted[cell.name]:
+                bench.do_round(cell, f"[{number}/{wanted[cell.name]}]", seconds, warm)
     if not options.short and not options.rounds:
         for number in range(rounds + 1, MOST_ROUNDS + 1):
             for cell in cells:
