@@ -181,6 +181,89 @@ static void answers_of_many_do_not_wait_for_handlers_that_block(void **state)
 	talk_close(&talk);
 }
 
+/* A handler that has just blocked: what comes next on its connection is worked by the pool. */
+static void nap_at_word(struct book *book, sttcp_conn *conn, const void *data, size_t size)
+{
+	if (is(data, size, "nap"))
+		nap_ms(5);
+	stay_at_word(book, conn, data, size);
+}
+
+static void go_to_the_pool(struct talk *talk)
+{
+	assert_true(peer_say(talk->peer, "nap\n"));
+	assert_true(peer_expect(talk->peer, "nap\n"));
+}
+
+static void answers_leave_in_one_send_from_the_pool_too(void **state)
+{
+	struct talk talk = {0};
+	long best = LINES;
+
+	(void)state;
+	open_with(&talk, &lines, nap_at_word);
+	for (int round = 0; round < ROUNDS; round++) {
+		go_to_the_pool(&talk);
+		long before = atomic_load(&sends);
+
+		assert_true(peer_say(talk.peer, "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\nl\n"));
+		assert_true(peer_expect(talk.peer, "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\nl\n"));
+		long took = atomic_load(&sends) - before;
+
+		best = took < best ? took : best;
+	}
+	assert_int_equal(best, 1);
+	talk_close(&talk);
+}
+
+static void answers_do_not_wait_for_a_handler_that_blocks_in_the_pool(void **state)
+{
+	(void)state;
+	for (int round = 0; round < ROUNDS; round++) {
+		struct talk talk = {0};
+
+		reset_events();
+		open_with(&talk, &lines, nap_at_word);
+		go_to_the_pool(&talk);
+		assert_true(peer_say(talk.peer, "a\nb\nstay\nc\nd\n"));
+		assert_true(peer_expect(talk.peer, "a\nb\nstay\n"));
+		event_raise(&gate);
+		assert_true(peer_expect(talk.peer, "from inside\n"));
+		event_raise(&gate);
+		assert_true(peer_expect(talk.peer, "and again\nc\nd\n"));
+		talk_ends(&talk, "<nap><a><b><stay><c><d>", 0);
+	}
+}
+
+static void close_and_stay(struct book *book, sttcp_conn *conn, const void *data, size_t size)
+{
+	nap_at_word(book, conn, data, size);
+	if (!is(data, size, "end"))
+		return;
+	sttcp_conn_abort(conn);
+	event_raise(&inside);
+	event_wait(&gate, 1);
+}
+
+/* The one who lets go of it finds a connection that has ended. */
+static void connection_may_end_while_the_pool_gathers(void **state)
+{
+	(void)state;
+	for (int round = 0; round < ROUNDS; round++) {
+		struct talk talk = {0};
+
+		reset_events();
+		open_with(&talk, &lines, close_and_stay);
+		go_to_the_pool(&talk);
+		assert_true(peer_say(talk.peer, "a\nend\nc\n"));
+		assert_int_equal(peer_end(talk.peer), -ECONNRESET);
+		assert_true(event_wait(&inside, 1));
+		event_raise(&gate);
+		assert_true(event_wait(&talk.book->ended, 1));
+		talk_ends(&talk, "<nap><a><end>", STTCP_ECLOSED);
+	}
+}
+
 static int64_t queued(sttcp_conn *conn)
 {
 	sttcp_conn_counts counts;
@@ -476,6 +559,9 @@ int main(void)
 		cmocka_unit_test(answers_to_one_read_leave_in_one_send),
 		cmocka_unit_test(answer_to_one_message_leaves_at_once),
 		cmocka_unit_test(answers_do_not_wait_for_a_handler_that_blocks),
+		cmocka_unit_test(answers_leave_in_one_send_from_the_pool_too),
+		cmocka_unit_test(answers_do_not_wait_for_a_handler_that_blocks_in_the_pool),
+		cmocka_unit_test(connection_may_end_while_the_pool_gathers),
 		cmocka_unit_test(answers_of_many_do_not_wait_for_handlers_that_block),
 		cmocka_unit_test(flush_lets_go_of_what_is_gathered),
 		cmocka_unit_test(reading_lets_go_of_what_is_gathered),

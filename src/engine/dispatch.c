@@ -101,6 +101,8 @@ static void learn(struct stt_worker *worker, sttcp_conn *conn)
 	int64_t took_us = now_us - worker->call_began_us;
 
 	if (!has_blocked(worker, took_us)) {
+		if (conn->waited)
+			conn->waited--;
 		if (conn->slow > 1)
 			conn->slow--;
 		else
@@ -109,7 +111,12 @@ static void learn(struct stt_worker *worker, sttcp_conn *conn)
 	}
 	if (took_us > SLOW_US && !conn->slow)
 		stt_loop_storm(conn->loop, now_us / 1000, STORM_MS);
-	stt_dispatch_mark_slow(conn);
+	/* One short wait is what any lock gives now and then, and says nothing of the next call:
+	 * marked for it, connections whose handlers share a lock met in the pool, where they had
+	 * more of such waits. A second one soon after it counts. */
+	if (took_us > SLOW_US || conn->slow || conn->waited)
+		stt_dispatch_mark_slow(conn);
+	conn->waited = QUICK_RUN;
 }
 
 static void end_call(struct stt_worker *worker, sttcp_conn *conn)

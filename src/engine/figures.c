@@ -82,7 +82,8 @@ void stt_figures_of_group(struct stt_group *group, sttcp_stats *stats)
 	stt_lock(&engine->pool.lock);
 	stats->threads = engine->pool.nrunning;
 	stats->thread_cap_hits = engine->pool.cap_hits;
-	for (struct stt_worker *worker = engine->pool.records; worker; worker = worker->next_record)
+	for (struct stt_worker *worker = atomic_load(&engine->pool.records); worker;
+	     worker = worker->next_record)
 		add_worker(engine, group, worker, now_ms, stats);
 	stt_unlock(&engine->pool.lock);
 }

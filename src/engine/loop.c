@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "engine/engine.h"
-#include "engine/output.h"
+#include "engine/gather.h"
 
 /* The waker has done its work by waking; what it was for stands on the lists. */
 static void ignore_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events)
@@ -279,9 +279,7 @@ void stt_loop_run(struct stt_worker *worker, struct stt_loop *loop)
 	worker->loop = loop;
 	/* Taken over from a handler that has blocked: what it and those before it sent leaves now.
 	 */
-	if (loop->current)
-		stt_output_stop_gathering(loop->current);
-	loop->current = NULL;
+	stt_gather_end_of_last_owner(loop);
 	for (;;) {
 		work_events(worker, loop);
 		if (!worker->loop)

@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "engine/gather.h"
 #include "engine/turn.h"
 
 enum {
@@ -180,7 +181,14 @@ static enum sight look(struct stt_engine *engine)
 		if (sight > most)
 			most = sight;
 	}
-	return most;
+	switch (stt_gather_look(&engine->pool)) {
+	case STT_GATHER_NONE:
+		return most;
+	case STT_GATHER_SOME:
+		return most < BUSY ? BUSY : most;
+	default:
+		return SUSPECT;
+	}
 }
 
 /* Waits until somebody has work; with something wanting, for 100 ms at most. */

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "engine/gather.h"
 #include "net/socket.h"
 
 enum {
@@ -53,12 +54,14 @@ void stt_pool_fini(struct stt_pool *pool)
 	while (pool->nrunning)
 		stt_cond_wait(&pool->left, &pool->lock);
 	stt_unlock(&pool->lock);
-	while (pool->records) {
-		struct stt_worker *worker = pool->records;
+	struct stt_worker *worker = atomic_load_explicit(&pool->records, memory_order_relaxed);
 
-		pool->records = worker->next_record;
+	while (worker) {
+		struct stt_worker *next = worker->next_record;
+
 		sem_destroy(&worker->wake);
 		free(worker);
+		worker = next;
 	}
 	stt_cond_fini(&pool->left);
 	stt_mutex_fini(&pool->lock);
@@ -106,9 +109,10 @@ static struct stt_worker *take_record(struct stt_pool *pool)
 	worker->engine = pool->engine;
 	worker->waker = -1;
 	sem_init(&worker->wake, 0, 0);
+	stt_gather_init_worker(worker);
 	stt_lock(&pool->lock);
-	worker->next_record = pool->records;
-	pool->records = worker;
+	worker->next_record = atomic_load_explicit(&pool->records, memory_order_relaxed);
+	atomic_store_explicit(&pool->records, worker, memory_order_release);
 	stt_unlock(&pool->lock);
 	return worker;
 }

@@ -24,7 +24,6 @@ struct stt_pool {
 	struct stt_actor *head;
 	struct stt_actor *tail;
 	struct stt_worker *parked;	 /* last in, first out */
-	struct stt_worker *records;	 /* all there ever were */
 	struct stt_worker *free_records; /* those whose thread has gone */
 	int nthreads;			 /* neither owner nor heir */
 	int nparked;
@@ -33,6 +32,11 @@ struct stt_pool {
 	int64_t cap_hits; /* times that a handler had to wait for want of a thread */
 	bool closing;
 	struct stt_cond left; /* a thread has left while closing */
+
+	/* All there ever were. Put in front under the lock, read by anybody. */
+	_Atomic(struct stt_worker *) records;
+	/* Atomic: workers that show a connection in `gathers`, and loops that were asked. */
+	atomic_int ngathering;
 
 	/* Atomic: something waits for a thread that could not be had, or a loop for an heir, so the
 	 * monitor must stay awake and try again. */

@@ -30,6 +30,7 @@
 #include "engine/dispatch.h"
 #include "engine/ending.h"
 #include "engine/engine.h"
+#include "engine/gather.h"
 #include "engine/group.h"
 #include "engine/input.h"
 #include "engine/limits.h"
@@ -257,21 +258,15 @@ static enum delivered deliver_messages(struct stt_worker *worker, struct sttcp_c
 		if (found <= 0)
 			break;
 		--*budget;
-		/* Only where there is another message, and only by a loop's owner: if this handler
-		 * blocks, the next owner lets go of what was gathered. */
-		if (!gathers && in->size && worker->loop) {
-			gathers = true;
-			worker->loop->current = conn;
-			stt_output_gather(conn);
-		}
+		/* Only where there is another message. */
+		if (!gathers && in->size)
+			gathers = stt_gather_begin(worker, conn);
 		stt_input_pin(worker);
 		deliver(worker, conn, message.data, message.size);
 		stt_input_unpin(worker);
 	}
-	if (gathers && worker->loop)
-		worker->loop->current = NULL;
 	if (gathers)
-		stt_output_stop_gathering(conn);
+		stt_gather_end(worker, conn);
 	return result;
 }
 

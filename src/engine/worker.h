@@ -16,6 +16,7 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "engine/actor.h"
 #include "engine/input.h"
 
 struct sttcp_conn;
@@ -59,6 +60,13 @@ struct stt_worker {
 	 * the worker itself in the pool. Relaxed, as above. */
 	_Atomic uint64_t since_calls;
 	_Atomic int64_t since_ms;
+
+	/* What it gathers in the pool, and whom the monitor asks to let go of it: see gather.c. */
+	_Atomic(struct sttcp_conn *) gathers;
+	struct stt_loop *gather_loop; /* written by its own thread while `gathers` is NULL */
+	struct sttcp_conn *lent;      /* written by the monitor, read by that loop */
+	struct stt_actor lender;
+	uint64_t gather_calls; /* only the monitor: `calls` at its last look */
 
 	/* Under the pool's lock. */
 	struct stt_worker *next_parked;
