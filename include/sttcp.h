@@ -323,12 +323,34 @@ STTCP_API void sttcp_options_init(sttcp_options *options, size_t size);
 STTCP_API int sttcp_engine_configure(int loops, int max_threads, size_t stack_size);
 
 /*
- * The library itself never prints: `fn` gets what it has to say (level 1 error,
- * 2 warning, 3 info), a line without newline, valid during the call, on any
- * thread of the library. It may not block. NULL turns logging off (default).
+ * What the library has to say: nothing is printed unless one of these asks for
+ * it. Levels: 1 error, 2 warning, 3 info, which tells each end that the library
+ * decided (a limit, a malformed message, a peer that is gone), 4 trace, which
+ * tells the life of each connection: accept, open, pause, resume, ended. A line
+ * has the address that it is about, and the id of the connection. What nobody
+ * asks for costs next to nothing.
+ *
+ * `fn` gets lines without a newline, which are valid during the call, on any
+ * thread, with no lock held. It may not block: other connections may wait for
+ * its thread. It may call what does not wait; what that would have to say is not
+ * told. NULL turns logging off, which is the default. Returns when the function
+ * from before does not run any more and will not, so that its context may go;
+ * inside that function at once. (So it may not be called with a lock that the
+ * function takes.)
  */
 typedef void (*sttcp_log_fn)(int level, const char *text, void *context);
 STTCP_API void sttcp_set_log(sttcp_log_fn fn, void *context);
+
+/* Up to which level a function that is set gets lines: 0 to 4, 3 by default. */
+STTCP_API void sttcp_log_level(int level);
+
+/*
+ * Prints what is at most `level`, with the time, a line in one write(2); 0: off.
+ * The last of it and sttcp_set_log counts. With STTCP_LOG=0 to 4 in the
+ * environment (secure_getenv(3)) the first start does so, unless one of the two
+ * was called before.
+ */
+STTCP_API void sttcp_log_to_stderr(int level);
 
 /* -------------------------------------------------------------------- server */
 

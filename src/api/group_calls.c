@@ -8,6 +8,7 @@
 
 #include "api/call.h"
 #include "api/options.h"
+#include "base/log.h"
 #include "engine/dispatch.h"
 #include "engine/signals.h"
 
@@ -49,18 +50,22 @@ int stt_group_set_handler(struct stt_group *group, size_t offset, const void *va
 
 int stt_group_tell(struct stt_group *group, int code, const char *format, ...)
 {
+	char text[sizeof(group->error)];
 	va_list arguments;
 
 	va_start(arguments, format);
-	stt_lock(&group->lock);
-	vsnprintf(group->error, sizeof(group->error), format, arguments);
-	stt_unlock(&group->lock);
+	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
+	stt_lock(&group->lock);
+	memcpy(group->error, text, sizeof(text));
+	stt_unlock(&group->lock);
+	stt_log(STT_LOG_ERROR, "%s", text);
 	return code;
 }
 
 int stt_group_check_start(struct stt_group *group, int least_port)
 {
+	stt_log_begin();
 	if (group->bad_options < 0)
 		return stt_group_tell(group, group->bad_options,
 				      "%s: an option has a value that it cannot have",

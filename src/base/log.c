@@ -1,44 +1,181 @@
 /* SPDX-License-Identifier: MIT */
-/* The log hook: one for the process, changed and read under a lock that is never held while the
- * hook runs. */
+/*
+ * One listener for the process: a function of the user's, or standard error.
+ * Each setting has a number, and a call of the function is on a list with the
+ * number that it was made under: who sets another one waits until the older
+ * calls are gone. The lock is never held while the function runs.
+ */
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/list.h"
+#include "base/log_print.h"
 #include "base/mutex.h"
 
+enum {
+	TEXT = 512 /* the longest line; what is longer is cut */
+};
+
+/* A call of the user's function, on the stack of its thread. */
+struct call {
+	struct stt_node in_calls;
+	uint64_t setting;
+};
+
+atomic_int stt_log_most;
+
 static struct stt_mutex lock = STT_MUTEX_INIT;
-static sttcp_log_fn hook;
-static void *hook_context;
+/* A call has come back. */
+static struct stt_cond call_gone = STT_COND_INIT;
+/* Under the lock. */
+static struct stt_node calls = {&calls, &calls};
+static uint64_t setting; /* how often it was set */
+static sttcp_log_fn function;
+static void *function_context;
+static int function_level = STT_LOG_INFO;
+static int stderr_level;
+static bool environment_read;
+
+/* The call that this thread is in. */
+static _Thread_local struct call *own_call;
+
+static int limited(int level)
+{
+	return level < 0 ? 0 : level > STT_LOG_TRACE ? STT_LOG_TRACE : level;
+}
+
+static void note_most_locked(void) STT_REQUIRES(lock)
+{
+	atomic_store_explicit(&stt_log_most, function ? function_level : stderr_level,
+			      memory_order_relaxed);
+}
+
+static bool runs_older_locked(uint64_t number) STT_REQUIRES(lock)
+{
+	for (struct stt_node *node = calls.next; node != &calls; node = node->next)
+		if (stt_container_of(node, struct call, in_calls)->setting < number)
+			return true;
+	return false;
+}
+
+static void set_locked(sttcp_log_fn fn, void *context, int level) STT_REQUIRES(lock)
+{
+	setting++;
+	function = fn;
+	function_context = context;
+	stderr_level = level;
+	note_most_locked();
+}
+
+/* Returns when the function from before does not run any more; inside it at once. */
+static void set(sttcp_log_fn fn, void *context, int level)
+{
+	int cancel = stt_cancel_off();
+
+	stt_lock(&lock);
+	set_locked(fn, context, level);
+	uint64_t number = setting;
+
+	while (!own_call && runs_older_locked(number))
+		stt_cond_wait(&call_gone, &lock);
+	stt_unlock(&lock);
+	stt_cancel_back(cancel);
+}
 
 void sttcp_set_log(sttcp_log_fn fn, void *context)
 {
+	set(fn, context, 0);
+}
+
+void sttcp_log_to_stderr(int level)
+{
+	set(NULL, NULL, limited(level));
+}
+
+void sttcp_log_level(int level)
+{
 	stt_lock(&lock);
-	hook = fn;
-	hook_context = context;
+	function_level = limited(level);
+	note_most_locked();
 	stt_unlock(&lock);
 }
 
-void stt_log(enum stt_log_level level, const char *format, ...)
+void stt_log_begin(void)
 {
-	char text[256];
-	va_list arguments;
-
 	stt_lock(&lock);
-	sttcp_log_fn fn = hook;
-	void *context = hook_context;
-	stt_unlock(&lock);
-	if (!fn)
-		return;
+	/* Not where a stranger has a say in the environment, see secure_getenv(3). */
+	const char *wanted = environment_read || setting ? NULL : secure_getenv("STTCP_LOG");
 
+	environment_read = true;
+	if (wanted && wanted[0] >= '0' && wanted[0] <= '0' + STT_LOG_TRACE && !wanted[1])
+		set_locked(NULL, NULL, wanted[0] - '0');
+	stt_unlock(&lock);
+}
+
+/* What a peer has sent may be in it: a line stays one line. */
+static void make_one_line(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == '\177')
+			*text = '?';
+}
+
+static void call_function(sttcp_log_fn fn, int level, const char *text, void *context,
+			  struct call *call)
+{
+	own_call = call;
+	fn(level, text, context);
+	own_call = NULL;
+	stt_lock(&lock);
+	stt_list_remove(&call->in_calls);
+	stt_cond_wake_all(&call_gone);
+	stt_unlock(&lock);
+}
+
+void stt_log_tell(enum stt_log_level level, const char *format, ...)
+{
+	int error = errno;
+	char text[TEXT];
+	va_list arguments;
+	struct call call;
+
+	/* What is said because of what the function calls would be said to itself, again and
+	 * again. */
+	if (own_call)
+		return;
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	fn((int)level, text, context);
+	make_one_line(text);
+
+	stt_lock(&lock);
+	sttcp_log_fn fn = function_level >= (int)level ? function : NULL;
+	void *context = function_context;
+	bool prints = !function && stderr_level >= (int)level;
+
+	call.setting = setting;
+	if (fn)
+		stt_list_append(&calls, &call.in_calls);
+	stt_unlock(&lock);
+
+	if (fn)
+		call_function(fn, (int)level, text, context, &call);
+	if (prints)
+		stt_log_print(level, text);
+	errno = error;
 }
 
 void stt_log_after_fork(void)
 {
 	stt_mutex_init(&lock);
+	stt_cond_init(&call_gone);
+	stt_list_init(&calls);
+	/* Forked inside the function, which comes back here, too. */
+	if (own_call)
+		stt_list_append(&calls, &own_call->in_calls);
 }

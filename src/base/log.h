@@ -1,20 +1,44 @@
 /* SPDX-License-Identifier: MIT */
-/* What the library has to say, to the user's hook if there is one. Never call it with a lock held:
- * the hook is user code. Any thread. */
+/*
+ * What the library has to say, to the user's function or to standard error; by
+ * default nobody listens. Never with a lock held: the function is user code. Any
+ * thread.
+ */
 #ifndef STT_BASE_LOG_H
 #define STT_BASE_LOG_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
 
 #include "sttcp.h"
 
 enum stt_log_level {
 	STT_LOG_ERROR = 1,
 	STT_LOG_WARNING,
-	STT_LOG_INFO
+	STT_LOG_INFO,
+	STT_LOG_TRACE
 };
 
-void stt_log(enum stt_log_level level, const char *format, ...) STTCP_PRINTF(2, 3);
+/* Atomic, relaxed: up to which level somebody listens; 0 while nobody does. Who is late by a line
+ * misses one, or says one in vain. */
+extern atomic_int stt_log_most;
 
-/* In the child of a fork, where another thread may have held the lock: makes it new. */
+static inline bool stt_log_wants(enum stt_log_level level)
+{
+	return atomic_load_explicit(&stt_log_most, memory_order_relaxed) >= (int)level;
+}
+
+/* A macro, so that what nobody listens to costs one load: its arguments are not evaluated. */
+#define stt_log(level, ...) (stt_log_wants(level) ? stt_log_tell((level), __VA_ARGS__) : (void)0)
+
+/* For stt_log. Keeps errno. */
+void stt_log_tell(enum stt_log_level level, const char *format, ...) STTCP_PRINTF(2, 3);
+
+/* Something is being started: the first time STTCP_LOG counts, if nothing was set before. */
+void stt_log_begin(void);
+
+/* In the child of a fork, where another thread may have held the lock or been in the function:
+ * makes all of it new, and what was set stays. */
 void stt_log_after_fork(void);
 
 #endif

@@ -63,6 +63,12 @@ struct stt_cond {
 	pthread_cond_t raw;
 };
 
+/* For one that is only waited for without a limit: it has the wrong clock. */
+#define STT_COND_INIT                                                                              \
+	{                                                                                          \
+		PTHREAD_COND_INITIALIZER                                                           \
+	}
+
 static inline void stt_cond_init(struct stt_cond *cond)
 {
 	pthread_condattr_t attr;
