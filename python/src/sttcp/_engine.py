@@ -12,6 +12,8 @@ from . import _sttcp
 from ._printing import screen_lock
 
 logger = logging.getLogger("sttcp")
+# Where nobody has configured logging, Python would print what is a warning or worse.
+logger.addHandler(logging.NullHandler())
 
 _LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}
 _numbers = itertools.count(1)
