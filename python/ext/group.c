@@ -312,9 +312,14 @@ static PyObject *group_connections(group_object *self, PyObject *unused)
 	(void)unused;
 	if (check_server(self) < 0)
 		return NULL;
+
+	int result;
+
 	Py_BEGIN_ALLOW_THREADS
-	sttcp_server_each(self->server, keep_member, &members);
+	result = sttcp_server_each(self->server, keep_member, &members);
 	Py_END_ALLOW_THREADS
+	if (result < 0)
+		return raise_code(result, NULL);
 
 	PyObject *list = members.failed ? PyErr_NoMemory() : PyList_New((Py_ssize_t)members.count);
 
@@ -366,7 +371,10 @@ static PyObject *group_count(group_object *self, PyObject *unused)
 	(void)unused;
 	if (check_server(self) < 0)
 		return NULL;
-	return PyLong_FromLong(sttcp_server_count(self->server));
+
+	int count = sttcp_server_count(self->server);
+
+	return count < 0 ? raise_code(count, NULL) : PyLong_FromLong(count);
 }
 
 static PyObject *group_stats(group_object *self, PyObject *unused)

@@ -745,11 +745,22 @@ if child == 0:
     try:
         server.broadcast(b"x")
     except RuntimeError:
-        own = Server("127.0.0.1", 0)
-        own.start()
-        own.stop()
-        sys.exit(7)
-    sys.exit(1)
+        pass
+    else:
+        sys.exit(1)
+    for call in (server.start, server.wait, server.keep_alive, server.connections, server.stats,
+                 lambda: server.count):
+        try:
+            call()
+        except RuntimeError:
+            continue
+        sys.exit(2)
+    assert server.closed and not server.is_listening, server
+    assert server.stop() == (0, 0, 0)
+    own = Server("127.0.0.1", 0)
+    own.start()
+    own.stop()
+    sys.exit(7)
 assert os.waitpid(child, 0)[1] >> 8 == 7
 server.stop()
 ''')

@@ -3,6 +3,7 @@
 
 import errno
 import inspect
+import os
 import threading
 import time
 import warnings
@@ -47,6 +48,21 @@ _lock = threading.RLock()
 _running: Set[Any] = set()  # keeps them alive
 _unstarted: "List[weakref.ReferenceType[Any]]" = []
 _start_called = False
+
+
+def _forget_parent() -> None:
+    """In a forked child: what the parent has started is not here, and nobody unlocks its locks."""
+    global _lock
+    _lock = threading.RLock()
+    for each in _running:
+        each._state_lock = threading.Lock()
+        each.closed = True
+    _running.clear()
+    connections.clear()
+    _unstarted.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 class StopReport(NamedTuple):
@@ -300,6 +316,8 @@ class Group(_sttcp.Group):
                 wait_until(lambda: self.closed)
             except KeyboardInterrupt:
                 logger.info("Stopping %s...", self._what)
+        if self._wait(0) == _sttcp.EFORK:
+            raise_start(_sttcp.EFORK, _sttcp.error_text(_sttcp.EFORK))
                 try:
                     self.stop_after_signal()
                 except KeyboardInterrupt:

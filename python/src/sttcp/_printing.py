@@ -3,12 +3,16 @@
 
 import builtins
 import io
+import os
 import sys
 import threading
 from typing import Any
 
 #: Held while print_sync prints; hold it to print several lines in one piece.
 screen_lock = threading.RLock()
+if hasattr(screen_lock, "_at_fork_reinit"):  # from Python 3.9 on
+    # Whoever prints when a process forks does so in the parent only.
+    os.register_at_fork(after_in_child=screen_lock._at_fork_reinit)
 
 
 def print_sync(*args: Any, **kwargs: Any) -> None:

@@ -31,6 +31,16 @@ def announce() -> None:
                 pass
 
 
+def _forget_parent() -> None:
+    """In a forked child: nobody waits there."""
+    global _lock
+    _lock = threading.Lock()
+    _pipes.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+
+
 def on_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 

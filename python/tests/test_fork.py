@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""Forked children: what the parent has started stays the parent's."""
+
+import unittest
+
+from support import run_python
+
+
+class ForkTest(unittest.TestCase):
+    PROGRAM = """
+import os, socket, sys
+import sttcp
+from sttcp.server import Server
+
+server = Server("127.0.0.1", 0)
+server.receive_handler(lambda address, connection, data: connection.sendall(data))
+child = 0
+try:
+    with server:
+        peer = socket.create_connection(server.sock_name, 20)
+        peer.settimeout(20)
+        peer.sendall(b"x")
+        assert peer.recv(1) == b"x"
+        child = os.fork()
+        if child == 0:
+            sttcp.keep_alive()  # nothing is started here
+            assert sttcp.connections == []
+            %s
+        assert os.waitpid(child, 0)[1] >> 8 == 7
+        peer.sendall(b"y")
+        assert peer.recv(1) == b"y"
+        assert server.is_listening and server.count == 1
+        server.stop(0)
+except KeyError:
+    assert child == 0
+    sys.exit(7)
+if child == 0:
+    with Server("127.0.0.1", 0) as own:
+        socket.create_connection(own.sock_name, 20).close()
+    sys.exit(7)
+"""
+
+    def test_a_child_that_leaves_the_block_leaves_the_parents_server_alone(self):
+        for end in "raise KeyError", "sys.exit(7)", "pass":
+            text = self.PROGRAM % end
+            if end == "pass":
+                text = text.replace("        assert os.waitpid", "        if child: assert os.waitpid")
+                text = text.replace("        peer.sendall(b\"y\")\n", "")
+                text = text.replace("        assert peer.recv(1) == b\"y\"\n", "")
+                text = text.replace("        assert server.is_listening and server.count == 1\n", "")
+                text = text.replace("        server.stop(0)\n", "        if child: server.stop(0)\n")
+            run_python(text)
+
+
+if __name__ == "__main__":
+    unittest.main()
