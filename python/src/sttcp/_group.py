@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 import weakref
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, Type, TypeVar, Union
 
 from . import _sttcp
 from ._engine import logger
@@ -296,6 +296,16 @@ class Group(_sttcp.Group):
     def stop_after_signal(self) -> None:
         raise NotImplementedError
 
+    def __exit__(self, kind: Optional[Type[BaseException]], *unused: Any) -> None:
+        if kind is not None:
+            self.stop_now()
+            return
+        try:
+            self.stop_after_signal()
+        except BaseException:  # Ctrl+C, mostly: enough waited
+            self.stop_now()
+            raise
+
     def wait(self, timeout: Optional[float] = None) -> bool:
         """Waits until it has ended; False when that took longer than timeout, in seconds."""
         self._check_wait()
@@ -306,6 +316,8 @@ class Group(_sttcp.Group):
             raise RuntimeError("waiting for a %s inside a handler" % self._what)
         if not self._was_started:
             raise RuntimeError("the %s was not started" % self._what)
+        if self._wait(0) == _sttcp.EFORK:
+            raise_start(_sttcp.EFORK, _sttcp.error_text(_sttcp.EFORK))
 
     def keep_alive(self) -> None:
         """Waits until it has ended. Ctrl+C, or SIGTERM where the program has no handler of its own,
@@ -316,8 +328,6 @@ class Group(_sttcp.Group):
                 wait_until(lambda: self.closed)
             except KeyboardInterrupt:
                 logger.info("Stopping %s...", self._what)
-        if self._wait(0) == _sttcp.EFORK:
-            raise_start(_sttcp.EFORK, _sttcp.error_text(_sttcp.EFORK))
                 try:
                     self.stop_after_signal()
                 except KeyboardInterrupt:

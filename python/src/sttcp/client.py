@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Clients."""
 
+import threading
 from enum import Enum
 from typing import Any, Callable, Dict, Optional, TypeVar, Union
 
@@ -10,11 +11,14 @@ from ._engine import logger
 from ._group import Address, DataT, PlainHandler, count_arguments
 from ._options import DEFAULT, Framing
 from ._printing import print_sync
-from ._wait import call_interruptibly
+from ._wait import call_interruptibly, wait_until
 from .errors import DestructionException as _DestructionException
 
 UnconnectedHandler = Union[Callable[[Address], object], Callable[[Address, Any], object]]
 UnconnectedT = TypeVar("UnconnectedT", bound=Optional[UnconnectedHandler])
+
+#: How long stop_now lets bytes leave, and then the last handler run.
+_MOMENTS_S = 0.5
 
 
 def _send_ok(address: Address, connection: Connection) -> None:
@@ -126,20 +130,31 @@ class Client(_group.Group):
         self.close()
 
     def stop_now(self) -> None:
-        """The same as close, which waits for nobody."""
-        self.close()
+        """Ends it without waiting for a handler that runs, or for a peer that does not read: what the
+        peer does not take within moments is lost."""
+        if not self._was_started or self.closed:
+            return
+        connection = self.connection
+        closing = threading.Thread(target=self._stop, args=(0,), name="sttcp-wait", daemon=True)
+        try:
+            closing.start()
+        except RuntimeError:  # no thread any more: the interpreter is on its way out
+            self._stop(0)
+        if _sttcp._in_handler() or wait_until(lambda: self.closed, _MOMENTS_S):
+            return
+        if connection is not None:
+            connection.abort()
+        wait_until(lambda: self.closed, _MOMENTS_S)
 
     def stop_after_signal(self) -> None:
         """What keep_alive does at Ctrl+C."""
         self.close()
 
     def __enter__(self) -> "Client":
-        """Starts it; closes it at the end."""
+        """Starts it, and closes it at the end of the block: with stop_now where an exception leaves
+        the block."""
         self.start()
         return self
-
-    def __exit__(self, *unused: Any) -> None:
-        self.close()
 
     # ------------------------------------------------------------ what is known of it
 

@@ -83,7 +83,8 @@ class Server(_group.Group):
         write_timeout: how long a queue may stand still (30).
         dead_peer_timeout: in what time a peer that has vanished is found (60).
         drain_timeout: how long close() and stop() let connections come to
-            their end (None; after Ctrl+C in keep_alive 10).
+            their end (None; after Ctrl+C in keep_alive, and at the end of a
+            with block, 10).
     Limits:
         max_connections, max_connections_per_ip, accept_rate (a second): off.
         over_limit: 'pause' leaves newcomers in the kernel's queue, 'reject'
@@ -239,12 +240,10 @@ class Server(_group.Group):
         self.keep_alive()
 
     def __enter__(self) -> "Server":
-        """Starts it; stops it at the end."""
+        """Starts it, and stops it at the end of the block: within 10 s where no drain_timeout is
+        set, and at once where an exception leaves the block."""
         self.start()
         return self
-
-    def __exit__(self, *unused: Any) -> None:
-        self.stop()
 
     # ------------------------------------------------------------ connections
 
