@@ -63,6 +63,7 @@ python_has()
 	Python.h) probe='import os, sysconfig
 os.stat(sysconfig.get_paths()["include"] + "/Python.h")' ;;
 	venv) probe='import ensurepip, venv' ;;
+	pytest) probe='import pytest' ;;
 	esac
 	"$python" -c "$probe"
 }
@@ -76,6 +77,7 @@ need_python()
 	need python3-dev python_has Python.h
 	need python3-venv python_has venv
 	need mypy command_found mypy
+	need python3-pytest python_has pytest
 }
 
 need_bench()

@@ -4,10 +4,14 @@
 import inspect
 import os
 import re
+import subprocess
+import sys
+import tempfile
+import time
 import unittest
 
 import sttcp
-from support import HERE, Peer, free_port, wait_for
+from support import DEADLINE, HERE, Peer, free_port, wait_for
 from test_seed import ProgramCase
 
 README = os.path.join(os.path.dirname(HERE), "README.md")
@@ -27,8 +31,8 @@ class ReadmeTest(ProgramCase):
         self.assertIn("62134", text)
         return self.run_program(text.replace("62134", str(port))), port
 
-    def test_there_are_three_programs(self):
-        self.assertEqual(len(self.programs), 3)
+    def test_there_are_four_programs(self):
+        self.assertEqual(len(self.programs), 4)
 
     def test_first_program_echoes(self):
         terminal, _ = self.run_block(0)
@@ -59,6 +63,52 @@ class ReadmeTest(ProgramCase):
         terminal, port = self.run_block(2)
         self.assertEqual(terminal.end(), 0)
         self.assertRegex(terminal.output, r"^Could not connect to localhost:%d: .*refused" % port)
+
+    def pytest(self, text, *arguments):
+        try:
+            import pytest  # noqa: F401
+        except ImportError:
+            if os.environ.get("CI"):
+                raise AssertionError("on Debian: sudo apt-get install python3-pytest")
+            print("NOT TESTED: the recipe for pytest, which is not there", file=sys.__stderr__)
+            self.skipTest("pytest is not there")
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "test_recipe.py"), "w", encoding="utf-8") as file:
+                file.write(text)
+            return subprocess.run(
+                [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+                cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                universal_newlines=True, timeout=DEADLINE * 3)
+
+    def test_recipe_for_pytest_works(self):
+        result = self.pytest(self.programs[3], "-W", "error")
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertRegex(result.stdout, r"\b1 passed\b")
+
+    def test_recipe_for_pytest_ends_where_a_connection_is_left_open(self):
+        text = self.programs[3] + """
+def test_leaves_it_open(server):
+    global left
+    left = socket.create_connection(server.sock_name, timeout=5)
+    left.sendall(b'Meow!')
+    assert left.recv(100) == b'MEOW!'
+"""
+        began = time.monotonic()
+        result = self.pytest(text, "-W", "error")
+        self.assertEqual(result.returncode, 0, result.stdout)
+        # A stop that waits takes 10 s.
+        self.assertLess(time.monotonic() - began, 10)
+
+    def test_recipe_for_pytest_fails_where_a_handler_raises(self):
+        text = self.programs[3].replace("data.upper()", "data.no_such_thing()")
+        self.assertNotEqual(text, self.programs[3])
+        text = text.replace("assert peer.recv(100) == b'MEOW!'", "assert peer.recv(100) == b''")
+        result = self.pytest(text, "-W", "error")
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn("no attribute 'no_such_thing'", result.stdout)
+        result = self.pytest(text)
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertIn("PytestUnhandledThreadExceptionWarning", result.stdout)
 
     @unittest.skipUnless(os.path.exists(README_OF_CORE), "not in a checkout")
     def test_program_in_the_readme_of_the_core_echoes(self):
