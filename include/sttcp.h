@@ -258,6 +258,14 @@ typedef struct sttcp_options {
 	 * connection as sttcp_conn_abort does, with STTCP_ETIME_WRITE. Default 30 000. */
 	int32_t write_timeout_ms;
 
+	/* After an end in order on this side (close, false, fail, a limit, a graceful stop) what
+	 * the peer still sends is dropped for so long, from the FIN on or, where the disconnection
+	 * handler takes its time, from its return on; however much it is, or until the peer's FIN.
+	 * Closed with input unread the connection would be reset, and the last answer lost
+	 * (RFC 1122, 4.2.2.13). The connection counts for max_connections until then. -1: it is
+	 * closed at once. Default 2000. */
+	int32_t linger_timeout_ms;
+
 	/* Limits on waiting for the peer, all off by default. They rest while a handler runs and
 	 * while the connection is paused. First byte: from accept or connect on;
 	 * STTCP_ETIME_FIRST_BYTE. Idle: no byte in or out; STTCP_ETIME_IDLE. Message: from the
@@ -630,8 +638,7 @@ STTCP_API int sttcp_conn_flush(sttcp_conn *conn);
  * Ends the connection on this side: what was sent is flushed, FIN, then the
  * disconnection handler with STTCP_ECLOSED, once the running handler has
  * returned. Never waits; calling it again is fine. What the peer still sends is
- * dropped in the background, for at most 2 s or 64 KiB, so that a reset does
- * not overtake the last bytes (RFC 1122, 4.2.2.13).
+ * dropped in the background, for linger_timeout_ms.
  */
 STTCP_API int sttcp_conn_close(sttcp_conn *conn);
 
@@ -645,6 +652,11 @@ STTCP_API int sttcp_conn_abort(sttcp_conn *conn);
  * a handler.
  */
 STTCP_API int sttcp_conn_fail(sttcp_conn *conn, int code, const char *format, ...)
+	STTCP_PRINTF(3, 4);
+
+/* The same, but with a reset at once, as abort does: what is queued is lost. The first of fail and
+ * fail_now counts, and the other does nothing. */
+STTCP_API int sttcp_conn_fail_now(sttcp_conn *conn, int code, const char *format, ...)
 	STTCP_PRINTF(3, 4);
 
 /* No more sending from here: FIN once the queue is empty; receiving goes on. */

@@ -33,6 +33,7 @@ static const struct {
 	FIELD(connect_timeout_ms, INT32),
 	FIELD(drain_timeout_ms, INT32),
 	FIELD(write_timeout_ms, INT32),
+	FIELD(linger_timeout_ms, INT32),
 	FIELD(first_byte_timeout_ms, INT32),
 	FIELD(idle_timeout_ms, INT32),
 	FIELD(message_timeout_ms, INT32),

@@ -249,27 +249,44 @@ int sttcp_conn_abort(sttcp_conn *conn)
 	return end(conn, STT_END_RESET);
 }
 
-int sttcp_conn_fail(sttcp_conn *conn, int code, const char *format, ...)
+static int fail(sttcp_conn *conn, int code, enum stt_end_how how, const char *format,
+		va_list arguments)
 {
 	char *text = NULL;
 	int result = stt_check_conn(conn);
 
 	if (result < 0)
 		return result;
-	if (format) {
-		va_list arguments;
-
-		va_start(arguments, format);
-		if (vasprintf(&text, format, arguments) < 0)
-			text = NULL; /* the code tells as well */
-		va_end(arguments);
-	}
+	if (format && vasprintf(&text, format, arguments) < 0)
+		text = NULL; /* the code tells as well */
 
 	int cancel = stt_call_begin();
-	bool counts = stt_conn_fail(conn, code < 0 ? code : STTCP_EHANDLER, text);
+	bool counts = stt_conn_fail(conn, code < 0 ? code : STTCP_EHANDLER, how, text);
 
 	stt_call_end(cancel);
 	return counts ? 0 : stt_conn_end_code(conn);
+}
+
+int sttcp_conn_fail(sttcp_conn *conn, int code, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	int result = fail(conn, code, STT_END_FLUSH, format, arguments);
+
+	va_end(arguments);
+	return result;
+}
+
+int sttcp_conn_fail_now(sttcp_conn *conn, int code, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	int result = fail(conn, code, STT_END_RESET, format, arguments);
+
+	va_end(arguments);
+	return result;
 }
 
 int sttcp_conn_shutdown(sttcp_conn *conn)

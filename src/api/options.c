@@ -16,7 +16,8 @@ enum {
 	DEFAULT_DEAD_MS = 60000,
 	DEFAULT_CONNECT_MS = 10000,
 	DEFAULT_DRAIN_MS = 10000,
-	DEFAULT_WRITE_MS = 30000
+	DEFAULT_WRITE_MS = 30000,
+	DEFAULT_LINGER_MS = 2000
 };
 
 void sttcp_options_init(sttcp_options *options, size_t size)
@@ -143,6 +144,7 @@ int stt_options_read(const sttcp_options *options, bool is_client, struct stt_se
 			number(given.drain_timeout_ms, is_client ? DEFAULT_DRAIN_MS : -1, &result),
 		.signal_drain_ms = number(given.drain_timeout_ms, DEFAULT_DRAIN_MS, &result),
 		.write_timeout_ms = number(given.write_timeout_ms, DEFAULT_WRITE_MS, &result),
+		.linger_timeout_ms = number(given.linger_timeout_ms, DEFAULT_LINGER_MS, &result),
 		.first_byte_timeout_ms = number(given.first_byte_timeout_ms, -1, &result),
 		.idle_timeout_ms = number(given.idle_timeout_ms, -1, &result),
 		.message_timeout_ms = number(given.message_timeout_ms, -1, &result),

@@ -196,7 +196,7 @@ static void fail_attempt(struct stt_attempt *attempt, int code, const char *why)
 
 	if (asprintf(&text, "cannot connect to %s: %s", group->given, why) < 0)
 		text = NULL;
-	stt_conn_fail(attempt->conn, code, text);
+	stt_conn_fail(attempt->conn, code, STT_END_FLUSH, text);
 }
 
 /* The connection has its descriptor, and its first owner. */

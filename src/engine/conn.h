@@ -90,7 +90,7 @@ struct sttcp_conn {
 	uint8_t waited; /* quick calls until a short wait of one of its handlers is forgotten */
 	bool fin_seen;	/* the peer's FIN */
 	bool declined;
-	bool lingers; /* all output is out; the rest of the input has 2 s */
+	bool lingers; /* all output is out, and the time for the rest of the input runs */
 
 	/* Only the owner: what was read and not delivered, between its turns. */
 	struct stt_held *held;
@@ -109,7 +109,6 @@ struct sttcp_conn {
 	int64_t born_ms;
 
 	/* Only the owner. */
-	uint32_t dropped; /* bytes of input dropped after the end */
 	uint32_t anew_ms; /* after it opened: when limits on input began anew; wraps in 49 days */
 	struct stt_attempt *attempt;
 
@@ -136,6 +135,7 @@ struct sttcp_conn {
 	/* Under output.lock. */
 	void *data;
 	void (*data_free)(void *data);
+	bool failed; /* by fail or fail_now: the first counts */
 
 	/* Under the roster's lock (group.h). */
 	struct stt_node in_roster;

@@ -112,7 +112,7 @@ bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how
 	return end_with_text(conn, reason, how, text);
 }
 
-bool stt_conn_fail(struct sttcp_conn *conn, int reason, char *text)
+bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, char *text)
 {
 	bool own = in_own_handler(conn);
 	bool wins = own && stt_self->ended_conn && !stt_self->failed_conn;
@@ -121,8 +121,12 @@ bool stt_conn_fail(struct sttcp_conn *conn, int reason, char *text)
 	stt_lock(&conn->output.lock);
 	bool counts = set_reason_locked(conn, reason, text, wins);
 
-	if (counts)
+	/* A reset cuts the flush of another end short, but not that of a failure. */
+	if (how == STT_END_RESET && !conn->failed)
+		what = reset_locked(conn);
+	else if (counts)
 		what = flush_and_finish_locked(conn, false);
+	conn->failed |= counts;
 	stt_unlock(&conn->output.lock);
 
 	if (!counts)

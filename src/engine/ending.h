@@ -29,8 +29,9 @@ bool stt_conn_end(struct sttcp_conn *conn, int reason, enum stt_end_how how);
 bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how,
 		       const char *format, ...) STTCP_PRINTF(4, 5);
 
-/* The same for a handler's failure. `text` (may be NULL) is the connection's now. */
-bool stt_conn_fail(struct sttcp_conn *conn, int reason, char *text);
+/* The same for a handler's failure, of which the first counts and later ones do nothing. `text`
+ * (may be NULL) is the connection's now. */
+bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, char *text);
 
 /* What a call on a connection that has ended returns. */
 int stt_conn_end_code(const struct sttcp_conn *conn);

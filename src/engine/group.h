@@ -52,6 +52,7 @@ struct stt_settings {
 	int drain_timeout_ms;
 	int signal_drain_ms; /* the same after a signal */
 	int write_timeout_ms;
+	int linger_timeout_ms;
 	int first_byte_timeout_ms;
 	int idle_timeout_ms;
 	int message_timeout_ms;

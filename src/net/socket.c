@@ -234,16 +234,27 @@ int stt_socket_failure(int fd)
  * MSG_DONTWAIT: users may borrow the descriptor, and one that they made blocking by mistake must
  * not hold up a loop.
  */
-ssize_t stt_socket_recv(int fd, void *data, size_t size)
+static inline ssize_t receive(int fd, void *data, size_t size, int flags)
 {
 	for (;;) {
-		ssize_t got = syscall(SYS_recvfrom, fd, data, size, MSG_DONTWAIT, NULL, NULL);
+		ssize_t got = syscall(SYS_recvfrom, fd, data, size, flags, NULL, NULL);
 
 		if (got >= 0)
 			return got;
 		if (errno != EINTR)
 			return -errno;
 	}
+}
+
+ssize_t stt_socket_recv(int fd, void *data, size_t size)
+{
+	return receive(fd, data, size, MSG_DONTWAIT);
+}
+
+/* A stream socket of another family takes no notice of MSG_TRUNC, and copies. */
+ssize_t stt_socket_drop(int fd, void *data, size_t size)
+{
+	return receive(fd, data, size, MSG_DONTWAIT | MSG_TRUNC);
 }
 
 static ssize_t send_message(int fd, const struct iovec *parts, int count)

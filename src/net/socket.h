@@ -63,6 +63,10 @@ int stt_socket_failure(int fd);
 /* Bytes, 0 at the peer's FIN (and for `size` 0), or -errno; never blocks. */
 ssize_t stt_socket_recv(int fd, void *data, size_t size);
 
+/* Drops up to `size` bytes of input: as stt_socket_recv. `data` has room for them, which a TCP
+ * socket does not use (tcp(7), MSG_TRUNC). */
+ssize_t stt_socket_drop(int fd, void *data, size_t size);
+
 /* Waits until the socket has input or has failed, or the eventfd is awake: 0, -ETIMEDOUT at
  * `until_ms` on the monotonic clock (STT_NEVER: no limit), or -errno. */
 int stt_socket_wait(int fd, int waker, int64_t until_ms);

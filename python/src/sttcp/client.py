@@ -74,6 +74,7 @@ class Client(_group.Group):
         first_byte_timeout: Optional[float] = DEFAULT, idle_timeout: Optional[float] = DEFAULT,
         message_timeout: Optional[float] = DEFAULT, lifetime: Optional[float] = DEFAULT,
         lifetime_jitter: Optional[float] = DEFAULT, write_timeout: Optional[float] = DEFAULT,
+        linger_timeout: Optional[float] = DEFAULT,
         dead_peer_timeout: Optional[float] = DEFAULT, drain_timeout: Optional[float] = DEFAULT,
         nagle: bool = False, half_open: bool = False,
     ) -> None:
@@ -88,6 +89,7 @@ class Client(_group.Group):
             "connect_timeout": connect_timeout, "first_byte_timeout": first_byte_timeout,
             "idle_timeout": idle_timeout, "message_timeout": message_timeout, "lifetime": lifetime,
             "lifetime_jitter": lifetime_jitter, "write_timeout": write_timeout,
+            "linger_timeout": linger_timeout,
             "dead_peer_timeout": dead_peer_timeout, "drain_timeout": drain_timeout,
             "nagle": nagle, "half_open": half_open}
         super().__init__(host, port, handler, options)

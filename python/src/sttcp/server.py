@@ -81,6 +81,7 @@ class Server(_group.Group):
         first_byte_timeout, idle_timeout, message_timeout: off by default.
         lifetime, lifetime_jitter: off by default.
         write_timeout: how long a queue may stand still (30).
+        linger_timeout: how long after a close what the peer still sends is dropped (2).
         dead_peer_timeout: in what time a peer that has vanished is found (60).
         drain_timeout: how long close() and stop() let connections come to
             their end (None; after Ctrl+C in keep_alive, and at the end of a
@@ -113,6 +114,7 @@ class Server(_group.Group):
         first_byte_timeout: Optional[float] = DEFAULT, idle_timeout: Optional[float] = DEFAULT,
         message_timeout: Optional[float] = DEFAULT, lifetime: Optional[float] = DEFAULT,
         lifetime_jitter: Optional[float] = DEFAULT, write_timeout: Optional[float] = DEFAULT,
+        linger_timeout: Optional[float] = DEFAULT,
         dead_peer_timeout: Optional[float] = DEFAULT, drain_timeout: Optional[float] = DEFAULT,
         max_connections: Optional[int] = DEFAULT, max_connections_per_ip: Optional[int] = DEFAULT,
         accept_rate: Optional[int] = DEFAULT, over_limit: str = DEFAULT,
@@ -130,6 +132,7 @@ class Server(_group.Group):
             "broadcast_skips": broadcast_skips, "first_byte_timeout": first_byte_timeout,
             "idle_timeout": idle_timeout, "message_timeout": message_timeout, "lifetime": lifetime,
             "lifetime_jitter": lifetime_jitter, "write_timeout": write_timeout,
+            "linger_timeout": linger_timeout,
             "dead_peer_timeout": dead_peer_timeout, "drain_timeout": drain_timeout,
             "max_connections": max_connections, "max_connections_per_ip": max_connections_per_ip,
             "accept_rate": accept_rate, "over_limit": over_limit, "backlog": backlog,
