@@ -45,6 +45,9 @@
  * child that was forked in a handler must exec or _exit: it does not come back
  * from the handler.
  *
+ * Handlers run with the signal mask of the thread that made the first start; a
+ * handler that changes it puts it back. Only keep_alive sets signals up.
+ *
  * NULL where an object is expected gives -EINVAL (or NULL, false, 0).
  */
 #ifndef STTCP_H
@@ -437,8 +440,9 @@ STTCP_API int sttcp_server_wait(sttcp_server *server, int timeout_ms);
 
 /*
  * Waits likewise, with SIGINT and SIGTERM starting the stop, and a second one
- * making it immediate; the dispositions from before come back at the end, and a
- * signal that was ignored stays ignored. (The seed's word for "wait until
+ * making it immediate. The calling thread lets both through while it waits,
+ * whatever its mask was; mask and dispositions from before come back at the end,
+ * and a signal that was ignored stays ignored. (The seed's word for "wait until
  * Ctrl+C": it has nothing to do with TCP's keepalive.) -EDEADLK, -EINVAL as
  * for wait.
  */

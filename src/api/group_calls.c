@@ -105,19 +105,19 @@ int stt_group_keep_alive(struct stt_group *group)
 
 	if (result < 0)
 		return result;
-	/* Nothing was ever started: there is nothing to wait for, nor an engine. */
-	if (!stt_engine_peek())
-		return -EINVAL;
+	/* With nothing to wait for no signal is taken. */
+	result = stt_group_wait_call(group, 0);
+	if (result != -ETIMEDOUT)
+		return result;
 
 	int cancel = stt_call_begin();
+	sigset_t before;
 
 	stt_group_ref(group);
 	stt_group_watch(group, 1);
-	result = stt_signals_enter(stt_engine_peek(), false);
-	if (result == 0) {
-		result = stt_group_wait(group, -1);
-		stt_signals_leave(false);
-	}
+	stt_signals_enter(false, &before);
+	result = stt_group_wait(group, -1);
+	stt_signals_leave(false, &before);
 	stt_group_watch(group, -1);
 	stt_group_unref(group);
 	stt_call_end(cancel);
@@ -128,25 +128,24 @@ int sttcp_keep_alive(void)
 {
 	if (stt_self)
 		return -EDEADLK;
-	if (!stt_engine_peek())
-		return -EINVAL;
 
 	int cancel = stt_call_begin();
 	struct stt_group *group = stt_group_any_started();
-	int result = group ? stt_signals_enter(stt_engine_peek(), true) : -EINVAL;
-	bool entered = result == 0;
+	bool any = group;
+	sigset_t before;
 
+	if (any)
+		stt_signals_enter(true, &before);
 	/* Those that are started meanwhile, too. */
 	while (group) {
-		if (entered)
-			stt_group_wait(group, -1);
+		stt_group_wait(group, -1);
 		stt_group_unref(group);
-		group = entered ? stt_group_any_started() : NULL;
+		group = stt_group_any_started();
 	}
-	if (entered)
-		stt_signals_leave(true);
+	if (any)
+		stt_signals_leave(true, &before);
 	stt_call_end(cancel);
-	return result;
+	return any ? 0 : -EINVAL;
 }
 
 int sttcp_engine_configure(int loops, int max_threads, size_t stack_size)

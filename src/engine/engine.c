@@ -69,11 +69,6 @@ int stt_engine_set(int loops, int max_threads, size_t stack_size)
 	return result;
 }
 
-struct stt_engine *stt_engine_peek(void)
-{
-	return atomic_load_explicit(&the_engine, memory_order_acquire);
-}
-
 /* Owners are made as heirs, and promoted when there is one for every loop: until then each of them
  * can still be sent to the pool, where it leaves. The monitor comes last: it makes the heirs that
  * it finds wanting. */
@@ -136,9 +131,12 @@ static struct stt_engine *new_engine(int *result)
 		if (*result < 0)
 			goto fini_loops;
 	}
-	*result = start_threads(engine);
+	*result = stt_signals_open(engine);
+	if (*result == 0)
+		*result = start_threads(engine);
 	if (*result == 0)
 		return engine;
+	stt_signals_close();
 	stt_pool_fini(&engine->pool);
 	made--;
 

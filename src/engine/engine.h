@@ -23,9 +23,6 @@ struct stt_engine {
 /* The engine of this process, started at the first call; 0 or -errno. Any thread. */
 int stt_engine_get(struct stt_engine **engine);
 
-/* The running engine, or NULL. */
-struct stt_engine *stt_engine_peek(void);
-
 /* -EBUSY once it has started. */
 int stt_engine_set(int loops, int max_threads, size_t stack_size);
 

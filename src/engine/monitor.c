@@ -258,5 +258,5 @@ int stt_monitor_start(struct stt_engine *engine)
 	struct stt_monitor *monitor = &engine->monitor;
 
 	sem_init(&monitor->wake, 0, 0);
-	return stt_thread_start(&monitor->thread, 0, run_monitor, engine);
+	return stt_thread_start(&monitor->thread, 0, NULL, run_monitor, engine);
 }

@@ -16,7 +16,6 @@
  */
 #include "engine/pool.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -37,6 +36,7 @@ void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine, int max_thr
 {
 	*pool = (struct stt_pool){
 		.engine = engine, .max_threads = max_threads, .stack_size = stack_size};
+	pthread_sigmask(SIG_BLOCK, NULL, &pool->mask);
 	stt_mutex_init(&pool->lock);
 	stt_cond_init(&pool->left);
 }
@@ -67,7 +67,8 @@ void stt_pool_fini(struct stt_pool *pool)
 	stt_mutex_fini(&pool->lock);
 }
 
-int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *), void *argument)
+int stt_thread_start(pthread_t *thread, size_t stack_size, const sigset_t *mask,
+		     void *(*run)(void *), void *argument)
 {
 	pthread_attr_t attr;
 	sigset_t all;
@@ -78,7 +79,7 @@ int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *),
 	if (result)
 		return -result;
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	result = pthread_attr_setsigmask_np(&attr, &all);
+	result = pthread_attr_setsigmask_np(&attr, mask ? mask : &all);
 	if (!result && stack_size)
 		result = pthread_attr_setstacksize(&attr, stack_size);
 	if (!result)
@@ -147,7 +148,7 @@ struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, str
 	/* On pages of its own: the kernel copies faster than to where malloc would put it. */
 	worker->buffer = aligned_alloc(4096, STT_READ_SIZE);
 	if (!worker->buffer ||
-	    stt_thread_start(&thread, pool->stack_size, run_worker, worker) < 0) {
+	    stt_thread_start(&thread, pool->stack_size, &pool->mask, run_worker, worker) < 0) {
 		give_record_back(pool, worker);
 		return NULL;
 	}

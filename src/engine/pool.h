@@ -7,6 +7,8 @@
 #ifndef STT_ENGINE_POOL_H
 #define STT_ENGINE_POOL_H
 
+#include <signal.h>
+
 #include "base/mutex.h"
 #include "engine/actor.h"
 #include "engine/worker.h"
@@ -18,6 +20,10 @@ struct stt_pool {
 	struct stt_engine *engine;
 	int max_threads; /* owners, heirs and the monitor not counted */
 	size_t stack_size;
+	/* The signal mask of the thread that made the engine. What a handler does meets the signals
+	 * that it would meet anywhere else in the program: a child can be terminated, a fault
+	 * handler runs, a profiler sees it. */
+	sigset_t mask;
 
 	struct stt_mutex lock;
 	/* Under the lock. */
@@ -72,7 +78,9 @@ void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker);
  * whether something is still wanting. The monitor only. */
 bool stt_pool_retry(struct stt_pool *pool);
 
-/* Tells what every new thread of the library needs: all signals blocked. 0 or -errno. */
-int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *), void *argument);
+/* A new thread of the library, with that signal mask; NULL blocks every signal, for threads that
+ * never run user code. 0 or -errno. */
+int stt_thread_start(pthread_t *thread, size_t stack_size, const sigset_t *mask,
+		     void *(*run)(void *), void *argument);
 
 #endif

@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "engine/group.h"
 #include "net/poller.h"
+#include "net/socket.h"
 
 enum {
 	NSIGNALS = 2
@@ -22,7 +23,8 @@ static struct stt_mutex lock = STT_MUTEX_INIT;
 static int users;
 static struct sigaction saved[NSIGNALS];
 static bool taken[NSIGNALS];
-/* Atomic, for the handler and the loop. */
+/* Atomic, for the handler and the loop. The waker comes with the engine: a signal handler could not
+ * make one. */
 static atomic_int waker = -1;
 static atomic_int arrived;
 static atomic_int for_everything;
@@ -45,6 +47,21 @@ static void pass_on(struct stt_worker *worker, struct stt_actor *actor, uint32_t
 
 static const struct stt_actor_ops signal_ops = {.on_event = pass_on};
 static struct stt_actor signal_actor = {.ops = &signal_ops};
+
+int stt_signals_open(struct stt_engine *engine)
+{
+	int result = stt_waker_open(engine->loops[0].poller, &signal_actor);
+
+	if (result < 0)
+		return result;
+	atomic_store(&waker, result);
+	return 0;
+}
+
+void stt_signals_close(void)
+{
+	stt_socket_close(atomic_exchange(&waker, -1));
+}
 
 static void take_signals(void)
 {
@@ -69,29 +86,36 @@ static void give_signals_back(void)
 	}
 }
 
-int stt_signals_enter(struct stt_engine *engine, bool everything)
+/* The calling thread takes the signals, whatever its mask was: after the handler is there, so that
+ * one that waits already finds it. */
+static void let_through_locked(sigset_t *before) STT_REQUIRES(lock)
 {
-	int result = 0;
+	sigset_t signals;
 
-	stt_lock(&lock);
-	if (atomic_load(&waker) < 0) {
-		result = stt_waker_open(engine->loops[0].poller, &signal_actor);
-		if (result >= 0)
-			atomic_store(&waker, result);
-	}
-	if (result >= 0) {
-		if (everything)
-			atomic_fetch_add(&for_everything, 1);
-		if (users++ == 0)
-			take_signals();
-	}
-	stt_unlock(&lock);
-	return result < 0 ? result : 0;
+	sigemptyset(&signals);
+	for (int i = 0; i < NSIGNALS; i++)
+		if (taken[i])
+			sigaddset(&signals, numbers[i]);
+	pthread_sigmask(SIG_UNBLOCK, &signals, before);
 }
 
-void stt_signals_leave(bool everything)
+void stt_signals_enter(bool everything, sigset_t *before)
 {
 	stt_lock(&lock);
+	if (everything)
+		atomic_fetch_add(&for_everything, 1);
+	if (users++ == 0)
+		take_signals();
+	let_through_locked(before);
+	stt_unlock(&lock);
+}
+
+void stt_signals_leave(bool everything, const sigset_t *before)
+{
+	stt_lock(&lock);
+	/* First the mask: a signal that the program had blocked must not meet its old disposition.
+	 */
+	pthread_sigmask(SIG_SETMASK, before, NULL);
 	if (everything)
 		atomic_fetch_sub(&for_everything, 1);
 	if (--users == 0)

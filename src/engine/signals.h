@@ -6,15 +6,20 @@
 #ifndef STT_ENGINE_SIGNALS_H
 #define STT_ENGINE_SIGNALS_H
 
+#include <signal.h>
 #include <stdbool.h>
 
 struct stt_engine;
 
+/* With the engine: what a signal handler wakes a loop with. 0 or -errno. */
+int stt_signals_open(struct stt_engine *engine);
+void stt_signals_close(void);
+
 /* The first call in takes both signals over, unless they are ignored; the last one out gives them
- * back. `everything`: the signals are for all groups, not only for those that are watched. 0 or
- * -errno. */
-int stt_signals_enter(struct stt_engine *engine, bool everything);
-void stt_signals_leave(bool everything);
+ * back. Each lets them through to its own thread meanwhile; `before` keeps its mask. `everything`:
+ * the signals are for all groups, not only for those that are watched. */
+void stt_signals_enter(bool everything, sigset_t *before);
+void stt_signals_leave(bool everything, const sigset_t *before);
 
 /* In the child of a fork: the signals are what they were before. */
 void stt_signals_after_fork(void);
