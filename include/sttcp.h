@@ -432,6 +432,16 @@ STTCP_API int sttcp_server_stop_within(sttcp_server *server, int timeout_ms,
 				       sttcp_stop_report *report);
 
 /*
+ * The stop for a signal handler: begins what a first SIGTERM begins in
+ * keep_alive (a graceful stop with the drain limit of a signal), and does not
+ * wait. Async-signal-safe (signal-safety(7)); it may interrupt any function of
+ * the library, and leaves errno as it is. A second request does nothing more,
+ * and is not a second signal. 0, also when nothing is started: then nothing
+ * happens, and a later start is not stopped. -EINVAL, STTCP_EFORK.
+ */
+STTCP_API int sttcp_server_request_stop(sttcp_server *server);
+
+/*
  * Waits until the server has stopped: 0, -ETIMEDOUT after `timeout_ms` (-1 waits
  * for ever), -EDEADLK inside any handler, -EINVAL when it was never started or
  * the timeout is below -1.

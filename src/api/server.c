@@ -293,6 +293,15 @@ int sttcp_server_stop(sttcp_server *server)
 	return sttcp_server_close(server);
 }
 
+int sttcp_server_request_stop(sttcp_server *server)
+{
+	int result = stt_check_group(server ? &server->group : NULL);
+
+	if (result == 0)
+		stt_group_request_stop(&server->group);
+	return result;
+}
+
 int sttcp_server_wait(sttcp_server *server, int timeout_ms)
 {
 	return stt_group_wait_call(server ? &server->group : NULL, timeout_ms);

@@ -22,6 +22,7 @@
 #include "engine/engine.h"
 #include "engine/listener.h"
 #include "engine/roster.h"
+#include "engine/signals.h"
 
 struct stt_settler {
 	struct stt_actor actor;
@@ -211,6 +212,8 @@ int stt_group_begin(struct stt_group *group, struct stt_engine *engine)
 	if (result == 0) {
 		group->runs++;
 		group->signals = 0;
+		/* One that came before concerns no run. */
+		atomic_store(&group->stop_requested, false);
 		group->open = 0;
 		group->settings.framing.context = group->handlers.context;
 		group->stop_pending = false;
@@ -586,13 +589,20 @@ static void begin_stop_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 	enter_locked(group, STT_STOPPING);
 }
 
-uint64_t stt_group_begin_stop(struct stt_group *group, int timeout_ms)
+/* Begins a stop of that run, or of whichever there is (0), and returns the number of the present
+ * one. */
+static uint64_t begin_stop_of(struct stt_group *group, uint64_t of, int timeout_ms)
 {
 	bool first = false;
 	bool forces = false;
 
 	stt_lock(&group->lock);
 	uint64_t run = group->runs;
+
+	if (of && of != run) {
+		stt_unlock(&group->lock);
+		return run;
+	}
 
 	if (group->state == STT_STARTING) {
 		/* A later stop can only shorten the deadline; as unsigned, -1 is the longest. */
@@ -624,6 +634,11 @@ uint64_t stt_group_begin_stop(struct stt_group *group, int timeout_ms)
 	if (forces)
 		force(group);
 	return run;
+}
+
+uint64_t stt_group_begin_stop(struct stt_group *group, int timeout_ms)
+{
+	return begin_stop_of(group, 0, timeout_ms);
 }
 
 /* A run that is over, by its end or by the report of a forced stop; a later one does not matter. */
@@ -735,11 +750,32 @@ void stt_group_signal_all(bool everything)
 		stt_lock(&group->lock);
 		bool meant = everything || group->watchers;
 		int signals = group->signals += meant;
+		uint64_t run = group->runs;
+
+		stt_unlock(&group->lock);
+		/* Of this run: another one may begin in between. */
+		if (meant)
+			begin_stop_of(group, run,
+				      signals > 1 ? 0 : group->settings.signal_drain_ms);
+	}
+}
+
+void stt_group_request_stop(struct stt_group *group)
+{
+	atomic_store(&group->stop_requested, true);
+	stt_signals_pass_requests_on();
+}
+
+void stt_group_stop_requested(void)
+{
+	for (struct stt_group *group = next_group(NULL); group; group = next_group(group)) {
+		stt_lock(&group->lock);
+		bool meant = atomic_exchange(&group->stop_requested, false);
+		uint64_t run = group->runs;
 
 		stt_unlock(&group->lock);
 		if (meant)
-			stt_group_begin_stop(group,
-					     signals > 1 ? 0 : group->settings.signal_drain_ms);
+			begin_stop_of(group, run, group->settings.signal_drain_ms);
 	}
 }
 

@@ -130,6 +130,8 @@ struct stt_group {
 	atomic_int port_bound;
 	/* Atomic: for sttcp_conn_stopping. */
 	atomic_bool stopping;
+	/* Atomic, set in signal handlers, too: this run is to stop as after a first signal. */
+	atomic_bool stop_requested;
 	/* Atomic, relaxed: bytes queued on all connections; kept only where they have a cap. */
 	_Atomic int64_t total_queued;
 
@@ -220,6 +222,10 @@ void stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *
 /* A signal has come: begins the stop of all groups that somebody watches (all groups if
  * `everything`), and makes it immediate at the second one. By a loop, outside turns. */
 void stt_group_signal_all(bool everything);
+/* Asks for the stop that a first signal begins. Async-signal-safe: it takes no lock. */
+void stt_group_request_stop(struct stt_group *group);
+/* Begins the stops that were asked for. By a loop, outside turns. */
+void stt_group_stop_requested(void);
 /* Counts a call of keep_alive in or out. */
 void stt_group_watch(struct stt_group *group, int change);
 /* Some group that is started, as a new reference, or NULL. */

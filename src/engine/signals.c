@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Signals. The handler does what a signal handler may: it adds to a counter and writes to an
- * eventfd (signal-safety(7)). */
+/* Signals. A signal handler may do little (signal-safety(7)): ours, and a request of somebody
+ * else's, leave a note in an atomic variable and write to an eventfd. */
 #include "engine/signals.h"
 
 #include <signal.h>
@@ -27,6 +27,7 @@ static bool taken[NSIGNALS];
  * make one. */
 static atomic_int waker = -1;
 static atomic_int arrived;
+static atomic_bool requested; /* some group has a request to stop */
 static atomic_int for_everything;
 
 static void on_signal(int number)
@@ -43,10 +44,18 @@ static void pass_on(struct stt_worker *worker, struct stt_actor *actor, uint32_t
 	(void)events;
 	for (int count = atomic_exchange(&arrived, 0); count > 0; count--)
 		stt_group_signal_all(atomic_load(&for_everything) > 0);
+	if (atomic_exchange(&requested, false))
+		stt_group_stop_requested();
 }
 
 static const struct stt_actor_ops signal_ops = {.on_event = pass_on};
 static struct stt_actor signal_actor = {.ops = &signal_ops};
+
+void stt_signals_pass_requests_on(void)
+{
+	atomic_store(&requested, true);
+	stt_waker_wake(atomic_load(&waker));
+}
 
 int stt_signals_open(struct stt_engine *engine)
 {
@@ -130,5 +139,6 @@ void stt_signals_after_fork(void)
 	users = 0;
 	atomic_store(&waker, -1);
 	atomic_store(&arrived, 0);
+	atomic_store(&requested, false);
 	atomic_store(&for_everything, 0);
 }

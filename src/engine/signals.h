@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * SIGINT and SIGTERM while somebody is in keep_alive: the handler counts and
- * wakes a loop, which begins the stops. The only place that touches signals.
+ * wakes a loop, which begins the stops. The only place that touches signals. A
+ * stop that a signal handler of the program asks for goes the same way.
  */
 #ifndef STT_ENGINE_SIGNALS_H
 #define STT_ENGINE_SIGNALS_H
@@ -14,6 +15,9 @@ struct stt_engine;
 /* With the engine: what a signal handler wakes a loop with. 0 or -errno. */
 int stt_signals_open(struct stt_engine *engine);
 void stt_signals_close(void);
+
+/* Has a loop look which groups are to stop: see stt_group_request_stop. Async-signal-safe. */
+void stt_signals_pass_requests_on(void);
 
 /* The first call in takes both signals over, unless they are ignored; the last one out gives them
  * back. Each lets them through to its own thread meanwhile; `before` keeps its mask. `everything`:
