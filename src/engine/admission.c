@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* A bucket of tokens for the rate, and a table of chains for the addresses, which has an entry only
- * for who is there. */
+/* A bucket of tokens for the rate, and a table of the addresses, which has an entry only for who
+ * is there. */
 #include "engine/admission.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/list.h"
 #include "engine/group.h"
 
 enum {
-	ONE = 1000, /* token */
-	FIRST_TABLE = 64
+	ONE = 1000 /* token */
 };
 
-struct stt_address_count {
-	uint64_t key;
+struct address_count {
+	struct stt_link link;
 	int count;
-	struct stt_address_count *next;
 };
 
 enum stt_place stt_admission_reserve(struct stt_admission *admission,
@@ -82,45 +81,11 @@ static bool key_of(const struct sockaddr_in6 *peer, uint64_t *key)
 	return true;
 }
 
-static struct stt_address_count **slot_of(struct stt_address_count **table, unsigned size,
-					  uint64_t key)
+static struct address_count *find(const struct stt_admission *admission, uint64_t key)
 {
-	/* Fibonacci hashing: addresses differ in any of their bits. */
-	return &table[(key * 0x9e3779b97f4a7c15U) >> 32 & (size - 1)];
-}
+	struct stt_link *link = stt_table_find(&admission->addresses, key);
 
-/* Without memory the chains get longer instead. */
-static void grow(struct stt_admission *admission)
-{
-	unsigned size = admission->table_size ? admission->table_size * 2 : FIRST_TABLE;
-	struct stt_address_count **table = calloc(size, sizeof(struct stt_address_count *));
-
-	if (!table)
-		return;
-	for (unsigned i = 0; i < admission->table_size; i++) {
-		struct stt_address_count *entry = admission->table[i];
-
-		while (entry) {
-			struct stt_address_count *next = entry->next;
-			struct stt_address_count **slot = slot_of(table, size, entry->key);
-
-			entry->next = *slot;
-			*slot = entry;
-			entry = next;
-		}
-	}
-	free(admission->table);
-	admission->table = table;
-	admission->table_size = size;
-}
-
-static struct stt_address_count **find(struct stt_admission *admission, uint64_t key)
-{
-	struct stt_address_count **link = slot_of(admission->table, admission->table_size, key);
-
-	while (*link && (*link)->key != key)
-		link = &(*link)->next;
-	return link;
+	return link ? stt_container_of(link, struct address_count, link) : NULL;
 }
 
 bool stt_admission_add(struct stt_admission *admission, const struct sockaddr_in6 *peer, int most)
@@ -129,27 +94,18 @@ bool stt_admission_add(struct stt_admission *admission, const struct sockaddr_in
 
 	if (most < 0 || !key_of(peer, &key))
 		return true;
-	if (admission->naddresses >= admission->table_size)
-		grow(admission);
-	if (!admission->table_size)
-		return true;
 
-	struct stt_address_count **link = find(admission, key);
+	struct address_count *entry = find(admission, key);
 
-	if (*link) {
-		if ((*link)->count >= most)
-			return false;
-		(*link)->count++;
-		return true;
+	if (!entry) {
+		entry = calloc(1, sizeof(*entry));
+		if (entry)
+			stt_table_add(&admission->addresses, &entry->link, key);
+	} else if (entry->count >= most) {
+		return false;
 	}
-
-	struct stt_address_count *entry = malloc(sizeof(*entry));
-
-	if (entry) {
-		*entry = (struct stt_address_count){.key = key, .count = 1};
-		*link = entry;
-		admission->naddresses++;
-	}
+	if (entry)
+		entry->count++;
 	return true;
 }
 
@@ -157,30 +113,23 @@ void stt_admission_remove(struct stt_admission *admission, const struct sockaddr
 {
 	uint64_t key;
 
-	if (!admission->table_size || !key_of(peer, &key))
+	if (!key_of(peer, &key))
 		return;
 
-	struct stt_address_count **link = find(admission, key);
-	struct stt_address_count *entry = *link;
+	struct address_count *entry = find(admission, key);
 
 	if (!entry || --entry->count)
 		return;
-	*link = entry->next;
+	stt_table_remove(&admission->addresses, &entry->link);
 	free(entry);
-	admission->naddresses--;
+}
+
+static void free_address(struct stt_link *link)
+{
+	free(stt_container_of(link, struct address_count, link));
 }
 
 void stt_admission_fini(struct stt_admission *admission)
 {
-	for (unsigned i = 0; i < admission->table_size; i++) {
-		struct stt_address_count *entry = admission->table[i];
-
-		while (entry) {
-			struct stt_address_count *next = entry->next;
-
-			free(entry);
-			entry = next;
-		}
-	}
-	free(admission->table);
+	stt_table_fini(&admission->addresses, free_address);
 }

@@ -10,16 +10,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/table.h"
+
 struct stt_settings;
-struct stt_address_count;
 
 struct stt_admission {
 	int64_t reserved;    /* places promised to connections that are being accepted */
 	int64_t tokens;	     /* thousandths of connections that may be accepted now */
 	int64_t refilled_ms; /* when `tokens` was right; 0: never yet */
-	struct stt_address_count **table;
-	unsigned table_size; /* a power of 2, or 0 */
-	unsigned naddresses;
+	struct stt_table addresses;
 };
 
 enum stt_place {

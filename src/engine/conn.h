@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/table.h"
 #include "engine/actor.h"
 #include "engine/output.h"
 #include "net/address.h"
@@ -137,12 +138,14 @@ struct sttcp_conn {
 	void (*data_free)(void *data);
 	bool failed; /* by fail or fail_now: the first counts */
 
+	/* Under the roster's lock, as what follows below. */
+	bool member; /* `each` and `find` see it */
+
 	/* Under the roster's lock (group.h). */
 	struct stt_node in_roster;
 	uint64_t run;	/* of the group, that admitted it */
 	uint64_t place; /* grows along the roster */
-	struct sttcp_conn *next_in_table;
-	bool member; /* `each` and `find` see it */
+	struct stt_link in_table;
 };
 
 /* A connection with one reference, busy with nobody, in phase CONNECTING or, with a descriptor,

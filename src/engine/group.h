@@ -14,6 +14,7 @@
 
 #include "base/list.h"
 #include "base/mutex.h"
+#include "base/table.h"
 #include "codec/framing.h"
 #include "engine/admission.h"
 #include "engine/actor.h"
@@ -77,9 +78,7 @@ struct stt_roster {
 	/* Under the lock. */
 	struct stt_node conns; /* from accept to close, by their `place` */
 	uint64_t last_place;
-	struct sttcp_conn **table; /* members by id; NULL while there was no memory for it */
-	unsigned table_size;	   /* a power of 2 */
-	unsigned nmembers;
+	struct stt_table members; /* by id */
 };
 
 /*

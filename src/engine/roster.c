@@ -8,14 +8,11 @@
  */
 #include "engine/roster.h"
 
-#include <stdlib.h>
-
 #include "engine/conn.h"
 #include "engine/worker.h"
 
 enum {
-	CHUNK = 64,
-	FIRST_TABLE = 16
+	CHUNK = 64
 };
 
 void stt_roster_init(struct stt_roster *roster)
@@ -26,7 +23,7 @@ void stt_roster_init(struct stt_roster *roster)
 
 void stt_roster_fini(struct stt_roster *roster)
 {
-	free(roster->table);
+	stt_table_fini(&roster->members, NULL);
 	stt_mutex_fini(&roster->lock);
 }
 
@@ -45,105 +42,43 @@ void stt_roster_remove(struct stt_roster *roster, struct sttcp_conn *conn)
 	stt_unlock(&roster->lock);
 }
 
-static struct sttcp_conn **slot_of(struct sttcp_conn **table, unsigned size, uint64_t id)
-{
-	/* Ids are consecutive numbers: their low bits spread well. */
-	return &table[id & (size - 1)];
-}
-
-/* Doubles the table when it is full; without memory the chains get longer instead. */
-static void grow_table_locked(struct stt_roster *roster) STT_REQUIRES(roster->lock)
-{
-	unsigned size = roster->table_size ? roster->table_size * 2 : FIRST_TABLE;
-	struct sttcp_conn **table = calloc(size, sizeof(struct sttcp_conn *));
-
-	if (!table)
-		return;
-	for (unsigned i = 0; i < roster->table_size; i++) {
-		struct sttcp_conn *conn = roster->table[i];
-
-		while (conn) {
-			struct sttcp_conn *next = conn->next_in_table;
-			struct sttcp_conn **slot = slot_of(table, size, conn->id);
-
-			conn->next_in_table = *slot;
-			*slot = conn;
-			conn = next;
-		}
-	}
-	free(roster->table);
-	roster->table = table;
-	roster->table_size = size;
-}
-
 void stt_roster_join(struct stt_roster *roster, struct sttcp_conn *conn)
 {
 	stt_lock(&roster->lock);
-	/* A first table that could not be had is tried for only while there is nobody, for those
-	 * who joined without one cannot be found in it. */
-	if (roster->nmembers >= roster->table_size && (roster->table_size || !roster->nmembers))
-		grow_table_locked(roster);
 	conn->member = true;
-	roster->nmembers++;
-	if (roster->table_size) {
-		struct sttcp_conn **slot = slot_of(roster->table, roster->table_size, conn->id);
-
-		conn->next_in_table = *slot;
-		*slot = conn;
-	}
+	stt_table_add(&roster->members, &conn->in_table, conn->id);
 	stt_unlock(&roster->lock);
 }
 
 void stt_roster_leave(struct stt_roster *roster, struct sttcp_conn *conn)
 {
 	stt_lock(&roster->lock);
-	if (conn->member) {
-		conn->member = false;
-		roster->nmembers--;
-	}
-	if (roster->table_size) {
-		struct sttcp_conn **link = slot_of(roster->table, roster->table_size, conn->id);
-
-		while (*link && *link != conn)
-			link = &(*link)->next_in_table;
-		if (*link)
-			*link = conn->next_in_table;
-	}
+	if (conn->member)
+		stt_table_remove(&roster->members, &conn->in_table);
+	conn->member = false;
 	stt_unlock(&roster->lock);
 }
 
 struct sttcp_conn *stt_roster_find(struct stt_roster *roster, uint64_t id)
 {
-	struct sttcp_conn *found = NULL;
+	struct sttcp_conn *conn = NULL;
 
 	stt_lock(&roster->lock);
-	if (roster->table_size) {
-		found = *slot_of(roster->table, roster->table_size, id);
-		while (found && found->id != id)
-			found = found->next_in_table;
-	} else {
-		for (struct stt_node *node = roster->conns.next; node != &roster->conns;
-		     node = node->next) {
-			struct sttcp_conn *conn =
-				stt_container_of(node, struct sttcp_conn, in_roster);
+	struct stt_link *link = stt_table_find(&roster->members, id);
 
-			if (conn->id == id && conn->member)
-				found = conn;
-		}
-	}
-	if (found)
-		stt_conn_ref(found);
+	if (link)
+		conn = stt_conn_ref(stt_container_of(link, struct sttcp_conn, in_table));
 	stt_unlock(&roster->lock);
-	return found;
+	return conn;
 }
 
 unsigned stt_roster_count(struct stt_roster *roster)
 {
 	stt_lock(&roster->lock);
-	unsigned count = roster->nmembers;
+	size_t count = roster->members.count;
 
 	stt_unlock(&roster->lock);
-	return count;
+	return (unsigned)count;
 }
 
 static struct sttcp_conn *conn_at(struct stt_node *node)
