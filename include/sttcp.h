@@ -510,7 +510,7 @@ typedef struct sttcp_stats {
 	int64_t takeovers;	 /* loops of the process taken from a blocked handler */
 	int64_t longest_ms;    /* gauge: the handler of this object that has been running longest */
 	uint64_t longest_id;   /* gauge: its connection; 0 for none */
-	int64_t accept_pauses; /* accepting paused for want of files or memory */
+	int64_t accept_pauses; /* accepting paused: no files or memory, or it is denied */
 	int64_t over_connections; /* over a limit on connections */
 	int64_t over_per_ip;	  /* over a limit per address */
 	int64_t over_rate;	  /* over a limit on accepting */

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Accepting. Running out of files or memory pauses it, with a back-off that grows, and it heals by
- * itself; everything that only concerns the one connection is passed over (accept(2)). */
+ * itself; so does everything that is not known. What only concerns the one connection is passed
+ * over (accept(2)), but no run of it without an end: a filter of system calls may answer with any
+ * number.
+ */
 #include "engine/listener.h"
 
 #include <errno.h>
@@ -22,7 +25,9 @@ enum {
 	ACCEPTS_PER_TURN = 64,
 	FIRST_PAUSE_MS = 5,
 	LONGEST_PAUSE_MS = 1000,
-	TELL_EVERY_MS = 1000
+	/* Connections running that may be passed over. */
+	MOST_PASSED_OVER = 64,
+	TELL_EVERY_MS = 60 * 1000
 };
 
 static void accept_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events);
@@ -125,11 +130,11 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 	return result == -ENOMEM || result == -ENOSPC ? -ENOMEM : 0;
 }
 
-/* Whether accept's error is about this process or machine, and not about one connection. */
-static bool is_want(int code)
+/* Whether accept's error is about the one connection, which is gone with it, and not about this
+ * process or machine: those that accept(2) lists as such, and no other. */
+static bool is_of_connection(int code)
 {
 	switch (-code) {
-	case EINTR:
 	case ECONNABORTED:
 	case EPROTO:
 	case ENOPROTOOPT:
@@ -141,10 +146,21 @@ static bool is_want(int code)
 	case ENETUNREACH:
 	case EPERM:
 	case ETIMEDOUT:
-		return false;
-	default:
 		return true;
+	default:
+		return false;
 	}
+}
+
+/* Judges accept's error: 0 if it is passed over. */
+static int judge(struct stt_listener *listener, int code)
+{
+	if (is_of_connection(code) && listener->passed_over < MOST_PASSED_OVER) {
+		listener->passed_over++;
+		return 0;
+	}
+	listener->passed_over = 0;
+	return code;
 }
 
 /* Takes the listener out of its poller, until its alarm rings. */
@@ -162,6 +178,8 @@ static int accept_one(struct stt_listener *listener, enum stt_place place)
 	struct stt_addr peer;
 	int fd = stt_socket_accept(listener->fd, &peer);
 
+	if (fd >= 0)
+		listener->passed_over = 0;
 	if (fd >= 0 && place == STT_PLACE_FREE) {
 		int result = take_connection(listener, fd, &peer);
 
@@ -177,7 +195,7 @@ static int accept_one(struct stt_listener *listener, enum stt_place place)
 	}
 	if (place == STT_PLACE_FREE)
 		stt_group_give_back(listener->group);
-	return fd == -EAGAIN || is_want(fd) ? fd : 0;
+	return judge(listener, fd);
 }
 
 /* Accepts up to `max` connections; 0 or why it cannot go on. */
@@ -208,6 +226,7 @@ static int64_t pause_accepting(struct stt_listener *listener, int code)
 {
 	int64_t now = stt_now_ms();
 	int next = listener->pause_ms * 2;
+	char address[STT_ADDR_TEXT];
 
 	listener->pause_ms = !next		       ? FIRST_PAUSE_MS
 			     : next < LONGEST_PAUSE_MS ? next
@@ -217,8 +236,8 @@ static int64_t pause_accepting(struct stt_listener *listener, int code)
 	if (now - listener->told_ms < TELL_EVERY_MS)
 		return now + listener->pause_ms;
 	listener->told_ms = now;
-	stt_log(STT_LOG_WARNING, "%s: accepting pauses: %s", listener->group->given,
-		sttcp_strerror(code));
+	stt_addr_text(&listener->addr, address);
+	stt_log(STT_LOG_WARNING, "%s: accepting pauses: %s", address, sttcp_strerror(code));
 	return now + listener->pause_ms;
 }
 

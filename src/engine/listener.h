@@ -34,6 +34,7 @@ struct stt_listener {
 	bool stands_back;	/* it is not in the poller */
 	int64_t again_ms;	/* when to come back; STT_NEVER: when called */
 	int pause_ms;
+	int passed_over; /* connections running that accept gave an error for */
 	int64_t told_ms; /* when a pause was last logged */
 };
 

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/* Accepting (G15, G16, G18): errors that come for ever, and a queue that does not end. This
+ * program's own accept4 stands in front of the C library's. */
+#include "support/support.h"
+
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+/* ------------------------------------------------------------------ accepting */
+
+/* The error that accept4 gives so many times (-1: for ever). */
+static atomic_int fault;
+static atomic_int fault_times;
+static atomic_long calls;
+
+static bool call_fails(void)
+{
+	int times = atomic_load(&fault_times);
+
+	atomic_fetch_add(&calls, 1);
+	while (times > 0)
+		if (atomic_compare_exchange_weak(&fault_times, &times, times - 1))
+			break;
+	if (times == 0)
+		return false;
+	errno = atomic_load(&fault);
+	return true;
+}
+
+static void set_fault(int errnum, int times)
+{
+	atomic_store(&fault, errnum);
+	atomic_store(&fault_times, times);
+	atomic_store(&calls, 0);
+}
+
+/* The types of the address are those that glibc declares it with. */
+int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *restrict len, int flags)
+{
+	if (call_fails())
+		return -1;
+	return (int)syscall(SYS_accept4, fd, addr.__sockaddr__, len, flags);
+}
+
+/* ------------------------------------------------------------------------ log */
+
+static struct {
+	pthread_mutex_t lock;
+	int count;
+	char text[256];
+} said = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void note(int level, const char *text, void *context)
+{
+	(void)level;
+	(void)context;
+	pthread_mutex_lock(&said.lock);
+	said.count++;
+	snprintf(said.text, sizeof(said.text), "%s", text);
+	pthread_mutex_unlock(&said.lock);
+}
+
+/* --------------------------------------------------------------------- errors */
+
+static int64_t pauses_of(sttcp_server *server)
+{
+	sttcp_stats stats;
+
+	assert_int_equal(sttcp_server_stats(server, &stats, sizeof(stats)), 0);
+	return stats.accept_pauses;
+}
+
+/* What no list knows, and what a list knows but comes for ever: no loop goes round for it, and when
+ * it has passed, who waits is served. */
+static void accept_that_is_denied_backs_off_and_heals(void **state)
+{
+	/* A filter of system calls gives EPERM or ENOSYS, or what it likes: 523 is nobody's. */
+	const int errnums[] = {EPERM, ENOSYS, EOPNOTSUPP, ECONNABORTED, EINVAL, EMFILE, 523};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(errnums) / sizeof(errnums[0]); i++) {
+		struct probe *probe = probe_new();
+		sttcp_server *server = probe_listen(probe, NULL);
+
+		probe->data = echo_data;
+		set_fault(errnums[i], -1);
+		int peer = peer_connect(sttcp_server_port(server));
+		assert_true(peer_say(peer, "hello"));
+		EVENTUALLY(pauses_of(server) >= 3);
+		/* One run of those that are passed over for each pause. */
+		long count = atomic_load(&calls);
+		assert_true(count <= 65 * (pauses_of(server) + 1));
+		assert_true(peer_quiet(peer, 0));
+		set_fault(0, 0);
+		assert_true(peer_expect(peer, "hello"));
+		peer_close(peer);
+		sttcp_server_free(server);
+		probe_free(probe);
+	}
+}
+
+/* A connection that is gone before it is accepted is nothing to wait for. */
+static void accept_passes_over_what_concerns_one_connection(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_listen(probe, NULL);
+
+	(void)state;
+	probe->data = echo_data;
+	for (int round = 0; round < 30; round++) {
+		set_fault(round % 2 ? ECONNABORTED : EPERM, 10);
+		int peer = peer_connect(sttcp_server_port(server));
+		assert_true(peer_say(peer, "hello"));
+		assert_true(peer_expect(peer, "hello"));
+		assert_int_equal(atomic_load(&fault_times), 0);
+		peer_close(peer);
+	}
+	assert_int_equal(pauses_of(server), 0);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static void warning_of_a_pause_names_the_address_once(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, "", 0, NULL);
+	char address[32];
+
+	(void)state;
+	assert_int_equal(sttcp_server_start(server), 0);
+	snprintf(address, sizeof(address), "%s:%d: ", have_ipv6() ? "[::]" : "0.0.0.0",
+		 sttcp_server_port(server));
+	sttcp_set_log(note, NULL);
+	set_fault(EMFILE, -1);
+	int peer = peer_connect(sttcp_server_port(server));
+	/* These take more than a second. */
+	EVENTUALLY(pauses_of(server) >= 9);
+	set_fault(0, 0);
+	pthread_mutex_lock(&said.lock);
+	assert_int_equal(said.count, 1);
+	assert_memory_equal(said.text, address, strlen(address));
+	assert_non_null(strstr(said.text, "accepting pauses"));
+	pthread_mutex_unlock(&said.lock);
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
+	sttcp_set_log(NULL, NULL);
+	peer_close(peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(accept_that_is_denied_backs_off_and_heals),
+		cmocka_unit_test(accept_passes_over_what_concerns_one_connection),
+		cmocka_unit_test(warning_of_a_pause_names_the_address_once),
+	};
+
+	sttcp_engine_configure(1, 0, 0);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
