@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Accepting (G15, G16, G18): errors that come for ever, and a queue that does not end. This
- * program's own accept4 stands in front of the C library's. */
+ * program's own accept4 and epoll_wait stand in front of the C library's. */
 #include "support/support.h"
 
+#include <dlfcn.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -34,12 +36,58 @@ static void set_fault(int errnum, int times)
 	atomic_store(&calls, 0);
 }
 
+/* How many accepts may still bring a newcomer along, which is gone at once. */
+static atomic_int newcomers;
+
+static void bring_newcomer(int listener)
+{
+	const struct linger reset = {.l_onoff = 1};
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+	int left = atomic_load(&newcomers);
+
+	while (left > 0)
+		if (atomic_compare_exchange_weak(&newcomers, &left, left - 1))
+			break;
+	if (left <= 0 || getsockname(listener, (struct sockaddr *)&addr, &len) < 0)
+		return;
+	int fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	connect(fd, (struct sockaddr *)&addr, len);
+	close(fd);
+}
+
+/* Accepts between two waits of the loop: the most that there were, and now. */
+static atomic_long longest;
+static long accepts;
+
 /* The types of the address are those that glibc declares it with. */
 int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *restrict len, int flags)
 {
 	if (call_fails())
 		return -1;
+	bring_newcomer(fd);
+	if (++accepts > atomic_load(&longest))
+		atomic_store(&longest, accepts);
 	return (int)syscall(SYS_accept4, fd, addr.__sockaddr__, len, flags);
+}
+
+typedef int wait_fn(int, struct epoll_event *, int, int);
+
+/* Where a sanitizer is linked into the program, its own is behind this name. */
+wait_fn __interceptor_epoll_wait __attribute__((weak));
+
+int epoll_wait(int poller, struct epoll_event *events, int max, int timeout)
+{
+	static wait_fn *original;
+
+	if (original == NULL)
+		original = __interceptor_epoll_wait;
+	if (original == NULL)
+		*(void **)&original = dlsym(RTLD_NEXT, "epoll_wait");
+	accepts = 0;
+	return original(poller, events, max, timeout);
 }
 
 /* ------------------------------------------------------------------------ log */
@@ -148,12 +196,85 @@ static void warning_of_a_pause_names_the_address_once(void **state)
 	probe_free(probe);
 }
 
+/* ----------------------------------------------------------------------- stop */
+
+/* G16: who stands in the queue when a graceful stop begins is served, and the others on the loop
+ * have their turns meanwhile. */
+static void stop_empties_the_queue_in_turns(void **state)
+{
+	enum {
+		PEERS = 300
+	};
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.backlog = -1));
+	int peers[PEERS];
+
+	(void)state;
+	probe->data = echo_data;
+	set_fault(EMFILE, -1);
+	for (int i = 0; i < PEERS; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		assert_true(peer_say(peers[i], "x"));
+		peer_shutdown(peers[i]);
+	}
+	atomic_store(&longest, 0);
+	set_fault(0, 0);
+	assert_int_equal(sttcp_server_stop(server), 0);
+	for (int i = 0; i < PEERS; i++) {
+		assert_true(peer_expect(peers[i], "x"));
+		peer_close(peers[i]);
+	}
+	assert_int_equal(probe_count(probe, STTCP_CONNECTION), PEERS);
+	assert_true(atomic_load(&longest) > 0);
+	assert_true(atomic_load(&longest) <= 64);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* The queue has an end, though new ones come as fast as they are accepted. */
+static void expect_stop_among_newcomers(const char *host)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, host, 0, STTCP_OPTIONS(.backlog = -1));
+
+	assert_int_equal(sttcp_server_start(server), 0);
+	set_fault(EMFILE, -1);
+	int peer = *host == 'u' ? peer_connect_unix(host + strlen("unix:"))
+				: peer_connect(sttcp_server_port(server));
+	assert_true(peer >= 0);
+	EVENTUALLY(pauses_of(server) >= 8); /* the next look is far */
+	atomic_store(&newcomers, 500);
+	set_fault(0, 0);
+	peer_shutdown(peer);
+	assert_int_equal(sttcp_server_stop(server), 0);
+	assert_true(atomic_exchange(&newcomers, 0) > 0);
+	assert_true(probe_count(probe, STTCP_CONNECTION) > 0);
+	peer_close(peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static void stop_among_newcomers_comes_to_its_end(void **state)
+{
+	char dir[] = "/tmp/sttcp-XXXXXX";
+	char host[64];
+
+	(void)state;
+	expect_stop_among_newcomers("127.0.0.1");
+	assert_non_null(mkdtemp(dir));
+	snprintf(host, sizeof(host), "unix:%s/socket", dir);
+	expect_stop_among_newcomers(host);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accept_that_is_denied_backs_off_and_heals),
 		cmocka_unit_test(accept_passes_over_what_concerns_one_connection),
 		cmocka_unit_test(warning_of_a_pause_names_the_address_once),
+		cmocka_unit_test(stop_empties_the_queue_in_turns),
+		cmocka_unit_test(stop_among_newcomers_comes_to_its_end),
 	};
 
 	sttcp_engine_configure(1, 0, 0);

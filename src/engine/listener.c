@@ -51,6 +51,7 @@ struct stt_listener *stt_listener_new(struct stt_group *group, struct stt_loop *
 	listener->fd = fd;
 	listener->addr = *addr;
 	listener->told_ms = -TELL_EVERY_MS;
+	listener->left = -1;
 	stt_alarm_init(&listener->alarm, end_pause);
 	if (addr->sa.sa_family == AF_UNIX && stat(addr->un.sun_path, &file) == 0) {
 		listener->file_device = file.st_dev;
@@ -198,7 +199,7 @@ static int accept_one(struct stt_listener *listener, enum stt_place place)
 	return judge(listener, fd);
 }
 
-/* Accepts up to `max` connections; 0 or why it cannot go on. */
+/* Accepts up to `max` connections: 1 if there may be more, 0, or why it cannot go on. */
 static int accept_some(struct stt_listener *listener, int max)
 {
 	for (int i = 0; i < max; i++) {
@@ -218,7 +219,7 @@ static int accept_some(struct stt_listener *listener, int max)
 		if (result < 0)
 			return result;
 	}
-	return 0;
+	return 1;
 }
 
 /* Stops accepting; returns until when. */
@@ -269,12 +270,26 @@ static void accept_event(struct stt_worker *worker, struct stt_actor *actor, uin
 		stt_alarm_set(listener->loop, &listener->alarm, listener->again_ms);
 }
 
+/* What stands in the queue has been told that it is connected: closing the listener would reset it.
+ * A forced stop admits nobody, which closes them as well. True while there is more. */
+static bool empty_queue(struct stt_listener *listener)
+{
+	if (listener->left < 0)
+		listener->left = stt_socket_last_call(listener->fd, &listener->addr);
+
+	int max = listener->left < ACCEPTS_PER_TURN ? listener->left : ACCEPTS_PER_TURN;
+
+	listener->left -= max;
+	return accept_some(listener, max) > 0 && listener->left > 0;
+}
+
+/* Goes over the ready list as often as the queue is long, so that everybody else on the loop has a
+ * turn. Out of the poller and without an alarm nothing but this works the listener meanwhile. */
 static void close_listener(struct stt_worker *worker, struct stt_actor *actor)
 {
 	struct stt_listener *listener = stt_container_of(actor, struct stt_listener, actor);
 	struct stt_group *group = listener->group;
 
-	(void)worker;
 	/* Whoever called it just before this waits on the loop's list of alarms: that is worked
 	 * first. */
 	stt_group_listener_closing(group, listener);
@@ -282,11 +297,12 @@ static void close_listener(struct stt_worker *worker, struct stt_actor *actor)
 		stt_loop_requeue(worker, listener->loop, actor);
 		return;
 	}
-	/* What stands in the queue has been told that it is connected: closing the listener would
-	 * reset it. A forced stop admits nobody, which closes them as well. */
-	accept_some(listener, group->settings.backlog);
 	stt_alarm_cancel(listener->loop, &listener->alarm);
 	stand_back(listener);
+	if (empty_queue(listener)) {
+		stt_loop_requeue(worker, listener->loop, actor);
+		return;
+	}
 	stt_group_ref(group);
 	stt_group_listener_closed(group, listener);
 	stt_group_unref(group);

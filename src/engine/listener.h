@@ -35,6 +35,7 @@ struct stt_listener {
 	int64_t again_ms;	/* when to come back; STT_NEVER: when called */
 	int pause_ms;
 	int passed_over; /* connections running that accept gave an error for */
+	int left;	 /* of the queue, once it is being closed; -1 before */
 	int64_t told_ms; /* when a pause was last logged */
 };
 

@@ -170,6 +170,25 @@ int stt_socket_accept(int fd, struct stt_addr *peer)
 	}
 }
 
+/*
+ * The kernel tells the length of a TCP listener's queue in a field that means
+ * something else elsewhere (tcp_get_info). It does not for a Unix socket; but
+ * that one, shut down, refuses newcomers and still gives what it has.
+ */
+int stt_socket_last_call(int fd, const struct stt_addr *addr)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	if (addr->sa.sa_family == AF_UNIX) {
+		(void)shutdown(fd, SHUT_RDWR);
+		return INT_MAX;
+	}
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return SOMAXCONN;
+	return (int)info.tcpi_unacked;
+}
+
 int stt_socket_connect(int *fd, const struct stt_addr *addr, bool nagle)
 {
 	int err = 0;

@@ -37,6 +37,11 @@ int stt_socket_listen(const struct stt_addr *addr, const struct stt_listen_optio
  * retried; everything else, ECONNABORTED too, is the caller's to judge. */
 int stt_socket_accept(int fd, struct stt_addr *peer);
 
+/* For a listener on `addr` that is going to be closed: how many of its queue may still be accepted,
+ * so that who is in it now is, and there is an end to it. A Unix socket takes no newcomers from now
+ * on; TCP has no means for that. */
+int stt_socket_last_call(int fd, const struct stt_addr *addr);
+
 /*
  * Begins to connect: the descriptor in *fd, and 0 when it is connected already,
  * or -EINPROGRESS; any other -errno leaves no descriptor. (A Unix socket whose
