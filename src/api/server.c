@@ -69,7 +69,7 @@ struct listening {
 static void close_all(struct listening *all)
 {
 	for (int i = 0; i < all->count; i++) {
-		stt_socket_close(all->fds[i]);
+		stt_socket_end(all->fds[i]);
 		all->fds[i] = -1;
 	}
 }

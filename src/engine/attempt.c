@@ -166,7 +166,7 @@ static void end_attempt(struct stt_attempt *attempt)
 		if (attempt->racers[i].fd < 0)
 			continue;
 		stt_poller_remove(attempt->loop->poller, attempt->racers[i].fd);
-		stt_socket_close(attempt->racers[i].fd);
+		stt_socket_end(attempt->racers[i].fd);
 		attempt->racers[i].fd = -1;
 	}
 	if (attempt->lookup)
@@ -207,7 +207,7 @@ static void win(struct stt_attempt *attempt, int fd, const struct stt_addr *addr
 
 	if (!stt_conn_wish(conn, STT_WISH_OPEN)) {
 		/* Closed in this very moment: its end stands on the ready list. */
-		stt_socket_close(fd);
+		stt_socket_end(fd);
 		return;
 	}
 	end_attempt(attempt);
@@ -298,7 +298,7 @@ static void race_next(struct stt_attempt *attempt)
 				attempt->next_ms = stt_now_ms() + NEXT_ADDRESS_MS;
 				return;
 			}
-			stt_socket_close(racer->fd);
+			stt_socket_end(racer->fd);
 		}
 		racer->fd = -1;
 		note_error(attempt, result);

@@ -247,7 +247,10 @@ void stt_conn_die(struct sttcp_conn *conn)
 	atomic_store(&conn->fd, -1);
 	if (fd >= 0) {
 		stt_poller_remove(conn->loop->poller, fd);
-		stt_socket_close(fd);
+		if (conn->fin_seen && conn->output.fin_sent)
+			stt_socket_close(fd);
+		else
+			stt_socket_end(fd);
 	}
 	stt_unlock(&conn->output.lock);
 

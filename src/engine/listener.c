@@ -73,7 +73,7 @@ static void remove_socket_file(const struct stt_listener *listener)
 void stt_listener_free(struct stt_listener *listener)
 {
 	remove_socket_file(listener);
-	stt_socket_close(listener->fd);
+	stt_socket_end(listener->fd);
 	stt_group_unref(listener->group);
 	free(listener);
 }
@@ -102,7 +102,7 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 	struct sttcp_conn *conn = stt_conn_new(group, loop, fd, peer);
 
 	if (!conn) {
-		stt_socket_close(fd);
+		stt_socket_end(fd);
 		stt_group_give_back(group);
 		return -ENOMEM;
 	}
@@ -113,7 +113,7 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 		atomic_fetch_sub_explicit(&loop->nconns, 1, memory_order_relaxed);
 		stt_conn_unref(conn);
 		stt_conn_unref(conn);
-		stt_socket_close(fd);
+		stt_socket_end(fd);
 		return 0;
 	}
 
@@ -191,7 +191,7 @@ static int accept_one(struct stt_listener *listener, enum stt_place place)
 	if (fd >= 0) {
 		/* In this order: who has seen the end may look at the counters. */
 		stt_group_count_over(listener->group, place);
-		stt_socket_close(fd);
+		stt_socket_end(fd);
 		return 0;
 	}
 	if (place == STT_PLACE_FREE)

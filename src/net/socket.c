@@ -9,8 +9,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -341,6 +343,25 @@ void stt_socket_reset(int fd)
 	 * descriptor, and every read at the same time for a race. */
 	if (syscall(SYS_connect, fd, &nobody, sizeof(nobody)) < 0)
 		(void)shutdown(fd, SHUT_RDWR);
+}
+
+/*
+ * What shutdown does holds for every copy, and close comes last. Input that nobody has read is told
+ * by a reset, as close would do (RFC 1122, 4.2.2.13); a listener has no such number.
+ */
+void stt_socket_end(int fd)
+{
+	int saved = errno;
+	int unread = 0;
+
+	if (fd < 0)
+		return;
+	if (ioctl(fd, SIOCINQ, &unread) == 0 && unread > 0)
+		stt_socket_reset(fd);
+	else
+		(void)shutdown(fd, SHUT_RDWR);
+	(void)close(fd);
+	errno = saved;
 }
 
 int stt_socket_local(int fd, struct stt_addr *addr)

@@ -93,6 +93,11 @@ int stt_socket_local(int fd, struct stt_addr *addr);
 /* 0 or -errno. */
 int stt_socket_set_blocking(int fd);
 
+/* Ends it and closes it. While a forked child has a copy of a descriptor, close alone ends nothing:
+ * a listener goes on to listen, an attempt to connect, and a peer to send. For everything that is
+ * closed before both sides have said their FIN. Does nothing for -1; errno is kept. */
+void stt_socket_end(int fd);
+
 /* Closes it, and does nothing for -1; errno is kept, EINTR counts as closed (Linux, close(2)). */
 void stt_socket_close(int fd);
 
