@@ -68,6 +68,8 @@ chan ready[NLOOPS] = [NCONNS + 2] of { byte };
 bool listens;			/* the descriptor is open */
 bool accepts;			/* epoll tells of connections on it */
 bool fetched;			/* an event of it stands in the loop's batch */
+#define UNCOUNTED (NCONNS + 1)
+byte to_accept = UNCOUNTED;	/* what may still be accepted while it is being closed */
 chan backlog = [NCONNS] of { byte };
 bool promised[NCONNS];		/* in the backlog when a graceful stop began */
 
@@ -412,12 +414,20 @@ end_wait:
 			/* stt_conn_dispatch */
 			atomic { assert(!at_work[item]); at_work[item] = true }
 		:: item == LISTENER ->
-			/* close_listener */
+			/* close_listener, empty_queue: a turn takes one of those that it counted */
 #ifndef DROP_FINAL_ACCEPT
-			do
-			:: len(backlog) > 0 -> accept_one(c)
-			:: else -> break
-			od;
+			atomic {
+				accepts = false;
+				to_accept = (to_accept == UNCOUNTED -> len(backlog) : to_accept)
+			}
+			if
+			:: to_accept > 0 ->
+				accept_one(c);
+				to_accept--;
+				ready[l]!LISTENER;
+				goto next
+			:: else
+			fi;
 #endif
 			/* stt_group_listener_closed. The kernel resets what is in the backlog now. */
 			atomic {
@@ -430,6 +440,7 @@ end_wait:
 				:: else -> break
 				od;
 				c = 0;
+				to_accept = UNCOUNTED;
 				nlisteners--;
 				check_locked();
 				unlock_group();
@@ -440,7 +451,7 @@ end_wait:
 			atomic { unsettled--; check_locked(); unlock_group() }
 			atomic { unref() }
 		fi;
-		item = 0
+next:		item = 0
 	:: l == LISTENER_LOOP && !fetched && accepts && len(backlog) > 0 -> fetched = true
 	:: CONN_OF(l) < NCONNS && event[CONN_OF(l)] ->
 		/* conn_event */
