@@ -60,11 +60,16 @@ reap()
 }
 
 # Whether the program runs. It may have ended without having been waited for: kill -0
-# still finds it then, and ps is not on every machine.
+# still finds it then, and ps is not on every machine. A shell that waits for grep may
+# have waited for the program by then, and its files in /proc are gone: so one look
+# decides, which finds a state that is alive or nothing, and says nothing about it (-s).
 running()
 {
-	kill -0 "$pid" 2>/dev/null || return 1
-	[ ! -r "/proc/$pid/stat" ] || ! grep -q ') Z ' "/proc/$pid/stat"
+	if [ -r /proc/self/stat ]; then
+		grep -qs ') [^XZ] ' "/proc/$pid/stat"
+	else
+		kill -0 "$pid" 2>/dev/null
+	fi
 }
 
 # Looks again and again until the command given says yes, or the time is up.
@@ -83,7 +88,7 @@ wait_until()
 # has got that far. SIGINT is the second bit of the mask of caught signals.
 catches_sigint()
 {
-	[ ! -r "/proc/$pid/status" ] || grep -q '^SigCgt:.*[2367abef]$' "/proc/$pid/status"
+	[ ! -r /proc/self/status ] || grep -qs '^SigCgt:.*[2367abef]$' "/proc/$pid/status"
 }
 
 both_disconnected()
