@@ -7,11 +7,10 @@ endif()
 set(CMAKE_C_STANDARD 11)
 set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
-set(CMAKE_COMPILE_WARNING_AS_ERROR ${STTCP_WERROR})
 
 add_library(sttcp_flags INTERFACE)
 target_compile_options(sttcp_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
-                       $<$<C_COMPILER_ID:Clang>:-Wthread-safety>)
+                       $<$<C_COMPILER_ID:Clang>:-Wthread-safety> $<$<BOOL:${STTCP_WERROR}>:-Werror>)
 
 # The environment lets the tests fail at the first finding, and goes with them under plain ctest.
 set(STTCP_SANITIZE_FLAGS)

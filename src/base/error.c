@@ -10,6 +10,11 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/portable.h"
+#if !STT_HAVE_STRERRORNAME_NP
+#include "base/errno_table.h"
+#endif
+
 struct code {
 	int number;
 	const char *name;
@@ -54,6 +59,37 @@ static int errno_of(int code)
 	return code < 0 && code > INT_MIN ? -code : -1;
 }
 
+/* strerror(3) may use a buffer that other threads share; these are constants. */
+#if STT_HAVE_STRERRORNAME_NP
+
+static const char *name_of_errno(int number)
+{
+	return strerrorname_np(number);
+}
+
+static const char *text_of_errno(int number)
+{
+	return strerrordesc_np(number);
+}
+
+#else
+
+static const char *name_of_errno(int number)
+{
+	const struct stt_errno *found = stt_find_errno(number);
+
+	return found ? found->name : NULL;
+}
+
+static const char *text_of_errno(int number)
+{
+	const struct stt_errno *found = stt_find_errno(number);
+
+	return found ? found->text : NULL;
+}
+
+#endif
+
 const char *sttcp_strerror(int code)
 {
 	if (code == 0)
@@ -64,8 +100,7 @@ const char *sttcp_strerror(int code)
 	if (own)
 		return own->text;
 
-	/* strerror(3) may use a buffer that other threads share; these are constants. */
-	const char *text = strerrordesc_np(errno_of(code));
+	const char *text = text_of_errno(errno_of(code));
 
 	return text ? text : "unknown error";
 }
@@ -80,7 +115,7 @@ const char *sttcp_error_name(int code)
 	if (own)
 		return own->name;
 
-	const char *name = strerrorname_np(errno_of(code));
+	const char *name = name_of_errno(errno_of(code));
 
 	return name ? name : "UNKNOWN";
 }

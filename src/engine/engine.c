@@ -94,7 +94,7 @@ static int start_threads(struct stt_engine *engine)
 		struct stt_worker *owner = (struct stt_worker *)atomic_load(&engine->loops[i].word);
 
 		owner->after_heir = STT_OWNER;
-		sem_post(&owner->wake);
+		stt_semaphore_post(&owner->wake);
 	}
 	return 0;
 

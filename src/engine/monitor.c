@@ -199,20 +199,17 @@ static void sleep_until_woken(struct stt_engine *engine, bool wanting)
 	atomic_store(&monitor->asleep, true);
 	if (look(engine) == WAITING && (wanting || !atomic_load(&engine->pool.starved))) {
 		int64_t until = stt_now_ms() + RETRY_MS;
-		struct timespec at = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
 
 		if (!wanting) {
-			while (sem_wait(&monitor->wake) < 0)
-				;
+			stt_semaphore_wait(&monitor->wake);
 			return;
 		}
-		if (sem_clockwait(&monitor->wake, CLOCK_MONOTONIC, &at) == 0)
+		if (stt_semaphore_wait_until(&monitor->wake, until))
 			return;
 	}
 	/* Whoever clears the flag posts; if that was not us, the post is to be taken. */
 	if (!atomic_exchange(&monitor->asleep, false))
-		while (sem_wait(&monitor->wake) < 0)
-			;
+		stt_semaphore_wait(&monitor->wake);
 }
 
 static void *run_monitor(void *argument)
@@ -257,6 +254,6 @@ int stt_monitor_start(struct stt_engine *engine)
 {
 	struct stt_monitor *monitor = &engine->monitor;
 
-	sem_init(&monitor->wake, 0, 0);
-	return stt_thread_start(&monitor->thread, 0, NULL, run_monitor, engine);
+	stt_semaphore_init(&monitor->wake);
+	return stt_thread_start(&monitor->thread, 0, run_monitor, engine);
 }

@@ -8,9 +8,10 @@
 #define STT_ENGINE_MONITOR_H
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+
+#include "base/semaphore.h"
 
 struct stt_engine;
 
@@ -18,7 +19,7 @@ struct stt_monitor {
 	pthread_t thread;
 	/* Set by the monitor before it looks a last time and waits; whoever clears it posts. */
 	atomic_bool asleep;
-	sem_t wake;
+	struct stt_semaphore wake;
 };
 
 /* 0 or -errno. */
@@ -32,7 +33,7 @@ int stt_monitor_start(struct stt_engine *engine);
 static inline void stt_monitor_wake(struct stt_monitor *monitor)
 {
 	if (atomic_load(&monitor->asleep) && atomic_exchange(&monitor->asleep, false))
-		sem_post(&monitor->wake);
+		stt_semaphore_post(&monitor->wake);
 }
 
 #endif

@@ -17,6 +17,7 @@
 #include "engine/pool.h"
 
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -59,7 +60,7 @@ void stt_pool_fini(struct stt_pool *pool)
 	while (worker) {
 		struct stt_worker *next = worker->next_record;
 
-		sem_destroy(&worker->wake);
+		stt_semaphore_fini(&worker->wake);
 		free(worker);
 		worker = next;
 	}
@@ -67,11 +68,11 @@ void stt_pool_fini(struct stt_pool *pool)
 	stt_mutex_fini(&pool->lock);
 }
 
-int stt_thread_start(pthread_t *thread, size_t stack_size, const sigset_t *mask,
-		     void *(*run)(void *), void *argument)
+int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *), void *argument)
 {
 	pthread_attr_t attr;
 	sigset_t all;
+	sigset_t before;
 
 	sigfillset(&all);
 	int result = pthread_attr_init(&attr);
@@ -79,11 +80,15 @@ int stt_thread_start(pthread_t *thread, size_t stack_size, const sigset_t *mask,
 	if (result)
 		return -result;
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	result = pthread_attr_setsigmask_np(&attr, mask ? mask : &all);
-	if (!result && stack_size)
+	if (stack_size)
 		result = pthread_attr_setstacksize(&attr, stack_size);
-	if (!result)
+	if (!result) {
+		/* A new thread has the mask of who makes it; not every C library can be told
+		 * another one. */
+		pthread_sigmask(SIG_SETMASK, &all, &before);
 		result = pthread_create(thread, &attr, run, argument);
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+	}
 	pthread_attr_destroy(&attr);
 	return -result;
 }
@@ -109,7 +114,7 @@ static struct stt_worker *take_record(struct stt_pool *pool)
 	}
 	worker->engine = pool->engine;
 	worker->waker = -1;
-	sem_init(&worker->wake, 0, 0);
+	stt_semaphore_init(&worker->wake);
 	stt_gather_init_worker(worker);
 	stt_lock(&pool->lock);
 	worker->next_record = atomic_load_explicit(&pool->records, memory_order_relaxed);
@@ -148,7 +153,7 @@ struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, str
 	/* On pages of its own: the kernel copies faster than to where malloc would put it. */
 	worker->buffer = aligned_alloc(4096, STT_READ_SIZE);
 	if (!worker->buffer ||
-	    stt_thread_start(&thread, pool->stack_size, &pool->mask, run_worker, worker) < 0) {
+	    stt_thread_start(&thread, pool->stack_size, run_worker, worker) < 0) {
 		give_record_back(pool, worker);
 		return NULL;
 	}
@@ -208,7 +213,7 @@ static void tell_of_cap(const struct stt_pool *pool, int nthreads)
 static void serve_need(struct stt_pool *pool, struct need need)
 {
 	if (need.woken)
-		sem_post(&need.woken->wake);
+		stt_semaphore_post(&need.woken->wake);
 	if (need.tell_of_cap)
 		tell_of_cap(pool, pool->max_threads);
 	if (!need.thread || stt_pool_spawn(pool, STT_POOL, NULL))
@@ -268,19 +273,16 @@ static bool become_heir_locked(struct stt_pool *pool, struct stt_worker *worker)
 static bool park_locked(struct stt_pool *pool, struct stt_worker *worker) STT_REQUIRES(pool->lock)
 {
 	int64_t until = stt_now_ms() + PARK_MS;
-	struct timespec at = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
-	int result;
 
 	worker->parked = true;
 	worker->next_parked = pool->parked;
 	pool->parked = worker;
 	pool->nparked++;
 	stt_unlock(&pool->lock);
-	do {
-		result = sem_clockwait(&worker->wake, CLOCK_MONOTONIC, &at);
-	} while (result < 0 && errno == EINTR);
+	bool called = stt_semaphore_wait_until(&worker->wake, until);
+
 	stt_lock(&pool->lock);
-	if (result == 0)
+	if (called)
 		return true;
 	if (worker->parked) {
 		struct stt_worker **link = &pool->parked;
@@ -295,8 +297,7 @@ static bool park_locked(struct stt_pool *pool, struct stt_worker *worker) STT_RE
 	}
 	/* Called at the last moment: the post is on its way or here. */
 	stt_unlock(&pool->lock);
-	while (sem_wait(&worker->wake) < 0)
-		;
+	stt_semaphore_wait(&worker->wake);
 	stt_lock(&pool->lock);
 	return true;
 }
@@ -351,14 +352,14 @@ static void *run_worker(void *argument)
 
 	stt_self = worker;
 	stt_cancel_off();
-	worker->tid = gettid();
+	pthread_sigmask(SIG_SETMASK, &pool->mask, NULL);
+	worker->tid = (pid_t)syscall(SYS_gettid);
 	pthread_getcpuclockid(pthread_self(), &worker->cpu_clock);
 	pthread_setname_np(pthread_self(), "sttcp");
 
 	for (;;) {
 		if (worker->role == STT_HEIR) {
-			while (sem_wait(&worker->wake) < 0)
-				;
+			stt_semaphore_wait(&worker->wake);
 			worker->role = worker->after_heir;
 			called = false;
 		}
@@ -387,7 +388,7 @@ struct stt_worker *stt_pool_find_heir(struct stt_pool *pool, struct stt_loop *lo
 		worker->parked = false;
 		worker->role = STT_HEIR;
 		worker->assigned = loop;
-		sem_post(&worker->wake);
+		stt_semaphore_post(&worker->wake);
 	}
 	stt_unlock(&pool->lock);
 	return worker ? worker : may_spawn ? stt_pool_spawn(pool, STT_HEIR, loop) : NULL;
@@ -401,7 +402,7 @@ void stt_pool_return_heir(struct stt_pool *pool, struct stt_worker *worker)
 	pool->nthreads++;
 	stt_unlock(&pool->lock);
 	worker->after_heir = STT_POOL;
-	sem_post(&worker->wake);
+	stt_semaphore_post(&worker->wake);
 }
 
 void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker)
@@ -411,7 +412,7 @@ void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker)
 	pool->nthreads++;
 	stt_unlock(&pool->lock);
 	worker->after_heir = STT_OWNER;
-	sem_post(&worker->wake);
+	stt_semaphore_post(&worker->wake);
 }
 
 bool stt_pool_retry(struct stt_pool *pool)

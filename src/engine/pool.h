@@ -78,9 +78,8 @@ void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker);
  * whether something is still wanting. The monitor only. */
 bool stt_pool_retry(struct stt_pool *pool);
 
-/* A new thread of the library, with that signal mask; NULL blocks every signal, for threads that
- * never run user code. 0 or -errno. */
-int stt_thread_start(pthread_t *thread, size_t stack_size, const sigset_t *mask,
-		     void *(*run)(void *), void *argument);
+/* A new thread of the library, on which every signal is blocked: one that runs user code takes the
+ * pool's mask itself. 0 or -errno. */
+int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *), void *argument);
 
 #endif

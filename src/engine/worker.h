@@ -9,13 +9,13 @@
 #define STT_ENGINE_WORKER_H
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
 
+#include "base/semaphore.h"
 #include "engine/actor.h"
 #include "engine/input.h"
 
@@ -78,7 +78,7 @@ struct stt_worker {
 	 * it may still have to read to learn that it is an heir at all. */
 	enum stt_role after_heir;
 
-	sem_t wake;
+	struct stt_semaphore wake;
 };
 
 /* The worker that the calling thread is; NULL for threads that are not the library's. */

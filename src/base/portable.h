@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What not every C library has. The build asks the library for each
+ * (cmake/Portable.cmake) and says 1 or 0; without its word it goes by the
+ * version of glibc, where all of them came from. What stands in for one that is
+ * missing is beside its use: base/error.c, base/semaphore.h.
+ */
+#ifndef STT_BASE_PORTABLE_H
+#define STT_BASE_PORTABLE_H
+
+#include <features.h>
+
+#ifdef __GLIBC__
+#define STT_GLIBC_HAS(major, minor) __GLIBC_PREREQ(major, minor)
+#else
+#define STT_GLIBC_HAS(major, minor) 0
+#endif
+
+/* strerrorname_np, strerrordesc_np: strerror(3). */
+#ifndef STT_HAVE_STRERRORNAME_NP
+#define STT_HAVE_STRERRORNAME_NP STT_GLIBC_HAS(2, 32)
+#endif
+
+/* sem_clockwait: sem_wait(3). */
+#ifndef STT_HAVE_SEM_CLOCKWAIT
+#define STT_HAVE_SEM_CLOCKWAIT STT_GLIBC_HAS(2, 30)
+#endif
+
+#endif
