@@ -3,7 +3,6 @@
  * waiting and starting again. */
 #include "support/support.h"
 
-#include <malloc.h>
 #include <sys/socket.h>
 
 static void refused_attempt_is_unconnected_once(void **state)
@@ -465,13 +464,6 @@ static void close_before_the_second_attempt_is_its_outcome(void **state)
 
 /* ---------------------------------------------------------------------- memory */
 
-static size_t bytes_in_use(void)
-{
-	struct mallinfo2 info = mallinfo2();
-
-	return info.uordblks + info.hblkhd;
-}
-
 static void start_and_free(int port, int count)
 {
 	for (int i = 0; i < count; i++) {
@@ -490,10 +482,8 @@ static void start_and_free(int port, int count)
 static void freed_clients_leave_no_memory_behind(void **state)
 {
 	(void)state;
-	if (UNDER_ASAN || UNDER_TSAN) {
-		fprintf(stderr, "a sanitizer owns malloc: memory in use is not measured here\n");
+	if (!memory_is_measured())
 		skip();
-	}
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
 	assert_int_equal(sttcp_server_start(server), 0);
 	int port = sttcp_server_port(server);

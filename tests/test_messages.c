@@ -3,8 +3,6 @@
  * cuts its sends. What a framing finds in given bytes is test_framing.c's. */
 #include "support/book.h"
 
-#include <malloc.h>
-
 enum {
 	MIB = 1024 * 1024,
 	LINES = 3000
@@ -367,13 +365,6 @@ static void bytes_that_drip_are_not_copied_each_time(void **state)
 	talk_ends(&talk, "", STTCP_EFRAME);
 }
 
-static size_t bytes_in_use(void)
-{
-	struct mallinfo2 info = mallinfo2();
-
-	return info.uordblks + info.hblkhd;
-}
-
 /* A peer gets no more memory than it has sent twice, and none when its message is whole. */
 static void part_of_a_message_takes_twice_its_size_at_most(void **state)
 {
@@ -386,8 +377,8 @@ static void part_of_a_message_takes_twice_its_size_at_most(void **state)
 	struct talk talk = {0};
 
 	(void)state;
-	if (UNDER_ASAN || UNDER_TSAN)
-		skip(); /* their own allocators tell nothing */
+	if (!memory_is_measured())
+		skip();
 	talk_open(&talk, &plain_lines);
 	say_and_wait(&talk, "first\n", 6);
 	memset(piece, 'x', sizeof(piece));

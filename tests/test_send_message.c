@@ -2,8 +2,6 @@
 /* Messages on their way out, to one and to all, and changes of the framing in between. */
 #include "support/book.h"
 
-#include <malloc.h>
-
 enum {
 	MIB = 1024 * 1024
 };
@@ -255,10 +253,10 @@ static void framing_changed_often_takes_no_memory(void **state)
 	(void)state;
 	talk_open(&talk, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE));
 	sttcp_conn *conn = atomic_load(&talk.book->conn);
-	struct mallinfo2 before = mallinfo2();
+	size_t before = bytes_in_use();
 	for (int i = 0; i < 100000; i++)
 		assert_int_equal(sttcp_conn_set_framing(conn, i % 2 ? &lines : &semicolons), 0);
-	EVENTUALLY(mallinfo2().uordblks < before.uordblks + 100000);
+	EVENTUALLY(bytes_in_use() < before + 100000);
 	assert_true(peer_say(talk.peer, "one\ntwo\n"));
 	talk_ends(&talk, "<one><two>", 0);
 }

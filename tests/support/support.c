@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -48,6 +49,26 @@ int count_fds(void)
 int count_threads(void)
 {
 	return count_entries("/proc/self/task");
+}
+
+bool memory_is_measured(void)
+{
+	bool measured = STT_HAVE_MALLINFO2 && !UNDER_ASAN && !UNDER_TSAN;
+
+	if (!measured)
+		print_message("nobody tells here how much memory is in use\n");
+	return measured;
+}
+
+size_t bytes_in_use(void)
+{
+#if STT_HAVE_MALLINFO2
+	struct mallinfo2 info = mallinfo2();
+
+	return info.uordblks + info.hblkhd;
+#else
+	return 0;
+#endif
 }
 
 void fill_pattern(void *data, size_t size, uint32_t seed)
