@@ -7,11 +7,11 @@
 
 #include "api/call.h"
 #include "api/options.h"
-#include "base/error.h"
 #include "engine/ending.h"
 #include "engine/figures.h"
 #include "engine/output.h"
 #include "engine/receive.h"
+#include "engine/trace.h"
 #include "net/socket.h"
 
 enum {
@@ -186,7 +186,8 @@ int sttcp_conn_pause(sttcp_conn *conn)
 
 	if (result < 0)
 		return result;
-	atomic_fetch_or(&conn->holds, STT_HOLD_PAUSED);
+	if (!(atomic_fetch_or(&conn->holds, STT_HOLD_PAUSED) & STT_HOLD_PAUSED))
+		stt_trace(conn, "pause: sttcp_conn_pause");
 	return has_ended(conn) ? stt_conn_end_code(conn) : 0;
 }
 
@@ -203,6 +204,7 @@ int sttcp_conn_resume(sttcp_conn *conn)
 	if (atomic_load(&conn->holds) & STT_HOLD_PAUSED) {
 		atomic_store(&conn->rested, true);
 		atomic_fetch_and(&conn->holds, (unsigned char)~STT_HOLD_PAUSED);
+		stt_trace(conn, "resume: sttcp_conn_resume");
 		stt_conn_ask(conn, STT_WISH_READ | STT_WISH_TIMEOUT);
 	}
 	stt_call_end(cancel);
@@ -321,16 +323,7 @@ int sttcp_conn_reason(const sttcp_conn *conn)
 
 const char *sttcp_conn_fail_text(const sttcp_conn *conn)
 {
-	if (stt_check_conn(conn) < 0)
-		return NULL;
-
-	/* The reason first, for it is set last: who finds it here finds the text, too. */
-	int reason = atomic_load(&conn->reason);
-	const char *text = atomic_load(&conn->fail_text);
-
-	if (text && *text)
-		return text;
-	return stt_error_is_told(reason) ? sttcp_strerror(reason) : "";
+	return stt_check_conn(conn) < 0 ? NULL : stt_conn_fail_text(conn);
 }
 
 /* Names are made when they are first asked for, which is no change that a user sees. */

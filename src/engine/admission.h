@@ -22,9 +22,11 @@ struct stt_admission {
 };
 
 enum stt_place {
-	STT_PLACE_FREE,	       /* reserved, until it is used or given back */
-	STT_PLACE_OVER_NUMBER, /* there are as many connections as there may be */
-	STT_PLACE_OVER_RATE    /* too many have come of late; `again_ms` tells when one more may */
+	STT_PLACE_FREE,		/* reserved, until it is used or given back */
+	STT_PLACE_OVER_NUMBER,	/* there are as many connections as there may be */
+	STT_PLACE_OVER_RATE,	/* too many have come of late; `again_ms` tells when one more may */
+	STT_PLACE_OVER_ADDRESS, /* there are as many of its address as there may be */
+	STT_PLACE_CLOSED	/* the group takes none any more */
 };
 
 /* Asks for a place beside `open` connections. */

@@ -191,12 +191,18 @@ void stt_attempt_cancel(struct sttcp_conn *conn)
 /* The connection's end takes it to the ready list, and from there to stt_attempt_cancel. */
 static void fail_attempt(struct stt_attempt *attempt, int code, const char *why)
 {
-	const struct stt_group *group = attempt->conn->group;
-	char *text;
+	stt_conn_end_with(attempt->conn, code, STT_END_FLUSH, "cannot connect to %s: %s",
+			  attempt->conn->group->given, why);
+}
 
-	if (asprintf(&text, "cannot connect to %s: %s", group->given, why) < 0)
-		text = NULL;
-	stt_conn_fail(attempt->conn, code, STT_END_FLUSH, text);
+static void time_out(struct stt_attempt *attempt)
+{
+	const struct stt_group *group = attempt->conn->group;
+	int limit_ms = group->settings.connect_timeout_ms;
+
+	stt_conn_end_with(attempt->conn, STTCP_ETIME_CONNECT, STT_END_FLUSH,
+			  "cannot connect to %s: no answer for %d ms, connect_timeout_ms is %d",
+			  group->given, limit_ms, limit_ms);
 }
 
 /* The connection has its descriptor, and its first owner. */
@@ -343,7 +349,7 @@ static int64_t ring_attempt(struct stt_worker *worker, struct stt_alarm *alarm)
 		return STT_NEVER;
 	if (now >= attempt->limit_ms) {
 		attempt->limit_ms = STT_NEVER;
-		fail_attempt(attempt, STTCP_ETIME_CONNECT, sttcp_strerror(STTCP_ETIME_CONNECT));
+		time_out(attempt);
 		return STT_NEVER;
 	}
 	if (now >= attempt->next_ms && attempt->next < attempt->naddrs)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/error.h"
 #include "engine/conn.h"
 #include "engine/group.h"
 #include "engine/reasons.h"
@@ -25,6 +26,17 @@ int stt_conn_end_code(const struct sttcp_conn *conn)
 	int reason = atomic_load_explicit(&conn->reason, memory_order_relaxed);
 
 	return reason ? reason : STTCP_ECLOSED;
+}
+
+const char *stt_conn_fail_text(const struct sttcp_conn *conn)
+{
+	/* The reason first, for it is set last: who finds it here finds the text, too. */
+	int reason = atomic_load(&conn->reason);
+	const char *text = atomic_load(&conn->fail_text);
+
+	if (text && *text)
+		return text;
+	return stt_error_is_told(reason) ? sttcp_strerror(reason) : "";
 }
 
 static unsigned reset_locked(struct sttcp_conn *conn) STT_REQUIRES(conn->output.lock)

@@ -338,24 +338,25 @@ void stt_group_listener_closing(struct stt_group *group, struct stt_listener *li
 	stt_unlock(&group->lock);
 }
 
-bool stt_group_admit(struct stt_group *group, struct sttcp_conn *conn)
+enum stt_place stt_group_admit(struct stt_group *group, struct sttcp_conn *conn)
 {
-	stt_lock(&group->lock);
-	bool admits = group->state == STT_RUNNING || group->state == STT_STOPPING;
+	enum stt_place place = STT_PLACE_FREE;
 
+	stt_lock(&group->lock);
+	if (group->state != STT_RUNNING && group->state != STT_STOPPING)
+		place = STT_PLACE_CLOSED;
+	else if (!stt_admission_add(&group->admission, &conn->peer,
+				    group->settings.max_connections_per_ip))
+		place = STT_PLACE_OVER_ADDRESS;
+	group->totals.over_per_ip += place == STT_PLACE_OVER_ADDRESS;
 	if (has_places(group))
 		stt_admission_use(&group->admission);
-	if (admits && !stt_admission_add(&group->admission, &conn->peer,
-					 group->settings.max_connections_per_ip)) {
-		group->totals.over_per_ip++;
-		admits = false;
-	}
-	if (admits)
+	if (place == STT_PLACE_FREE)
 		admit_locked(group, conn);
 	else
 		call_listeners_locked(group);
 	stt_unlock(&group->lock);
-	return admits;
+	return place;
 }
 
 /* What it had by way of bytes goes to the totals when no more can come. */

@@ -200,9 +200,9 @@ void stt_group_count_over(struct stt_group *group, enum stt_place place);
 /* The listener is being closed: nobody sets its alarm from now on. */
 void stt_group_listener_closing(struct stt_group *group, struct stt_listener *listener);
 
-/* A new connection, with its place: counted and on the roster. False when the group takes none any
- * more, or there are enough of its address. */
-bool stt_group_admit(struct stt_group *group, struct sttcp_conn *conn);
+/* A new connection, with its place: counted and on the roster. Else STT_PLACE_OVER_ADDRESS or
+ * STT_PLACE_CLOSED. */
+enum stt_place stt_group_admit(struct stt_group *group, struct sttcp_conn *conn);
 /* Its last handler has returned (or none will run). Outside turns. A client that was started again
  * from inside that handler goes on with the next attempt. */
 void stt_group_conn_ended(struct stt_group *group, struct sttcp_conn *conn);

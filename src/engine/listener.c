@@ -18,6 +18,7 @@
 #include "engine/ending.h"
 #include "engine/engine.h"
 #include "engine/group.h"
+#include "engine/trace.h"
 #include "net/poller.h"
 #include "net/socket.h"
 
@@ -94,6 +95,39 @@ void stt_listener_close(struct stt_listener *listener)
 	stt_loop_push(listener->loop, &listener->actor);
 }
 
+static void trace_accept(const struct stt_listener *listener, struct sttcp_conn *conn)
+{
+	char address[STT_ADDR_TEXT];
+
+	if (!stt_log_wants(STT_LOG_TRACE))
+		return;
+	stt_addr_text(&listener->addr, address);
+	stt_trace(conn, "accept on %s", address);
+}
+
+/* A connection that no handler will see. */
+static void tell_refused(const struct stt_group *group, enum stt_place place,
+			 const struct stt_addr *peer)
+{
+	const struct stt_settings *settings = &group->settings;
+	char address[STT_ADDR_TEXT];
+
+	if (!stt_log_wants(STT_LOG_INFO))
+		return;
+	stt_addr_text(peer, address);
+	if (place == STT_PLACE_OVER_NUMBER)
+		stt_log(STT_LOG_INFO, "%s: ended at accept, max_connections is %d", address,
+			settings->max_connections);
+	else if (place == STT_PLACE_OVER_RATE)
+		stt_log(STT_LOG_INFO, "%s: ended at accept, accept_rate is %d", address,
+			settings->accept_rate);
+	else if (place == STT_PLACE_OVER_ADDRESS)
+		stt_log(STT_LOG_INFO, "%s: ended at accept, max_connections_per_ip is %d", address,
+			settings->max_connections_per_ip);
+	else
+		stt_log(STT_LOG_INFO, "%s: ended at accept, the server is stopping", address);
+}
+
 /* 0, or -ENOMEM and the connection is closed. */
 static int take_connection(struct stt_listener *listener, int fd, const struct stt_addr *peer)
 {
@@ -109,7 +143,13 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 	/* Before anybody can find it: a forced stop on another loop may end it, and its loop be
 	 * done with it, before it is registered here. */
 	stt_conn_ref(conn);
-	if (!stt_group_admit(group, conn)) {
+	/* Now, for once it is admitted it may live, end and be gone at any time. */
+	trace_accept(listener, conn);
+
+	enum stt_place place = stt_group_admit(group, conn);
+
+	if (place != STT_PLACE_FREE) {
+		tell_refused(group, place, peer);
 		atomic_fetch_sub_explicit(&loop->nconns, 1, memory_order_relaxed);
 		stt_conn_unref(conn);
 		stt_conn_unref(conn);
@@ -191,6 +231,7 @@ static int accept_one(struct stt_listener *listener, enum stt_place place)
 	if (fd >= 0) {
 		/* In this order: who has seen the end may look at the counters. */
 		stt_group_count_over(listener->group, place);
+		tell_refused(listener->group, place, &peer);
 		stt_socket_end(fd);
 		return 0;
 	}

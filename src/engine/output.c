@@ -24,6 +24,7 @@
 #include "engine/ending.h"
 #include "engine/group.h"
 #include "engine/loop.h"
+#include "engine/trace.h"
 #include "net/socket.h"
 
 enum {
@@ -284,7 +285,7 @@ unsigned stt_output_finish_locked(struct sttcp_conn *conn)
 	if (out->holds_reader && (int64_t)out->queue.size <= conn->group->settings.low_water) {
 		out->holds_reader = false;
 		atomic_store(&conn->rested, true);
-		what = STT_TELL_RESUME;
+		what = STT_TELL_RESUME | STT_TELL_LOW;
 	}
 	note_queue(conn);
 	if (!stt_output_drained_locked(conn))
@@ -305,15 +306,33 @@ unsigned stt_output_finish_locked(struct sttcp_conn *conn)
 	return what | (atomic_load(&conn->ended) ? STT_TELL_CLOSE : 0);
 }
 
+static void trace_reader(struct sttcp_conn *conn, bool holds)
+{
+	size_t queued = atomic_load_explicit(&conn->output.queued, memory_order_relaxed);
+
+	if (!holds)
+		stt_trace(conn, "resume: %zu bytes are queued", queued);
+	else if ((int64_t)queued >= conn->group->settings.high_water)
+		stt_trace(conn, "pause: %zu bytes are queued, high_water is %lld", queued,
+			  (long long)conn->group->settings.high_water);
+	else
+		stt_trace(conn, "pause: %zu bytes are queued, total_queue_max is %lld", queued,
+			  (long long)conn->group->settings.total_queue_max);
+}
+
 bool stt_output_holds_reader(struct sttcp_conn *conn)
 {
 	struct stt_output *out = &conn->output;
 
 	stt_lock(&out->lock);
+	bool held = out->holds_reader;
+
 	out->holds_reader = is_high(conn);
 	bool holds = out->holds_reader;
 
 	stt_unlock(&out->lock);
+	if (holds != held)
+		trace_reader(conn, holds);
 	return holds;
 }
 
@@ -456,6 +475,8 @@ void stt_output_tell(struct sttcp_conn *conn, unsigned what)
 {
 	if (what & STT_TELL_READ)
 		atomic_store(&conn->hangup, true);
+	if (what & STT_TELL_LOW)
+		trace_reader(conn, false);
 	if (what)
 		stt_conn_ask(conn, (what & (STT_TELL_READ | STT_TELL_RESUME) ? STT_WISH_READ : 0) |
 					   (what & STT_TELL_RESUME ? STT_WISH_TIMEOUT : 0) |

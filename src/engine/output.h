@@ -49,10 +49,11 @@ struct stt_output {
 
 /* Bits of what has to be told to the connection once the output lock is released. */
 enum {
-	STT_TELL_CLOSE = 1,  /* the last byte of a connection that ends is out */
-	STT_TELL_READ = 2,   /* sending has failed: the reader finds out what remains to be read */
-	STT_TELL_RESUME = 4, /* the reader was held, and is no longer */
-	STT_TELL_DRAINED = 8 /* the queue is empty again */
+	STT_TELL_CLOSE = 1,   /* the last byte of a connection that ends is out */
+	STT_TELL_READ = 2,    /* sending has failed: the reader finds out what remains to be read */
+	STT_TELL_RESUME = 4,  /* the reader was held, and is no longer */
+	STT_TELL_DRAINED = 8, /* the queue is empty again */
+	STT_TELL_LOW = 16     /* with RESUME: the queue has come down to its low-water mark */
 };
 
 enum stt_send_mode {

@@ -34,6 +34,7 @@
 #include "engine/group.h"
 #include "engine/input.h"
 #include "engine/limits.h"
+#include "engine/trace.h"
 #include "engine/turn.h"
 #include "net/socket.h"
 
@@ -56,6 +57,13 @@ static bool has_ended(const struct sttcp_conn *conn)
 	return atomic_load_explicit(&conn->ended, memory_order_acquire);
 }
 
+/* The loop was taken over while a function of the user's ran. */
+static void note_loss(struct sttcp_conn *conn)
+{
+	stt_dispatch_mark_slow(conn);
+	stt_trace(conn, "blocked and taken over");
+}
+
 /* Runs the handlers of a phase, in a turn. */
 static bool run_handlers(struct stt_worker *worker, struct sttcp_conn *conn, int event,
 			 const void *data, size_t size)
@@ -68,7 +76,7 @@ static bool run_handlers(struct stt_worker *worker, struct sttcp_conn *conn, int
 	bool verdict = stt_dispatch(worker, conn, event, data, size);
 
 	if (!stt_turn_end(worker))
-		stt_dispatch_mark_slow(conn);
+		note_loss(conn);
 	return verdict;
 }
 
@@ -102,6 +110,8 @@ static void open_conn(struct stt_worker *worker, struct sttcp_conn *conn)
 		stt_group_join(conn->group, conn);
 	if (refused)
 		stt_conn_end(conn, 0, STT_END_FLUSH);
+	else
+		stt_trace(conn, "open");
 }
 
 /* What the owner has to know of the output. */
@@ -220,7 +230,7 @@ static inline int find_message(struct stt_worker *worker, struct sttcp_conn *con
 		pause();
 	stt_dispatch_count(worker);
 	if (!stt_turn_end(worker))
-		stt_dispatch_mark_slow(conn);
+		note_loss(conn);
 	return found;
 }
 
@@ -395,6 +405,7 @@ static void run_last_handler(struct stt_worker *worker, struct sttcp_conn *conn)
 	int event = (int)(conn->phase == STT_FAILED ? STTCP_UNCONNECTED : STTCP_DISCONNECTION);
 
 	stt_group_leave(group, conn);
+	stt_trace_ended(conn);
 	if (!conn->declined)
 		run_handlers(worker, conn, event, NULL, 0);
 	/* Also user code, and so a turn of its own. */

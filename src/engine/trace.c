@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* Lines about one connection. */
+#include "engine/trace.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "engine/conn.h"
+#include "engine/ending.h"
+
+void stt_trace_tell(struct sttcp_conn *conn, enum stt_log_level level, const char *format, ...)
+{
+	char text[384];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	stt_log_tell(level, "%s #%llu: %s", stt_conn_address(conn), (unsigned long long)conn->id,
+		     text);
+}
+
+/* A handler may have failed it with a code of the library's: that is nobody else's decision. */
+static bool is_decided_here(struct sttcp_conn *conn, int reason)
+{
+	if (!stt_error_is_told(reason))
+		return false;
+	stt_lock(&conn->output.lock);
+	bool failed = conn->failed;
+
+	stt_unlock(&conn->output.lock);
+	return !failed;
+}
+
+void stt_trace_ended(struct sttcp_conn *conn)
+{
+	int reason = atomic_load(&conn->reason);
+
+	if (!stt_log_wants(STT_LOG_INFO))
+		return;
+
+	enum stt_log_level level = is_decided_here(conn, reason) ? STT_LOG_INFO : STT_LOG_TRACE;
+
+	if (!stt_log_wants(level))
+		return;
+	if (!reason) {
+		stt_trace_tell(conn, level, conn->declined ? "ended: declined" : "ended in order");
+		return;
+	}
+
+	const char *sentence = sttcp_strerror(reason);
+	const char *more = stt_conn_fail_text(conn);
+	bool has_more = *more && strcmp(more, sentence) != 0;
+
+	stt_trace_tell(conn, level, "ended: %s, %s%s%s", sttcp_error_name(reason), sentence,
+		       has_more ? ": " : "", has_more ? more : "");
+}

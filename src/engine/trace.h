@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is told of a connection, with its address and its id: its life at level
+ * 4, and at level 3 the ends that the library has decided. Where nobody listens
+ * each of these is one load. Never with a lock held; by whoever owns the
+ * connection or holds a reference.
+ */
+#ifndef STT_ENGINE_TRACE_H
+#define STT_ENGINE_TRACE_H
+
+#include "base/log.h"
+
+struct sttcp_conn;
+struct stt_addr;
+
+/* A line at level 4. A macro, so that its arguments are evaluated for somebody only. */
+#define stt_trace(conn, ...)                                                                       \
+	(stt_log_wants(STT_LOG_TRACE) ? stt_trace_tell((conn), STT_LOG_TRACE, __VA_ARGS__)         \
+				      : (void)0)
+
+/* For stt_trace. */
+void stt_trace_tell(struct sttcp_conn *conn, enum stt_log_level level, const char *format, ...)
+	STTCP_PRINTF(3, 4);
+
+/* Its end, why and with what to add, before its last handler. By the owner. */
+void stt_trace_ended(struct sttcp_conn *conn);
+
+#endif
