@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Stop and free of a server (group.c, listener.c): the states of a group, the
- * listener that its own loop closes, the forced stop with its settlers, the
+ * listener that its own loop closes, the forced stop with its sweepers, the
  * deadline's alarm, references, and the release at the end. There are two loops:
  * the first has the alarm, the second the listener; connections are on both.
  * Whichever thread works on a connection is one process here; conn.pml has the
@@ -62,6 +62,7 @@ bool listed, in_alarms, in_heap;
 /* What stands on the ready list of a loop: connections by number, then */
 #define LISTENER NCONNS
 #define SETTLER (NCONNS + 1)
+#define SWEEPER (NCONNS + 2)
 chan ready[NLOOPS] = [NCONNS + 2] of { byte };
 
 /* struct stt_listener */
@@ -221,25 +222,13 @@ inline begin_force_locked()
 /* force: without the lock */
 inline force()
 {
+	/* send_sweepers */
 	do
-	:: c < NCONNS ->
-		/* stt_group_each: end_by_force */
-		atomic {
-			TOUCH;
-			if
-			:: on_roster[c] -> end_conn(c)
-			:: else
-			fi;
-			c++
-		}
-	:: else -> c = 0; break
-	od;
-#ifndef DROP_SETTLERS
-	do
-	:: c < NLOOPS -> atomic { ref(); ready[c]!SETTLER; c++ }
+	:: c < NLOOPS -> atomic { ref(); ready[c]!SWEEPER; c++ }
 	:: else -> c = 0; break
 	od
-#else
+#ifdef DROP_SETTLERS
+	;
 	atomic { check_locked(); unlock_group() }
 #endif
 }
@@ -446,8 +435,29 @@ end_wait:
 				unlock_group();
 				unref()
 			}
+		:: item == SWEEPER ->
+			/* sweep_by_force: one is as many as live here. It goes over the list
+			 * once more, as SETTLER. */
+			atomic {
+				TOUCH;
+				if
+				:: CONN_OF(l) < NCONNS && on_roster[CONN_OF(l)] ->
+					end_conn(CONN_OF(l))
+				:: else
+				fi
+			}
+#ifdef DROP_SETTLERS
+			atomic { unref() }
+#else
+#ifdef DROP_SETTLER_BEHIND
+			atomic { unsettled--; check_locked(); unlock_group() }
+			atomic { unref() }
+#else
+			ready[l]!SETTLER
+#endif
+#endif
 		:: item == SETTLER ->
-			/* settle */
+			/* sweep_by_force, when all have been ended */
 			atomic { unsettled--; check_locked(); unlock_group() }
 			atomic { unref() }
 		fi;

@@ -3,10 +3,12 @@
  * The life of a group: the state table stands in group.h, and check_locked is
  * the one place that moves along it when something has been counted down.
  *
- * A forced stop ends every connection and then sends a settler over each loop's
- * ready list, behind them: when it has been worked, every connection of that
- * loop has ended, or is in a handler, or waits for a thread. That is when the
- * report can go out.
+ * What a stop has to do with every connection it does on their loops, a few at
+ * a time, for others live on these loops, too: a sweeper goes over each loop's
+ * ready list again and again. That of a forced stop ends the connections, and
+ * goes over the list once more behind the last of them: when it has been worked
+ * there, every connection of that loop has ended, or is in a handler, or waits
+ * for a thread. That is when the report can go out.
  */
 #include "engine/group.h"
 
@@ -24,19 +26,22 @@
 #include "engine/roster.h"
 #include "engine/signals.h"
 
-struct stt_settler {
+struct stt_sweeper {
 	struct stt_actor actor;
 	struct stt_group *group; /* a reference, while it is on its way */
+	struct stt_loop *loop;
+	struct stt_walk walk; /* only the loop, from the first push on */
+	bool begun;
 };
 
 static struct stt_mutex registry_lock = STT_MUTEX_INIT;
 static struct stt_node registry = {&registry, &registry};
 
 static int64_t ring_group(struct stt_worker *worker, struct stt_alarm *alarm);
-static void settle(struct stt_worker *worker, struct stt_actor *actor);
+static void sweep_by_force(struct stt_worker *worker, struct stt_actor *actor);
 static void release_on_pool(struct stt_worker *worker, struct stt_actor *actor);
 
-static const struct stt_actor_ops settler_ops = {.on_ready = settle};
+static const struct stt_actor_ops force_ops = {.on_ready = sweep_by_force};
 static const struct stt_actor_ops releaser_ops = {.on_pool = release_on_pool};
 
 int stt_group_init(struct stt_group *group, bool is_client, const char *host, int port)
@@ -94,7 +99,7 @@ void stt_group_unref(struct stt_group *group)
 		stt_roster_fini(&group->rosters[i]);
 	free(group->rosters);
 	stt_admission_fini(&group->admission);
-	free(group->settlers);
+	free(group->sweepers);
 	free(group->host);
 	free(group->given);
 	stt_cond_fini(&group->changed);
@@ -193,9 +198,9 @@ static int prepare_locked(struct stt_group *group, struct stt_engine *engine)
 	 */
 	if (!group->engine)
 		group->engine = engine;
-	if (!group->settlers)
-		group->settlers = calloc((size_t)engine->nloops, sizeof(*group->settlers));
-	if (group->settlers && !group->rosters) {
+	if (!group->sweepers)
+		group->sweepers = calloc((size_t)engine->nloops, sizeof(*group->sweepers));
+	if (group->sweepers && !group->rosters) {
 		group->rosters = calloc((size_t)nrosters, sizeof(*group->rosters));
 		for (int i = 0; group->rosters && i < nrosters; i++)
 			stt_roster_init(&group->rosters[i]);
@@ -514,26 +519,57 @@ static void begin_force_locked(struct stt_group *group) STT_REQUIRES(group->lock
 	enter_locked(group, STT_FORCING);
 }
 
-/* After begin_force_locked, without the lock. */
-static void force(struct stt_group *group)
+/* Sends a sweeper to each loop. They are not on their way. */
+static void send_sweepers(struct stt_group *group, struct stt_sweeper *sweepers,
+			  const struct stt_actor_ops *ops)
 {
 	struct stt_engine *engine = group->engine;
 
-	stt_group_each(group, true, end_by_force, group);
 	for (int i = 0; i < engine->nloops; i++) {
-		struct stt_settler *settler = &group->settlers[i];
-
-		settler->actor.ops = &settler_ops;
-		settler->group = stt_group_ref(group);
-		stt_loop_push(&engine->loops[i], &settler->actor);
+		sweepers[i] = (struct stt_sweeper){
+			.actor.ops = ops,
+			.group = stt_group_ref(group),
+			.loop = &engine->loops[i],
+		};
+		stt_loop_push(&engine->loops[i], &sweepers[i].actor);
 	}
 }
 
-static void settle(struct stt_worker *worker, struct stt_actor *actor)
+/* Calls `fn` for a few connections of its loop; false when all have had it and it has come to the
+ * list once more. A client has one roster for all loops, with one or two on it. */
+static bool sweep(struct stt_sweeper *sweeper, void (*fn)(struct sttcp_conn *conn, void *argument))
 {
-	struct stt_group *group = stt_container_of(actor, struct stt_settler, actor)->group;
+	struct stt_group *group = sweeper->group;
+	struct stt_roster *roster = &group->rosters[sweeper->loop->index % group->nrosters];
+
+	if (!sweeper->begun)
+		stt_roster_walk_begin(roster, &sweeper->walk, true);
+	sweeper->begun = true;
+	if (!stt_roster_walk(roster, &sweeper->walk, fn, group))
+		return false;
+	/* Not the short way, onto the chain: it has to stand behind those that have just been put
+	 * onto the list. */
+	stt_loop_push(sweeper->loop, &sweeper->actor);
+	return true;
+}
+
+/* After begin_force_locked, without the lock. */
+static void force(struct stt_group *group)
+{
+	/* Who closes a client finds it closed. */
+	if (group->is_client)
+		stt_group_each(group, true, end_by_force, group);
+	send_sweepers(group, group->sweepers, &force_ops);
+}
+
+static void sweep_by_force(struct stt_worker *worker, struct stt_actor *actor)
+{
+	struct stt_sweeper *sweeper = stt_container_of(actor, struct stt_sweeper, actor);
+	struct stt_group *group = sweeper->group;
 
 	(void)worker;
+	if (sweep(sweeper, end_by_force))
+		return;
 	stt_lock(&group->lock);
 	group->unsettled--;
 	check_locked(group);

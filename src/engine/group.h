@@ -23,7 +23,7 @@
 struct stt_engine;
 struct stt_listener;
 struct stt_loop;
-struct stt_settler;
+struct stt_sweeper;
 
 struct stt_handlers {
 	sttcp_connection_handler connection;
@@ -163,7 +163,7 @@ struct stt_group {
 
 	/* The deadline of a stop. */
 	struct stt_alarm alarm;
-	struct stt_settler *settlers; /* one a loop */
+	struct stt_sweeper *sweepers; /* one a loop */
 	struct stt_actor releaser;
 
 	/* Under the registry's lock (group.c): all groups of the process. */

@@ -16,6 +16,11 @@
 #include "engine/engine.h"
 #include "engine/gather.h"
 
+enum {
+	/* 9 500 connections that a forced stop ended held an echo up for 80 to 110 ms. */
+	CHAIN_PER_ROUND = 64
+};
+
 /* The waker has done its work by waking; what it was for stands on the lists. */
 static void ignore_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events)
 {
@@ -194,12 +199,13 @@ static void ring_alarms(struct stt_worker *worker, struct stt_loop *loop)
 }
 
 /* Works what stands on the chain now; what is appended meanwhile waits for the next round, behind
- * the events of the next wait. */
+ * the events of the next wait. So does what stands behind the first few: thousands may end at a
+ * time, and hold nobody up. What is dead there is named by no event of a later batch, either. */
 static void work_chain(struct stt_worker *worker, struct stt_loop *loop)
 {
 	struct stt_actor *last = loop->chain_tail;
 
-	while (loop->chain) {
+	for (int i = 0; i < CHAIN_PER_ROUND && loop->chain; i++) {
 		struct stt_actor *actor = loop->chain;
 
 		loop->chain = actor->next;

@@ -98,20 +98,20 @@ static struct stt_node *node_behind(struct stt_roster *roster, struct sttcp_conn
 	return node;
 }
 
-static int take_chunk(struct stt_roster *roster, struct sttcp_conn *last, uint64_t end, bool all,
+static int take_chunk(struct stt_roster *roster, const struct stt_walk *walk,
 		      struct sttcp_conn **chunk)
 {
 	int count = 0;
 
 	stt_lock(&roster->lock);
-	struct stt_node *node = node_behind(roster, last);
+	struct stt_node *node = node_behind(roster, walk->last);
 
 	for (; count < CHUNK && node != &roster->conns; node = node->next) {
 		struct sttcp_conn *conn = conn_at(node);
 
-		if (conn->place > end)
+		if (conn->place > walk->end)
 			break;
-		if (all || conn->member)
+		if (walk->all || conn->member)
 			chunk[count++] = stt_conn_ref(conn);
 	}
 	stt_unlock(&roster->lock);
@@ -127,34 +127,44 @@ static void drop_ref(struct sttcp_conn *conn)
 		stt_conn_unref(conn);
 }
 
+void stt_roster_walk_begin(struct stt_roster *roster, struct stt_walk *walk, bool all)
+{
+	stt_lock(&roster->lock);
+	*walk = (struct stt_walk){.end = roster->last_place, .all = all};
+	stt_unlock(&roster->lock);
+}
+
+int stt_roster_walk(struct stt_roster *roster, struct stt_walk *walk,
+		    void (*fn)(struct sttcp_conn *conn, void *argument), void *argument)
+{
+	struct sttcp_conn *chunk[CHUNK];
+	int count = take_chunk(roster, walk, chunk);
+
+	if (walk->last)
+		drop_ref(walk->last);
+	walk->last = NULL;
+	for (int i = 0; i < count; i++) {
+		fn(chunk[i], argument);
+		/* The walk goes on from the last one, so its reference is kept. */
+		if (i == count - 1)
+			walk->last = chunk[i];
+		else
+			drop_ref(chunk[i]);
+	}
+	return count;
+}
+
 int stt_roster_each(struct stt_roster *roster, bool all,
 		    void (*fn)(struct sttcp_conn *conn, void *argument), void *argument)
 {
-	struct sttcp_conn *last = NULL;
-	struct sttcp_conn *chunk[CHUNK];
+	struct stt_walk walk;
 	int total = 0;
 	int count;
 
-	stt_lock(&roster->lock);
-	uint64_t end = roster->last_place;
-
-	stt_unlock(&roster->lock);
+	stt_roster_walk_begin(roster, &walk, all);
 	do {
-		count = take_chunk(roster, last, end, all, chunk);
-		if (last)
-			drop_ref(last);
-		last = NULL;
-		for (int i = 0; i < count; i++) {
-			fn(chunk[i], argument);
-			/* The walk goes on from the last one, so its reference is kept. */
-			if (i == count - 1)
-				last = chunk[i];
-			else
-				drop_ref(chunk[i]);
-		}
+		count = stt_roster_walk(roster, &walk, fn, argument);
 		total += count;
-	} while (count == CHUNK);
-	if (last)
-		drop_ref(last);
+	} while (count);
 	return total;
 }

@@ -20,6 +20,20 @@ void stt_roster_remove(struct stt_roster *roster, struct sttcp_conn *conn);
 void stt_roster_join(struct stt_roster *roster, struct sttcp_conn *conn);
 void stt_roster_leave(struct stt_roster *roster, struct sttcp_conn *conn);
 
+/* A walk over those that are on the roster when it begins, a chunk at a time. */
+struct stt_walk {
+	struct sttcp_conn *last; /* a reference, while there may be more */
+	uint64_t end;
+	bool all; /* not only members */
+};
+
+void stt_roster_walk_begin(struct stt_roster *roster, struct stt_walk *walk, bool all);
+
+/* Calls `fn` for the next few, over references and without the lock, and returns how many; 0 when
+ * the walk is over, which it has to come to. */
+int stt_roster_walk(struct stt_roster *roster, struct stt_walk *walk,
+		    void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
+
 /* As stt_group_each, stt_group_find, stt_group_count. */
 int stt_roster_each(struct stt_roster *roster, bool all,
 		    void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
