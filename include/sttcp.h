@@ -300,6 +300,12 @@ typedef struct sttcp_options {
 	 * rejected. */
 	int32_t over_limit;
 
+	/* Server: in a graceful stop, connections on which nothing is going on end at once with
+	 * STTCP_ESTOPPED, and the others as soon as that is true of them: no handler runs, nothing
+	 * is queued, everything that has come was delivered, and there is no part of a message.
+	 * An answer that another thread is still to send is not known to the library. */
+	bool end_idle_at_stop;
+
 	bool broadcast_skips;	     /* a member over its cap misses the message, and stays */
 	bool prefix_little_endian;   /* the length's lowest byte comes first */
 	bool prefix_varint;	     /* the length as protobuf writes it; prefix_size is not used */

@@ -33,12 +33,13 @@ static void note_end(sttcp_conn *conn, int reason, void *context)
 	atomic_fetch_add(&crowd->gone, 1);
 }
 
-static struct crowd *crowd_open(void)
+static struct crowd *crowd_open(bool ends_idle)
 {
 	struct crowd *crowd = calloc(1, sizeof(*crowd));
 
 	assert_non_null(crowd);
-	crowd->server = sttcp_server_new("127.0.0.1", 0, NULL);
+	crowd->server =
+		sttcp_server_new("127.0.0.1", 0, STTCP_OPTIONS(.end_idle_at_stop = ends_idle));
 	assert_non_null(crowd->server);
 	assert_int_equal(sttcp_server_set_context(crowd->server, crowd), 0);
 	assert_int_equal(sttcp_server_on_disconnection(crowd->server, note_end), 0);
@@ -91,7 +92,7 @@ static bool read_and_look(struct probe *probe, sttcp_conn *conn, const void *dat
 static int most_at_a_time(int timeout_ms)
 {
 	static char lines[2 * MESSAGES];
-	struct crowd *crowd = crowd_open();
+	struct crowd *crowd = crowd_open(timeout_ms < 0);
 	struct probe *probe = probe_new();
 	struct reader reader = {.crowd = crowd, .timeout_ms = timeout_ms, .done = EVENT_INIT};
 	struct pair pair = {.probe = probe};
@@ -113,11 +114,12 @@ static int most_at_a_time(int timeout_ms)
 	return reader.most;
 }
 
-/* By a call inside a handler (0), and by the deadline of a stop, which rings on the loop. */
-static void forced_stop_lets_others_have_their_turns(void **state)
+/* By force in a call inside a handler (0), and at the deadline of a stop (1), which rings on the
+ * loop; and by a graceful stop (-1) of one that ends who is idle. */
+static void stop_lets_others_have_their_turns(void **state)
 {
 	(void)state;
-	for (int timeout_ms = 0; timeout_ms <= 1; timeout_ms++) {
+	for (int timeout_ms = -1; timeout_ms <= 1; timeout_ms++) {
 		int best = CONNS;
 
 		for (int i = 0; i < TRIES && best > MOST; i++) {
@@ -169,7 +171,7 @@ static bool look(struct probe *probe, sttcp_conn *conn, const void *data, size_t
 
 static int gone_before_the_next_event(void)
 {
-	struct crowd *crowd = crowd_open();
+	struct crowd *crowd = crowd_open(false);
 	struct closer closer = {.crowd = crowd};
 	struct pair other = {.probe = probe_new()};
 	struct pair pair = {.probe = probe_new()};
@@ -206,7 +208,7 @@ static void events_are_looked_at_while_many_are_closed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(forced_stop_lets_others_have_their_turns),
+		cmocka_unit_test(stop_lets_others_have_their_turns),
 		cmocka_unit_test(events_are_looked_at_while_many_are_closed),
 	};
 	struct rlimit limit;

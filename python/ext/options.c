@@ -45,6 +45,7 @@ static const struct {
 	FIELD(accept_rate, INT32),
 	FIELD(over_limit, INT32),
 	FIELD(broadcast_skips, BOOL),
+	FIELD(end_idle_at_stop, BOOL),
 	FIELD(prefix_little_endian, BOOL),
 	FIELD(prefix_varint, BOOL),
 	FIELD(prefix_includes_itself, BOOL),

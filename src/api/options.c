@@ -157,6 +157,7 @@ int stt_options_read(const sttcp_options *options, bool is_client, struct stt_se
 		.accept_rate = number(given.accept_rate, -1, &result),
 		.rejects = given.over_limit == STTCP_OVER_REJECT,
 		.broadcast_skips = given.broadcast_skips,
+		.end_idle_at_stop = given.end_idle_at_stop,
 		.reuse_port = given.reuse_port,
 		.ipv6_only = given.ipv6_only,
 		.nagle = given.nagle,

@@ -39,9 +39,11 @@ static struct stt_node registry = {&registry, &registry};
 
 static int64_t ring_group(struct stt_worker *worker, struct stt_alarm *alarm);
 static void sweep_by_force(struct stt_worker *worker, struct stt_actor *actor);
+static void sweep_by_asking(struct stt_worker *worker, struct stt_actor *actor);
 static void release_on_pool(struct stt_worker *worker, struct stt_actor *actor);
 
 static const struct stt_actor_ops force_ops = {.on_ready = sweep_by_force};
+static const struct stt_actor_ops ask_ops = {.on_ready = sweep_by_asking};
 static const struct stt_actor_ops releaser_ops = {.on_pool = release_on_pool};
 
 int stt_group_init(struct stt_group *group, bool is_client, const char *host, int port)
@@ -119,6 +121,7 @@ static void enter_locked(struct stt_group *group, enum stt_group_state state)
 	if (group->alarm_armed)
 		stt_alarm_set(&group->engine->loops[0], &group->alarm, 0);
 	atomic_store(&group->stopping, false);
+	atomic_store(&group->ends_idle, false);
 	group->release_now = group->release_later;
 	group->release_later = false;
 }
@@ -147,11 +150,12 @@ static void check_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 		return;
 	case STT_STOPPING:
 		/* Only a server waits until the last bytes of input were dropped. */
-		if (!group->nlisteners && !group->live && (group->is_client || !group->open))
+		if (!group->nlisteners && !group->unasked && !group->live &&
+		    (group->is_client || !group->open))
 			enter_locked(group, STT_IDLE);
 		return;
 	case STT_FORCING:
-		if (group->unsettled || group->nlisteners)
+		if (group->unsettled || group->unasked || group->nlisteners)
 			return;
 		group->report.running = group->live;
 		group->report.forced = group->forced_of - group->live;
@@ -199,7 +203,7 @@ static int prepare_locked(struct stt_group *group, struct stt_engine *engine)
 	if (!group->engine)
 		group->engine = engine;
 	if (!group->sweepers)
-		group->sweepers = calloc((size_t)engine->nloops, sizeof(*group->sweepers));
+		group->sweepers = calloc(2 * (size_t)engine->nloops, sizeof(*group->sweepers));
 	if (group->sweepers && !group->rosters) {
 		group->rosters = calloc((size_t)nrosters, sizeof(*group->rosters));
 		for (int i = 0; group->rosters && i < nrosters; i++)
@@ -577,6 +581,28 @@ static void sweep_by_force(struct stt_worker *worker, struct stt_actor *actor)
 	stt_group_unref(group);
 }
 
+/* Its owner finds out whether anything is going on, when it has read what has come. */
+static void ask_owner(struct sttcp_conn *conn, void *argument)
+{
+	(void)argument;
+	stt_conn_ask(conn, STT_WISH_READ);
+}
+
+static void sweep_by_asking(struct stt_worker *worker, struct stt_actor *actor)
+{
+	struct stt_sweeper *sweeper = stt_container_of(actor, struct stt_sweeper, actor);
+	struct stt_group *group = sweeper->group;
+
+	(void)worker;
+	if (sweep(sweeper, ask_owner))
+		return;
+	stt_lock(&group->lock);
+	group->unasked--;
+	check_locked(group);
+	unlock_group(group);
+	stt_group_unref(group);
+}
+
 static void arm_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 {
 	if (group->stop_at_ms == STT_NEVER)
@@ -621,6 +647,10 @@ static int64_t ring_group(struct stt_worker *worker, struct stt_alarm *alarm)
 static void begin_stop_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 {
 	atomic_store(&group->stopping, true);
+	/* First for those who look at it, and then they are asked to look. */
+	atomic_store(&group->ends_idle, group->settings.end_idle_at_stop);
+	if (group->settings.end_idle_at_stop)
+		group->unasked = group->engine->nloops;
 	for (struct stt_listener *each = group->listeners; each; each = each->next)
 		stt_listener_close(each);
 	enter_locked(group, STT_STOPPING);
@@ -668,6 +698,8 @@ static uint64_t begin_stop_of(struct stt_group *group, uint64_t of, int timeout_
 
 	if (first && group->is_client)
 		stt_group_each(group, true, end_by_owner, NULL);
+	if (first && group->settings.end_idle_at_stop)
+		send_sweepers(group, group->sweepers + group->engine->nloops, &ask_ops);
 	if (forces)
 		force(group);
 	return run;

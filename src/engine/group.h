@@ -66,6 +66,7 @@ struct stt_settings {
 	bool rejects;	   /* what is over max_connections or accept_rate */
 	bool limits_input; /* there is a limit for which the time of input matters */
 	bool broadcast_skips;
+	bool end_idle_at_stop;
 	bool reuse_port;
 	bool ipv6_only;
 	bool nagle;
@@ -86,7 +87,7 @@ struct stt_roster {
  *	IDLE		  STARTING	    start
  *	STARTING	  RUNNING	    all is set up
  *	STARTING, RUNNING STOPPING	    stop
- *	STOPPING	  IDLE		    listeners and connections are gone
+ *	STOPPING	  IDLE		    listeners, connections and sweepers are gone
  *	STOPPING	  FORCING	    the deadline has come
  *	FORCING		  LEFT		    each loop has worked what was forced; the report is out
  *	LEFT		  IDLE		    the last handler has returned
@@ -118,6 +119,9 @@ struct stt_group {
 	/* Atomic: stored last at the first start, so that who finds rosters finds all of the above;
 	 * 0 before. */
 	atomic_int nrosters;
+
+	/* Atomic: a stop is under way that ends those on which nothing is going on. */
+	atomic_bool ends_idle;
 
 	atomic_int refs;
 	/* Atomic: free has taken effect, and handles no longer lead to the user's object. */
@@ -156,6 +160,7 @@ struct stt_group {
 	int64_t stop_at_ms;
 	int64_t forced_of; /* live when the deadline came */
 	int unsettled;	   /* loops that have not yet worked what was forced */
+	int unasked;	   /* loops whose connections have not all been asked to end when idle */
 	sttcp_stop_report report;
 	sttcp_stats totals; /* of connections that have ended */
 	bool alarm_armed;   /* holds a reference */
@@ -163,7 +168,7 @@ struct stt_group {
 
 	/* The deadline of a stop. */
 	struct stt_alarm alarm;
-	struct stt_sweeper *sweepers; /* one a loop */
+	struct stt_sweeper *sweepers; /* one a loop, by force; then one a loop, by asking */
 	struct stt_actor releaser;
 
 	/* Under the registry's lock (group.c): all groups of the process. */

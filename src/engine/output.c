@@ -291,6 +291,9 @@ unsigned stt_output_finish_locked(struct sttcp_conn *conn)
 	if (!stt_output_drained_locked(conn))
 		return what;
 	atomic_store(&out->pending, false);
+	/* It may have been all that was going on. */
+	if (atomic_load_explicit(&conn->group->ends_idle, memory_order_relaxed))
+		what |= STT_TELL_RESUME;
 	if (out->waited && !out->broken && conn->group->handlers.drained)
 		what |= STT_TELL_DRAINED;
 	out->waited = false;

@@ -491,16 +491,39 @@ static bool act_open(struct stt_worker *worker, struct sttcp_conn *conn, unsigne
 	return false;
 }
 
+/* Ends a connection on which nothing is going on. Its input has just been read to the end, unless
+ * it is paused. */
+static void end_if_idle(struct sttcp_conn *conn)
+{
+	bool paused = atomic_load(&conn->holds) & STT_HOLD_PAUSED;
+
+	if (has_ended(conn) || (conn->held && conn->held->size) || !view_output(conn).drained ||
+	    (paused && stt_socket_has_input(atomic_load(&conn->fd))))
+		return;
+	stt_conn_end(conn, STTCP_ESTOPPED, STT_END_FLUSH);
+}
+
 static enum next act(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
 {
 	if (conn->phase == STT_BORN)
 		open_conn(worker, conn);
 	if (conn->phase == STT_OPEN && !has_ended(conn)) {
+		bool ends_idle =
+			atomic_load_explicit(&conn->group->ends_idle, memory_order_relaxed);
+
+		/* What has come is served first, and it takes a read to know that there is no
+		 * more. */
+		if (ends_idle) {
+			atomic_store(&conn->hangup, true);
+			wishes |= STT_WISH_READ;
+		}
 		if (act_open(worker, conn, wishes)) {
 			/* The others first: it stays owned, by the list. */
 			stt_loop_requeue(worker, conn->loop, &conn->actor);
 			return HANDED_ON;
 		}
+		if (ends_idle)
+			end_if_idle(conn);
 		if (!has_ended(conn))
 			return LET_GO;
 	}

@@ -272,6 +272,13 @@ ssize_t stt_socket_recv(int fd, void *data, size_t size)
 	return receive(fd, data, size, MSG_DONTWAIT);
 }
 
+bool stt_socket_has_input(int fd)
+{
+	int size = 0;
+
+	return ioctl(fd, FIONREAD, &size) == 0 && size > 0;
+}
+
 /* A stream socket of another family takes no notice of MSG_TRUNC, and copies. */
 ssize_t stt_socket_drop(int fd, void *data, size_t size)
 {

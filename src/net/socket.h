@@ -68,6 +68,9 @@ int stt_socket_failure(int fd);
 /* Bytes, 0 at the peer's FIN (and for `size` 0), or -errno; never blocks. */
 ssize_t stt_socket_recv(int fd, void *data, size_t size);
 
+/* Whether there are bytes to read. */
+bool stt_socket_has_input(int fd);
+
 /* Drops up to `size` bytes of input: as stt_socket_recv. `data` has room for them, which a TCP
  * socket does not use (tcp(7), MSG_TRUNC). */
 ssize_t stt_socket_drop(int fd, void *data, size_t size);

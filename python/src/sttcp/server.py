@@ -86,6 +86,7 @@ class Server(_group.Group):
         drain_timeout: how long close() and stop() let connections come to
             their end (None; after Ctrl+C in keep_alive, and at the end of a
             with block, 10).
+        end_idle_at_stop: connections on which nothing is going on end at once then.
     Limits:
         max_connections, max_connections_per_ip, accept_rate (a second): off.
         over_limit: 'pause' leaves newcomers in the kernel's queue, 'reject'
@@ -110,7 +111,7 @@ class Server(_group.Group):
         rest_at_end: bool = False, max_message: Optional[int] = DEFAULT,
         send_queue_max: Optional[int] = DEFAULT, high_water: Optional[int] = DEFAULT,
         low_water: Optional[int] = DEFAULT, total_queue_max: Optional[int] = DEFAULT,
-        broadcast_skips: bool = False,
+        broadcast_skips: bool = False, end_idle_at_stop: bool = False,
         first_byte_timeout: Optional[float] = DEFAULT, idle_timeout: Optional[float] = DEFAULT,
         message_timeout: Optional[float] = DEFAULT, lifetime: Optional[float] = DEFAULT,
         lifetime_jitter: Optional[float] = DEFAULT, write_timeout: Optional[float] = DEFAULT,
@@ -129,7 +130,8 @@ class Server(_group.Group):
             "rest_at_end": rest_at_end or DEFAULT,
             "max_message": max_message, "send_queue_max": send_queue_max, "high_water": high_water,
             "low_water": low_water, "total_queue_max": total_queue_max,
-            "broadcast_skips": broadcast_skips, "first_byte_timeout": first_byte_timeout,
+            "broadcast_skips": broadcast_skips,
+            "end_idle_at_stop": end_idle_at_stop, "first_byte_timeout": first_byte_timeout,
             "idle_timeout": idle_timeout, "message_timeout": message_timeout, "lifetime": lifetime,
             "lifetime_jitter": lifetime_jitter, "write_timeout": write_timeout,
             "linger_timeout": linger_timeout,
