@@ -204,7 +204,9 @@ typedef enum sttcp_over {
 /*
  * In every number 0 means the default and -1 means off or unlimited. Sizes are
  * in bytes, times in milliseconds. Options are copied by _new; start tells
- * -EINVAL for a value below -1 or for a struct that this library cannot know.
+ * -EINVAL for a value that an option cannot have, for one that has no effect
+ * (without its framing; a client's on a server) or contradicts another, and for
+ * a struct that this library cannot know. The sentence of _error names it.
  */
 typedef struct sttcp_options {
 	size_t size; /* of this struct; STTCP_OPTIONS and sttcp_options_init set it */
@@ -215,7 +217,8 @@ typedef struct sttcp_options {
 
 	/* While that many bytes are queued likewise, nothing is read from the peer; it goes on when
 	 * low_water or fewer are left. Default 512 KiB and 128 KiB; under a send_queue_max that is
-	 * smaller, half of it and a quarter of the high one. -1 for high_water: reading goes on. */
+	 * smaller, half of it and a quarter of the high one. -1 for high_water: reading goes on.
+	 * Neither may be over the one before it. */
 	int64_t high_water;
 	int64_t low_water;
 
@@ -224,8 +227,9 @@ typedef struct sttcp_options {
 	 * Default -1. */
 	int64_t total_queue_max;
 
-	/* Cap on the payload of one message, in both directions, and on what is held of one that is
-	 * not whole. Over it the connection ends with STTCP_ELIMIT. Default 1 MiB. */
+	/* All framings but STTCP_FRAMING_RAW: cap on the payload of one message, in both
+	 * directions, and on what is held of one that is not whole. Over it the connection ends
+	 * with STTCP_ELIMIT. Default 1 MiB. */
 	int64_t max_message;
 
 	/* STTCP_FRAMING_FIXED: the size of each message. */
@@ -619,7 +623,8 @@ STTCP_API int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t
  * delimiter_size, prefix_*, fixed_size, frame_fn, rest_at_end and max_message of
  * `framing` count, the others do not. At once for sttcp_conn_send_message; for input from
  * the byte after the message that is being handled (with STTCP_FRAMING_RAW what
- * was delivered is gone). -EINVAL as from start, and for NULL; -ENOMEM.
+ * was delivered is gone). -EINVAL as from start (the log has the sentence), and
+ * for NULL; -ENOMEM.
  */
 STTCP_API int sttcp_conn_set_framing(sttcp_conn *conn, const sttcp_options *framing);
 

@@ -173,7 +173,7 @@ static PyObject *conn_set_framing(conn_object *self, PyObject *dictionary)
 	}
 	if (options_read(dictionary, &options) < 0)
 		return NULL;
-	options.frame_fn = handlers_frame;
+	options.frame_fn = options.framing == STTCP_FRAMING_CUSTOM ? handlers_frame : NULL;
 
 	int result = sttcp_conn_set_framing(self->conn, &options);
 

@@ -7,6 +7,7 @@
 
 #include "api/call.h"
 #include "api/options.h"
+#include "base/log.h"
 #include "engine/ending.h"
 #include "engine/figures.h"
 #include "engine/output.h"
@@ -138,17 +139,22 @@ int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t size)
 int sttcp_conn_set_framing(sttcp_conn *conn, const sttcp_options *framing)
 {
 	int result = stt_check_conn(conn);
+	struct stt_option_fault fault;
 	struct stt_framing wanted;
 
 	if (result < 0)
 		return result;
-	result = stt_options_copy_framing(framing, &wanted);
-	if (result < 0)
-		return result;
+	if (!framing)
+		return -EINVAL;
 
 	int cancel = stt_call_begin();
 
-	result = stt_conn_set_framing(conn, &wanted);
+	result = stt_options_read_framing(framing, &wanted, &fault);
+	if (result == 0)
+		result = stt_conn_set_framing(conn, &wanted);
+	else
+		stt_log(STT_LOG_WARNING, "%s: the framing is not changed: %s",
+			stt_conn_address(conn), fault.text);
 	stt_call_end(cancel);
 	return result;
 }

@@ -17,13 +17,19 @@ struct stt_group *stt_group_new(bool is_client, const char *host, int port,
 {
 	_Static_assert(offsetof(struct sttcp_server, group) == 0, "freed through its group");
 	_Static_assert(offsetof(struct sttcp_client, group) == 0, "freed through its group");
+	_Static_assert(sizeof(((struct stt_group *)0)->bad_options) ==
+			       sizeof(((struct stt_option_fault *)0)->text),
+		       "copied");
 	_Static_assert(sizeof(struct sttcp_server) == sizeof(struct sttcp_client), "made alike");
 
 	struct stt_group *group = calloc(1, sizeof(struct sttcp_server));
 
 	if (!group)
 		return NULL;
-	group->bad_options = stt_options_read(options, is_client, &group->settings);
+	struct stt_option_fault fault;
+
+	if (stt_options_read(options, is_client, &group->settings, &fault) < 0)
+		memcpy(group->bad_options, fault.text, sizeof(group->bad_options));
 	if (stt_group_init(group, is_client, host, port) < 0) {
 		free(group);
 		return NULL;
@@ -66,10 +72,9 @@ int stt_group_tell(struct stt_group *group, int code, const char *format, ...)
 int stt_group_check_start(struct stt_group *group, int least_port)
 {
 	stt_log_begin();
-	if (group->bad_options < 0)
-		return stt_group_tell(group, group->bad_options,
-				      "%s: an option has a value that it cannot have",
-				      group->given);
+	if (group->bad_options[0])
+		return stt_group_tell(group, -EINVAL, "cannot start %s: %s", group->given,
+				      group->bad_options);
 	if (!stt_host_is_unix(group->host) && (group->port < least_port || group->port > 65535))
 		return stt_group_tell(group, -EINVAL, "%s: the port must be from %d to 65535",
 				      group->given, least_port);

@@ -110,7 +110,7 @@ struct stt_group {
 	int port;
 	char *given; /* host and port as the user gave them */
 	struct stt_settings settings;
-	int bad_options; /* a code for start to tell */
+	char bad_options[160]; /* a sentence for start to tell; "" when they are good */
 
 	/* Changed only while IDLE, under the lock; read by workers after start. */
 	struct stt_handlers handlers;
