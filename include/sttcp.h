@@ -122,6 +122,17 @@ typedef void (*sttcp_end_handler)(sttcp_conn *conn, void *context);
  * (one at a time), but no phase: the universal handler does not see it. */
 typedef void (*sttcp_drained_handler)(sttcp_conn *conn, void *context);
 
+/*
+ * A message cannot be taken: `code` is STTCP_EFRAME (it is malformed, or the
+ * peer's FIN has cut it) or STTCP_ELIMIT (it is over max_message), and with that
+ * the connection ends when this returns. What is sent here still leaves; sttcp_conn_fail gives
+ * another reason. What came behind the message is dropped. A handler like the
+ * others (one at a time, may block), but no phase: the universal handler does
+ * not see it. While a handler waits in sttcp_conn_recv_message it runs inside
+ * that, on its thread. Reading here gives -EDEADLK.
+ */
+typedef void (*sttcp_malformed_handler)(sttcp_conn *conn, int code, void *context);
+
 /* Exactly once, last, after a connection handler that accepted. `reason` is 0 when the peer
  * closed in order or a handler said false, else a code. Sending fails here. */
 typedef void (*sttcp_disconnection_handler)(sttcp_conn *conn, int reason, void *context);
@@ -392,6 +403,7 @@ STTCP_API int sttcp_server_on_disconnection(sttcp_server *server,
 					    sttcp_disconnection_handler handler);
 STTCP_API int sttcp_server_on_universal(sttcp_server *server, sttcp_universal_handler handler);
 STTCP_API int sttcp_server_on_drained(sttcp_server *server, sttcp_drained_handler handler);
+STTCP_API int sttcp_server_on_malformed(sttcp_server *server, sttcp_malformed_handler handler);
 STTCP_API int sttcp_server_set_context(sttcp_server *server, void *context);
 
 /* `fn` is the very last call for this server, once, also if it was never started: the context
@@ -545,6 +557,7 @@ STTCP_API int sttcp_client_on_disconnection(sttcp_client *client,
 STTCP_API int sttcp_client_on_unconnected(sttcp_client *client, sttcp_unconnected_handler handler);
 STTCP_API int sttcp_client_on_universal(sttcp_client *client, sttcp_universal_handler handler);
 STTCP_API int sttcp_client_on_drained(sttcp_client *client, sttcp_drained_handler handler);
+STTCP_API int sttcp_client_on_malformed(sttcp_client *client, sttcp_malformed_handler handler);
 STTCP_API int sttcp_client_set_context(sttcp_client *client, void *context);
 STTCP_API int sttcp_client_on_release(sttcp_client *client, void (*fn)(void *context));
 

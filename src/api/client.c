@@ -43,6 +43,11 @@ int sttcp_client_on_drained(sttcp_client *client, sttcp_drained_handler handler)
 	return STT_SET_HANDLER(client, drained, handler);
 }
 
+int sttcp_client_on_malformed(sttcp_client *client, sttcp_malformed_handler handler)
+{
+	return STT_SET_HANDLER(client, malformed, handler);
+}
+
 int sttcp_client_set_context(sttcp_client *client, void *context)
 {
 	return STT_SET_HANDLER(client, context, context);

@@ -49,6 +49,11 @@ int sttcp_server_on_drained(sttcp_server *server, sttcp_drained_handler handler)
 	return STT_SET_HANDLER(server, drained, handler);
 }
 
+int sttcp_server_on_malformed(sttcp_server *server, sttcp_malformed_handler handler)
+{
+	return STT_SET_HANDLER(server, malformed, handler);
+}
+
 int sttcp_server_set_context(sttcp_server *server, void *context)
 {
 	return STT_SET_HANDLER(server, context, context);

@@ -29,6 +29,12 @@ static int need_more(struct stt_frame *frame, size_t total, size_t scanned)
 	return 0;
 }
 
+static int refuse(struct stt_frame *frame, int code, uint64_t size)
+{
+	*frame = (struct stt_frame){.size = size < SIZE_MAX ? (size_t)size : SIZE_MAX};
+	return code;
+}
+
 int stt_framing_check(const struct stt_framing *framing)
 {
 	bool fine = false;
@@ -70,7 +76,7 @@ static int next_line(const struct stt_framing *framing, const unsigned char *byt
 	if (payload > 0 && bytes[payload - 1] == '\r')
 		payload--;
 	if (is_over(framing, payload))
-		return STTCP_ELIMIT;
+		return refuse(frame, STTCP_ELIMIT, end != NULL ? payload : 0);
 	return end != NULL ? found(frame, 0, payload, total) : need_more(frame, 0, size);
 }
 
@@ -102,13 +108,13 @@ static int next_delimited(const struct stt_framing *framing, const unsigned char
 
 	if (end == NULL) {
 		if (!may_end_in_time(framing, bytes, size))
-			return STTCP_ELIMIT;
+			return refuse(frame, STTCP_ELIMIT, 0);
 		return need_more(frame, 0, first_open_place(framing, size));
 	}
 	size_t payload = (size_t)(end - bytes);
 
 	if (is_over(framing, payload))
-		return STTCP_ELIMIT;
+		return refuse(frame, STTCP_ELIMIT, payload);
 	return found(frame, 0, payload, payload + framing->delimiter_size);
 }
 
@@ -150,19 +156,19 @@ static int next_counted(const struct stt_framing *framing, const unsigned char *
 	int read = read_prefix(framing, bytes, size, &payload);
 
 	if (read < 0)
-		return read;
+		return refuse(frame, read, SIZE_MAX);
 	if (read == 0)
 		return need_more(frame, 0, 0);
 	size_t skip = (size_t)read;
 
 	if (framing->prefix_includes_itself) {
 		if (payload < skip)
-			return STTCP_EFRAME;
+			return refuse(frame, STTCP_EFRAME, payload);
 		payload -= skip;
 	}
 	/* No memory could hold more than PTRDIFF_MAX, so the sum below does not overflow. */
 	if (is_over(framing, payload) || payload > PTRDIFF_MAX - skip)
-		return STTCP_ELIMIT;
+		return refuse(frame, STTCP_ELIMIT, payload);
 	size_t total = skip + (size_t)payload;
 
 	return size < total ? need_more(frame, total, 0)
@@ -182,12 +188,12 @@ static int next_custom(const struct stt_framing *framing, const void *data, size
 	ssize_t answer = framing->frame_fn(data, size, framing->context);
 
 	if (answer < 0)
-		return STTCP_EFRAME;
+		return refuse(frame, STTCP_EFRAME, SIZE_MAX);
 	size_t total = (size_t)answer;
 
 	/* Not even told where it ends, it is at least as long as what is there. */
 	if (is_over(framing, total > 0 ? total : size))
-		return STTCP_ELIMIT;
+		return refuse(frame, STTCP_ELIMIT, total);
 	return total == 0 || total > size ? need_more(frame, total, 0)
 					  : found(frame, 0, total, total);
 }
@@ -232,7 +238,7 @@ int stt_frame_last(const struct stt_framing *framing, const void *data, size_t s
 		return STTCP_EFRAME;
 	/* stt_frame_next let a "\r" or a begun delimiter pass that now is payload. */
 	if (is_over(framing, size))
-		return STTCP_ELIMIT;
+		return refuse(frame, STTCP_ELIMIT, size);
 	return found(frame, 0, size, size);
 }
 

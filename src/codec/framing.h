@@ -35,10 +35,12 @@ struct stt_framing {
 	void *context;		 /* for frame_fn */
 };
 
-/* What stt_frame_next found; nothing in it counts after an error. */
+/* What stt_frame_next found. */
 struct stt_frame {
 	size_t skip;	/* bytes in front of the payload (a prefix) */
-	size_t size;	/* of the payload */
+	size_t size;	/* of the payload; after STTCP_ELIMIT what it is or would be, 0 where that
+			   is not known; after STTCP_EFRAME the length that is wrong, SIZE_MAX
+			   where there is none; the others do not count after an error */
 	size_t total;	/* bytes of the input that it takes altogether; with 0: how many bytes the
 			   whole will take if that is known, else 0 */
 	size_t scanned; /* with 0: bytes that need not be looked at again */

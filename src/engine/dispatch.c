@@ -144,8 +144,11 @@ static bool has_specific(const struct stt_handlers *handlers, int event)
 		return handlers->disconnection;
 	case STTCP_UNCONNECTED:
 		return handlers->unconnected;
+	case STT_DRAINED:
+		return handlers->drained;
+	default:
+		return handlers->malformed;
 	}
-	return event == STT_DRAINED && handlers->drained;
 }
 
 static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn, int event,
@@ -170,8 +173,11 @@ static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
 	case STTCP_UNCONNECTED:
 		handlers->unconnected(conn, atomic_load(&conn->reason), context);
 		break;
-	default:
+	case STT_DRAINED:
 		handlers->drained(conn, context);
+		break;
+	default:
+		handlers->malformed(conn, *(const int *)data, context);
 	}
 	return true;
 }
@@ -179,10 +185,10 @@ static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
 void stt_dispatch_prepare(struct stt_handlers *handlers)
 {
 	handlers->specific = 0;
-	for (int event = STTCP_CONNECTION; event <= STT_DRAINED; event++)
+	for (int event = STTCP_CONNECTION; event <= STT_MALFORMED; event++)
 		if (has_specific(handlers, event))
 			handlers->specific |= 1U << event;
-	handlers->wanted = handlers->specific | (handlers->universal ? ~(1U << STT_DRAINED) : 0);
+	handlers->wanted = handlers->specific | (handlers->universal ? (1U << STT_DRAINED) - 1 : 0);
 }
 
 bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, int event, const void *data,
@@ -195,7 +201,7 @@ bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, int event, const 
 	worker->failed_conn = false;
 	begin_call(worker, conn);
 	worker->event = event;
-	if (handlers->universal && event != STT_DRAINED)
+	if (handlers->universal && event < STT_DRAINED)
 		verdict = handlers->universal((sttcp_event)event, conn, data, size,
 					      handlers->context);
 	if (handlers->specific & (1U << event))
@@ -206,4 +212,19 @@ bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, int event, const 
 		pause();
 	end_call(worker, conn);
 	return verdict;
+}
+
+void stt_dispatch_malformed_inside(struct stt_worker *worker, sttcp_conn *conn, int code)
+{
+	const struct stt_handlers *handlers = &conn->group->handlers;
+	int event = worker->event;
+
+	if (!handlers->malformed)
+		return;
+	/* The call is still the outer one's, for all that is measured and waited for. */
+	worker->event = STT_MALFORMED;
+	handlers->malformed(conn, code, handlers->context);
+	while (stt_self != worker)
+		pause();
+	worker->event = event;
 }

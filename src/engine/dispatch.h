@@ -12,8 +12,10 @@
 
 struct stt_worker;
 
-/* The drained handler's place among the events, of which it is none for users. */
+/* Places among the events for handlers of what is no phase: the universal one does not see it. The
+ * data of the second one is the code, an int. */
 #define STT_DRAINED ((int)STTCP_UNCONNECTED + 1)
+#define STT_MALFORMED (STT_DRAINED + 1)
 
 /* Notes which handlers there are: to be called after each change. */
 void stt_dispatch_prepare(struct stt_handlers *handlers);
@@ -27,6 +29,9 @@ static inline bool stt_dispatch_wanted(const struct stt_handlers *handlers, int 
 /* The universal handler, then the specific one; returns the verdict that counts. */
 bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, int event, const void *data,
 		  size_t size);
+
+/* The malformed handler, if there is one, inside a handler of the same connection. */
+void stt_dispatch_malformed_inside(struct stt_worker *worker, sttcp_conn *conn, int code);
 
 /* Another call of user code that is no handler: the monitor sees that it goes on. */
 void stt_dispatch_count(struct stt_worker *worker);

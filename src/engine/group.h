@@ -34,6 +34,7 @@ struct stt_handlers {
 	sttcp_unconnected_handler unconnected;
 	sttcp_universal_handler universal;
 	sttcp_drained_handler drained;
+	sttcp_malformed_handler malformed;
 	void (*release)(void *context);
 	void *context;
 	/* A bit for each event: which have a handler of their own, and which have any. */

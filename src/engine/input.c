@@ -159,10 +159,17 @@ int stt_input_next(struct stt_worker *worker, const struct stt_framing *framing,
 	}
 
 	int found = look(in, framing, &frame);
+	bool cut = !found && last;
 
-	if (!found && last)
+	if (cut)
 		found = stt_frame_last(framing, in->at, in->size, &frame);
 	in->waits = !found;
+	if (found < 0) {
+		if (cut && found == STTCP_EFRAME)
+			stt_refusal_tell_cut(in->size, in->whole, worker->refusal);
+		else
+			stt_refusal_tell(framing, found, &frame, worker->refusal);
+	}
 	if (found <= 0)
 		return found;
 	*message = (struct stt_message){in->at + frame.skip, frame.size};

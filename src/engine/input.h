@@ -60,7 +60,8 @@ void stt_input_take(struct stt_worker *worker, struct sttcp_conn *conn);
 /* Gives back what is left: 0, or -ENOMEM and it is lost. */
 int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn);
 
-/* The next message under `framing`: 1, 0 when more has to be read, STTCP_EFRAME or STTCP_ELIMIT.
+/* The next message under `framing`: 1, 0 when more has to be read, STTCP_EFRAME or STTCP_ELIMIT,
+ * and then worker->refusal says what is wrong.
  * `last`: no more will come, and a rest counts as the framing says. */
 int stt_input_next(struct stt_worker *worker, const struct stt_framing *framing, bool last,
 		   struct stt_message *message);

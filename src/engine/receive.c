@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/conn.h"
+#include "engine/dispatch.h"
 #include "engine/ending.h"
 #include "engine/group.h"
 #include "engine/input.h"
@@ -130,6 +131,17 @@ static int read_more(struct stt_worker *worker, struct sttcp_conn *conn, int64_t
 	}
 }
 
+/* Ends the connection for a message that cannot be taken, after its handler had the last word. */
+static int refuse_message(struct stt_worker *worker, struct sttcp_conn *conn, int code)
+{
+	if (!atomic_load(&conn->ended))
+		stt_dispatch_malformed_inside(worker, conn, code);
+	stt_conn_end_with(conn, code, STT_END_FLUSH, "%s", worker->refusal);
+	worker->input.at += worker->input.size;
+	worker->input.size = 0;
+	return stt_conn_end_code(conn);
+}
+
 /* The next message, as stt_input_next gives it, if it is not larger than `size`. */
 static int take_message(struct stt_worker *worker, struct sttcp_conn *conn, bool last, size_t size,
 			struct stt_message *message)
@@ -144,11 +156,7 @@ static int take_message(struct stt_worker *worker, struct sttcp_conn *conn, bool
 		in->size = before.size;
 		return -EMSGSIZE;
 	}
-	if (found < 0) {
-		stt_conn_end(conn, found, STT_END_FLUSH);
-		return stt_conn_end_code(conn);
-	}
-	return found;
+	return found < 0 ? refuse_message(worker, conn, found) : found;
 }
 
 ssize_t stt_receive_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)

@@ -179,6 +179,14 @@ static inline void deliver(struct stt_worker *worker, struct sttcp_conn *conn, c
 		stt_conn_end(conn, 0, STT_END_FLUSH);
 }
 
+/* Ends a connection for a message that cannot be taken; its handler has the last word. */
+static void refuse_message(struct stt_worker *worker, struct sttcp_conn *conn, int code)
+{
+	if (!has_ended(conn))
+		run_handlers(worker, conn, STT_MALFORMED, &code, sizeof(code));
+	stt_conn_end_with(conn, code, STT_END_FLUSH, "%s", worker->refusal);
+}
+
 /* A connection that is paused learns all the same that its peer is gone: else one that is paused
  * for good would never end. Not so if the peer has ended in order, and was sent nothing after that:
  * what it said before is still to be delivered. */
@@ -259,7 +267,7 @@ static enum delivered deliver_messages(struct stt_worker *worker, struct sttcp_c
 		int found = find_message(worker, conn, last, &message);
 
 		if (found < 0)
-			stt_conn_end(conn, found, STT_END_FLUSH);
+			refuse_message(worker, conn, found);
 		if (found == 0)
 			result = WANTS_MORE;
 		if (found <= 0)

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "base/semaphore.h"
+#include "codec/refusal.h"
 #include "engine/actor.h"
 #include "engine/input.h"
 
@@ -45,10 +46,11 @@ struct stt_worker {
 	int event;		 /* that it is about */
 	struct stt_input input;
 	int waker; /* an eventfd that wakes it out of a wait for input; -1 while not needed yet */
-	bool ended_conn;       /* that handler has closed or aborted `conn` */
-	bool failed_conn;      /* that handler has failed `conn` */
-	int64_t call_began_us; /* pool only */
-	long call_switches;    /* likewise: see dispatch.c */
+	char refusal[STT_REFUSAL_TEXT]; /* what is wrong with the last message refused */
+	bool ended_conn;		/* that handler has closed or aborted `conn` */
+	bool failed_conn;		/* that handler has failed `conn` */
+	int64_t call_began_us;		/* pool only */
+	long call_switches;		/* likewise: see dispatch.c */
 
 	/* Written by its own thread, read by any, relaxed: figures to look at, nothing hangs on
 	 * their order. `calls` is odd while a handler runs. */
