@@ -124,8 +124,9 @@ typedef void (*sttcp_drained_handler)(sttcp_conn *conn, void *context);
 
 /*
  * A message cannot be taken: `code` is STTCP_EFRAME (it is malformed, or the
- * peer's FIN has cut it) or STTCP_ELIMIT (it is over max_message), and with that
- * the connection ends when this returns. What is sent here still leaves; sttcp_conn_fail gives
+ * peer's FIN has cut it) or STTCP_ELIMIT (it is over max_message, or there is no
+ * room for it under total_queue_max), and with that the connection ends when this
+ * returns. What is sent here still leaves; sttcp_conn_fail gives
  * another reason. What came behind the message is dropped. A handler like the
  * others (one at a time, may block), but no phase: the universal handler does
  * not see it. While a handler waits in sttcp_conn_recv_message it runs inside
@@ -233,9 +234,10 @@ typedef struct sttcp_options {
 	int64_t high_water;
 	int64_t low_water;
 
-	/* Cap on what is queued for all connections of the object together; at it each of them is
-	 * as if it were at its own cap, and peers for whom something is queued are not read from.
-	 * Default -1. */
+	/* Cap on what is queued for all connections of the object together, with what is held of
+	 * messages that are not whole. At it each of them is as if it were at its own cap, peers
+	 * for whom something is queued are not read from, and a message that needs more room ends
+	 * its connection with STTCP_ELIMIT. Default -1. */
 	int64_t total_queue_max;
 
 	/* All framings but STTCP_FRAMING_RAW: cap on the payload of one message, in both

@@ -14,6 +14,8 @@
 #include "engine/input.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,18 +31,61 @@ enum {
 	LEAST_CAPACITY = 512
 };
 
+static int64_t memory_of(const struct stt_held *held)
+{
+	return held && held->counted_for ? (int64_t)(sizeof(*held) + held->capacity) : 0;
+}
+
 void stt_held_free(struct stt_held *held)
 {
+	if (memory_of(held))
+		atomic_fetch_sub_explicit(&held->counted_for->total_queued, memory_of(held),
+					  memory_order_relaxed);
 	free(held);
 }
 
-static struct stt_held *new_held(size_t capacity)
+/* Counts memory for a message against the cap of all connections, `old` being freed soon; false if
+ * that leaves no room. Who would go over gives way: with all of it held for messages that are not
+ * whole, waiting for room would be waiting for each other. */
+static bool count(const struct stt_held *held, const struct stt_held *old, bool must)
 {
-	struct stt_held *held = malloc(sizeof(*held) + capacity);
+	struct stt_group *group = held->counted_for;
+	int64_t size = memory_of(held);
+	int64_t before = 0;
 
-	if (held)
-		*held = (struct stt_held){.capacity = capacity};
-	return held;
+	if (!group)
+		return true;
+	before = atomic_fetch_add_explicit(&group->total_queued, size, memory_order_relaxed);
+	if (must || size <= memory_of(old) ||
+	    size - memory_of(old) <= group->settings.total_queue_max - before)
+		return true;
+	atomic_fetch_sub_explicit(&group->total_queued, size, memory_order_relaxed);
+	return false;
+}
+
+/* Memory in place of `old` (may be NULL), which is still there: 0 and `held`, -ENOMEM, or
+ * STTCP_ELIMIT unless it `must` be, as for what is no part of a message. */
+static int new_held(struct stt_worker *worker, struct sttcp_conn *conn, size_t capacity,
+		    const struct stt_held *old, bool must, struct stt_held **held)
+{
+	struct stt_group *group = conn->group;
+	int64_t cap = group->settings.total_queue_max;
+	/* With 32 bits the sum could begin anew at 0, and no malloc gives more than this. */
+	struct stt_held *made =
+		capacity <= PTRDIFF_MAX - sizeof(*made) ? malloc(sizeof(*made) + capacity) : NULL;
+
+	if (!made)
+		return -ENOMEM;
+	*made = (struct stt_held){.capacity = capacity,
+				  .counted_for = cap == INT64_MAX ? NULL : group};
+	if (!count(made, old, must)) {
+		free(made);
+		snprintf(worker->refusal, sizeof(worker->refusal),
+			 "no room for more of a message, total_queue_max is %" PRId64, cap);
+		return STTCP_ELIMIT;
+	}
+	*held = made;
+	return 0;
 }
 
 void stt_input_take(struct stt_worker *worker, struct sttcp_conn *conn)
@@ -64,7 +109,7 @@ void stt_input_take(struct stt_worker *worker, struct sttcp_conn *conn)
 static void let_go_of(struct stt_input *in, struct stt_held *memory)
 {
 	if (memory != in->pinned)
-		free(memory);
+		stt_held_free(memory);
 }
 
 int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn)
@@ -74,18 +119,21 @@ int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn)
 	int result = 0;
 
 	if (in->size && (!held || held->capacity > LEAST_CAPACITY + SLACK * in->size)) {
-		held = new_held(in->size < LEAST_CAPACITY ? LEAST_CAPACITY : in->size);
-		if (held) {
+		struct stt_held *old = held;
+
+		result = new_held(worker, conn,
+				  in->size < LEAST_CAPACITY ? LEAST_CAPACITY : in->size, old,
+				  !in->waits, &held);
+		if (result == 0) {
 			memcpy(held->bytes, in->at, in->size);
-			held->began_ms = in->memory ? in->memory->began_ms : 0;
-			free(in->memory);
+			held->began_ms = old ? old->began_ms : 0;
+			stt_held_free(old);
 			in->at = held->bytes;
-		} else {
-			held = in->memory;
-			result = held ? 0 : -ENOMEM;
+		} else if (old) {
+			result = 0;
 		}
 	} else if (!in->size) {
-		free(held);
+		stt_held_free(held);
 		held = NULL;
 	}
 	if (held) {
@@ -189,24 +237,37 @@ void stt_input_forget_framing(struct stt_worker *worker, struct sttcp_conn *conn
 		conn->held->framing = NULL;
 }
 
-/* Makes room for `more` bytes behind what is there, in memory that no handler's data stands in. */
-static int make_room(struct stt_input *in, size_t more)
+/* Makes room for `*more` bytes behind what is there, in memory that no handler's data stands in. At
+ * the cap of all connections `*more` becomes what this message alone still needs. */
+static int make_room(struct stt_worker *worker, struct sttcp_conn *conn, size_t *more)
 {
+	struct stt_input *in = &worker->input;
 	struct stt_held *old = in->memory;
 	size_t used = old ? (size_t)(in->at - old->bytes) + in->size : 0;
 
-	if (old && old != in->pinned && old->capacity - used >= more)
+	if (old && old != in->pinned && old->capacity - used >= *more)
 		return 0;
-	if (old && old != in->pinned && old->capacity - in->size >= more) {
+	if (old && old != in->pinned && old->capacity - in->size >= *more) {
 		memmove(old->bytes, in->at, in->size);
 		in->at = old->bytes;
 		return 0;
 	}
 
-	struct stt_held *memory = new_held(in->size + (more > in->size ? more : in->size));
+	const struct stt_held *instead = old != in->pinned ? old : NULL;
+	size_t capacity = in->size + (*more > in->size ? *more : in->size);
+	struct stt_held *memory;
+	/* A handler that begins to read needs a place for that, as a loop has one. */
+	int result = new_held(worker, conn, capacity, instead, !in->size, &memory);
 
-	if (!memory)
-		return -ENOMEM;
+	if (result == STTCP_ELIMIT) {
+		size_t least = in->whole > in->size ? in->whole - in->size : in->size;
+
+		if (least < *more)
+			*more = least;
+		result = new_held(worker, conn, in->size + *more, instead, false, &memory);
+	}
+	if (result < 0)
+		return result;
 	if (in->size)
 		memcpy(memory->bytes, in->at, in->size);
 	memory->began_ms = old ? old->began_ms : 0;
@@ -228,13 +289,13 @@ ssize_t stt_input_read(struct stt_worker *worker, struct sttcp_conn *conn)
 		if (in->whole > in->size + want && in->size > want)
 			want = in->whole - in->size < in->size ? in->whole - in->size : in->size;
 
-		int result = make_room(in, want);
+		int result = make_room(worker, conn, &want);
 
 		if (result < 0)
 			return result;
 		place = in->memory->bytes + (in->at - in->memory->bytes) + in->size;
 	} else {
-		free(in->memory);
+		stt_held_free(in->memory);
 		in->memory = NULL;
 		in->at = place;
 	}
@@ -263,6 +324,6 @@ void stt_input_unpin(struct stt_worker *worker)
 	struct stt_input *in = &worker->input;
 
 	if (in->pinned != in->memory)
-		free(in->pinned);
+		stt_held_free(in->pinned);
 	in->pinned = NULL;
 }

@@ -16,6 +16,7 @@
 
 struct sttcp_conn;
 struct stt_framing;
+struct stt_group;
 struct stt_worker;
 
 struct stt_held {
@@ -27,6 +28,7 @@ struct stt_held {
 	size_t whole;
 	const struct stt_framing *framing; /* that these were found with: only to compare */
 	int64_t began_ms; /* when the first byte of a message that is not whole came; 0: none */
+	struct stt_group *counted_for; /* it is in its total_queued; NULL: there is no such cap */
 	size_t capacity;
 	unsigned char bytes[];
 };
@@ -57,7 +59,8 @@ struct stt_message {
 /* Takes over what the connection holds. */
 void stt_input_take(struct stt_worker *worker, struct sttcp_conn *conn);
 
-/* Gives back what is left: 0, or -ENOMEM and it is lost. */
+/* Gives back what is left: 0; or it is lost, for -ENOMEM, or for STTCP_ELIMIT and then
+ * worker->refusal says why. */
 int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn);
 
 /* The next message under `framing`: 1, 0 when more has to be read, STTCP_EFRAME or STTCP_ELIMIT,
@@ -72,7 +75,8 @@ void stt_input_skip(struct stt_worker *worker, size_t size);
 /* Forgets how far was looked with a framing that is about to be freed. In a handler. */
 void stt_input_forget_framing(struct stt_worker *worker, struct sttcp_conn *conn);
 
-/* Reads once, behind what is there: how many bytes, 0 at the peer's FIN, or a code. */
+/* Reads once, behind what is there: how many bytes, 0 at the peer's FIN, or a code. STTCP_ELIMIT:
+ * there may be no more memory for the message (worker->refusal). */
 ssize_t stt_input_read(struct stt_worker *worker, struct sttcp_conn *conn);
 
 /* Around a handler that gets a message: its data stays where it is. */

@@ -108,6 +108,17 @@ ssize_t stt_receive(struct sttcp_conn *conn, void *buffer, size_t size, int time
 	}
 }
 
+/* Ends the connection for a message that cannot be taken, after its handler had the last word. */
+static int refuse_message(struct stt_worker *worker, struct sttcp_conn *conn, int code)
+{
+	if (!atomic_load(&conn->ended))
+		stt_dispatch_malformed_inside(worker, conn, code);
+	stt_conn_end_with(conn, code, STT_END_FLUSH, "%s", worker->refusal);
+	worker->input.at += worker->input.size;
+	worker->input.size = 0;
+	return stt_conn_end_code(conn);
+}
+
 /* Reads more of a message: 1, 0 at the peer's FIN, or a code. */
 static int read_more(struct stt_worker *worker, struct sttcp_conn *conn, int64_t until_ms)
 {
@@ -121,6 +132,8 @@ static int read_more(struct stt_worker *worker, struct sttcp_conn *conn, int64_t
 			return got > 0;
 		if (got == -ENOMEM)
 			return -ENOMEM;
+		if (got == STTCP_ELIMIT)
+			return refuse_message(worker, conn, STTCP_ELIMIT);
 		if (got != -EAGAIN)
 			return (int)fail(conn, (int)got);
 
@@ -129,17 +142,6 @@ static int read_more(struct stt_worker *worker, struct sttcp_conn *conn, int64_t
 		if (result < 0)
 			return result;
 	}
-}
-
-/* Ends the connection for a message that cannot be taken, after its handler had the last word. */
-static int refuse_message(struct stt_worker *worker, struct sttcp_conn *conn, int code)
-{
-	if (!atomic_load(&conn->ended))
-		stt_dispatch_malformed_inside(worker, conn, code);
-	stt_conn_end_with(conn, code, STT_END_FLUSH, "%s", worker->refusal);
-	worker->input.at += worker->input.size;
-	worker->input.size = 0;
-	return stt_conn_end_code(conn);
 }
 
 /* The next message, as stt_input_next gives it, if it is not larger than `size`. */

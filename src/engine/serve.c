@@ -306,7 +306,9 @@ static bool read_messages(struct stt_worker *worker, struct sttcp_conn *conn)
 
 		ssize_t size = stt_input_read(worker, conn);
 
-		if (size < 0)
+		if (size == STTCP_ELIMIT)
+			refuse_message(worker, conn, STTCP_ELIMIT);
+		else if (size < 0)
 			take_error(conn, (int)size);
 		if (size == 0) {
 			/* A rest that is held back stays in front of the FIN, which is read again.
@@ -325,7 +327,11 @@ static bool read_messages(struct stt_worker *worker, struct sttcp_conn *conn)
 		stt_limits_note_input(conn);
 	if (has_ended(conn))
 		in->size = 0;
-	if (stt_input_keep(worker, conn) < 0)
+	int kept = stt_input_keep(worker, conn);
+
+	if (kept == STTCP_ELIMIT)
+		refuse_message(worker, conn, kept);
+	else if (kept < 0)
 		stt_conn_end(conn, -ENOMEM, STT_END_RESET);
 	stt_limits_watch_message(conn);
 	return behind && !has_ended(conn);
