@@ -124,6 +124,7 @@ enum slot {
 	SLOT_DISCONNECTION,
 	SLOT_UNCONNECTED,
 	SLOT_DRAINED,
+	SLOT_MALFORMED,
 	SLOT_UNIVERSAL,
 	SLOT_PLAIN, /* handler(address, connection, data) of the first versions */
 	SLOT_COUNT

@@ -266,8 +266,8 @@ static bool on_response(sttcp_conn *conn, const void *data, size_t size, void *c
 	       serve(context, conn, STTCP_RESPONSE, SLOT_DATA, data, size);
 }
 
-/* The handlers that get nothing but the connection. */
-static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot)
+/* The handlers of what is no phase: they get the connection, and with a code an exception. */
+static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot, int code)
 {
 	if (!is_set(binding, 1U << slot) || !gil_enter())
 		return;
@@ -275,14 +275,17 @@ static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot)
 	group_object *group = take_group(binding);
 	PyObject *known = group ? conn_wrap(conn, (PyObject *)group, &group->last_host) : NULL;
 
-	if (known) {
-		PyObject *const args[] = {((conn_object *)known)->address, known};
+	PyObject *error = known && code ? conn_make_reason(conn, code, NULL) : NULL;
 
-		if (call_slot(group, slot, args, 2) == FAILED)
+	if (known && (error || !code)) {
+		PyObject *const args[] = {((conn_object *)known)->address, known, error};
+
+		if (call_slot(group, slot, args, error ? 3 : 2) == FAILED)
 			fail_raised(group, conn);
 	} else if (group) {
 		fail_raised(group, conn);
 	}
+	Py_XDECREF(error);
 	Py_XDECREF(known);
 	Py_XDECREF(group);
 	gil_leave();
@@ -290,12 +293,18 @@ static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot)
 
 static void on_end(sttcp_conn *conn, void *context)
 {
-	notify(context, conn, SLOT_END);
+	notify(context, conn, SLOT_END, 0);
 }
 
 static void on_drained(sttcp_conn *conn, void *context)
 {
-	notify(context, conn, SLOT_DRAINED);
+	notify(context, conn, SLOT_DRAINED, 0);
+}
+
+/* While a handler waits in recv_message, inside of that. */
+static void on_malformed(sttcp_conn *conn, int code, void *context)
+{
+	notify(context, conn, SLOT_MALFORMED, code);
 }
 
 /* The last handler, of either kind. Whatever one raises, the other runs. */
@@ -429,6 +438,7 @@ void handlers_set(group_object *group)
 		sttcp_client_on_disconnection(group->client, on_disconnection);
 		sttcp_client_on_unconnected(group->client, on_unconnected);
 		sttcp_client_on_drained(group->client, on_drained);
+		sttcp_client_on_malformed(group->client, on_malformed);
 		sttcp_client_on_release(group->client, release);
 		return;
 	}
@@ -438,5 +448,6 @@ void handlers_set(group_object *group)
 	sttcp_server_on_end(group->server, on_end);
 	sttcp_server_on_disconnection(group->server, on_disconnection);
 	sttcp_server_on_drained(group->server, on_drained);
+	sttcp_server_on_malformed(group->server, on_malformed);
 	sttcp_server_on_release(group->server, release);
 }

@@ -12,7 +12,7 @@ import time
 import unittest
 
 import sttcp
-from sttcp import Connection, _group
+from sttcp import Connection, FrameError, HandlerError, LimitError, _group
 from sttcp.client import Client
 from sttcp.server import Server
 from support import SANITIZED, Case, Peer, Seen, free_port, run_python, wait_for
@@ -514,6 +514,81 @@ class MoreTest(Case):
         peer.sendall(b"first\n" + b"x" * 50000 + b"\n")
         peer.shutdown(socket.SHUT_WR)
         self.assertEqual([seen.next() for _ in range(3)], [b"first", 50000, None])
+
+    def refused(self, sent, **options):
+        """What the malformed handler gets, the peer reads, and the last handler gets."""
+        seen = Seen()
+        server = self.server(**options)
+
+        @server.malformed_handler
+        def malformed(address, connection, error):
+            connection.sendall(b"sorry")
+            seen.tell(type(error))
+            self.assertRaises(OSError, connection.recv, 1)
+
+        @server.disconnection_handler
+        def gone(address, reason):
+            seen.tell(type(reason))
+
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(sent)
+        peer.shutdown(socket.SHUT_WR)
+        return seen.next(), peer.read_all(), seen.next()
+
+    def test_malformed_handler_has_the_last_word(self):
+        self.assertEqual(self.refused(b"a\nb", framing="line"),
+                         (FrameError, b"sorry", FrameError))
+        self.assertEqual(self.refused(b"abc\n", framing="line", max_message=2),
+                         (LimitError, b"sorry", LimitError))
+
+    def test_malformed_handler_runs_inside_recv_message(self):
+        seen = Seen()
+        server = self.server(framing="line", max_message=8)
+
+        @server.malformed_handler
+        def malformed(address, connection, error):
+            seen.tell(threading.get_ident())
+            raise KeyError("mine")
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            seen.tell(threading.get_ident())
+            try:
+                connection.recv_message()
+            except OSError as error:
+                seen.tell(type(error))
+
+        @server.disconnection_handler
+        def gone(address, reason):
+            seen.tell(type(reason))
+
+        server.start()
+        self.peer(server).sendall(b"go\nmuch too long\n")
+        thread = seen.next()
+        self.assertEqual([seen.next() for _ in range(3)], [thread, HandlerError, KeyError])
+        self.assertEqual([type(error) for error in self.raised.rest()], [KeyError])
+
+    def test_rest_at_end_is_a_message(self):
+        for options in {"framing": "line"}, {"delimiter": b"\n"}:
+            seen = Seen()
+            server = self.server(rest_at_end=True, **options)
+            server.receive_handler(lambda address, connection, data: seen.tell(data))
+            server.disconnection_handler(lambda address, reason: seen.tell(reason))
+            server.start()
+            peer = self.peer(server)
+            peer.sendall(b"a\nb")
+            peer.shutdown(socket.SHUT_WR)
+            self.assertEqual([seen.next() for _ in range(3)], [b"a", b"b", None])
+
+    def test_start_names_the_option_that_is_wrong(self):
+        for options, word in (({"delimiter": b";", "framing": "line"}, "delimiter"),
+                              ({"high_water": 2000, "send_queue_max": 1000}, "high_water"),
+                              ({"lifetime_jitter": 1}, "lifetime_jitter")):
+            with self.assertRaisesRegex(ValueError, word):
+                self.server(**options).start()
+            with self.assertRaisesRegex(ValueError, word):
+                Client("localhost", 1, **options).start()
 
     def test_options_are_checked(self):
         for wrong in ({"framing": "words"}, {"idle_timeout": -1}, {"idle_timeout": 0},

@@ -30,7 +30,8 @@ ODD = [None, 0, 1, -1, 2**31, 2**63, -2**70, 1.5, float("nan"), "", "text", "\\u
        {}, {"framing": 3}, {"delimiter": 1}, {1: 1}, object(), Exception("x"), True, print,
        lambda *arguments: 1, range(3), sttcp.DEFAULT]
 HANDLERS = ["connection_handler", "receive_handler", "response_handler", "end_handler",
-            "disconnection_handler", "unconnected_handler", "universal_handler", "drained_handler"]
+            "disconnection_handler", "unconnected_handler", "universal_handler", "drained_handler",
+            "malformed_handler"]
 # These wait for what does not come, or end everything, or are what others keep account of.
 NOT = {"_start", "_wait", "wait", "keep_alive", "mainloop", "_leave", "_lend", "each", "_stop", "stop",
        "close", "stop_now", "stop_after_signal"}

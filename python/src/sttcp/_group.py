@@ -24,16 +24,19 @@ DataHandler = Callable[[Address, Any, bytes], object]
 PlainHandler = Callable[[Address, Any, Any], object]
 DisconnectionHandler = Union[Callable[[Address], object], Callable[[Address, Any], object],
                              Callable[[Address, Any, Any], object]]
+MalformedHandler = Callable[[Address, Any, Any], object]
 UniversalHandler = Callable[[Any, Address, Any, Any], object]
 
 ConnectionT = TypeVar("ConnectionT", bound=Optional[ConnectionHandler])
 DataT = TypeVar("DataT", bound=Optional[DataHandler])
 PlainT = TypeVar("PlainT", bound=Optional[PlainHandler])
 DisconnectionT = TypeVar("DisconnectionT", bound=Optional[DisconnectionHandler])
+MalformedT = TypeVar("MalformedT", bound=Optional[MalformedHandler])
 UniversalT = TypeVar("UniversalT", bound=Optional[UniversalHandler])
 
 # As in ext.h.
-CONNECTION, DATA, END, DISCONNECTION, UNCONNECTED, DRAINED, UNIVERSAL, PLAIN = range(8)
+SLOTS = range(9)
+CONNECTION, DATA, END, DISCONNECTION, UNCONNECTED, DRAINED, MALFORMED, UNIVERSAL, PLAIN = SLOTS
 
 #: How long keep_alive lets connections come to their end after Ctrl+C, unless drain_timeout is set.
 SIGNAL_DRAIN_MS = 10000
@@ -180,7 +183,7 @@ class Group(_sttcp.Group):
         self._set_handler(slot, function, nargs)
 
     def _has_handlers(self) -> bool:
-        return any(self._get_handler(slot) is not None for slot in range(8))
+        return any(self._get_handler(slot) is not None for slot in SLOTS)
 
     @property
     def handler(self) -> Optional[PlainHandler]:
@@ -231,6 +234,14 @@ class Group(_sttcp.Group):
         """Sets handler(address, connection) for the moment when bytes that had to wait in the queue
         have all gone: a good one to go on with a long answer."""
         self._put(DRAINED, function)
+        return function
+
+    def malformed_handler(self, function: MalformedT) -> MalformedT:
+        """Sets handler(address, connection, error) for the last word before a message ends its
+        connection: error is a FrameError (it is malformed, or the peer's end has cut it) or a
+        LimitError (it is too large). What is sent here still leaves; recv raises. While a handler
+        waits in recv_message, it runs inside of that."""
+        self._put(MALFORMED, function)
         return function
 
     # ------------------------------------------------------------ life
