@@ -65,7 +65,8 @@ int stt_group_tell(struct stt_group *group, int code, const char *format, ...)
 	stt_lock(&group->lock);
 	memcpy(group->error, text, sizeof(text));
 	stt_unlock(&group->lock);
-	stt_log(STT_LOG_ERROR, "%s", text);
+	if (code < 0)
+		stt_log(STT_LOG_ERROR, "%s", text);
 	return code;
 }
 
