@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codec/refusal.h"
+
 #define HOLDS(condition) check_that((condition), #condition, __LINE__)
 
 /* Byte by byte, each byte of an input is copied as often as there are bytes behind it. */
@@ -78,7 +80,11 @@ static int look(const struct stt_framing *framing, const void *data, size_t size
 		return 0;
 	}
 	if (answer < 0) {
+		char text[STT_REFUSAL_TEXT] = "";
+
 		HOLDS(answer == STTCP_EFRAME || answer == STTCP_ELIMIT);
+		stt_refusal_tell(framing, answer, frame, text);
+		HOLDS(text[0] && strlen(text) < sizeof(text) - 1); /* not cut off */
 		return answer;
 	}
 	HOLDS(answer == 1);
