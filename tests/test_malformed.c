@@ -422,6 +422,40 @@ static void it_may_block(void **state)
 	}
 }
 
+static void *upload(void *argument)
+{
+	static const char zeroes[64 * 1024];
+	int peer = *(int *)argument;
+
+	/* As a client does that looks for the answer only when all of its request is out. */
+	for (int i = 0; i < 128; i++)
+		if (!peer_send(peer, zeroes, sizeof(zeroes)))
+			return NULL;
+	return argument;
+}
+
+/* The 413 to an upload that is far too large: 8 MiB are still to come when it is sent. */
+static void answer_reaches_a_peer_that_is_still_sending(void **state)
+{
+	(void)state;
+	for (int inside = 0; inside < 2; inside++) {
+		struct talk talk = {.book = book_new()};
+		pthread_t thread;
+		void *sent;
+
+		begin(say_sorry);
+		talk.book->script = inside ? read_message : NULL;
+		open_with(&talk, &lines);
+		assert_true(peer_say(talk.peer, "go\n"));
+		assert_int_equal(pthread_create(&thread, NULL, upload, &talk.peer), 0);
+		assert_int_equal(pthread_join(thread, &sent), 0);
+		assert_non_null(sent);
+		assert_true(peer_expect(talk.peer, "sorry STTCP_ELIMIT"));
+		assert_int_equal(peer_end(talk.peer), 0);
+		talk_ends(&talk, "<go>", STTCP_ELIMIT);
+	}
+}
+
 /* ------------------------------------------------------------------ in between */
 
 static ssize_t frame_and_close(const void *data, size_t size, void *context)
@@ -461,6 +495,7 @@ int main(void)
 		cmocka_unit_test(reading_in_it_is_refused),
 		cmocka_unit_test(handler_that_reads_runs_it_inside),
 		cmocka_unit_test(it_may_block),
+		cmocka_unit_test(answer_reaches_a_peer_that_is_still_sending),
 		cmocka_unit_test(ended_connections_have_no_last_word),
 	};
 
