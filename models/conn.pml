@@ -54,7 +54,11 @@ bool hangup, opened, ended, broken;
 byte phase;
 bool fin_seen, lingers;
 bool fd_there = true;		/* fd >= 0 */
+#ifdef DROP_ACCEPT_REF
+byte refs = 2;
+#else
 byte refs = 3;			/* the loop's, the accepting worker's, the other thread's */
+#endif
 byte linger_at = NEVER;
 bool queued;			/* output that has stalled */
 bool output_lock;
@@ -514,6 +518,7 @@ proctype Loop()
 	HANGUP_IS_A_WISH
 	byte wishes, reads, got;
 	bool on_loop = true;
+	bool put_off;
 
 	do
 	::
@@ -594,6 +599,8 @@ chain:
 			:: mine -> mine = false; work()
 			:: else
 			fi
+		/* CHAIN_PER_ROUND others stand before it. */
+		:: in_chain && !put_off -> put_off = true
 		:: else
 		fi;
 #ifdef DROP_BATCH_FIRST
@@ -635,6 +642,10 @@ proctype Acceptor()
 {
 #if !WITH_ALARMS
 	admitted = true;
+#endif
+#ifdef DROP_ACCEPT_REF
+	admitted = true;
+	atomic { TOUCH; refs++ }
 #endif
 	atomic {
 		admitted = true;

@@ -161,6 +161,7 @@ begin plain stop -DNCONNS=1 -DNRUNS=2
 begin plain stop -DNCONNS=1 -DSECOND=1
 begin plain stop -DNCONNS=1 -DINSIDE=1
 begin plain stop -DNCONNS=1 -DINSIDE=2
+begin plain stop -DNCONNS=1 -DEND_IDLE=1
 large plain stop -DNCONNS=2
 large plain stop -DNCONNS=1 -DNRUNS=2 -DSECOND=1
 begin live stop -DNCONNS=1
@@ -205,6 +206,10 @@ for rule in LISTENER_LOOP FINAL_ACCEPT LISTENERS_FIRST ACCEPT_LATER INNER_BLOCK 
 	SETTLER_BEHIND LEFT FREE_WAITS; do
 	begin drop stop -DDROP_$rule -DNCONNS=1
 done
+for rule in IDLE_FLAG_FIRST LOOK_AGAIN; do
+	begin drop stop -DDROP_$rule -DNCONNS=1 -DEND_IDLE=1
+done
+begin drop stop -DDROP_UNASKED -DNCONNS=1 -DEND_IDLE=1 -DNRUNS=2
 begin drop stop -DDROP_INSIDE -DNCONNS=1 -DINSIDE=1
 begin drop stop -DDROP_WAITER_REF -DNCONNS=1 -DINSIDE=2
 begin drop stop -DDROP_BUSY -DNCONNS=1 -DNRUNS=2
@@ -214,7 +219,7 @@ done
 
 words="-DWITH_ALARMS=0 -DWITH_COPY=0 -DWITH_OTHER=0 -DNUNITS=3"
 for rule in ONE_STEP EXCHANGE LET_GO HANGUP_FLAG HANGUP_FIRST READ_ON PUSH NO_TOUCH BUSY_FOR_EVER \
-	LOOP_REF BATCH_FIRST FD_OWNER FD_LOCK FD_MINUS_ONE ADD_LOCK; do
+	LOOP_REF ACCEPT_REF BATCH_FIRST FD_OWNER FD_LOCK FD_MINUS_ONE ADD_LOCK; do
 	# shellcheck disable=SC2086 # words on purpose
 	begin drop conn -DDROP_$rule $words
 done

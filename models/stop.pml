@@ -28,6 +28,10 @@
 #ifndef SECOND
 #define SECOND 0
 #endif
+/* A graceful stop ends who is idle (end_idle_at_stop), and peers never end. */
+#ifndef END_IDLE
+#define END_IDLE 0
+#endif
 #define NLOOPS 2
 #define LISTENER_LOOP 1
 /* Connection 0 lives on this loop, connection 1 on the other one. */
@@ -54,6 +58,14 @@ byte stop_at = NEVER;		/* stop_at_ms */
 bool stop_pending;
 byte pending_limit;
 bool alarm_armed, release_later, release_now;
+#if END_IDLE
+bool ends_idle;
+byte unasked;
+bool asking[NLOOPS];		/* the sweeper that asks is on its way */
+#ifdef DROP_IDLE_FLAG_FIRST
+bool flag_due;
+#endif
+#endif
 
 /* Its alarm, and the list and the heap of loop 0. Time is free: what is in the heap may ring. */
 byte due = NEVER;
@@ -63,7 +75,8 @@ bool listed, in_alarms, in_heap;
 #define LISTENER NCONNS
 #define SETTLER (NCONNS + 1)
 #define SWEEPER (NCONNS + 2)
-chan ready[NLOOPS] = [NCONNS + 2] of { byte };
+#define ASKER (NCONNS + 3)
+chan ready[NLOOPS] = [NCONNS + 3] of { byte };
 
 /* struct stt_listener */
 bool listens;			/* the descriptor is open */
@@ -113,6 +126,15 @@ bool acted;			/* the handler that stops or frees has done so */
 #else
 #define ALL_CLOSED (nlisteners == 0)
 #endif
+#if END_IDLE
+#ifdef DROP_UNASKED
+#define ALL_ASKED true
+#else
+#define ALL_ASKED (unasked == 0)
+#endif
+#else
+#define ALL_ASKED true
+#endif
 #ifdef DROP_FREE_WAITS
 #define MAY_FREE HAS_STOPPED
 #else
@@ -158,6 +180,9 @@ inline enter_locked(next)
 		:: alarm_armed -> stt_alarm_set(NOW)
 		:: else
 		fi;
+#if END_IDLE
+		ends_idle = false;
+#endif
 		release_now = release_later; release_later = false
 	:: else
 	fi
@@ -168,8 +193,8 @@ inline check_locked()
 {
 	TOUCH;
 	if
-	:: state == STOPPING && ALL_CLOSED && !live && !open -> enter_locked(IDLE)
-	:: state == FORCING && !unsettled && ALL_CLOSED ->
+	:: state == STOPPING && ALL_CLOSED && ALL_ASKED && !live && !open -> enter_locked(IDLE)
+	:: state == FORCING && !unsettled && ALL_CLOSED && ALL_ASKED ->
 		/* The report: what is left is in a handler or waits for a thread. */
 		k = 0;
 		do
@@ -197,16 +222,39 @@ inline unlock_group()
 	release_now = false
 }
 
-/* stt_conn_end and stt_conn_ask: for the owner, or onto the loop's ready list. */
-inline end_conn(c)
+/* stt_conn_ask: for the owner, or onto the loop's ready list. */
+inline ask(c)
 {
-	ended[c] = true;
 	wished[c] = true;
 	if
 	:: busy[c]
 	:: else -> busy[c] = true; ready[LOOP_OF(c)]!c
 	fi
 }
+
+/* stt_conn_end */
+inline end_conn(c)
+{
+	ended[c] = true;
+	ask(c)
+}
+
+#if END_IDLE
+/* Those that ask, to each loop */
+inline send_askers()
+{
+	unasked = NLOOPS;
+#ifdef DROP_IDLE_FLAG_FIRST
+	flag_due = true;
+#else
+	ends_idle = true;
+#endif
+	do
+	:: c < NLOOPS -> assert(!asking[c]); asking[c] = true; ref(); ready[c]!ASKER; c++
+	:: else -> c = 0; break
+	od
+}
+#endif
 
 /* begin_force_locked */
 inline begin_force_locked()
@@ -275,6 +323,9 @@ inline stt_group_begin_stop(limit)
 #else
 			ready[LISTENER_LOOP]!LISTENER;
 #endif
+#if END_IDLE
+			send_askers();
+#endif
 			enter_locked(STOPPING)
 		:: else
 		fi;
@@ -293,6 +344,12 @@ inline stt_group_begin_stop(limit)
 		fi;
 		unlock_group()
 	}
+#ifdef DROP_IDLE_FLAG_FIRST
+	atomic {
+		ends_idle = ends_idle || flag_due;
+		flag_due = false
+	}
+#endif
 	if
 	:: forces -> forces = false; force()
 	:: else
@@ -456,6 +513,19 @@ end_wait:
 			ready[l]!SETTLER
 #endif
 #endif
+#if END_IDLE
+		:: item == ASKER ->
+			/* sweep_by_asking */
+			atomic {
+				TOUCH;
+				if
+				:: CONN_OF(l) < NCONNS && on_roster[CONN_OF(l)] -> ask(CONN_OF(l))
+				:: else
+				fi
+			}
+			atomic { asking[l] = false; unasked--; check_locked(); unlock_group() }
+			atomic { unref() }
+#endif
 		:: item == SETTLER ->
 			/* sweep_by_force, when all have been ended */
 			atomic { unsettled--; check_locked(); unlock_group() }
@@ -554,6 +624,9 @@ proctype Conn(byte me)
 	byte c, k, this_run;
 	bool forces;
 	bool inside = true;
+#ifdef DROP_LOOK_AGAIN
+	bool just_opened;
+#endif
 
 end_idle:
 	do
@@ -564,9 +637,27 @@ end_idle:
 			:: phase[me] == BORN && !ended[me] ->
 				opened[me] = true;
 				handle();
+#ifdef DROP_LOOK_AGAIN
+				just_opened = true;
+#endif
 				phase[me] = OPEN
 			:: else
 			fi;
+#if END_IDLE
+			/* end_if_idle */
+#ifdef DROP_LOOK_AGAIN
+			if
+			:: phase[me] == OPEN && ends_idle && !just_opened -> ended[me] = true
+			:: else
+			fi;
+			just_opened = false;
+#else
+			if
+			:: phase[me] == OPEN && ends_idle -> ended[me] = true
+			:: else
+			fi;
+#endif
+#endif
 			if
 			:: ended[me] && phase[me] != ENDED ->
 				/* run_last_handler */
@@ -611,7 +702,9 @@ proctype Peer(byte me)
 		:: skip
 		:: handlers_return
 		fi;
+#if !END_IDLE
 end_open:	atomic { phase[me] == OPEN -> ended[me] = true; event[me] = true }
+#endif
 	:: skip
 	fi
 }
