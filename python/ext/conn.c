@@ -148,9 +148,10 @@ static PyObject *conn_fail(conn_object *self, PyObject *args)
 {
 	PyObject *exception;
 	const char *text;
+	int now;
 	int result;
 
-	if (!PyArg_ParseTuple(args, "Os:_fail", &exception, &text))
+	if (!PyArg_ParseTuple(args, "Osp:_fail", &exception, &text, &now))
 		return NULL;
 	if (exception != Py_None) {
 		Py_INCREF(exception);
@@ -158,7 +159,8 @@ static PyObject *conn_fail(conn_object *self, PyObject *args)
 	}
 	handlers_note_fail(self->conn);
 	Py_BEGIN_ALLOW_THREADS
-	result = sttcp_conn_fail(self->conn, STTCP_EHANDLER, "%.200s", text);
+	result = now ? sttcp_conn_fail_now(self->conn, STTCP_EHANDLER, "%.200s", text)
+		     : sttcp_conn_fail(self->conn, STTCP_EHANDLER, "%.200s", text);
 	Py_END_ALLOW_THREADS
 	return PyLong_FromLong(result);
 }

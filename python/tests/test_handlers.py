@@ -109,7 +109,12 @@ class ReasonTest(Case):
         failed = self.reason(lambda server, peer, connection: connection.fail("my text"))
         self.assertIsInstance(failed, sttcp.HandlerError)
         self.assertIn("my text", str(failed))
+        failed = self.reason(lambda server, peer, connection: connection.fail_now("my text"))
+        self.assertIsInstance(failed, sttcp.HandlerError)
+        self.assertIn("my text", str(failed))
         error = LookupError("x")
+        self.assertIs(self.reason(lambda server, peer, connection: connection.fail_now(error)),
+                      error)
         self.assertIs(self.reason(lambda server, peer, connection: connection.fail(error)), error)
 
     def test_time_limits_are_timeout_errors(self):
@@ -417,6 +422,8 @@ class ConnectionTest(Case):
             (lambda connection, peer: connection.abort(), True, False),
             (lambda connection, peer: connection.fail("so"), True, True),
             (lambda connection, peer: connection.fail("so"), False, True),
+            (lambda connection, peer: connection.fail_now("so"), True, True),
+            (lambda connection, peer: (connection.close(), connection.fail_now("so")), True, True),
             (lambda connection, peer: (connection.close(), connection.fail("so")), True, True),
             (lambda connection, peer: (in_thread(connection.close), connection.fail("so")), True,
              True),

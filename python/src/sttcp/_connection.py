@@ -80,9 +80,17 @@ class Connection(_sttcp.Connection):
         """Ends the connection as close does, with a reason for the disconnection handler: an
         exception, or a text, of which it makes a HandlerError. Wins over a verdict."""
         if isinstance(reason, BaseException):
-            self._fail(reason, str(reason))
+            self._fail(reason, str(reason), False)
         else:
-            self._fail(None, reason)
+            self._fail(None, reason, False)
+
+    def fail_now(self, reason: Union[str, BaseException] = "") -> None:
+        """The same with a reset at once, as abort: what is queued is lost. The first of fail and
+        fail_now counts."""
+        if isinstance(reason, BaseException):
+            self._fail(reason, str(reason), True)
+        else:
+            self._fail(None, reason, True)
 
     def shutdown(self, how: int = socket.SHUT_WR) -> None:
         """SHUT_WR: no more sending from here, receiving goes on. SHUT_RDWR: as close. SHUT_RD
