@@ -4,6 +4,7 @@
 #include "support/support.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 /* ------------------------------------------------------------------ the book */
@@ -392,7 +393,171 @@ static void refused_connections_are_told(void **state)
 	}
 }
 
-int main(void)
+/* ----------------------------------------------------------------------- stop */
+
+static bool catches(pid_t pid, int number)
+{
+	char path[64];
+	char line[128];
+	unsigned long long caught = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	FILE *file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "SigCgt: %llx", &caught) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return caught >> (number - 1) & 1;
+}
+
+static bool ends_by_force(int timeout_ms, const char *text)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.drain_timeout_ms = 58));
+	int peers[2];
+
+	for (int i = 0; i < 2; i++)
+		peers[i] = peer_connect(sttcp_server_port(server));
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 2));
+	if (timeout_ms < 0)
+		sttcp_server_stop(server);
+	else
+		sttcp_server_stop_within(server, timeout_ms, NULL);
+	assert_int_equal(probe_count(probe, STTCP_DISCONNECTION), 2);
+	assert_int_equal(probe_reason(probe), STTCP_ESTOPPED);
+	bool same = !strcmp(probe_fail_text(probe), text);
+
+	for (int i = 0; i < 2; i++)
+		peer_close(peers[i]);
+	sttcp_server_free(server);
+	probe_free(probe);
+	return same;
+}
+
+static void forced_stop_names_its_limit(void **state)
+{
+	(void)state;
+	assert_true(ends_by_force(0, "the server was stopped at once"));
+	assert_int_equal(lines_with(3, ": stopping, ends 2 connections by force"), 1);
+	assert_int_equal(lines_with(3, ": stopping, waits for"), 0);
+	assert_int_equal(lines_with(3,
+				    ": ended: STTCP_ESTOPPED, the server is stopping: the server "
+				    "was stopped at once"),
+			 2);
+	assert_true(ends_by_force(59, "not at its end 59 ms after the stop"));
+	assert_int_equal(lines_with(3, ": stopping, waits for 2 connections"), 1);
+	assert_int_equal(lines_with(3, ": stopping, ends 2 connections by force"), 2);
+	assert_true(
+		ends_by_force(-1, "not at its end 58 ms after the stop, drain_timeout_ms is 58"));
+	assert_int_equal(lines_with(3, "second signal"), 0);
+}
+
+/* A server with one connection; standard error comes out with the rest. */
+static int keep_one_alive(void)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, "127.0.0.1", 0, NULL);
+
+	dup2(STDOUT_FILENO, STDERR_FILENO);
+	CHECK(sttcp_server_start(server) == 0);
+	int peer = peer_connect(sttcp_server_port(server));
+
+	CHECK(peer >= 0);
+	CHECK(probe_wait(probe, STTCP_CONNECTION, 1));
+	tell("port %d", sttcp_server_port(server));
+	CHECK(sttcp_server_keep_alive(server) == 0);
+	peer_close(peer);
+	sttcp_server_free(server);
+	tell("done");
+	return 0;
+}
+
+/* keep_alive has begun when the process catches SIGTERM, which nothing else here does. */
+static void wait_until_keeping(pid_t pid)
+{
+	bool keeping = false;
+
+	for (int64_t until = now_ms() + DEADLINE_MS; !keeping && now_ms() < until; nap_ms(2))
+		keeping = catches(pid, SIGTERM) && catches(pid, SIGINT);
+	assert_true(keeping);
+}
+
+/* G17: for ten seconds nothing seems to happen after Ctrl+C, unless the log tells. A port that was
+ * given as 0 is told as what it is. */
+static void signal_tells_for_how_many_it_waits(void **state)
+{
+	struct process process;
+	char expected[128];
+	char line[256];
+
+	(void)state;
+	setenv("STTCP_LOG", "3", 1);
+	assert_true(process_start(&process, "keep_one_alive"));
+	unsetenv("STTCP_LOG");
+	int port = process_number(&process, "port");
+	assert_true(port > 0);
+	wait_until_keeping(process.pid);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(kill(process.pid, SIGINT), 0);
+		assert_true(process_line(&process, line, sizeof(line)));
+		snprintf(
+			expected, sizeof(expected),
+			i ? " sttcp info: 127.0.0.1:%d: stopping, ends 1 connection by force"
+			  : " sttcp info: 127.0.0.1:%d: stopping, waits for 1 connection, a second "
+			    "signal ends it",
+			port);
+		assert_non_null(strstr(line, expected));
+	}
+	assert_true(process_line(&process, line, sizeof(line)));
+	assert_non_null(strstr(line, ": ended: STTCP_ESTOPPED"));
+	assert_true(process_line(&process, line, sizeof(line)));
+	assert_string_equal(line, "done");
+	assert_int_equal(process_wait(&process), 0);
+}
+
+/* G18: by default nothing is printed. */
+static void nothing_is_printed_by_default(void **state)
+{
+	struct process process;
+	char line[256];
+
+	(void)state;
+	assert_true(process_start(&process, "keep_one_alive"));
+	assert_true(process_number(&process, "port") > 0);
+	wait_until_keeping(process.pid);
+	/* Two of one kind may become one. */
+	assert_int_equal(kill(process.pid, SIGINT), 0);
+	assert_int_equal(kill(process.pid, SIGTERM), 0);
+	assert_true(process_line(&process, line, sizeof(line)));
+	assert_string_equal(line, "done");
+	assert_int_equal(process_wait(&process), 0);
+}
+
+static void idle_connection_that_a_stop_ends_names_its_option(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.end_idle_at_stop = true));
+	int peer = peer_connect(sttcp_server_port(server));
+
+	(void)state;
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
+	sttcp_server_stop(server);
+	assert_int_equal(probe_reason(probe), STTCP_ESTOPPED);
+	assert_string_equal(probe_fail_text(probe),
+			    "nothing was going on at the stop, end_idle_at_stop is true");
+	assert_int_equal(lines_with(3, "end_idle_at_stop is true"), 1);
+	peer_close(peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static const struct child children[] = {
+	{"keep_one_alive", keep_one_alive},
+	{NULL, NULL},
+};
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(life_is_told_from_accept_to_end, open_book,
@@ -413,7 +578,14 @@ int main(void)
 						open_book, close_book),
 		cmocka_unit_test_setup_teardown(refused_connections_are_told, open_book,
 						close_book),
+		cmocka_unit_test_setup_teardown(forced_stop_names_its_limit, open_book, close_book),
+		cmocka_unit_test_setup_teardown(idle_connection_that_a_stop_ends_names_its_option,
+						open_book, close_book),
+		cmocka_unit_test(signal_tells_for_how_many_it_waits),
+		cmocka_unit_test(nothing_is_printed_by_default),
 	};
 
+	if (argc > 1)
+		return child_main(children, argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "engine/attempt.h"
 #include "engine/conn.h"
 #include "engine/ending.h"
@@ -227,6 +228,7 @@ int stt_group_begin(struct stt_group *group, struct stt_engine *engine)
 		group->settings.framing.context = group->handlers.context;
 		group->stop_pending = false;
 		group->stop_at_ms = STT_NEVER;
+		atomic_store(&group->forced_after_ms, -1);
 		group->report = (sttcp_stop_report){0};
 		enter_locked(group, STT_STARTING);
 	}
@@ -496,6 +498,37 @@ struct sttcp_conn *stt_group_find(struct stt_group *group, uint64_t id)
 
 /* ----------------------------------------------------------------- stop */
 
+/* A line about a stop: with the port that a server has, which may have been given as 0. */
+static void tell_stop(struct stt_group *group, const char *what, int64_t count, const char *more)
+{
+	char address[STT_ADDR_TEXT * 3];
+	int port = atomic_load(&group->port_bound);
+
+	if (group->is_client || !stt_log_wants(STT_LOG_INFO))
+		return;
+	stt_addr_given(group->host, port ? port : group->port, address, sizeof(address));
+	stt_log(STT_LOG_INFO, "%s: stopping, %s %lld connection%s%s", address, what,
+		(long long)count, count == 1 ? "" : "s", more);
+}
+
+static void tell_waiting(struct stt_group *group, int64_t count, bool by_signal)
+{
+	tell_stop(group, "waits for", count,
+		  !by_signal   ? ""
+		  : count == 1 ? ", a second signal ends it"
+			       : ", a second signal ends them");
+}
+
+static void tell_forced(struct stt_group *group)
+{
+	stt_lock(&group->lock);
+	int64_t count = group->forced_of;
+
+	stt_unlock(&group->lock);
+	if (count)
+		tell_stop(group, "ends", count, " by force");
+}
+
 static void end_by_owner(struct sttcp_conn *conn, void *argument)
 {
 	(void)argument;
@@ -518,6 +551,7 @@ static void begin_force_locked(struct stt_group *group) STT_REQUIRES(group->lock
 	if (group->is_client)
 		flush_ms = group->stop_at_ms == STT_NEVER ? settings->drain_timeout_ms : 0;
 	atomic_store(&group->flush_ms, flush_ms);
+	atomic_store(&group->forced_after_ms, group->stop_limit_ms);
 	group->forced_of = group->live;
 	group->unsettled = group->engine->nloops;
 	enter_locked(group, STT_FORCING);
@@ -637,8 +671,10 @@ static int64_t ring_group(struct stt_worker *worker, struct stt_alarm *alarm)
 
 	group->alarm_armed = rings_again;
 	stt_unlock(&group->lock);
-	if (forces)
+	if (forces) {
+		tell_forced(group);
 		force(group);
+	}
 	if (!rings_again)
 		stt_group_unref(group);
 	return STT_NEVER;
@@ -662,6 +698,7 @@ static uint64_t begin_stop_of(struct stt_group *group, uint64_t of, int timeout_
 {
 	bool first = false;
 	bool forces = false;
+	int64_t waits = 0; /* for so many connections, which is to be told */
 
 	stt_lock(&group->lock);
 	uint64_t run = group->runs;
@@ -686,15 +723,24 @@ static uint64_t begin_stop_of(struct stt_group *group, uint64_t of, int timeout_
 		int64_t at = stt_deadline_ms(timeout_ms);
 
 		forces = timeout_ms == 0;
+		if (forces || at < group->stop_at_ms)
+			group->stop_limit_ms = timeout_ms;
 		if (forces)
 			begin_force_locked(group);
 		if (at < group->stop_at_ms)
 			group->stop_at_ms = at;
 		if (!forces)
 			arm_locked(group);
+		waits = forces || !(first || of) ? 0 : group->live;
 		check_locked(group);
 	}
+	bool by_signal = group->signals > 0;
+
 	unlock_group(group);
+	if (waits)
+		tell_waiting(group, waits, by_signal);
+	if (forces)
+		tell_forced(group);
 
 	if (first && group->is_client)
 		stt_group_each(group, true, end_by_owner, NULL);

@@ -130,6 +130,9 @@ struct stt_group {
 	/* Atomic: for how long what is queued may still go out behind a forced end; -1: no limit.
 	 */
 	atomic_int flush_ms;
+	/* Atomic: how long connections had to end by themselves, once they are ended by force; else
+	 * -1. */
+	atomic_int forced_after_ms;
 	/* Atomic: the port that it listens on; 0 before. */
 	atomic_int port_bound;
 	/* Atomic: for sttcp_conn_stopping. */
@@ -159,6 +162,7 @@ struct stt_group {
 	int64_t live; /* connections whose last handler has not returned */
 	int64_t open; /* connections of this run whose descriptor is not closed */
 	int64_t stop_at_ms;
+	int stop_limit_ms; /* that stop_at_ms came of; 0 at once */
 	int64_t forced_of; /* live when the deadline came */
 	int unsettled;	   /* loops that have not yet worked what was forced */
 	int unasked;	   /* loops whose connections have not all been asked to end when idle */

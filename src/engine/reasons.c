@@ -25,9 +25,24 @@ static int format_slow(char **text, const struct stt_settings *settings)
 			one, all);
 }
 
-/* The length of the text, or below 0 without one. */
-static int format_text(char **text, const struct stt_settings *settings, int reason)
+/* Of a server's forced stop. */
+static int format_stopped(char **text, const struct stt_settings *settings, int after_ms)
 {
+	if (after_ms < 0)
+		return -1;
+	if (!after_ms)
+		return asprintf(text, "the server was stopped at once");
+	/* A limit of sttcp_server_stop_within is no option. */
+	if (after_ms != settings->drain_timeout_ms && after_ms != settings->signal_drain_ms)
+		return asprintf(text, "not at its end %d ms after the stop", after_ms);
+	return asprintf(text, "not at its end %d ms after the stop, drain_timeout_ms is %d",
+			after_ms, after_ms);
+}
+
+/* The length of the text, or below 0 without one. */
+static int format_text(char **text, struct stt_group *group, int reason)
+{
+	const struct stt_settings *settings = &group->settings;
 	int limit;
 
 	switch (reason) {
@@ -56,6 +71,8 @@ static int format_text(char **text, const struct stt_settings *settings, int rea
 					settings->lifetime_ms, settings->lifetime_jitter_ms);
 		limit = settings->lifetime_ms;
 		return asprintf(text, "open for %d ms, lifetime_ms is %d", limit, limit);
+	case STTCP_ESTOPPED:
+		return format_stopped(text, settings, atomic_load(&group->forced_after_ms));
 	case STTCP_EDEAD_PEER:
 		limit = settings->dead_peer_timeout_ms;
 		return asprintf(text, "no answer from the peer, dead_peer_timeout_ms is %d", limit);
@@ -67,5 +84,5 @@ char *stt_reason_text(struct stt_group *group, int reason)
 {
 	char *text;
 
-	return format_text(&text, &group->settings, reason) < 0 ? NULL : text;
+	return format_text(&text, group, reason) < 0 ? NULL : text;
 }

@@ -514,7 +514,8 @@ static void end_if_idle(struct sttcp_conn *conn)
 	if (has_ended(conn) || (conn->held && conn->held->size) || !view_output(conn).drained ||
 	    (paused && stt_socket_has_input(atomic_load(&conn->fd))))
 		return;
-	stt_conn_end(conn, STTCP_ESTOPPED, STT_END_FLUSH);
+	stt_conn_end_with(conn, STTCP_ESTOPPED, STT_END_FLUSH,
+			  "nothing was going on at the stop, end_idle_at_stop is true");
 }
 
 static enum next act(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
