@@ -266,7 +266,8 @@ typedef struct sttcp_options {
 	int32_t backlog;
 
 	/* Client: limit for name resolution and all addresses together. Default 10 000. Ends in
-	 * STTCP_ETIME_CONNECT. */
+	 * STTCP_ETIME_CONNECT. The process asks for four names at a time, on threads that are not
+	 * those of handlers; the time in which a name waits for its turn counts, too. */
 	int32_t connect_timeout_ms;
 
 	/* How long a stop lets connections come to their end by themselves. Server: default -1

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Only the loop touches an attempt once it has begun. Three things of it outlive
- * its end for a moment, each until the loop finds it on the ready list, when no
- * event, alarm or answer can name it any more: the attempt itself with its
- * sockets, and a resolution that nobody waits for.
+ * Only the loop touches an attempt once it has begun. Together with its sockets
+ * it outlives its end for a moment, until the loop finds it on the ready list,
+ * when no event and no alarm can name it any more.
  */
 #include "engine/attempt.h"
 
@@ -17,6 +16,7 @@
 #include "engine/ending.h"
 #include "engine/engine.h"
 #include "engine/group.h"
+#include "engine/lookup.h"
 #include "net/poller.h"
 #include "net/socket.h"
 
@@ -33,23 +33,12 @@ struct racer {
 	int fd;
 };
 
-/* A question to the resolver. Its answer may come when nobody waits for it any more. */
-struct lookup {
-	struct stt_actor actor;
-	struct stt_loop *loop;
-	struct stt_group *group;     /* a reference: it has the name */
-	struct stt_attempt *attempt; /* only the loop; NULL: given up */
-	struct stt_addr *addrs;
-	int result;
-	const char *why;
-};
-
 struct stt_attempt {
 	struct stt_actor actor;
 	struct stt_alarm alarm;
 	struct sttcp_conn *conn; /* a reference; NULL once the attempt is over */
 	struct stt_loop *loop;
-	struct lookup *lookup; /* NULL for a literal, and once it has answered */
+	struct stt_lookup *lookup; /* NULL for a literal, and once it has answered */
 	bool begun;
 	int64_t limit_ms; /* points in time */
 	int64_t next_ms;
@@ -64,35 +53,11 @@ struct stt_attempt {
 
 static int64_t ring_attempt(struct stt_worker *worker, struct stt_alarm *alarm);
 static void work_attempt(struct stt_worker *worker, struct stt_actor *actor);
-static void resolve(struct stt_worker *worker, struct stt_actor *actor);
-static void take_answer(struct stt_worker *worker, struct stt_actor *actor);
+static void take_answer(void *asker, int result, struct stt_addr *addrs, const char *why);
 static void race_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events);
 
 static const struct stt_actor_ops attempt_ops = {.on_ready = work_attempt};
-static const struct stt_actor_ops lookup_ops = {.on_ready = take_answer, .on_pool = resolve};
 static const struct stt_actor_ops racer_ops = {.on_event = race_event};
-
-static struct lookup *new_lookup(struct stt_attempt *attempt, struct stt_group *group)
-{
-	struct lookup *lookup = calloc(1, sizeof(*lookup));
-
-	if (!lookup)
-		return NULL;
-	lookup->actor.ops = &lookup_ops;
-	lookup->loop = attempt->loop;
-	lookup->group = stt_group_ref(group);
-	lookup->attempt = attempt;
-	return lookup;
-}
-
-static void free_lookup(struct lookup *lookup)
-{
-	if (!lookup)
-		return;
-	free(lookup->addrs);
-	stt_group_unref(lookup->group);
-	free(lookup);
-}
 
 static void free_attempt(struct stt_attempt *attempt)
 {
@@ -123,7 +88,8 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 		if (!attempt->racers)
 			goto fail;
 	} else {
-		attempt->lookup = new_lookup(attempt, group);
+		attempt->lookup =
+			stt_lookup_new(loop, group->host, group->port, take_answer, attempt);
 		if (!attempt->lookup)
 			goto fail;
 	}
@@ -143,7 +109,7 @@ fail:
 
 void stt_attempt_discard(struct sttcp_conn *conn)
 {
-	free_lookup(conn->attempt->lookup);
+	stt_lookup_drop(conn->attempt->lookup);
 	free_attempt(conn->attempt);
 	atomic_fetch_sub_explicit(&conn->loop->nconns, 1, memory_order_relaxed);
 	stt_conn_unref(conn);
@@ -169,8 +135,7 @@ static void end_attempt(struct stt_attempt *attempt)
 		stt_socket_end(attempt->racers[i].fd);
 		attempt->racers[i].fd = -1;
 	}
-	if (attempt->lookup)
-		attempt->lookup->attempt = NULL;
+	stt_lookup_drop(attempt->lookup);
 	attempt->lookup = NULL;
 	attempt->conn = NULL;
 	conn->attempt = NULL;
@@ -362,6 +327,7 @@ static void work_attempt(struct stt_worker *worker, struct stt_actor *actor)
 {
 	struct stt_attempt *attempt = stt_container_of(actor, struct stt_attempt, actor);
 
+	(void)worker;
 	if (!attempt->conn) {
 		stt_alarm_cancel(attempt->loop, &attempt->alarm);
 		free_attempt(attempt);
@@ -370,7 +336,7 @@ static void work_attempt(struct stt_worker *worker, struct stt_actor *actor)
 	attempt->begun = true;
 	attempt->limit_ms = stt_deadline_ms(attempt->conn->group->settings.connect_timeout_ms);
 	if (attempt->lookup) {
-		stt_pool_push(&worker->engine->pool, &attempt->lookup->actor);
+		stt_lookup_ask(attempt->lookup);
 	} else {
 		stt_conn_set_peer(attempt->conn, &attempt->literal);
 		race_next(attempt);
@@ -379,26 +345,12 @@ static void work_attempt(struct stt_worker *worker, struct stt_actor *actor)
 		set_alarm(attempt);
 }
 
-static void resolve(struct stt_worker *worker, struct stt_actor *actor)
+static void take_answer(void *asker, int result, struct stt_addr *addrs, const char *why)
 {
-	struct lookup *lookup = stt_container_of(actor, struct lookup, actor);
+	struct stt_attempt *attempt = asker;
 
-	(void)worker;
-	lookup->result = stt_addr_resolve(lookup->group->host, lookup->group->port, false,
-					  &lookup->addrs, &lookup->why);
-	stt_loop_push(lookup->loop, &lookup->actor);
-}
-
-static void take_answer(struct stt_worker *worker, struct stt_actor *actor)
-{
-	struct lookup *lookup = stt_container_of(actor, struct lookup, actor);
-	struct stt_attempt *attempt = lookup->attempt;
-	int result = lookup->result;
-
-	(void)worker;
-	if (!attempt)
-		goto free_lookup;
 	attempt->lookup = NULL;
+	attempt->addrs = addrs;
 	if (result > 0) {
 		attempt->racers = calloc((size_t)result, sizeof(*attempt->racers));
 		if (!attempt->racers)
@@ -406,17 +358,12 @@ static void take_answer(struct stt_worker *worker, struct stt_actor *actor)
 	}
 	if (result <= 0) {
 		fail_attempt(attempt, result,
-			     result == STTCP_ERESOLVE ? lookup->why : sttcp_strerror(result));
-		goto free_lookup;
+			     result == STTCP_ERESOLVE ? why : sttcp_strerror(result));
+		return;
 	}
-	attempt->addrs = lookup->addrs;
 	attempt->naddrs = result;
-	lookup->addrs = NULL;
 	stt_conn_set_peer(attempt->conn, &attempt->addrs[0]);
 	race_next(attempt);
 	if (attempt->conn)
 		set_alarm(attempt);
-
-free_lookup:
-	free_lookup(lookup);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client's attempt to connect: the name is resolved in the pool, then its
+ * A client's attempt to connect: the name is looked up, then its
  * addresses race (RFC 8305): one more every 250 ms, or as soon as one has failed.
  * The outcome is handed to the connection, whose owner runs the handler.
  */

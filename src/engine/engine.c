@@ -15,6 +15,7 @@
 #include "base/mutex.h"
 #include "engine/cpus.h"
 #include "engine/group.h"
+#include "engine/lookup.h"
 #include "engine/signals.h"
 
 enum {
@@ -39,6 +40,7 @@ static void forget_engine(void)
 	stt_mutex_init(&lock);
 	stt_log_after_fork();
 	stt_group_after_fork();
+	stt_lookup_after_fork();
 	stt_signals_after_fork();
 	atomic_store(&the_engine, NULL);
 	atomic_fetch_add(&stt_forks, 1);
