@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 
 /* ------------------------------------------------------------------- connect */
 
@@ -18,6 +19,7 @@ static enum {
 } how;
 
 static atomic_int looped;
+static atomic_int connects;
 
 static int loop_back(int fd, const struct sockaddr *addr, socklen_t len)
 {
@@ -39,6 +41,7 @@ int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 {
 	const struct sockaddr *where = addr.__sockaddr__;
 
+	atomic_fetch_add(&connects, 1);
 	if (how == PLAIN || where->sa_family == AF_UNSPEC)
 		return (int)syscall(SYS_connect, fd, where, len);
 	if (how != NEIGHBOUR)
@@ -148,12 +151,176 @@ static void same_port_on_another_address_connects(void **state)
 	probe_free(serving);
 }
 
+/* ------------------------------------------------- a Unix socket that is busy */
+
+/* A listener whose queue is full, and the client that waits for it. */
+struct busy {
+	char dir[32];
+	char path[64];
+	char host[80];
+	int listener;
+	int filler;
+	struct probe *probe;
+	sttcp_client *client;
+};
+
+/* Once the client has found no place three times. */
+static void open_busy(struct busy *busy, int limit_ms)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	snprintf(busy->dir, sizeof(busy->dir), "/tmp/sttcp-XXXXXX");
+	assert_non_null(mkdtemp(busy->dir));
+	snprintf(busy->path, sizeof(busy->path), "%s/socket", busy->dir);
+	snprintf(busy->host, sizeof(busy->host), "unix:%s", busy->path);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", busy->path);
+	busy->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(busy->listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(busy->listener, 0), 0);
+	busy->filler = peer_connect_unix(busy->path);
+	assert_true(busy->filler >= 0);
+	busy->probe = probe_new();
+	busy->client = probe_client(busy->probe, busy->host, 0,
+				    STTCP_OPTIONS(.connect_timeout_ms = limit_ms));
+	atomic_store(&connects, 0);
+	assert_int_equal(sttcp_client_start(busy->client), 0);
+	EVENTUALLY(atomic_load(&connects) >= 3);
+	assert_string_equal(probe_order(busy->probe), "");
+}
+
+static void close_busy(struct busy *busy)
+{
+	sttcp_client_free(busy->client);
+	probe_free(busy->probe);
+	peer_close(busy->filler);
+	peer_close(busy->listener);
+	unlink(busy->path);
+	assert_int_equal(rmdir(busy->dir), 0);
+}
+
+/* As TCP does, it waits for a place in the queue. */
+static void full_unix_socket_is_waited_for(void **state)
+{
+	const int limits[] = {0, -1};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct busy busy;
+
+		open_busy(&busy, limits[i]);
+		int first = peer_accept(busy.listener);
+		int second = peer_accept(busy.listener);
+		assert_true(second >= 0);
+		assert_true(probe_wait(busy.probe, STTCP_CONNECTION, 1));
+		assert_true(peer_say(second, "hello"));
+		assert_true(probe_wait_bytes(busy.probe, 5));
+		peer_close(second);
+		peer_close(first);
+		assert_true(probe_wait(busy.probe, STTCP_DISCONNECTION, 1));
+		close_busy(&busy);
+	}
+}
+
+/* The limit ends it, and it does not go round meanwhile. */
+static void full_unix_socket_ends_by_the_limit(void **state)
+{
+	struct busy busy;
+	int64_t from = now_ms();
+
+	(void)state;
+	open_busy(&busy, 500);
+	assert_true(probe_wait(busy.probe, STTCP_UNCONNECTED, 1));
+	assert_true(now_ms() - from >= 490);
+	assert_int_equal(probe_reason(busy.probe), STTCP_ETIME_CONNECT);
+	assert_true(atomic_load(&connects) <= 2 + 12); /* the filler's, and one a step */
+	close_busy(&busy);
+}
+
+static void full_unix_socket_is_given_up(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct busy busy;
+
+		open_busy(&busy, -1);
+		if (i == 0)
+			assert_int_equal(sttcp_client_close(busy.client), 0);
+		else
+			assert_int_equal(sttcp_client_start(busy.client), -EBUSY);
+		sttcp_client_free(busy.client);
+		assert_string_equal(probe_order(busy.probe), "uU");
+		assert_int_equal(probe_reason(busy.probe), STTCP_EDESTROYED);
+		busy.client = NULL;
+		close_busy(&busy);
+	}
+}
+
+/* Its server goes away meanwhile. */
+static void full_unix_socket_that_goes_away_is_refused(void **state)
+{
+	struct busy busy;
+
+	(void)state;
+	open_busy(&busy, -1);
+	peer_close(busy.listener);
+	busy.listener = -1;
+	assert_true(probe_wait(busy.probe, STTCP_UNCONNECTED, 1));
+	assert_int_equal(probe_reason(busy.probe), -ECONNREFUSED);
+	close_busy(&busy);
+}
+
+static bool hang_up(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	(void)conn;
+	return false;
+}
+
+/* A server that takes two at a time, and a burst of clients. */
+static void burst_on_a_unix_socket_is_served(void **state)
+{
+	enum {
+		CLIENTS = 24
+	};
+	char dir[] = "/tmp/sttcp-XXXXXX";
+	char host[64];
+	struct probe *serving = probe_new();
+	struct probe *calling = probe_new();
+	sttcp_client *clients[CLIENTS];
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(host, sizeof(host), "unix:%s/socket", dir);
+	sttcp_server *server =
+		probe_server(serving, host, 0, STTCP_OPTIONS(.max_connections = 2, .backlog = 1));
+	assert_int_equal(sttcp_server_start(server), 0);
+	calling->connection = hang_up;
+	for (int i = 0; i < CLIENTS; i++) {
+		clients[i] = probe_client(calling, host, 0, NULL);
+		assert_int_equal(sttcp_client_start(clients[i]), 0);
+	}
+	for (int i = 0; i < CLIENTS; i++) {
+		assert_int_equal(sttcp_client_wait(clients[i], DEADLINE_MS), 0);
+		sttcp_client_free(clients[i]);
+	}
+	assert_int_equal(probe_count(calling, STTCP_CONNECTION), CLIENTS);
+	sttcp_server_free(server);
+	assert_int_equal(rmdir(dir), 0);
+	probe_free(calling);
+	probe_free(serving);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connection_to_itself_is_refused),
 		cmocka_unit_test(connection_to_itself_leaves_the_port),
 		cmocka_unit_test(same_port_on_another_address_connects),
+		cmocka_unit_test(full_unix_socket_is_waited_for),
+		cmocka_unit_test(full_unix_socket_ends_by_the_limit),
+		cmocka_unit_test(full_unix_socket_is_given_up),
+		cmocka_unit_test(full_unix_socket_that_goes_away_is_refused),
+		cmocka_unit_test(burst_on_a_unix_socket_is_served),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,10 @@
 
 enum {
 	/* RFC 8305, 5: Connection Attempt Delay. */
-	NEXT_ADDRESS_MS = 250
+	NEXT_ADDRESS_MS = 250,
+	/* Between two tries at a Unix socket whose queue is full; the first, and the longest. */
+	FIRST_WAIT_MS = 2,
+	LONGEST_WAIT_MS = 100
 };
 
 /* One socket of the race. */
@@ -42,6 +45,7 @@ struct stt_attempt {
 	bool begun;
 	int64_t limit_ms; /* points in time */
 	int64_t next_ms;
+	int wait_ms; /* the last wait for a Unix socket's queue */
 	struct stt_addr literal;
 	struct stt_addr *addrs; /* from the resolver, or NULL */
 	int naddrs;
@@ -235,6 +239,17 @@ static void set_alarm(struct stt_attempt *attempt)
 		stt_alarm_set(attempt->loop, &attempt->alarm, at);
 }
 
+/* Where TCP waits for a place in the listener's queue, a Unix socket says EAGAIN at once, and
+ * nobody tells when there is one (connect(2)). So it is tried again, until the limit. */
+static void wait_for_queue(struct stt_attempt *attempt)
+{
+	int longer = attempt->wait_ms ? attempt->wait_ms * 2 : FIRST_WAIT_MS;
+
+	attempt->wait_ms = longer < LONGEST_WAIT_MS ? longer : LONGEST_WAIT_MS;
+	attempt->next_ms = stt_now_ms() + attempt->wait_ms;
+	attempt->next--;
+}
+
 /* Sends the next address into the race. */
 static void race_next(struct stt_attempt *attempt)
 {
@@ -246,6 +261,10 @@ static void race_next(struct stt_attempt *attempt)
 		struct racer *racer = &attempt->racers[attempt->next++];
 		int result = stt_socket_connect(&racer->fd, addr, nagle);
 
+		if (result == -EAGAIN && addr->sa.sa_family == AF_UNIX) {
+			wait_for_queue(attempt);
+			return;
+		}
 		if (result == 0) {
 			int fd = racer->fd;
 

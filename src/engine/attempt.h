@@ -2,6 +2,7 @@
 /*
  * A client's attempt to connect: the name is looked up, then its
  * addresses race (RFC 8305): one more every 250 ms, or as soon as one has failed.
+ * A Unix socket whose queue is full is tried again until there is a place.
  * The outcome is handed to the connection, whose owner runs the handler.
  */
 #ifndef STT_ENGINE_ATTEMPT_H

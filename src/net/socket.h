@@ -45,7 +45,7 @@ int stt_socket_last_call(int fd, const struct stt_addr *addr);
 /*
  * Begins to connect: the descriptor in *fd, and 0 when it is connected already,
  * or -EINPROGRESS; any other -errno leaves no descriptor. (A Unix socket whose
- * backlog is full says -EAGAIN.)
+ * queue is full says -EAGAIN, and may be tried again.)
  */
 int stt_socket_connect(int *fd, const struct stt_addr *addr, bool nagle);
 
