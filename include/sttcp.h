@@ -391,9 +391,10 @@ STTCP_API void sttcp_log_to_stderr(int level);
 
 /*
  * A server for `host`: a name, an IPv4 or IPv6 literal, "" or NULL for all
- * interfaces, "unix:/path" for a Unix socket (port is ignored). Port 0 lets the
- * kernel choose. `options` may be NULL. NULL only for want of memory: bad
- * arguments are told by start. To be freed with sttcp_server_free.
+ * interfaces, "unix:/path" for a Unix socket (port is ignored; a relative path is
+ * meant as it is at each start). Port 0 lets the kernel choose. `options` may be
+ * NULL. NULL only for want of memory: bad arguments are told by start. To be
+ * freed with sttcp_server_free.
  */
 STTCP_API sttcp_server *sttcp_server_new(const char *host, int port, const sttcp_options *options);
 

@@ -37,11 +37,20 @@ static int loop_back(int fd, const struct sockaddr *addr, socklen_t len)
 	return poll(&entry, 1, DEADLINE_MS) == 1 ? 0 : -1;
 }
 
+/* Before a connect, for the test that wants to do something first. */
+static struct event held = EVENT_INIT;
+static struct event released = EVENT_INIT;
+static atomic_bool holds;
+
 int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 {
 	const struct sockaddr *where = addr.__sockaddr__;
 
 	atomic_fetch_add(&connects, 1);
+	if (atomic_exchange(&holds, false)) {
+		event_raise(&held);
+		event_wait(&released, event_count(&held));
+	}
 	if (how == PLAIN || where->sa_family == AF_UNSPEC)
 		return (int)syscall(SYS_connect, fd, where, len);
 	if (how != NEIGHBOUR)
@@ -310,6 +319,46 @@ static void burst_on_a_unix_socket_is_served(void **state)
 	probe_free(serving);
 }
 
+/* ------------------------------------------------------------- relative paths */
+
+/* A relative path is meant as it was at the start, wherever the program goes then; the address is
+ * told as it was given. */
+static void relative_path_is_that_of_the_start(void **state)
+{
+	char dir[] = "/tmp/sttcp-XXXXXX";
+	char *home = getcwd(NULL, 0);
+	struct probe *serving = probe_new();
+	struct probe *calling = probe_new();
+	sttcp_server *server = probe_server(serving, "unix:socket", 0, NULL);
+	sttcp_client *client = probe_client(calling, "unix:socket", 0, NULL);
+
+	(void)state;
+	assert_non_null(home);
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	for (int i = 1; i <= 2; i++) {
+		assert_int_equal(chdir(dir), 0);
+		atomic_store(&holds, true);
+		assert_int_equal(sttcp_client_start(client), 0);
+		assert_true(event_wait(&held, event_count(&released) + 1));
+		assert_int_equal(chdir("/"), 0);
+		event_raise(&released);
+		assert_true(probe_wait(calling, STTCP_CONNECTION, i));
+		sttcp_conn *conn = client_conn(client);
+		assert_string_equal(sttcp_conn_address(conn), "unix:socket");
+		sttcp_conn_unref(conn);
+		assert_int_equal(sttcp_client_close(client), 0);
+	}
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	assert_int_equal(rmdir(dir), 0);
+	assert_int_equal(chdir(home), 0);
+	free(home);
+	probe_free(calling);
+	probe_free(serving);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -321,6 +370,7 @@ int main(void)
 		cmocka_unit_test(full_unix_socket_is_given_up),
 		cmocka_unit_test(full_unix_socket_that_goes_away_is_refused),
 		cmocka_unit_test(burst_on_a_unix_socket_is_served),
+		cmocka_unit_test(relative_path_is_that_of_the_start),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 /* Unix sockets: the same contract on "unix:/path" (G1, G5). */
 #include "support/support.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -202,6 +203,141 @@ static void unix_client_without_a_server_is_refused(void **state)
 	probe_free(probe);
 }
 
+/* ----------------------------------------------------------- where the file is */
+
+/* The program goes elsewhere, where a file of the same name is somebody else's. */
+static void unix_file_of_a_relative_path_is_removed(void **state)
+{
+	struct place *place = *state;
+	char *home = getcwd(NULL, 0);
+	char other[80];
+	sttcp_server *server = sttcp_server_new("unix:socket", 0, NULL);
+
+	assert_non_null(home);
+	snprintf(other, sizeof(other), "%s/other", place->dir);
+	assert_int_equal(mkdir(other, 0700), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(chdir(place->dir), 0);
+		assert_int_equal(sttcp_server_start(server), 0);
+		assert_true(exists(place->path));
+		assert_int_equal(chdir(other), 0);
+		fclose(fopen("socket", "we"));
+		if (i == 0)
+			assert_int_equal(sttcp_server_stop(server), 0);
+		else
+			sttcp_server_free(server);
+		assert_false(exists(place->path));
+		assert_int_equal(unlink("socket"), 0);
+	}
+	assert_int_equal(chdir(home), 0);
+	assert_int_equal(rmdir(other), 0);
+	free(home);
+}
+
+/* Its directory moves, and somebody else takes its place. */
+static void unix_file_is_removed_where_it_has_moved_to(void **state)
+{
+	struct place *place = *state;
+	char moved[80];
+	char path[96];
+	sttcp_server *server = sttcp_server_new(place->host, 0, NULL);
+
+	snprintf(moved, sizeof(moved), "%s.moved", place->dir);
+	snprintf(path, sizeof(path), "%s/socket", moved);
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_int_equal(rename(place->dir, moved), 0);
+	assert_int_equal(mkdir(place->dir, 0700), 0);
+	fclose(fopen(place->path, "we"));
+	assert_true(exists(path));
+	sttcp_server_free(server);
+	assert_false(exists(path));
+	assert_true(exists(place->path));
+	assert_int_equal(rmdir(moved), 0);
+}
+
+/* One that was replaced by hand is not the server's. */
+static void unix_file_that_was_replaced_stays(void **state)
+{
+	struct place *place = *state;
+	sttcp_server *server = sttcp_server_new(place->host, 0, NULL);
+	sttcp_server *next = sttcp_server_new(place->host, 0, NULL);
+
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_int_equal(unlink(place->path), 0);
+	assert_int_equal(sttcp_server_start(next), 0);
+	sttcp_server_free(server);
+	assert_true(exists(place->path));
+	sttcp_server_free(next);
+	assert_false(exists(place->path));
+}
+
+/* So deep that no address could say the whole of it. */
+static void unix_path_below_a_long_directory_works(void **state)
+{
+	struct place *place = *state;
+	char *home = getcwd(NULL, 0);
+	char part[61];
+	struct probe *serving = probe_new();
+	struct probe *calling = probe_new();
+	sttcp_server *server = probe_server(serving, "unix:socket", 0, NULL);
+	sttcp_client *client = probe_client(calling, "unix:socket", 0, NULL);
+
+	assert_non_null(home);
+	memset(part, 'x', sizeof(part) - 1);
+	part[sizeof(part) - 1] = '\0';
+	assert_int_equal(chdir(place->dir), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(mkdir(part, 0700), 0);
+		assert_int_equal(chdir(part), 0);
+	}
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_int_equal(sttcp_client_start(client), 0);
+	assert_true(probe_wait(calling, STTCP_CONNECTION, 1));
+	sttcp_client_free(client);
+	assert_int_equal(chdir("/"), 0);
+	sttcp_server_free(server);
+	assert_int_equal(chdir(place->dir), 0);
+	assert_int_equal(chdir(part), 0);
+	assert_int_equal(rmdir(part), 0); /* it is empty */
+	assert_int_equal(chdir(place->dir), 0);
+	assert_int_equal(rmdir(part), 0);
+	assert_int_equal(chdir(home), 0);
+	free(home);
+	probe_free(calling);
+	probe_free(serving);
+}
+
+/* G1: nothing is left, whichever descriptor it was that could not be had. */
+static void unix_start_without_descriptors_leaves_no_file(void **state)
+{
+	struct place *place = *state;
+	sttcp_server *server = sttcp_server_new(place->host, 0, NULL);
+	struct rlimit limit;
+	int result = -1;
+	int tries = 0;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	while (result < 0 && tries < 10) {
+		int lowest = dup(0);
+		struct rlimit narrow = {.rlim_cur = (rlim_t)(lowest + tries++),
+					.rlim_max = limit.rlim_max};
+
+		close(lowest);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &narrow), 0);
+		result = sttcp_server_start(server);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		if (result < 0) {
+			assert_int_equal(result, -EMFILE);
+			assert_non_null(strstr(sttcp_server_error(server), place->host));
+			assert_false(exists(place->path));
+		}
+	}
+	assert_int_equal(result, 0);
+	assert_true(tries > 1);
+	sttcp_server_free(server);
+	assert_false(exists(place->path));
+}
+
 static bool pause_first(struct probe *probe, sttcp_conn *conn)
 {
 	(void)probe;
@@ -263,6 +399,11 @@ int main(void)
 		PLACED(unix_file_that_is_no_socket_stays),
 		cmocka_unit_test(unix_path_that_cannot_be_fails),
 		PLACED(unix_client_without_a_server_is_refused),
+		PLACED(unix_file_of_a_relative_path_is_removed),
+		PLACED(unix_file_is_removed_where_it_has_moved_to),
+		PLACED(unix_file_that_was_replaced_stays),
+		PLACED(unix_path_below_a_long_directory_works),
+		PLACED(unix_start_without_descriptors_leaves_no_file),
 		PLACED(unix_bytes_behind_a_descriptor_are_read),
 	};
 

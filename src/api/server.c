@@ -74,6 +74,8 @@ struct listening {
 static void close_all(struct listening *all)
 {
 	for (int i = 0; i < all->count; i++) {
+		if (all->fds[i] >= 0)
+			stt_socket_file_discard(&all->addrs[i]);
 		stt_socket_end(all->fds[i]);
 		all->fds[i] = -1;
 	}
@@ -155,11 +157,12 @@ static int add_listeners(struct stt_group *group, struct listening *all)
 		if (all->fds[i] < 0)
 			continue;
 
-		struct stt_listener *listener = stt_listener_new(
-			group, stt_engine_pick_loop(group->engine), all->fds[i], &all->addrs[i]);
+		struct stt_listener *listener;
+		int result = stt_listener_new(&listener, group, stt_engine_pick_loop(group->engine),
+					      all->fds[i], &all->addrs[i]);
 
-		if (!listener)
-			return told(group, &all->addrs[i], -ENOMEM);
+		if (result < 0)
+			return told(group, &all->addrs[i], result);
 		all->fds[i] = -1;
 
 		stt_group_listener_added(group, listener);

@@ -47,6 +47,7 @@ struct stt_attempt {
 	int64_t next_ms;
 	int wait_ms; /* the last wait for a Unix socket's queue */
 	struct stt_addr literal;
+	struct stt_addr place;	/* the same, whatever the working directory is by now */
 	struct stt_addr *addrs; /* from the resolver, or NULL */
 	int naddrs;
 	int next;
@@ -87,6 +88,8 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 	int result = stt_addr_literal(&attempt->literal, group->host, group->port);
 
 	if (result == 0) {
+		attempt->place = attempt->literal;
+		stt_addr_make_absolute(&attempt->place);
 		attempt->naddrs = 1;
 		attempt->racers = calloc(1, sizeof(*attempt->racers));
 		if (!attempt->racers)
@@ -253,7 +256,7 @@ static void wait_for_queue(struct stt_attempt *attempt)
 /* Sends the next address into the race. */
 static void race_next(struct stt_attempt *attempt)
 {
-	const struct stt_addr *addrs = attempt->addrs ? attempt->addrs : &attempt->literal;
+	const struct stt_addr *addrs = attempt->addrs ? attempt->addrs : &attempt->place;
 	bool nagle = attempt->conn->group->settings.nagle;
 
 	while (attempt->next < attempt->naddrs) {

@@ -8,8 +8,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/list.h"
@@ -38,14 +36,20 @@ static int64_t end_pause(struct stt_worker *worker, struct stt_alarm *alarm);
 static const struct stt_actor_ops listener_ops = {.on_event = accept_event,
 						  .on_ready = close_listener};
 
-struct stt_listener *stt_listener_new(struct stt_group *group, struct stt_loop *loop, int fd,
-				      const struct stt_addr *addr)
+int stt_listener_new(struct stt_listener **made, struct stt_group *group, struct stt_loop *loop,
+		     int fd, const struct stt_addr *addr)
 {
 	struct stt_listener *listener = calloc(1, sizeof(*listener));
-	struct stat file;
 
 	if (!listener)
-		return NULL;
+		return -ENOMEM;
+
+	int result = stt_socket_file_note(&listener->file, addr);
+
+	if (result < 0) {
+		free(listener);
+		return result;
+	}
 	listener->actor.ops = &listener_ops;
 	listener->group = stt_group_ref(group);
 	listener->loop = loop;
@@ -54,26 +58,13 @@ struct stt_listener *stt_listener_new(struct stt_group *group, struct stt_loop *
 	listener->told_ms = -TELL_EVERY_MS;
 	listener->left = -1;
 	stt_alarm_init(&listener->alarm, end_pause);
-	if (addr->sa.sa_family == AF_UNIX && stat(addr->un.sun_path, &file) == 0) {
-		listener->file_device = file.st_dev;
-		listener->file_inode = file.st_ino;
-	}
-	return listener;
-}
-
-static void remove_socket_file(const struct stt_listener *listener)
-{
-	const char *path = listener->addr.un.sun_path;
-	struct stat file;
-
-	if (listener->addr.sa.sa_family == AF_UNIX && stat(path, &file) == 0 &&
-	    file.st_dev == listener->file_device && file.st_ino == listener->file_inode)
-		unlink(path);
+	*made = listener;
+	return 0;
 }
 
 void stt_listener_free(struct stt_listener *listener)
 {
-	remove_socket_file(listener);
+	stt_socket_file_remove(&listener->file);
 	stt_socket_end(listener->fd);
 	stt_group_unref(listener->group);
 	free(listener);

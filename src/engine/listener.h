@@ -9,6 +9,7 @@
 
 #include "engine/actor.h"
 #include "net/address.h"
+#include "net/socket_file.h"
 
 struct stt_group;
 struct stt_loop;
@@ -21,9 +22,7 @@ struct stt_listener {
 	struct stt_listener *next; /* of the group, under its lock */
 	int fd;
 	struct stt_addr addr;
-	/* The socket file, to be removed only if it is still this one. */
-	uint64_t file_device;
-	uint64_t file_inode;
+	struct stt_socket_file file;
 
 	/* Under the group's lock. */
 	bool waits;   /* for a connection to close */
@@ -39,9 +38,9 @@ struct stt_listener {
 	int64_t told_ms; /* when a pause was last logged */
 };
 
-/* Takes the descriptor on success; NULL for want of memory. */
-struct stt_listener *stt_listener_new(struct stt_group *group, struct stt_loop *loop, int fd,
-				      const struct stt_addr *addr);
+/* Takes the descriptor, and the socket file, on success; 0 or -errno. */
+int stt_listener_new(struct stt_listener **listener, struct stt_group *group, struct stt_loop *loop,
+		     int fd, const struct stt_addr *addr);
 /* For one that was never opened. */
 void stt_listener_free(struct stt_listener *listener);
 

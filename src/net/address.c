@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 
@@ -125,6 +126,27 @@ int stt_addr_literal(struct stt_addr *addr, const char *host, int port)
 		return 0;
 	}
 	return parse_in6(addr, host, port);
+}
+
+void stt_addr_make_absolute(struct stt_addr *addr)
+{
+	const char *path = addr->un.sun_path;
+	char absolute[sizeof(addr->un.sun_path)];
+
+	if (addr->sa.sa_family != AF_UNIX || path[0] == '/' || path[0] == '\0')
+		return;
+	/* The kernel tells a directory out of reach as "(unreachable)/..." (getcwd(3)). */
+	if (!getcwd(absolute, sizeof(absolute)) || absolute[0] != '/')
+		return;
+
+	size_t len = strlen(absolute);
+
+	if (absolute[len - 1] != '/')
+		absolute[len++] = '/';
+	if (len + strlen(path) + 1 > sizeof(absolute))
+		return;
+	memcpy(absolute + len, path, strlen(path) + 1);
+	(void)fill_un(addr, absolute);
 }
 
 static bool same_host(const struct stt_addr *a, const struct stt_addr *b)

@@ -35,6 +35,10 @@ bool stt_host_is_unix(const char *host);
  * it). */
 int stt_addr_literal(struct stt_addr *addr, const char *host, int port);
 
+/* Makes a relative path of a Unix socket absolute, by the working directory; where it does not fit
+ * then, or there is no such directory, it stays as it is. */
+void stt_addr_make_absolute(struct stt_addr *addr);
+
 /*
  * All addresses of a name, in the order to be tried (RFC 6724), duplicates
  * removed: fills `list` (to be freed by free(3)) and returns how many, at least
