@@ -25,6 +25,7 @@
 #include "engine/group.h"
 #include "engine/loop.h"
 #include "engine/trace.h"
+#include "engine/worker.h"
 #include "net/socket.h"
 
 enum {
@@ -39,6 +40,7 @@ struct cursor {
 	int count;
 	size_t skip; /* of the first part */
 	size_t left;
+	bool own; /* sent by a handler of the connection itself */
 };
 
 struct stt_sender {
@@ -49,6 +51,13 @@ struct stt_sender {
 	int result;
 	struct stt_cond wake;
 };
+
+/* What a connection's own handlers send may hold its reader, and nothing else: two ends of which
+ * each rests while anybody's bytes are queued for it wait for each other. */
+static bool is_own(const struct sttcp_conn *conn)
+{
+	return stt_self && stt_self->conn == conn;
+}
 
 static void skip_sent(struct cursor *cursor, size_t size)
 {
@@ -183,8 +192,9 @@ static int queue_copy(struct stt_output *out, struct cursor *cursor, size_t size
 		if (part > size)
 			part = size;
 
-		int result = stt_bytes_append(
-			&out->queue, (const char *)cursor->parts->iov_base + cursor->skip, part);
+		int result = stt_bytes_append(&out->queue,
+					      (const char *)cursor->parts->iov_base + cursor->skip,
+					      part, cursor->own);
 
 		if (result < 0)
 			return result;
@@ -243,7 +253,7 @@ static int write_queue(struct sttcp_conn *conn, int fd)
 
 	while (!stt_bytes_empty(&out->queue)) {
 		struct iovec parts[PARTS_PER_CALL];
-		int count = stt_bytes_peek(&out->queue, parts, PARTS_PER_CALL);
+		int count = stt_bytes_peek(&out->queue, parts, PARTS_PER_CALL, SIZE_MAX);
 		ssize_t sent = stt_socket_send(fd, parts, count);
 
 		if (sent < 0)
@@ -593,15 +603,18 @@ static inline int refusal(const struct sttcp_conn *conn)
 	return atomic_load_explicit(&conn->fd, memory_order_relaxed) < 0 ? -ENOTCONN : 0;
 }
 
+/* The rest of the one part of a broadcast. */
 static int queue_shared(struct stt_output *out, struct cursor *cursor, const struct iovec *whole,
 			struct stt_shared **shared)
 {
+	if (cursor->left < STT_SHARE_FROM)
+		return queue_copy(out, cursor, cursor->left);
 	if (!*shared)
 		*shared = stt_shared_new(whole->iov_base, whole->iov_len);
 	if (!*shared)
 		return -ENOMEM;
 	return stt_bytes_append_shared(&out->queue, *shared, whole->iov_len - cursor->left,
-				       cursor->left);
+				       cursor->left, cursor->own);
 }
 
 static bool fits_gathered(const struct sttcp_conn *conn, size_t size)
@@ -725,7 +738,7 @@ static bool gather(struct sttcp_conn *conn, const struct iovec *parts, int count
 	for (int i = 0; i < count; i++)
 		size += parts[i].iov_len;
 	if (!size || !fits_gathered(conn, size) || refusal(conn) < 0 ||
-	    stt_bytes_append_parts(&out->queue, parts, count, size) < 0)
+	    stt_bytes_append_parts(&out->queue, parts, count, size, is_own(conn)) < 0)
 		return false;
 	count_message(out);
 	note_queue(conn);
@@ -757,7 +770,7 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 		return 0;
 	}
 
-	struct cursor cursor = {.parts = parts, .count = count};
+	struct cursor cursor = {.parts = parts, .count = count, .own = is_own(conn)};
 	unsigned what = 0;
 
 	for (int i = 0; i < count; i++)
