@@ -224,20 +224,24 @@ typedef struct sttcp_options {
 	size_t size; /* of this struct; STTCP_OPTIONS and sttcp_options_init set it */
 
 	/* Cap on the bytes queued in the library for one connection, those the kernel holds not
-	 * counted. At the cap sttcp_conn_send waits. Default 1 MiB. */
+	 * counted. At the cap sttcp_conn_send waits. They take at most 8/7 of that in memory, and
+	 * 24 KiB, however small the parts. Default 1 MiB. */
 	int64_t send_queue_max;
 
-	/* While that many bytes are queued likewise, nothing is read from the peer; it goes on when
-	 * low_water or fewer are left. Default 512 KiB and 128 KiB; under a send_queue_max that is
-	 * smaller, half of it and a quarter of the high one. -1 for high_water: reading goes on.
-	 * Neither may be over the one before it. */
+	/* While that many bytes that the connection's own handlers have sent are queued likewise,
+	 * nothing is read from its peer; it goes on when low_water or fewer of them are left. What
+	 * is sent on it elsewhere (by main, a handler of another connection, a broadcast of theirs)
+	 * never stops its reading: two ends of which each rests while anybody's bytes are queued
+	 * for it would wait for each other. Default 512 KiB and 128 KiB; under a send_queue_max
+	 * that is smaller, half of it and a quarter of the high one. -1 for high_water: reading
+	 * goes on. Neither may be over the one before it. */
 	int64_t high_water;
 	int64_t low_water;
 
 	/* Cap on what is queued for all connections of the object together, with what is held of
 	 * messages that are not whole. At it each of them is as if it were at its own cap, peers
-	 * for whom something is queued are not read from, and a message that needs more room ends
-	 * its connection with STTCP_ELIMIT. Default -1. */
+	 * are not read from for whom their own handlers have something queued, and a message that
+	 * needs more room ends its connection with STTCP_ELIMIT. Default -1. */
 	int64_t total_queue_max;
 
 	/* All framings but STTCP_FRAMING_RAW: cap on the payload of one message, in both

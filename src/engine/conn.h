@@ -37,7 +37,8 @@ enum {
 
 enum {
 	STT_HOLD_PAUSED = 1, /* the user has said so */
-	STT_HOLD_HIGH = 2    /* the output queue is at its high-water mark, as far as is known */
+	STT_HOLD_HIGH =
+		2 /* its own bytes in the queue are at the high-water mark, as far as is known */
 };
 
 enum stt_phase {

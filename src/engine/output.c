@@ -115,7 +115,7 @@ static size_t room_for(const struct sttcp_conn *conn)
 static bool is_high(const struct sttcp_conn *conn)
 {
 	const struct stt_settings *settings = &conn->group->settings;
-	int64_t queued = (int64_t)conn->output.queue.size;
+	int64_t queued = (int64_t)conn->output.queue.own;
 
 	/* Also when an event asks in between, as those that tell of room in the socket do. */
 	return queued >= settings->high_water ||
@@ -292,7 +292,7 @@ unsigned stt_output_finish_locked(struct sttcp_conn *conn)
 	struct stt_output *out = &conn->output;
 	unsigned what = 0;
 
-	if (out->holds_reader && (int64_t)out->queue.size <= conn->group->settings.low_water) {
+	if (out->holds_reader && (int64_t)out->queue.own <= conn->group->settings.low_water) {
 		out->holds_reader = false;
 		atomic_store(&conn->rested, true);
 		what = STT_TELL_RESUME | STT_TELL_LOW;

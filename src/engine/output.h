@@ -70,9 +70,9 @@ enum stt_send_mode {
 int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
 		    enum stt_send_mode mode, struct stt_shared **shared);
 
-/* Whether the queue is over its high-water mark: then nothing is to be read from this peer, and a
- * read wish will tell when it is below the low one. By the connection's owner, when
- * STT_HOLD_HIGH is set. */
+/* Whether what its own handlers have queued is over the high-water mark: then nothing is to be read
+ * from this peer, and a read wish will tell when it is below the low one. By the connection's
+ * owner, when STT_HOLD_HIGH is set. */
 bool stt_output_holds_reader(struct sttcp_conn *conn);
 
 /* Whether the peer is not read from, or would not be. */
