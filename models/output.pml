@@ -81,6 +81,8 @@ chan line = [NALL] of { byte };
 bool broken, fin_wanted, fin_sent, pending, holds_reader;
 byte queued;			/* a figure that may be late; `high` comes from it */
 
+bool alarm;			/* set at 0: a visit has stopped short */
+
 /* struct stt_sender */
 byte left[NALL];
 bool begun[NALL], done[NALL], failed[NALL];
@@ -140,6 +142,16 @@ inline send_queue()
 		unit = 0;
 		result = TAKEN
 	fi
+}
+
+/* visit_again */
+inline visit_again()
+{
+#ifndef DROP_COME_BACK
+	alarm = true
+#else
+	skip
+#endif
 }
 
 /* write_queue */
@@ -260,8 +272,9 @@ inline stt_output_flush_locked()
 	:: broken || !fd_there
 	:: else ->
 		result = TAKEN;
-		do
-		:: result == TAKEN && len(queue) > 0 ->
+		/* A visit is one round: then the others have their turn. */
+		if
+		:: len(queue) > 0 ->
 			write_queue();
 			if
 			:: result == EAGAIN && !pending ->
@@ -275,11 +288,12 @@ inline stt_output_flush_locked()
 			:: else
 			fi;
 			atomic { advance_line() }
-		:: else -> break
-		od;
+		:: else
+		fi;
 		atomic {
 			if
 			:: result == FAILED -> stt_output_break_locked()
+			:: result == TAKEN && !DRAINED -> visit_again(); stt_output_finish_locked()
 			:: else -> stt_output_finish_locked()
 			fi;
 			result = TAKEN
@@ -352,11 +366,14 @@ inline write_now()
 #ifndef DROP_ONE_MORE_TRY
 		if
 		:: result == EAGAIN && !pending -> pending = true; result = TAKEN
+		/* As much as goes at a time: the rest keeps its place, and goes by visits. */
+		:: result == TAKEN && left[me] > 0 -> visit_again(); break
 		:: else
 		fi
 #else
 		if
 		:: result == EAGAIN -> pending = true
+		:: result == TAKEN && left[me] > 0 -> visit_again(); break
 		:: else
 		fi
 #endif
@@ -464,7 +481,7 @@ proctype Broadcast(byte me)
 	left[me] = 0
 }
 
-/* conn_event, for EPOLLOUT */
+/* conn_event, for EPOLLOUT, and ring_conn, for the alarm */
 proctype Loop()
 {
 	byte unit, result, count;
@@ -492,6 +509,12 @@ end_wait:
 #endif
 		:: else
 		fi
+	:: alarm ->
+		alarm = false;
+		LOCK;
+		stt_output_flush_locked();
+		UNLOCK;
+		stt_output_tell()
 	od
 }
 
@@ -604,7 +627,7 @@ proctype Judge()
 	byte s;
 
 	timeout;
-	assert(!lock && len(queue) == 0 && len(line) == 0 && !edge);
+	assert(!lock && len(queue) == 0 && len(line) == 0 && !edge && !alarm);
 	assert(!ended || dead);
 	assert(last_handlers == dead);
 	assert(!dead || broken || fin_on_wire);

@@ -9,6 +9,8 @@
  *	some	empty	is queued as far as the cap allows, the rest waits in line
  *	full	some	waits in line, behind the others
  *
+ * What is much is written by visits of the loop, with the others' turns in between.
+ *
  * Whoever makes room moves bytes of the first in line into the queue, from the
  * memory of the sender that waits: so while there is a line the queue is full,
  * nothing can slip in between two parts of a send, and a sender is woken only
@@ -31,7 +33,15 @@
 enum {
 	PARTS_PER_CALL = 64,
 	/* What is gathered at most: more is no cheaper, and would fall out of the cache. */
-	GATHER_BYTES = 32 * 1024
+	GATHER_BYTES = 32 * 1024,
+	/* What one visit writes, and copies from the line, at most: a send of 2 GiB to a peer that
+	 * reads fast held everybody else on the loop for 283 ms. */
+	VISIT_BYTES = 512 * 1024,
+	/* What a send gives to the socket at most before it lets go of the lock, for which a loop
+	 * may be waiting, and what it copies; the rest keeps its place in line, and goes by visits.
+	 */
+	DIRECT_BYTES = 1024 * 1024,
+	COPY_BYTES = 4 * 1024 * 1024
 };
 
 /* Bytes of a caller that are still to be sent. */
@@ -219,20 +229,22 @@ static void finish_sender(struct stt_output *out, struct stt_sender *sender, int
 	stt_cond_wake_all(&sender->wake);
 }
 
-/* Moves what there is room for from the line into the queue. */
-static int advance_line(struct sttcp_conn *conn)
+/* Moves what there is room for from the line into the queue, `most` bytes at most. */
+static int advance_line(struct sttcp_conn *conn, size_t most)
 {
 	struct stt_output *out = &conn->output;
 
 	/* What has left makes room in the cap of all. */
 	if (out->line)
 		note_queue(conn);
-	while (out->line) {
+	while (out->line && most) {
 		struct stt_sender *sender = out->line;
-		size_t size = claim_room(conn, sender->cursor.left);
+		size_t wanted = sender->cursor.left < most ? sender->cursor.left : most;
+		size_t size = claim_room(conn, wanted);
 
 		if (!size)
 			return 0;
+		most -= size;
 
 		int result = queue_copy(out, &sender->cursor, size);
 
@@ -246,24 +258,34 @@ static int advance_line(struct sttcp_conn *conn)
 	return 0;
 }
 
-/* Writes the queue until it is empty (0), or the socket full (-EAGAIN), or broken. */
-static int write_queue(struct sttcp_conn *conn, int fd)
+/* Writes the queue until it is empty or `*most` bytes are out (0), or the socket full (-EAGAIN), or
+ * broken. */
+static int write_queue(struct sttcp_conn *conn, int fd, size_t *most)
 {
 	struct stt_output *out = &conn->output;
 
-	while (!stt_bytes_empty(&out->queue)) {
+	while (!stt_bytes_empty(&out->queue) && *most) {
 		struct iovec parts[PARTS_PER_CALL];
-		int count = stt_bytes_peek(&out->queue, parts, PARTS_PER_CALL, SIZE_MAX);
+		int count = stt_bytes_peek(&out->queue, parts, PARTS_PER_CALL, *most);
 		ssize_t sent = stt_socket_send(fd, parts, count);
 
 		if (sent < 0)
 			return (int)sent;
+		*most -= (size_t)sent;
 		stt_bytes_consume(&out->queue, (size_t)sent);
 		count_sent(out, (size_t)sent);
 		out->moved_ms = stt_now_ms();
 		note_activity(conn);
 	}
 	return 0;
+}
+
+/* The socket is not full, so that no event will tell: the loop comes back when the others have had
+ * their turn. With the descriptor open. */
+static void visit_again(struct sttcp_conn *conn)
+{
+	conn->output.behind = true;
+	stt_alarm_set(conn->loop, &conn->alarm, 0);
 }
 
 /* The socket is full: an event will tell when it is not. */
@@ -407,40 +429,50 @@ void stt_output_turn_away_locked(struct sttcp_conn *conn, int code)
 	}
 }
 
-static ssize_t send_parts(int fd, const struct cursor *cursor, struct iovec first)
+static ssize_t send_parts(int fd, const struct cursor *cursor, struct iovec first, size_t most)
 {
 	struct iovec parts[PARTS_PER_CALL];
-	int count = cursor->count < PARTS_PER_CALL ? cursor->count : PARTS_PER_CALL;
+	int count = 1;
 
 	parts[0] = first;
-	for (int i = 1; i < count; i++)
-		parts[i] = cursor->parts[i];
+	most -= first.iov_len;
+	for (; most && count < cursor->count && count < PARTS_PER_CALL; count++) {
+		parts[count] = cursor->parts[count];
+		if (parts[count].iov_len > most)
+			parts[count].iov_len = most;
+		most -= parts[count].iov_len;
+	}
 	return stt_socket_send(fd, parts, count);
 }
 
-static ssize_t send_cursor(int fd, const struct cursor *cursor)
+/* Gives the socket `most` bytes at most. */
+static ssize_t send_cursor(int fd, const struct cursor *cursor, size_t most)
 {
 	struct iovec first = {
 		.iov_base = (char *)cursor->parts->iov_base + cursor->skip,
 		.iov_len = cursor->parts->iov_len - cursor->skip,
 	};
 
+	if (first.iov_len > most)
+		first.iov_len = most;
 	/* Nearly every send has one part: that needs no array on the stack. */
-	return cursor->count == 1 ? stt_socket_send(fd, &first, 1) : send_parts(fd, cursor, first);
+	return cursor->count == 1 ? stt_socket_send(fd, &first, 1)
+				  : send_parts(fd, cursor, first, most);
 }
 
 /* With the queue empty: the first in line goes straight from its sender's memory. There is one only
  * where no connection of the group may queue any more. */
-static int write_sender(struct sttcp_conn *conn, int fd)
+static int write_sender(struct sttcp_conn *conn, int fd, size_t *most)
 {
 	struct stt_output *out = &conn->output;
 	struct stt_sender *sender = out->line;
 
 	while (sender->cursor.left) {
-		ssize_t sent = send_cursor(fd, &sender->cursor);
+		ssize_t sent = *most ? send_cursor(fd, &sender->cursor, *most) : 0;
 
-		if (sent < 0)
+		if (sent <= 0)
 			return (int)sent;
+		*most -= (size_t)sent;
 		sender->begun = true;
 		count_sent(out, (size_t)sent);
 		skip_sent(&sender->cursor, (size_t)sent);
@@ -451,36 +483,41 @@ static int write_sender(struct sttcp_conn *conn, int fd)
 	return 0;
 }
 
-static int write_first(struct sttcp_conn *conn, int fd)
+static int write_first(struct sttcp_conn *conn, int fd, size_t *most)
 {
 	if (!stt_bytes_empty(&conn->output.queue))
-		return write_queue(conn, fd);
-	return conn->output.line ? write_sender(conn, fd) : 0;
+		return write_queue(conn, fd, most);
+	return conn->output.line ? write_sender(conn, fd, most) : 0;
 }
 
 unsigned stt_output_flush_locked(struct sttcp_conn *conn)
 {
 	struct stt_output *out = &conn->output;
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+	size_t most = VISIT_BYTES;
 	int result = 0;
 
 	if (out->broken || fd < 0)
 		return 0;
-	while (result == 0 && !(stt_bytes_empty(&out->queue) && !out->line)) {
-		result = write_first(conn, fd);
+	out->behind = false;
+	while (result == 0 && most && !stt_output_drained_locked(conn)) {
+		result = write_first(conn, fd, &most);
 		if (result == -EAGAIN && !atomic_load(&out->pending)) {
 			/* Flag first, then one more try: see output.h. */
 			expect_writable(conn);
-			result = write_first(conn, fd);
+			result = write_first(conn, fd, &most);
 		}
 
-		int moved = advance_line(conn);
+		int moved = advance_line(conn, VISIT_BYTES);
 
 		if (moved < 0)
 			result = moved;
 	}
 	if (result < 0 && result != -EAGAIN)
 		return stt_output_break_locked(conn, stt_error_of_peer(result));
+	/* Also for the copies of a sender for whose bytes there is room. */
+	if (!stt_output_drained_locked(conn) && (result == 0 || (out->line && room_for(conn))))
+		visit_again(conn);
 	return stt_output_finish_locked(conn);
 }
 
@@ -527,34 +564,58 @@ void stt_output_stop_gathering(struct sttcp_conn *conn)
 		stt_output_tell(conn, what);
 }
 
-int64_t stt_output_check_stall(struct sttcp_conn *conn, int64_t now_ms)
+/* When the connection is to be reset for want of progress, STT_NEVER while there is none missing.
+ */
+static int64_t stalls_at_locked(const struct sttcp_conn *conn)
 {
-	struct stt_output *out = &conn->output;
+	const struct stt_output *out = &conn->output;
 	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
 	int64_t at = STT_NEVER;
 
-	stt_lock(&out->lock);
-	/* What is only gathered has not been tried. */
-	if (atomic_load(&out->pending) && !stt_output_drained_locked(conn) && timeout_ms >= 0)
+	if (timeout_ms < 0 || stt_output_drained_locked(conn))
+		return at;
+	/* What is only gathered, or waits for the next visit, has not been tried. */
+	if (atomic_load(&out->pending))
 		at = out->moved_ms + timeout_ms;
-	stt_unlock(&out->lock);
+	return at;
+}
+
+int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms)
+{
+	unsigned what = 0;
+
+	stt_lock(&conn->output.lock);
+	if (conn->output.behind)
+		what = stt_output_flush_locked(conn);
+
+	int64_t at = stalls_at_locked(conn);
+
+	stt_unlock(&conn->output.lock);
+	stt_output_tell(conn, what);
 	if (at > now_ms)
 		return at;
 	stt_conn_end(conn, STTCP_ETIME_WRITE, STT_END_RESET);
 	return STT_NEVER;
 }
 
-/* Straight to the socket: 0 when it is full or all has gone, else why it is broken. `tried` is what
- * a try before gave, or 0. */
+/* Straight to the socket: 0 when it is full, or all has gone or as much as may go at a time, else
+ * why it is broken. `tried` is what a try before gave, or 0. */
 static int write_now(struct sttcp_conn *conn, struct cursor *cursor, ssize_t tried)
 {
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+	size_t most = DIRECT_BYTES;
 
 	while (cursor->left) {
-		ssize_t sent = tried ? tried : send_cursor(fd, cursor);
+		if (!most) {
+			visit_again(conn);
+			return 0;
+		}
+
+		ssize_t sent = tried ? tried : send_cursor(fd, cursor, most);
 
 		tried = 0;
 		if (sent >= 0) {
+			most -= (size_t)sent;
 			count_sent(&conn->output, (size_t)sent);
 			note_activity(conn);
 			skip_sent(cursor, (size_t)sent);
@@ -651,8 +712,12 @@ static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_s
 	if (out->line)
 		return 1;
 
-	size_t room = claim_room(conn, cursor->left);
+	/* Who may wait copies the rest by the loop's visits. */
+	bool all = mode != STT_SEND_WAIT || cursor->left <= COPY_BYTES;
+	size_t room = claim_room(conn, all ? cursor->left : COPY_BYTES);
 
+	if (!all && room == COPY_BYTES)
+		visit_again(conn);
 	/* Who may not wait has sent nothing, or a part: then its rest is queued over the cap of
 	 * all, for a part alone is worse. Over its own cap the connection ends. */
 	if (mode != STT_SEND_WAIT && cursor->left > room) {
@@ -665,7 +730,7 @@ static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_s
 		}
 		room = cursor->left;
 	}
-	if (mode == STT_SEND_BROADCAST)
+	if (shared)
 		return queue_shared(out, cursor, whole, shared);
 
 	int result = queue_copy(out, cursor, room);
@@ -745,7 +810,7 @@ static bool gather(struct sttcp_conn *conn, const struct iovec *parts, int count
 	return true;
 }
 
-int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
+static int send_run(struct sttcp_conn *conn, const struct iovec *parts, int count,
 		    enum stt_send_mode mode, struct stt_shared **shared)
 {
 	struct stt_output *out = &conn->output;
@@ -756,7 +821,7 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 
 	/* The way of nearly every message; what the socket does not take whole goes the long one.
 	 * It saves a fifth of the instructions of a small answer outside the kernel. */
-	if (count == 1 && parts->iov_len && is_clear(conn, fd)) {
+	if (count == 1 && parts->iov_len && parts->iov_len <= DIRECT_BYTES && is_clear(conn, fd)) {
 		tried = stt_socket_send(fd, parts, 1);
 		if (tried == (ssize_t)parts->iov_len) {
 			count_sent(out, parts->iov_len);
@@ -784,5 +849,29 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 		stt_output_tell(conn, what);
 	if (result == -ENOMEM || result == -EAGAIN)
 		end_after(conn, result, cursor.left < size, mode);
+	return result;
+}
+
+int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
+		    enum stt_send_mode mode, struct stt_shared **shared)
+{
+	struct stt_shared *mine = NULL;
+
+	if (mode == STT_SEND_WAIT || count != 1 || parts->iov_len <= DIRECT_BYTES)
+		return send_run(conn, parts, count, mode, shared);
+
+	/* Who may not wait queues all of it at once: the copy is made before the lock is taken. */
+	if (!shared)
+		shared = &mine;
+	if (!*shared)
+		*shared = stt_shared_new(parts->iov_base, parts->iov_len);
+
+	int result = -ENOMEM;
+
+	if (*shared)
+		result = send_run(conn, parts, count, mode, shared);
+	else
+		end_after(conn, result, false, mode);
+	stt_shared_unref(mine);
 	return result;
 }

@@ -34,6 +34,7 @@ struct stt_output {
 	bool holds_reader; /* nothing is read until the queue is below its low-water mark */
 	bool gathers;	   /* small sends are queued: the end of the turn flushes */
 	bool waited;	   /* bytes had to wait for the socket: the drained handler is due */
+	bool behind;	   /* a visit has stopped short of the socket's end: the alarm is set */
 	int receiver;	   /* the eventfd of the owner, which waits for input in a handler; -1 */
 
 	/* Atomic: the socket was full, and an event that it is writable matters. Stored before the
@@ -98,11 +99,13 @@ void stt_output_stop_gathering(struct sttcp_conn *conn);
  * learns by a reset, and everybody who waits here is sent home. */
 void stt_output_die_locked(struct sttcp_conn *conn);
 
-/* Resets the connection if no byte has left for the write timeout; returns when to look again,
+/* The alarm rings: goes on with a flush that has left the rest for later, and resets the connection
+ * if no byte has left for the write timeout, or its end takes too long. Returns when to look again,
  * or STT_NEVER. By the loop. */
-int64_t stt_output_check_stall(struct sttcp_conn *conn, int64_t now_ms);
+int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms);
 
-/* Those that hold the lock tell stt_output_tell afterwards what these return. */
+/* Those that hold the lock tell stt_output_tell afterwards what these return. A flush writes a part
+ * of what is much, and sees that the loop goes on with it. */
 unsigned stt_output_flush_locked(struct sttcp_conn *conn);
 unsigned stt_output_break_locked(struct sttcp_conn *conn, int code);
 /* Sends in line of which nothing is queued yet give up with `code`. */

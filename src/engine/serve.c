@@ -629,7 +629,7 @@ static int64_t ring_conn(struct stt_worker *worker, struct stt_alarm *alarm)
 {
 	struct sttcp_conn *conn = stt_container_of(alarm, struct sttcp_conn, alarm);
 	int64_t now = stt_now_ms();
-	int64_t next = stt_output_check_stall(conn, now);
+	int64_t next = stt_output_ring(conn, now);
 	int64_t death = stt_limits_lifetime(conn);
 	int64_t owner_due = atomic_load(&conn->owner_due_ms);
 
