@@ -280,7 +280,8 @@ typedef struct sttcp_options {
 	int32_t drain_timeout_ms;
 
 	/* A queue, or a waiting sttcp_conn_send, from which no byte leaves for this long ends the
-	 * connection as sttcp_conn_abort does, with STTCP_ETIME_WRITE. Default 30 000. */
+	 * connection as sttcp_conn_abort does, with STTCP_ETIME_WRITE. Once the connection is being
+	 * closed, ten times as long is what all of its queue may take. Default 30 000. */
 	int32_t write_timeout_ms;
 
 	/* After an end in order on this side (close, false, fail, a limit, a graceful stop) what

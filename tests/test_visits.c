@@ -214,6 +214,104 @@ static void send_without_a_cap_waits_for_nobody(void **state)
 	pair_close(&pair);
 }
 
+/* -------------------------------------------------------------- the flush's end */
+
+enum {
+	WRITE_MS = 300,
+	QUEUED = 16 * MIB,
+	STEP = 4096,
+	STEP_MS = 10 /* at this pace it takes 40 s */
+};
+
+struct slow {
+	int fd;
+	atomic_bool stops;
+	pthread_t thread;
+};
+
+static void *read_slowly(void *argument)
+{
+	struct slow *slow = argument;
+	char bytes[STEP];
+
+	while (!atomic_load(&slow->stops) && recv(slow->fd, bytes, STEP, 0) > 0)
+		nap_ms(STEP_MS);
+	return NULL;
+}
+
+static void open_slow(struct pair *pair, struct slow *slow, const sttcp_options *options)
+{
+	*pair = (struct pair){.probe = probe_new()};
+	pair->probe->connection = narrow;
+	pair->server = probe_listen(pair->probe, options);
+	pair->peer = peer_connect_narrow(sttcp_server_port(pair->server));
+	EVENTUALLY(sttcp_server_count(pair->server) == 1);
+	pair->conn = sttcp_server_find(pair->server, probe_last_id(pair->probe));
+	*slow = (struct slow){.fd = pair->peer};
+	assert_int_equal(pthread_create(&slow->thread, NULL, read_slowly, slow), 0);
+}
+
+static void close_slow(struct pair *pair, struct slow *slow)
+{
+	atomic_store(&slow->stops, true);
+	shutdown(slow->fd, SHUT_RDWR);
+	pthread_join(slow->thread, NULL);
+	pair_close(pair);
+}
+
+static void flush_of_what_was_queued_has_an_end(void **state)
+{
+	struct pair pair;
+	struct slow slow;
+	char *bytes = calloc(1, QUEUED);
+
+	(void)state;
+	open_slow(&pair, &slow, STTCP_OPTIONS(.write_timeout_ms = WRITE_MS, .send_queue_max = -1));
+	assert_int_equal(sttcp_conn_send(pair.conn, bytes, QUEUED), 0);
+	int64_t began = now_ms();
+
+	sttcp_conn_close(pair.conn);
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(pair.probe), STTCP_ECLOSED);
+	/* It had its time, unless this machine stood still and it stalled. */
+	assert_true(now_ms() - began >= WRITE_MS);
+	free(bytes);
+	close_slow(&pair, &slow);
+}
+
+/* The handler of the connection itself is in a send when somebody closes: nobody owns it then but
+ * that handler. */
+static bool send_much(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	char *bytes = calloc(1, QUEUED);
+
+	(void)data;
+	(void)size;
+	*(int *)probe->extra = sttcp_conn_send(conn, bytes, QUEUED);
+	free(bytes);
+	return true;
+}
+
+static void flush_of_a_handler_s_send_has_an_end(void **state)
+{
+	struct pair pair;
+	struct slow slow;
+	sttcp_conn_counts counts;
+	int result = 1;
+
+	(void)state;
+	open_slow(&pair, &slow, STTCP_OPTIONS(.write_timeout_ms = WRITE_MS));
+	pair.probe->data = send_much;
+	pair.probe->extra = &result;
+	assert_true(peer_say(pair.peer, "go"));
+	EVENTUALLY(sttcp_conn_stats(pair.conn, &counts, sizeof(counts)) == 0 && counts.queued > 0);
+	sttcp_conn_close(pair.conn);
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(pair.probe), STTCP_ECLOSED);
+	assert_int_equal(result, STTCP_ECLOSED);
+	close_slow(&pair, &slow);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +319,8 @@ int main(void)
 		cmocka_unit_test(nothing_is_left_behind),
 		cmocka_unit_test(large_sends_stay_one_run_each),
 		cmocka_unit_test(send_without_a_cap_waits_for_nobody),
+		cmocka_unit_test(flush_of_what_was_queued_has_an_end),
+		cmocka_unit_test(flush_of_a_handler_s_send_has_an_end),
 	};
 
 	/* So that who holds it up holds everybody up. */

@@ -56,6 +56,7 @@ static unsigned flush_and_finish_locked(struct sttcp_conn *conn, bool force)
 
 	unsigned what = stt_output_flush_locked(conn);
 
+	stt_output_limit_flush_locked(conn);
 	if (!force)
 		return what;
 	conn->output.forced = true;

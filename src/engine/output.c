@@ -41,7 +41,9 @@ enum {
 	 * may be waiting, and what it copies; the rest keeps its place in line, and goes by visits.
 	 */
 	DIRECT_BYTES = 1024 * 1024,
-	COPY_BYTES = 4 * 1024 * 1024
+	COPY_BYTES = 4 * 1024 * 1024,
+	/* A closing connection's flush has an end, however little the peer takes at a time. */
+	FLUSH_TIMEOUTS = 10
 };
 
 /* Bytes of a caller that are still to be sent. */
@@ -577,7 +579,19 @@ static int64_t stalls_at_locked(const struct sttcp_conn *conn)
 	/* What is only gathered, or waits for the next visit, has not been tried. */
 	if (atomic_load(&out->pending))
 		at = out->moved_ms + timeout_ms;
-	return at;
+	return out->flush_until_ms && out->flush_until_ms < at ? out->flush_until_ms : at;
+}
+
+void stt_output_limit_flush_locked(struct sttcp_conn *conn)
+{
+	struct stt_output *out = &conn->output;
+	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
+
+	if (timeout_ms < 0 || out->flush_until_ms || stt_output_drained_locked(conn))
+		return;
+	out->flush_until_ms = stt_now_ms() + timeout_ms * FLUSH_TIMEOUTS;
+	if (atomic_load_explicit(&conn->fd, memory_order_relaxed) >= 0)
+		stt_alarm_set(conn->loop, &conn->alarm, out->flush_until_ms);
 }
 
 int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms)

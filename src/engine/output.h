@@ -26,9 +26,10 @@ struct stt_output {
 	struct stt_bytes queue;
 	struct stt_sender *line; /* sends that wait for room, in order */
 	struct stt_sender *line_end;
-	int64_t moved_ms; /* when a byte last left, while there is a queue */
-	int broken;	  /* why nothing can be sent any more; 0 while it can */
-	bool fin_wanted;  /* FIN when the queue and the line are empty */
+	int64_t moved_ms;	/* when a byte last left, while there is a queue */
+	int64_t flush_until_ms; /* of a connection that ends; 0: not yet, or without a limit */
+	int broken;		/* why nothing can be sent any more; 0 while it can */
+	bool fin_wanted;	/* FIN when the queue and the line are empty */
 	bool fin_sent;
 	bool forced;	   /* its end does not wait for the queue, which goes out behind it */
 	bool holds_reader; /* nothing is read until the queue is below its low-water mark */
@@ -103,6 +104,9 @@ void stt_output_die_locked(struct sttcp_conn *conn);
  * if no byte has left for the write timeout, or its end takes too long. Returns when to look again,
  * or STT_NEVER. By the loop. */
 int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms);
+
+/* The connection ends, and what is queued goes out: for so long at most. */
+void stt_output_limit_flush_locked(struct sttcp_conn *conn);
 
 /* Those that hold the lock tell stt_output_tell afterwards what these return. A flush writes a part
  * of what is much, and sees that the loop goes on with it. */
