@@ -218,7 +218,8 @@ static void paused_connection_waits_for_what_is_unread(void **state)
 		stopper_start(&stopper, pair.server, -1);
 		if (unread) {
 			expect_it_stays(&stopper, &pair);
-			assert_int_equal(sttcp_conn_resume(pair.conn), 0);
+			/* It may have ended before the call returns. */
+			(void)sttcp_conn_resume(pair.conn);
 			assert_true(peer_expect(pair.peer, "late"));
 		}
 		expect_end(&pair, &stopper);
