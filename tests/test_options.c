@@ -134,6 +134,8 @@ static const struct refusal {
 	 "max_connections_per_ip is an option of a server", false},
 	{FRAMED(.accept_rate = 1), NULL, "accept_rate is an option of a server", false},
 	{FRAMED(.broadcast_skips = true), NULL, "broadcast_skips is an option of a server", false},
+	{FRAMED(.end_idle_at_stop = true), NULL, "end_idle_at_stop is an option of a server",
+	 false},
 	{FRAMED(.reuse_port = true), NULL, "reuse_port is an option of a server", false},
 	{FRAMED(.ipv6_only = true), NULL, "ipv6_only is an option of a server", false},
 	/* Off, where that is the default, says nothing. */

@@ -89,6 +89,7 @@ static const struct rule {
 	OFF_OF_SERVERS(accept_rate, NUMBER),
 	OF_SERVERS(over_limit, OVER),
 	OF_SERVERS(broadcast_skips, FLAG),
+	OF_SERVERS(end_idle_at_stop, FLAG),
 	OF_SERVERS(reuse_port, FLAG),
 	OF_SERVERS(ipv6_only, FLAG),
 };
