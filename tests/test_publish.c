@@ -196,16 +196,18 @@ static void *close_client(void *client)
 
 /* A client that is started anew in its last handler, while a close is about to end all that stand
  * on the roster: the attempt has begun when it finds it there. */
-static void attempt_has_begun_before_it_is_found(void **state)
+static void begin_while_it_is_ended(const char *host)
 {
+	struct event fresh = EVENT_INIT;
 	struct probe *probe = probe_new();
 	pthread_t closer;
 	int port;
 
-	(void)state;
+	in_handler = stop_begun = next_listed = next_ended = fresh;
 	probe->ended = start_anew;
 	int listener = peer_listen(&port, 4);
-	sttcp_client *client = probe_dial(probe, port, NULL);
+	sttcp_client *client = probe_client(probe, host, port, NULL);
+	assert_int_equal(sttcp_client_start(client), 0);
 	int peer = peer_accept(listener);
 
 	assert_true(peer >= 0);
@@ -222,6 +224,14 @@ static void attempt_has_begun_before_it_is_found(void **state)
 	sttcp_client_free(client);
 	peer_close(listener);
 	probe_free(probe);
+}
+
+/* Also one that has a name to be resolved first. */
+static void attempt_has_begun_before_it_is_found(void **state)
+{
+	(void)state;
+	begin_while_it_is_ended("127.0.0.1");
+	begin_while_it_is_ended("localhost");
 }
 
 int main(void)

@@ -122,11 +122,14 @@ void stt_attempt_discard(struct sttcp_conn *conn)
 	stt_conn_unref(conn);
 }
 
-void stt_attempt_begin(struct sttcp_conn *conn)
+struct stt_attempt *stt_attempt_take(struct sttcp_conn *conn)
 {
-	struct stt_attempt *attempt = conn->attempt;
-
 	stt_conn_ref(conn);
+	return conn->attempt;
+}
+
+void stt_attempt_begin(struct stt_attempt *attempt)
+{
 	stt_loop_push(attempt->loop, &attempt->actor);
 }
 

@@ -16,8 +16,12 @@ struct sttcp_conn;
  * fail. NULL for want of memory. */
 struct sttcp_conn *stt_attempt_new(struct stt_group *group);
 
+/* The attempt of a connection that nobody can find yet, with its reference. It has to be begun,
+ * also if the connection has been ended meanwhile. */
+struct stt_attempt *stt_attempt_take(struct sttcp_conn *conn);
+
 /* Begins it. The group has admitted the connection. Any thread. */
-void stt_attempt_begin(struct sttcp_conn *conn);
+void stt_attempt_begin(struct stt_attempt *attempt);
 
 /* Gives up a connection that was not begun. */
 void stt_attempt_discard(struct sttcp_conn *conn);

@@ -183,13 +183,16 @@ static void admit_locked(struct stt_group *group, struct sttcp_conn *conn) STT_R
 	stt_roster_add(roster_of(group, conn), conn);
 }
 
-/* First the attempt: a stop that is on its way through the roster ends whom it finds there, without
- * the group's lock. It cannot be over before the lock is released, since its end takes that. */
+/* The attempt has its reference before anybody can find the connection: a stop that is on its way
+ * through the roster ends whom it finds there, without the group's lock. And it begins when the
+ * connection can be found: its handlers may look for it. */
 static void begin_attempt_locked(struct stt_group *group, struct sttcp_conn *conn)
 	STT_REQUIRES(group->lock)
 {
-	stt_attempt_begin(conn);
+	struct stt_attempt *attempt = stt_attempt_take(conn);
+
 	admit_locked(group, conn);
+	stt_attempt_begin(attempt);
 }
 
 /* ---------------------------------------------------------------- start */
