@@ -88,6 +88,7 @@ static const struct rule {
 	OFF_OF_SERVERS(max_connections_per_ip, NUMBER),
 	OFF_OF_SERVERS(accept_rate, NUMBER),
 	OF_SERVERS(over_limit, OVER),
+	OF_SERVERS(end_idle_at_stop, FLAG),
 	OF_SERVERS(broadcast_skips, FLAG),
 	OF_SERVERS(end_idle_at_stop, FLAG),
 	OF_SERVERS(reuse_port, FLAG),
