@@ -4,6 +4,8 @@
 
 #include <sys/socket.h>
 
+#include "engine/ending.h"
+
 struct limit {
 	sttcp_options options;
 	const char *says; /* the peer, before it is silent */
@@ -149,6 +151,42 @@ static void code_without_a_text_has_its_sentence(void **state)
 	}
 }
 
+/* Whoever in the library ends a connection, and whether or not it is easy to bring about: with its
+ * own code there is something to say, and where there is an option it is named. */
+static void every_code_of_the_library_has_words(void **state)
+{
+	static const struct {
+		int code;
+		const char *text;
+	} codes[] = {
+		{STTCP_ESTOPPED, "the server is stopping"},
+		{STTCP_EHANDLER, "a handler failed the connection"},
+		{STTCP_EFRAME, "malformed message"},
+		{STTCP_ELIMIT, "over a limit"},
+		{STTCP_ESLOW, "the queue has no room, send_queue_max is -1"},
+		{STTCP_ERESOLVE, "the host name could not be resolved"},
+		{STTCP_ETLS, "TLS failed"},
+		{STTCP_ETIME_CONNECT, "connecting took too long"},
+		{STTCP_ETIME_WRITE,
+		 "the peer took no byte for 30000 ms, write_timeout_ms is 30000"},
+		{STTCP_EDEAD_PEER, "no answer from the peer, dead_peer_timeout_ms is 60000"},
+		{STTCP_ECLOSED, ""},
+		{STTCP_EDESTROYED, ""},
+		{-ENOMEM, ""},
+		{0, ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		struct pair pair = {0};
+
+		pair_open(&pair, STTCP_OPTIONS(.send_queue_max = -1));
+		assert_true(stt_conn_end(pair.conn, codes[i].code, STT_END_RESET));
+		assert_string_equal(sttcp_conn_fail_text(pair.conn), codes[i].text);
+		pair_close(&pair);
+	}
+}
+
 /* What somebody here has asked for, or the peer, needs no words. */
 static void end_that_was_asked_for_has_no_text(void **state)
 {
@@ -179,6 +217,7 @@ int main(void)
 		cmocka_unit_test(write_timeout_names_its_option),
 		cmocka_unit_test(slow_member_names_the_cap),
 		cmocka_unit_test(code_without_a_text_has_its_sentence),
+		cmocka_unit_test(every_code_of_the_library_has_words),
 		cmocka_unit_test(end_that_was_asked_for_has_no_text),
 	};
 

@@ -349,6 +349,31 @@ static void level_three_tells_what_the_library_decided(void **state)
 	probe_free(probe);
 }
 
+/* A message, a queue: what the peer did is told with the limit that it went over. */
+static void refused_message_and_slow_peer_are_told(void **state)
+{
+	struct pair pair = {0};
+	static char data[64 * 1024];
+
+	(void)state;
+	pair_open(&pair,
+		  STTCP_OPTIONS(.framing = STTCP_FRAMING_LENGTH, .send_queue_max = 256 * 1024));
+	assert_true(peer_say(pair.peer, "GET "));
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(lines_with(3, ": ended: STTCP_ELIMIT, over a limit: a message of "
+				       "1195725856 bytes, max_message is 1048576"),
+			 1);
+	int slow = peer_connect_narrow(sttcp_server_port(pair.server));
+	assert_true(probe_wait(pair.probe, STTCP_CONNECTION, 2));
+	while (probe_count(pair.probe, STTCP_DISCONNECTION) < 2)
+		sttcp_server_broadcast(pair.server, data, sizeof(data));
+	assert_int_equal(lines_with(3, ": ended: STTCP_ESLOW, the peer reads too slowly: the queue "
+				       "has no room, send_queue_max is 262144"),
+			 1);
+	peer_close(slow);
+	pair_close(&pair);
+}
+
 static int64_t taken(sttcp_server *server)
 {
 	sttcp_stats stats;
@@ -456,15 +481,17 @@ static void forced_stop_names_its_limit(void **state)
 /* A server with one connection; standard error comes out with the rest. */
 static int keep_one_alive(void)
 {
-	struct probe *probe = probe_new();
-	sttcp_server *server = probe_server(probe, "127.0.0.1", 0, NULL);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
 
 	dup2(STDOUT_FILENO, STDERR_FILENO);
 	CHECK(sttcp_server_start(server) == 0);
 	int peer = peer_connect(sttcp_server_port(server));
 
 	CHECK(peer >= 0);
-	CHECK(probe_wait(probe, STTCP_CONNECTION, 1));
+	for (int64_t until = now_ms() + DEADLINE_MS; now_ms() < until; nap_ms(2))
+		if (sttcp_server_count(server) == 1)
+			break;
+	CHECK(sttcp_server_count(server) == 1);
 	tell("port %d", sttcp_server_port(server));
 	CHECK(sttcp_server_keep_alive(server) == 0);
 	peer_close(peer);
@@ -576,6 +603,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(handler_that_blocks_is_told, open_book, close_book),
 		cmocka_unit_test_setup_teardown(level_three_tells_what_the_library_decided,
 						open_book, close_book),
+		cmocka_unit_test_setup_teardown(refused_message_and_slow_peer_are_told, open_book,
+						close_book),
 		cmocka_unit_test_setup_teardown(refused_connections_are_told, open_book,
 						close_book),
 		cmocka_unit_test_setup_teardown(forced_stop_names_its_limit, open_book, close_book),
