@@ -4,7 +4,13 @@
 #include "support/support.h"
 
 #include <signal.h>
-#include <sys/time.h>
+
+/* Children of a process with threads make threads of their own here. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "die_after_fork=0";
+}
 
 static sttcp_server *target; /* of the signal handlers */
 
@@ -42,10 +48,13 @@ static int echoing_peer(sttcp_server *server)
 
 static void on_signal(int number)
 {
+	int saved = errno;
+
 	(void)number;
 	errno = 1234;
 	CHECK(sttcp_server_request_stop(target) == 0);
 	CHECK(errno == 1234);
+	errno = saved;
 }
 
 static void set_handler(int number, void (*handler)(int))
