@@ -10,9 +10,11 @@
  *	parked -- work -->			pool
  *	parked -- a loop needs an heir -->	heir
  *	parked -- 5 s -->			gone
+ *	pool   -- queue empty, the engine ends -->	gone
  *
  * Only `parked` waits with a timeout, so an engine that has been idle for 5 s
- * has no wake-up left in it.
+ * has no wake-up left in it. A thread that goes joins the one that went before
+ * it, so that one thread at most is left to be joined.
  */
 #include "engine/pool.h"
 
@@ -42,10 +44,25 @@ void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine, int max_thr
 	stt_cond_init(&pool->left);
 }
 
+/* Takes a parked worker, which is to be posted, for the queue. */
+static struct stt_worker *unpark_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
+{
+	struct stt_worker *worker = pool->parked;
+
+	pool->parked = worker->next_parked;
+	pool->nparked--;
+	pool->waking++;
+	worker->parked = false;
+	worker->role = STT_POOL;
+	return worker;
+}
+
 void stt_pool_close(struct stt_pool *pool)
 {
 	stt_lock(&pool->lock);
 	pool->closing = true;
+	while (pool->parked)
+		stt_semaphore_post(&unpark_locked(pool)->wake);
 	stt_unlock(&pool->lock);
 }
 
@@ -55,6 +72,9 @@ void stt_pool_fini(struct stt_pool *pool)
 	while (pool->nrunning)
 		stt_cond_wait(&pool->left, &pool->lock);
 	stt_unlock(&pool->lock);
+	/* Nobody is left who could change it. */
+	if (pool->unjoined)
+		pthread_join(pool->last_gone, NULL);
 	struct stt_worker *worker = atomic_load_explicit(&pool->records, memory_order_relaxed);
 
 	while (worker) {
@@ -79,7 +99,6 @@ int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *),
 
 	if (result)
 		return -result;
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	if (stack_size)
 		result = pthread_attr_setstacksize(&attr, stack_size);
 	if (!result) {
@@ -123,20 +142,48 @@ static struct stt_worker *take_record(struct stt_pool *pool)
 	return worker;
 }
 
-/* The last that a thread that leaves does. */
-static void give_record_back(struct stt_pool *pool, struct stt_worker *worker)
+static void empty_record(struct stt_worker *worker)
 {
 	free(worker->buffer);
 	worker->buffer = NULL;
 	stt_socket_close(worker->waker);
 	worker->waker = -1;
-	stt_lock(&pool->lock);
+}
+
+static void give_record_back_locked(struct stt_pool *pool, struct stt_worker *worker)
+	STT_REQUIRES(pool->lock)
+{
 	worker->next_parked = pool->free_records;
 	pool->free_records = worker;
 	pool->nrunning--;
 	if (pool->closing)
 		stt_cond_wake_all(&pool->left);
+}
+
+/* Of a thread that could not be had. */
+static void give_record_back(struct stt_pool *pool, struct stt_worker *worker)
+{
+	empty_record(worker);
+	stt_lock(&pool->lock);
+	give_record_back_locked(pool, worker);
 	stt_unlock(&pool->lock);
+}
+
+/* The last that a thread that leaves does. After the lock neither record nor pool is its own: both
+ * may be gone before it has joined the other thread. */
+static void leave(struct stt_pool *pool, struct stt_worker *worker)
+{
+	empty_record(worker);
+	stt_lock(&pool->lock);
+	bool joins = pool->unjoined;
+	pthread_t before = pool->last_gone;
+
+	pool->unjoined = true;
+	pool->last_gone = pthread_self();
+	give_record_back_locked(pool, worker);
+	stt_unlock(&pool->lock);
+	if (joins)
+		pthread_join(before, NULL);
 }
 
 static void *run_worker(void *argument);
@@ -176,18 +223,12 @@ static bool note_cap_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
 /* Calls a worker if there is work and nobody is on the way. */
 static struct need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
 {
-	struct stt_worker *worker = pool->parked;
 	struct need need = {0};
 
 	if (!pool->head || pool->waking)
 		return need;
-	if (worker) {
-		pool->parked = worker->next_parked;
-		pool->nparked--;
-		pool->waking++;
-		worker->parked = false;
-		worker->role = STT_POOL;
-		need.woken = worker;
+	if (pool->parked) {
+		need.woken = unpark_locked(pool);
 	} else if (pool->nthreads < pool->max_threads) {
 		pool->nthreads++;
 		pool->waking++;
@@ -371,7 +412,7 @@ static void *run_worker(void *argument)
 		if (worker->role == STT_POOL && !work_pool(pool, worker, called))
 			break;
 	}
-	give_record_back(pool, worker);
+	leave(pool, worker);
 	return NULL;
 }
 

@@ -38,6 +38,8 @@ struct stt_pool {
 	int64_t cap_hits; /* times that a handler had to wait for want of a thread */
 	bool closing;
 	struct stt_cond left; /* a thread has left while closing */
+	bool unjoined;	      /* a thread has left, and nobody has joined it yet: */
+	pthread_t last_gone;
 
 	/* All there ever were. Put in front under the lock, read by anybody. */
 	_Atomic(struct stt_worker *) records;
@@ -52,8 +54,8 @@ struct stt_pool {
 void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine, int max_threads,
 		   size_t stack_size);
 
-/* For an engine that could not be started: from now on a thread without work leaves; and then the
- * wait until all of them, heirs that were given back, have left. */
+/* For the end of an engine: from now on a thread that finds the queue empty leaves; and then, when
+ * owners and heirs are of the pool, too, the wait until all of them are gone. */
 void stt_pool_close(struct stt_pool *pool);
 void stt_pool_fini(struct stt_pool *pool);
 
@@ -78,8 +80,8 @@ void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker);
  * whether something is still wanting. The monitor only. */
 bool stt_pool_retry(struct stt_pool *pool);
 
-/* A new thread of the library, on which every signal is blocked: one that runs user code takes the
- * pool's mask itself. 0 or -errno. */
+/* A new thread of the library, to be joined, on which every signal is blocked: one that runs user
+ * code takes the pool's mask itself. 0 or -errno. */
 int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *), void *argument);
 
 #endif
