@@ -354,13 +354,30 @@ typedef struct sttcp_options {
 STTCP_API void sttcp_options_init(sttcp_options *options, size_t size);
 
 /*
- * The event loops and threads of the process; before the first start. 0 means
+ * The event loops and threads of the process; before the first start, or the
+ * first after sttcp_engine_shutdown. 0 means
  * the default: one loop per CPU that the process may use; 4096 threads for
  * handlers that block; the system's stack size (in bytes).
  * -EINVAL: a negative number, or a stack below PTHREAD_STACK_MIN. -EBUSY: something was started
  * already.
  */
 STTCP_API int sttcp_engine_configure(int loops, int max_threads, size_t stack_size);
+
+/*
+ * Ends every thread and closes every descriptor of the library. Nobody needs
+ * this at the end of a program; it is for leak checkers, for a fork that should
+ * find a process without threads, and for sttcp_engine_configure, which may be
+ * called again: the next start begins anew, and its thread's signal mask is
+ * that of handlers. Objects can be started again, and connections whose
+ * references are held go on to answer.
+ *
+ * Connections that have ended and still flush, or wait for the peer's end, are
+ * closed at once. The call waits for name lookups under way and for free and
+ * release functions that still run. 0, also when nothing was ever started;
+ * -EBUSY while a server or client is started (a stop is over, too, only when no
+ * handler runs); -EDEADLK inside a handler or such a function.
+ */
+STTCP_API int sttcp_engine_shutdown(void);
 
 /*
  * What the library has to say: nothing is printed unless one of these asks for

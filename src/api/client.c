@@ -86,8 +86,11 @@ static int start(struct stt_group *group)
 		goto tell;
 	}
 	result = stt_engine_get(&engine);
-	if (result == 0)
+	if (result == 0) {
 		result = stt_group_begin(group, engine);
+		/* From here on the engine stays for the group that is not idle. */
+		stt_engine_release();
+	}
 	if (result < 0)
 		goto tell;
 

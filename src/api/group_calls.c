@@ -168,3 +168,16 @@ int sttcp_engine_configure(int loops, int max_threads, size_t stack_size)
 	stt_call_end(cancel);
 	return result;
 }
+
+int sttcp_engine_shutdown(void)
+{
+	/* The thread that called it would be one of those that have to go. */
+	if (stt_self)
+		return -EDEADLK;
+
+	int cancel = stt_call_begin();
+	int result = stt_engine_end();
+
+	stt_call_end(cancel);
+	return result;
+}

@@ -219,8 +219,11 @@ static int start(struct stt_group *group)
 	if (result < 0)
 		return result;
 	result = stt_engine_get(&engine);
-	if (result == 0)
+	if (result == 0) {
 		result = stt_group_begin(group, engine);
+		/* From here on the engine stays for the group that is not idle. */
+		stt_engine_release();
+	}
 	if (result < 0)
 		return stt_group_tell(group, result, "cannot start %s: %s", group->given,
 				      result == -EBUSY ? "it is started already"

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -105,6 +106,20 @@ static inline bool stt_cond_wait_until(struct stt_cond *cond, struct stt_mutex *
 static inline void stt_cond_wake_all(struct stt_cond *cond)
 {
 	pthread_cond_broadcast(&cond->raw);
+}
+
+/*
+ * Waits until nobody is counted any more, where whoever is counted may be in a
+ * signal handler, or is about to make a system call, and so can signal nothing.
+ * For what lasts a few instructions and has nearly always passed.
+ */
+static inline void stt_wait_for_zero(atomic_int *count)
+{
+	/* A nap, for a thread of a lower priority would not come to its turn otherwise. */
+	const struct timespec nap = {.tv_nsec = 50000};
+
+	while (atomic_load(count))
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
 }
 
 /*

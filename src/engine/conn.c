@@ -205,7 +205,8 @@ void stt_conn_unref_on_loop(struct sttcp_conn *conn)
 	if (!drop_ref(conn))
 		return;
 	if (conn->data_free)
-		stt_pool_push(&conn->loop->engine->pool, &conn->actor);
+		/* The thread's engine, and not the connection's, which it may have outlived. */
+		stt_pool_push(&stt_self->engine->pool, &conn->actor);
 	else
 		free_conn(conn);
 }

@@ -5,6 +5,12 @@
  * cannot be had is tried for again by the monitor. After a fork the child has
  * none of the parent's threads: it forgets the engine, and the next start makes
  * a new one.
+ *
+ * The end goes the other way round, when every group is idle: no handler runs on
+ * a loop any more, so the monitor goes first; then the threads that look names
+ * up; then each loop, once what lingers on it has been closed; their owners and heirs become
+ * threads of the pool, which work what is left in the queue (the free functions of users) and
+ * leave.
  */
 #include "engine/engine.h"
 
@@ -24,13 +30,16 @@ enum {
 };
 
 static struct stt_mutex lock = STT_MUTEX_INIT;
-/* Written under the lock; atomic for those who only want to look. */
-static _Atomic(struct stt_engine *) the_engine;
+/* Under the lock. */
+static struct stt_engine *the_engine;
 static struct {
 	int loops;
 	int max_threads;
 	size_t stack_size;
 } wanted;
+static int holds;   /* calls that use the engine: it does not end meanwhile */
+static bool ending; /* and then nobody may hold it any more */
+static struct stt_cond changed = {PTHREAD_COND_INITIALIZER}; /* one of the two */
 static bool fork_watched;
 atomic_uint stt_forks;
 
@@ -38,11 +47,14 @@ atomic_uint stt_forks;
 static void forget_engine(void)
 {
 	stt_mutex_init(&lock);
+	stt_cond_init(&changed);
+	holds = 0;
+	ending = false;
 	stt_log_after_fork();
 	stt_group_after_fork();
 	stt_lookup_after_fork();
 	stt_signals_after_fork();
-	atomic_store(&the_engine, NULL);
+	the_engine = NULL;
 	atomic_fetch_add(&stt_forks, 1);
 	stt_self = NULL;
 }
@@ -61,7 +73,7 @@ int stt_engine_set(int loops, int max_threads, size_t stack_size)
 	int result = -EBUSY;
 
 	stt_lock(&lock);
-	if (!atomic_load(&the_engine)) {
+	if (!the_engine) {
 		wanted.loops = loops;
 		wanted.max_threads = max_threads;
 		wanted.stack_size = stack_size;
@@ -111,10 +123,18 @@ send_away:
 	return result;
 }
 
+static void free_loops(struct stt_engine *engine, int count)
+{
+	for (int i = 0; i < count; i++)
+		stt_loop_fini(&engine->loops[i]);
+	free(engine->loops);
+}
+
 static struct stt_engine *new_engine(int *result)
 {
 	struct stt_engine *engine = calloc(1, sizeof(*engine));
 	int nloops = wanted.loops ? wanted.loops : stt_cpus_usable();
+	int made = 0;
 
 	*result = -ENOMEM;
 	if (!engine)
@@ -123,29 +143,22 @@ static struct stt_engine *new_engine(int *result)
 	engine->loops = calloc((size_t)engine->nloops, sizeof(*engine->loops));
 	if (!engine->loops)
 		goto free_engine;
-
-	int made = 0;
-
+	stt_semaphore_init(&engine->loops_ended);
 	stt_pool_init(&engine->pool, engine,
 		      wanted.max_threads ? wanted.max_threads : DEFAULT_THREADS, wanted.stack_size);
-	for (; made < engine->nloops; made++) {
+	for (*result = 0; *result == 0 && made < engine->nloops; made++)
 		*result = stt_loop_init(&engine->loops[made], engine, made);
-		if (*result < 0)
-			goto fini_loops;
-	}
-	*result = stt_signals_open(engine);
 	if (*result == 0)
+		*result = stt_signals_open(engine);
+	if (*result == 0) {
 		*result = start_threads(engine);
-	if (*result == 0)
-		return engine;
-	stt_signals_close();
+		if (*result == 0)
+			return engine;
+		stt_signals_close();
+	}
 	stt_pool_fini(&engine->pool);
-	made--;
-
-fini_loops:
-	for (; made >= 0; made--)
-		stt_loop_fini(&engine->loops[made]);
-	free(engine->loops);
+	free_loops(engine, made);
+	stt_semaphore_fini(&engine->loops_ended);
 free_engine:
 	free(engine);
 	return NULL;
@@ -156,15 +169,109 @@ int stt_engine_get(struct stt_engine **engine)
 	int result = 0;
 
 	stt_lock(&lock);
-	*engine = atomic_load(&the_engine);
+	while (ending && !stt_self)
+		stt_cond_wait(&changed, &lock);
+	if (ending) {
+		stt_unlock(&lock);
+		return -EDEADLK;
+	}
+	*engine = the_engine;
 	if (!*engine) {
 		*engine = fork_watched ? new_engine(&result) : NULL;
 		if (!fork_watched)
 			result = -ENOMEM;
-		atomic_store_explicit(&the_engine, *engine, memory_order_release);
+		the_engine = *engine;
 	}
+	if (*engine)
+		holds++;
 	stt_unlock(&lock);
 	return result;
+}
+
+struct stt_engine *stt_engine_peek(void)
+{
+	stt_lock(&lock);
+	struct stt_engine *engine = ending ? NULL : the_engine;
+
+	if (engine)
+		holds++;
+	stt_unlock(&lock);
+	return engine;
+}
+
+void stt_engine_release(void)
+{
+	stt_lock(&lock);
+	if (--holds == 0)
+		stt_cond_wake_all(&changed);
+	stt_unlock(&lock);
+}
+
+/* Whether there is something that the engine has to be there for. */
+static bool is_needed(void)
+{
+	return stt_group_any_busy();
+}
+
+static void end_loops(struct stt_engine *engine)
+{
+	for (int i = 0; i < engine->nloops; i++)
+		stt_loop_end(&engine->loops[i]);
+	/* After the flag: what lingers finds it when it is asked to look. */
+	stt_group_end_lingering();
+	for (int i = 0; i < engine->nloops; i++)
+		stt_semaphore_wait(&engine->loops_ended);
+}
+
+static void end_engine(struct stt_engine *engine)
+{
+	struct stt_pool *pool = &engine->pool;
+
+	stt_monitor_end(engine);
+	/* While the loops still take answers. */
+	stt_lookup_end_threads();
+	end_loops(engine);
+	/* Closed first: nobody becomes an heir from then on. */
+	stt_pool_close(pool);
+	for (int i = 0; i < engine->nloops; i++)
+		stt_pool_return_heir(pool, atomic_load(&engine->loops[i].heir));
+	stt_pool_fini(pool);
+	stt_signals_close();
+	stt_monitor_fini(&engine->monitor);
+	free_loops(engine, engine->nloops);
+	stt_semaphore_fini(&engine->loops_ended);
+	free(engine);
+}
+
+int stt_engine_end(void)
+{
+	/* A look that disturbs nobody; what counts is the second one. */
+	if (is_needed())
+		return -EBUSY;
+	stt_lock(&lock);
+	while (ending)
+		stt_cond_wait(&changed, &lock);
+
+	struct stt_engine *engine = the_engine;
+
+	ending = engine;
+	while (ending && holds)
+		stt_cond_wait(&changed, &lock);
+	stt_unlock(&lock);
+	if (!engine)
+		return is_needed() ? -EBUSY : 0;
+
+	bool needed = is_needed();
+
+	if (!needed)
+		end_engine(engine);
+	stt_lock(&lock);
+	if (!needed)
+		the_engine = NULL;
+	ending = false;
+	stt_cond_wake_all(&changed);
+	stt_unlock(&lock);
+	return needed ? -EBUSY : 0;
 }
 
 struct stt_loop *stt_engine_pick_loop(struct stt_engine *engine)

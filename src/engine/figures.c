@@ -67,18 +67,21 @@ static void add_worker(const struct stt_engine *engine, const struct stt_group *
 
 void stt_figures_of_group(struct stt_group *group, sttcp_stats *stats)
 {
-	struct stt_engine *engine = atomic_load(&group->nrosters) ? group->engine : NULL;
 	int64_t now_ms = stt_now_ms();
 
 	stt_lock(&group->lock);
 	*stats = group->totals;
 	stt_unlock(&group->lock);
-	if (!engine)
+	if (!atomic_load(&group->rosters))
 		return;
 	stats->connections = stt_group_count(group);
 	stt_group_each(group, true, add_conn, stats);
-	stats->takeovers = atomic_load(&engine->takeovers);
 
+	struct stt_engine *engine = stt_engine_peek();
+
+	if (!engine)
+		return;
+	stats->takeovers = atomic_load(&engine->takeovers);
 	stt_lock(&engine->pool.lock);
 	stats->threads = engine->pool.nrunning;
 	stats->thread_cap_hits = engine->pool.cap_hits;
@@ -86,4 +89,5 @@ void stt_figures_of_group(struct stt_group *group, sttcp_stats *stats)
 	     worker = worker->next_record)
 		add_worker(engine, group, worker, now_ms, stats);
 	stt_unlock(&engine->pool.lock);
+	stt_engine_release();
 }

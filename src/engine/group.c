@@ -91,6 +91,18 @@ static bool try_ref(struct stt_group *group)
 	return false;
 }
 
+static void free_rosters(struct stt_rosters *rosters)
+{
+	while (rosters) {
+		struct stt_rosters *previous = rosters->previous;
+
+		for (int i = 0; i < rosters->count; i++)
+			stt_roster_fini(&rosters->all[i]);
+		free(rosters);
+		rosters = previous;
+	}
+}
+
 void stt_group_unref(struct stt_group *group)
 {
 	if (atomic_fetch_sub_explicit(&group->refs, 1, memory_order_acq_rel) > 1)
@@ -98,9 +110,7 @@ void stt_group_unref(struct stt_group *group)
 	stt_lock(&registry_lock);
 	stt_list_remove(&group->in_registry);
 	stt_unlock(&registry_lock);
-	for (int i = 0; i < group->nrosters; i++)
-		stt_roster_fini(&group->rosters[i]);
-	free(group->rosters);
+	free_rosters(atomic_load(&group->rosters));
 	stt_admission_fini(&group->admission);
 	free(group->sweepers);
 	free(group->host);
@@ -171,7 +181,9 @@ static void check_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 
 static struct stt_roster *roster_of(struct stt_group *group, const struct sttcp_conn *conn)
 {
-	return &group->rosters[conn->loop->index % group->nrosters];
+	struct stt_rosters *rosters = atomic_load_explicit(&group->rosters, memory_order_relaxed);
+
+	return &rosters->all[conn->loop->index % rosters->count];
 }
 
 static void admit_locked(struct stt_group *group, struct sttcp_conn *conn) STT_REQUIRES(group->lock)
@@ -197,24 +209,52 @@ static void begin_attempt_locked(struct stt_group *group, struct sttcp_conn *con
 
 /* ---------------------------------------------------------------- start */
 
+/* Has at least so many rosters: more than before after an engine with fewer loops has ended. */
+static int make_rosters_locked(struct stt_group *group, int count) STT_REQUIRES(group->lock)
+{
+	struct stt_rosters *previous = atomic_load(&group->rosters);
+
+	if (previous && previous->count >= count)
+		return 0;
+
+	struct stt_rosters *rosters =
+		calloc(1, sizeof(*rosters) + (size_t)count * sizeof(rosters->all[0]));
+
+	if (!rosters)
+		return -ENOMEM;
+	rosters->previous = previous;
+	rosters->count = count;
+	for (int i = 0; i < count; i++)
+		stt_roster_init(&rosters->all[i]);
+	atomic_store(&group->rosters, rosters);
+	return 0;
+}
+
+static int make_sweepers_locked(struct stt_group *group, int count) STT_REQUIRES(group->lock)
+{
+	if (group->nsweepers >= count)
+		return 0;
+
+	struct stt_sweeper *sweepers = calloc((size_t)count, sizeof(*sweepers));
+
+	if (!sweepers)
+		return -ENOMEM;
+	free(group->sweepers);
+	group->sweepers = sweepers;
+	group->nsweepers = count;
+	return 0;
+}
+
 static int prepare_locked(struct stt_group *group, struct stt_engine *engine)
 	STT_REQUIRES(group->lock)
 {
-	int nrosters = group->is_client ? 1 : engine->nloops;
+	int result = make_sweepers_locked(group, 2 * engine->nloops);
 
-	/* Once: there is one engine in a process, and a stop that ends may still be looking at it.
-	 */
-	if (!group->engine)
+	if (result == 0)
+		result = make_rosters_locked(group, group->is_client ? 1 : engine->nloops);
+	if (result == 0)
 		group->engine = engine;
-	if (!group->sweepers)
-		group->sweepers = calloc(2 * (size_t)engine->nloops, sizeof(*group->sweepers));
-	if (group->sweepers && !group->rosters) {
-		group->rosters = calloc((size_t)nrosters, sizeof(*group->rosters));
-		for (int i = 0; group->rosters && i < nrosters; i++)
-			stt_roster_init(&group->rosters[i]);
-		atomic_store(&group->nrosters, group->rosters ? nrosters : 0);
-	}
-	return group->rosters ? 0 : -ENOMEM;
+	return result;
 }
 
 int stt_group_begin(struct stt_group *group, struct stt_engine *engine)
@@ -474,28 +514,31 @@ void stt_group_leave(struct stt_group *group, struct sttcp_conn *conn)
 int stt_group_each(struct stt_group *group, bool all,
 		   void (*fn)(struct sttcp_conn *conn, void *argument), void *argument)
 {
+	struct stt_rosters *rosters = atomic_load(&group->rosters);
 	int count = 0;
 
-	for (int i = 0; i < group->nrosters; i++)
-		count += stt_roster_each(&group->rosters[i], all, fn, argument);
+	for (int i = 0; rosters && i < rosters->count; i++)
+		count += stt_roster_each(&rosters->all[i], all, fn, argument);
 	return count;
 }
 
 int stt_group_count(struct stt_group *group)
 {
+	struct stt_rosters *rosters = atomic_load(&group->rosters);
 	unsigned count = 0;
 
-	for (int i = 0; i < group->nrosters; i++)
-		count += stt_roster_count(&group->rosters[i]);
+	for (int i = 0; rosters && i < rosters->count; i++)
+		count += stt_roster_count(&rosters->all[i]);
 	return (int)count;
 }
 
 struct sttcp_conn *stt_group_find(struct stt_group *group, uint64_t id)
 {
+	struct stt_rosters *rosters = atomic_load(&group->rosters);
 	struct sttcp_conn *conn = NULL;
 
-	for (int i = 0; !conn && i < group->nrosters; i++)
-		conn = stt_roster_find(&group->rosters[i], id);
+	for (int i = 0; !conn && rosters && i < rosters->count; i++)
+		conn = stt_roster_find(&rosters->all[i], id);
 	return conn;
 }
 
@@ -564,15 +607,18 @@ static void begin_force_locked(struct stt_group *group) STT_REQUIRES(group->lock
 static void send_sweepers(struct stt_group *group, struct stt_sweeper *sweepers,
 			  const struct stt_actor_ops *ops)
 {
-	struct stt_engine *engine = group->engine;
+	/* Read once: with the last sweeper on its way the group may be idle, and the engine gone.
+	 */
+	struct stt_loop *loops = group->engine->loops;
+	int nloops = group->engine->nloops;
 
-	for (int i = 0; i < engine->nloops; i++) {
+	for (int i = 0; i < nloops; i++) {
 		sweepers[i] = (struct stt_sweeper){
 			.actor.ops = ops,
 			.group = stt_group_ref(group),
-			.loop = &engine->loops[i],
+			.loop = &loops[i],
 		};
-		stt_loop_push(&engine->loops[i], &sweepers[i].actor);
+		stt_loop_push(&loops[i], &sweepers[i].actor);
 	}
 }
 
@@ -581,7 +627,8 @@ static void send_sweepers(struct stt_group *group, struct stt_sweeper *sweepers,
 static bool sweep(struct stt_sweeper *sweeper, void (*fn)(struct sttcp_conn *conn, void *argument))
 {
 	struct stt_group *group = sweeper->group;
-	struct stt_roster *roster = &group->rosters[sweeper->loop->index % group->nrosters];
+	struct stt_rosters *rosters = atomic_load(&group->rosters);
+	struct stt_roster *roster = &rosters->all[sweeper->loop->index % rosters->count];
 
 	if (!sweeper->begun)
 		stt_roster_walk_begin(roster, &sweeper->walk, true);
@@ -908,6 +955,33 @@ struct stt_group *stt_group_any_started(void)
 			return group;
 	}
 	return NULL;
+}
+
+bool stt_group_any_busy(void)
+{
+	for (struct stt_group *group = next_group(NULL); group; group = next_group(group)) {
+		stt_lock(&group->lock);
+		bool busy = group->state != STT_IDLE;
+
+		stt_unlock(&group->lock);
+		if (busy) {
+			stt_group_unref(group);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void look_after_end(struct sttcp_conn *conn, void *argument)
+{
+	(void)argument;
+	stt_conn_ask(conn, STT_WISH_CLOSE);
+}
+
+void stt_group_end_lingering(void)
+{
+	for (struct stt_group *group = next_group(NULL); group; group = next_group(group))
+		stt_group_each(group, true, look_after_end, NULL);
 }
 
 /* In the child: the parent's groups stay where they are, out of sight. */

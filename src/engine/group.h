@@ -83,6 +83,13 @@ struct stt_roster {
 	struct stt_table members; /* by id */
 };
 
+/* One a loop; a client needs one alone. */
+struct stt_rosters {
+	struct stt_rosters *previous;
+	int count;
+	struct stt_roster all[];
+};
+
 /*
  *	state		  next		    when
  *	IDLE		  STARTING	    start
@@ -115,11 +122,10 @@ struct stt_group {
 
 	/* Changed only while IDLE, under the lock; read by workers after start. */
 	struct stt_handlers handlers;
-	struct stt_engine *engine;
-	struct stt_roster *rosters;
-	/* Atomic: stored last at the first start, so that who finds rosters finds all of the above;
-	 * 0 before. */
-	atomic_int nrosters;
+	struct stt_engine *engine; /* the one that it was started with last */
+	/* Atomic: those of the last start, NULL before the first one. Earlier ones stay as long as
+	 * the group, for whoever is walking over them. */
+	_Atomic(struct stt_rosters *) rosters;
 
 	/* Atomic: a stop is under way that ends those on which nothing is going on. */
 	atomic_bool ends_idle;
@@ -174,6 +180,7 @@ struct stt_group {
 	/* The deadline of a stop. */
 	struct stt_alarm alarm;
 	struct stt_sweeper *sweepers; /* one a loop, by force; then one a loop, by asking */
+	int nsweepers;
 	struct stt_actor releaser;
 
 	/* Under the registry's lock (group.c): all groups of the process. */
@@ -239,6 +246,10 @@ void stt_group_stop_requested(void);
 void stt_group_watch(struct stt_group *group, int change);
 /* Some group that is started, as a new reference, or NULL. */
 struct stt_group *stt_group_any_started(void);
+/* Whether any group is not idle: it needs the engine. */
+bool stt_group_any_busy(void);
+/* At the end of the engine: has every connection that is left looked at, all of which linger. */
+void stt_group_end_lingering(void);
 void stt_group_after_fork(void);
 /* 0 (a client: its reason), -ETIMEDOUT, -EINVAL. */
 int stt_group_wait(struct stt_group *group, int timeout_ms);

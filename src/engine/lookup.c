@@ -62,6 +62,8 @@ static int nthreads;
 static int nidle;     /* of these, waiting for a question */
 static int nunwanted; /* of these, with a question that was dropped */
 static bool ending;
+static bool unjoined; /* a thread has left, and nobody has joined it yet: */
+static pthread_t last_gone;
 static bool made_cond; /* it counts by the monotonic clock, which cannot be said here */
 static struct stt_cond changed;
 
@@ -172,9 +174,17 @@ static void *run_lookups(void *argument)
 		stt_lock(&lock);
 		answer_locked(lookup);
 	}
+	/* Who leaves joins the one who left before: the last one's join is that of all. */
+	bool joins = unjoined;
+	pthread_t before = last_gone;
+
+	unjoined = true;
+	last_gone = pthread_self();
 	nthreads--;
 	stt_cond_wake_all(&changed);
 	stt_unlock(&lock);
+	if (joins)
+		pthread_join(before, NULL);
 	return NULL;
 }
 
@@ -251,7 +261,13 @@ void stt_lookup_end_threads(void)
 	while (nthreads)
 		stt_cond_wait(&changed, &lock);
 	ending = false;
+
+	bool joins = unjoined;
+
+	unjoined = false;
 	stt_unlock(&lock);
+	if (joins)
+		pthread_join(last_gone, NULL);
 }
 
 void stt_lookup_after_fork(void)
@@ -259,5 +275,5 @@ void stt_lookup_after_fork(void)
 	stt_mutex_init(&lock);
 	stt_list_init(&queue);
 	nqueued = nthreads = nidle = nunwanted = 0;
-	ending = made_cond = false;
+	ending = made_cond = unjoined = false;
 }

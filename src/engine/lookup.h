@@ -31,7 +31,7 @@ void stt_lookup_ask(struct stt_lookup *lookup);
  * By the loop's owner, outside turns, or before it was asked. */
 void stt_lookup_drop(struct stt_lookup *lookup);
 
-/* Waits until all threads have left: at once those that are idle, the others when the resolver has
+/* Waits until all threads are gone: at once those that are idle, the others when the resolver has
  * answered, which can take as long as its time limits (resolv.conf(5)). The caller sees to it that
  * nobody asks meanwhile; the loops still run, for they take the answers. */
 void stt_lookup_end_threads(void);

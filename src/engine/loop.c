@@ -44,6 +44,8 @@ int stt_loop_init(struct stt_loop *loop, struct stt_engine *engine, int index)
 
 void stt_loop_fini(struct stt_loop *loop)
 {
+	/* Rare: only a thread that was stopped between two instructions, see stt_loop_push. */
+	stt_wait_for_zero(&loop->wakers);
 	if (loop->waker >= 0)
 		close(loop->waker);
 	if (loop->poller >= 0)
@@ -53,9 +55,15 @@ void stt_loop_fini(struct stt_loop *loop)
 void stt_loop_push(struct stt_loop *loop, struct stt_actor *actor)
 {
 	struct stt_actor *head = atomic_load_explicit(&loop->ready, memory_order_relaxed);
+	bool counted = false;
 
 	/* Release: the loop that takes the list sees what was written to the actor. */
 	do {
+		/* Counted before the actor can be found: it may be the last that the loop waits for
+		 * before it ends. */
+		if (!head && !counted)
+			atomic_fetch_add_explicit(&loop->wakers, 1, memory_order_relaxed);
+		counted |= !head;
 		actor->next = head;
 	} while (!atomic_compare_exchange_weak_explicit(
 		&loop->ready, &head, actor, memory_order_release, memory_order_relaxed));
@@ -63,6 +71,8 @@ void stt_loop_push(struct stt_loop *loop, struct stt_actor *actor)
 	 * takes it. */
 	if (!head)
 		stt_waker_wake(loop->waker);
+	if (counted)
+		atomic_fetch_sub_explicit(&loop->wakers, 1, memory_order_release);
 }
 
 static void append_chain(struct stt_loop *loop, struct stt_actor *actor)
@@ -280,6 +290,20 @@ static void wait_for_events(struct stt_loop *loop)
 	}
 }
 
+void stt_loop_end(struct stt_loop *loop)
+{
+	atomic_store(&loop->ending, true);
+	stt_waker_wake(loop->waker);
+}
+
+/* Whether nothing can come any more: no connection, which would bring events, alarms and wishes;
+ * and of what has come nothing is left. */
+static bool has_nothing(const struct stt_loop *loop)
+{
+	return !atomic_load(&loop->nconns) && !loop->chain && !atomic_load(&loop->ready) &&
+	       !atomic_load(&loop->alarms) && !stt_heap_first(&loop->timers);
+}
+
 void stt_loop_run(struct stt_worker *worker, struct stt_loop *loop)
 {
 	worker->loop = loop;
@@ -296,6 +320,12 @@ void stt_loop_run(struct stt_worker *worker, struct stt_loop *loop)
 		work_chain(worker, loop);
 		if (!worker->loop)
 			return;
+		if (atomic_load_explicit(&loop->ending, memory_order_relaxed) &&
+		    has_nothing(loop)) {
+			worker->loop = NULL;
+			stt_semaphore_post(&loop->engine->loops_ended);
+			return;
+		}
 		wait_for_events(loop);
 	}
 }

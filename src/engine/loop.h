@@ -40,6 +40,10 @@ struct stt_loop {
 	_Atomic(struct stt_alarm *) alarms;
 	/* The owner is in its poller, or about to be: see monitor.c. */
 	atomic_bool waiting;
+	/* Set once, at the end of the engine: the owner leaves when nothing can come any more. */
+	atomic_bool ending;
+	/* Threads that may still write to the waker although the loop has what they brought. */
+	atomic_int wakers;
 	/* Until when all events go to the pool; relaxed, a hint. */
 	_Atomic int64_t storm_until_ms;
 	/* Connections on this loop; relaxed, a hint for spreading them. */
@@ -73,8 +77,12 @@ struct stt_loop {
 int stt_loop_init(struct stt_loop *loop, struct stt_engine *engine, int index);
 void stt_loop_fini(struct stt_loop *loop);
 
-/* Runs the loop that `worker` owns until it is taken over. */
+/* Runs the loop that `worker` owns until it is taken over or has ended. */
 void stt_loop_run(struct stt_worker *worker, struct stt_loop *loop);
+
+/* Makes the loop end: its owner posts the engine's `loops_ended` once the loop has nothing left.
+ * Every group must be idle. */
+void stt_loop_end(struct stt_loop *loop);
 
 /* Puts an actor at the end of the ready list. Any thread. */
 void stt_loop_push(struct stt_loop *loop, struct stt_actor *actor);

@@ -197,7 +197,8 @@ static void sleep_until_woken(struct stt_engine *engine, bool wanting)
 	struct stt_monitor *monitor = &engine->monitor;
 
 	atomic_store(&monitor->asleep, true);
-	if (look(engine) == WAITING && (wanting || !atomic_load(&engine->pool.starved))) {
+	if (look(engine) == WAITING && (wanting || !atomic_load(&engine->pool.starved)) &&
+	    !atomic_load(&monitor->ending)) {
 		int64_t until = stt_now_ms() + RETRY_MS;
 
 		if (!wanting) {
@@ -222,7 +223,7 @@ static void *run_monitor(void *argument)
 
 	stt_cancel_off();
 	pthread_setname_np(pthread_self(), "sttcp-monitor");
-	for (;;) {
+	while (!atomic_load(&engine->monitor.ending)) {
 		enum sight sight = look(engine);
 
 		quiet = sight == WAITING ? quiet + 1 : 0;
@@ -256,4 +257,20 @@ int stt_monitor_start(struct stt_engine *engine)
 
 	stt_semaphore_init(&monitor->wake);
 	return stt_thread_start(&monitor->thread, 0, run_monitor, engine);
+}
+
+void stt_monitor_end(struct stt_engine *engine)
+{
+	struct stt_monitor *monitor = &engine->monitor;
+
+	/* In this order: either the monitor's last look before it sleeps finds the flag, or it is
+	 * found asleep. */
+	atomic_store(&monitor->ending, true);
+	stt_monitor_wake(monitor);
+	pthread_join(monitor->thread, NULL);
+}
+
+void stt_monitor_fini(struct stt_monitor *monitor)
+{
+	stt_semaphore_fini(&monitor->wake);
 }

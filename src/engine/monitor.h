@@ -19,11 +19,17 @@ struct stt_monitor {
 	pthread_t thread;
 	/* Set by the monitor before it looks a last time and waits; whoever clears it posts. */
 	atomic_bool asleep;
+	/* Set once, at the end of the engine. */
+	atomic_bool ending;
 	struct stt_semaphore wake;
 };
 
 /* 0 or -errno. */
 int stt_monitor_start(struct stt_engine *engine);
+
+/* Returns when its thread has gone. Nothing may need a take-over any more. */
+void stt_monitor_end(struct stt_engine *engine);
+void stt_monitor_fini(struct stt_monitor *monitor);
 
 /*
  * Wakes the monitor if it sleeps: a load when it does not. Whoever calls this

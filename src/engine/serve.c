@@ -475,7 +475,8 @@ static enum next go_on_ending(struct stt_worker *worker, struct sttcp_conn *conn
 		conn->lingers = true;
 		limit_lingering(conn, stt_now_ms() + linger_ms);
 	}
-	if (!(view.drained && all_dropped) && stt_now_ms() < atomic_load(&conn->owner_due_ms))
+	if (!(view.drained && all_dropped) && stt_now_ms() < atomic_load(&conn->owner_due_ms) &&
+	    !atomic_load(&conn->loop->ending))
 		return go_on_dropping(worker, conn, rest);
 	stt_conn_die(conn);
 	return HANDED_ON;

@@ -26,15 +26,28 @@ static bool taken[NSIGNALS];
 /* Atomic, for the handler and the loop. The waker comes with the engine: a signal handler could not
  * make one. */
 static atomic_int waker = -1;
+static atomic_int waking; /* threads that may be about to write to it */
 static atomic_int arrived;
 static atomic_bool requested; /* some group has a request to stop */
 static atomic_int for_everything;
+
+/* Counted, so that the engine's end does not close the descriptor under it: then the number may be
+ * a stranger's. */
+static void wake_loop(void)
+{
+	atomic_fetch_add(&waking, 1);
+	int fd = atomic_load(&waker);
+
+	if (fd >= 0)
+		stt_waker_wake(fd);
+	atomic_fetch_sub(&waking, 1);
+}
 
 static void on_signal(int number)
 {
 	(void)number;
 	atomic_fetch_add(&arrived, 1);
-	stt_waker_wake(atomic_load(&waker));
+	wake_loop();
 }
 
 static void pass_on(struct stt_worker *worker, struct stt_actor *actor, uint32_t events)
@@ -54,7 +67,7 @@ static struct stt_actor signal_actor = {.ops = &signal_ops};
 void stt_signals_pass_requests_on(void)
 {
 	atomic_store(&requested, true);
-	stt_waker_wake(atomic_load(&waker));
+	wake_loop();
 }
 
 int stt_signals_open(struct stt_engine *engine)
@@ -63,13 +76,19 @@ int stt_signals_open(struct stt_engine *engine)
 
 	if (result < 0)
 		return result;
+	/* What came too late for the engine before this one concerns nobody any more. */
+	atomic_store(&arrived, 0);
+	atomic_store(&requested, false);
 	atomic_store(&waker, result);
 	return 0;
 }
 
 void stt_signals_close(void)
 {
-	stt_socket_close(atomic_exchange(&waker, -1));
+	int fd = atomic_exchange(&waker, -1);
+
+	stt_wait_for_zero(&waking);
+	stt_socket_close(fd);
 }
 
 static void take_signals(void)
@@ -138,6 +157,7 @@ void stt_signals_after_fork(void)
 	give_signals_back();
 	users = 0;
 	atomic_store(&waker, -1);
+	atomic_store(&waking, 0);
 	atomic_store(&arrived, 0);
 	atomic_store(&requested, false);
 	atomic_store(&for_everything, 0);
