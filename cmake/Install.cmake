@@ -24,6 +24,8 @@ install(CODE "
 ")
 install(FILES ${PROJECT_BINARY_DIR}/sttcp.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
+install(DIRECTORY share/sttcp DESTINATION ${CMAKE_INSTALL_DATADIR})
+
 foreach(section 3 7)
 	file(GLOB pages CONFIGURE_DEPENDS man/*.${section})
 	if(pages)

@@ -106,6 +106,7 @@ need_ci()
 	need libclang-rt-dev clang_links
 	need llvm command_found llvm-symbolizer
 	need util-linux command_found setarch
+	need valgrind command_found valgrind
 	need_models
 }
 

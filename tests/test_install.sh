@@ -31,6 +31,7 @@ export PKG_CONFIG_PATH
 libdir=$(dirname "$PKG_CONFIG_PATH")
 must_exist "$prefix/include/sttcp.h" "$libdir/libsttcp.a" "$libdir/libsttcp.so" \
 	"$libdir/libsttcp.so.0"
+must_exist "$prefix/share/sttcp/sttcp.supp"
 for page in "$STTCP_SOURCE_DIR"/man/*.[37]; do
 	[ ! -e "$page" ] || must_exist "$prefix/share/man/man${page##*.}/${page##*/}"
 done
