@@ -332,7 +332,7 @@ static void race_event(struct stt_worker *worker, struct stt_actor *actor, uint3
 static int64_t ring_attempt(struct stt_worker *worker, struct stt_alarm *alarm)
 {
 	struct stt_attempt *attempt = stt_container_of(alarm, struct stt_attempt, alarm);
-	int64_t now = stt_now_ms();
+	int64_t now = stt_loop_time(attempt->loop);
 
 	(void)worker;
 	if (!attempt->conn)

@@ -180,18 +180,21 @@ static void take_alarms(struct stt_loop *loop)
 	}
 }
 
-/* Rings what is due. A ring runs no handler (it puts what has to be done onto the chain), so the
- * loop cannot be lost here. */
+/*
+ * Rings what is due. A ring runs no handler (it puts what has to be done onto
+ * the chain), so the loop cannot be lost here.
+ *
+ * Due is what was so before the last wait, not what is so by now: a process that
+ * was stopped for a while (SIGSTOP, a debugger, a frozen container) comes out of
+ * its wait without the events that came meanwhile, and would throw out peers
+ * that have spoken in time. So their events are worked first, which costs one
+ * more wait for each alarm, that does not block.
+ */
 static void ring_alarms(struct stt_worker *worker, struct stt_loop *loop)
 {
 	struct stt_heap_node *first = stt_heap_first(&loop->timers);
 
-	if (!first)
-		return;
-
-	int64_t now = stt_now_ms();
-
-	for (; first && first->at <= now; first = stt_heap_first(&loop->timers)) {
+	for (; first && first->at <= loop->polled_ms; first = stt_heap_first(&loop->timers)) {
 		struct stt_alarm *alarm = stt_container_of(first, struct stt_alarm, node);
 
 		stt_alarm_cancel(loop, alarm);
@@ -235,7 +238,7 @@ static void work_events(struct stt_worker *worker, struct stt_loop *loop)
 	}
 }
 
-static int wait_ms(struct stt_loop *loop)
+static int wait_ms(struct stt_loop *loop, int64_t now_ms)
 {
 	struct stt_heap_node *first = stt_heap_first(&loop->timers);
 
@@ -244,7 +247,7 @@ static int wait_ms(struct stt_loop *loop)
 	if (!first)
 		return -1;
 
-	int64_t left = first->at - stt_now_ms();
+	int64_t left = first->at - now_ms;
 
 	return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
@@ -274,13 +277,17 @@ static void put_slow_first(struct stt_loop *loop)
 
 static void wait_for_events(struct stt_loop *loop)
 {
-	int timeout_ms = wait_ms(loop);
+	/* The clock is read only where there is an alarm. */
+	int64_t now_ms = stt_heap_first(&loop->timers) ? stt_now_ms() : 0;
+	int timeout_ms = wait_ms(loop, now_ms);
 
 	/* Release: a monitor that finds the loop waiting finds all that it did before. */
 	if (timeout_ms)
 		atomic_store_explicit(&loop->waiting, true, memory_order_release);
 	loop->nevents = stt_poller_wait(loop->poller, loop->events, STT_LOOP_BATCH, timeout_ms);
 	loop->next_event = 0;
+	if (loop->nevents < STT_LOOP_BATCH)
+		loop->polled_ms = now_ms;
 	put_slow_first(loop);
 	if (timeout_ms) {
 		/* Sequentially consistent against the monitor, which sets `asleep` and then reads

@@ -61,6 +61,9 @@ struct stt_loop {
 	struct stt_actor *chain; /* what was taken off `ready`, in order */
 	struct stt_actor *chain_tail;
 	struct stt_heap timers;
+	/* Up to when the events of the poller are known: the clock before the last wait that found
+	 * less than it had room for. Alarms ring up to here. */
+	int64_t polled_ms;
 
 	/* Only the monitor. */
 	struct stt_worker *seen_worker;
@@ -100,6 +103,12 @@ void stt_alarm_set(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at);
 
 /* Takes it out of the heap. Only the loop's owner, outside turns, once nobody sets it any more. */
 void stt_alarm_cancel(struct stt_loop *loop, struct stt_alarm *alarm);
+
+/* The time by which an alarm that rings is to judge: what came before it has been looked at. */
+static inline int64_t stt_loop_time(const struct stt_loop *loop)
+{
+	return loop->polled_ms;
+}
 
 /* Storm mode: for `ms` from now all events of the loop go to the pool. Any thread. */
 void stt_loop_storm(struct stt_loop *loop, int64_t now_ms, int64_t ms);
