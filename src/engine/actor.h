@@ -32,6 +32,8 @@ struct stt_actor_ops {
 struct stt_actor {
 	const struct stt_actor_ops *ops;
 	struct stt_actor *next;
+	/* Under the pool's lock: NULL while not in its queue; the first one's is itself. */
+	struct stt_actor *prev;
 	/* Atomic, written by the actor's owner: its events go to the pool. */
 	atomic_bool slow;
 };
@@ -46,10 +48,10 @@ struct stt_alarm {
 	_Atomic int64_t due;
 	/* Atomic: on the loop's list of alarms; whoever sets it pushes. */
 	atomic_bool listed;
-	struct stt_alarm *next;
 	/* Only the loop's owner. */
 	bool in_heap;
 	struct stt_heap_node node;
+	struct stt_alarm *next; /* on that list */
 	/* Set before use. On the loop, outside turns. Returns when to ring again, or STT_NEVER;
 	 * then what the alarm stands in may be gone. It does not set the alarm itself: that would
 	 * list it, and what it stands in may be dead and on the chain of this very round already.

@@ -106,7 +106,12 @@ void stt_limits_begin_anew(struct sttcp_conn *conn)
 		conn->held->began_ms = now;
 }
 
-void stt_limits_check(struct sttcp_conn *conn)
+bool stt_limits_have_passed(const struct sttcp_conn *conn, int64_t now_ms)
+{
+	return first_deadline(conn).at <= now_ms;
+}
+
+void stt_limits_check(struct sttcp_conn *conn, int64_t now_ms)
 {
 	/* Nothing is or was read, so nothing can be expected of the peer. `rested` last: it is set
 	 * before that which it follows ends. */
@@ -117,7 +122,7 @@ void stt_limits_check(struct sttcp_conn *conn)
 
 	struct deadline first = first_deadline(conn);
 
-	if (first.at <= stt_now_ms()) {
+	if (first.at <= now_ms) {
 		stt_conn_end(conn, first.code, STT_END_FLUSH);
 		return;
 	}

@@ -31,8 +31,12 @@ void stt_limits_begin_anew(struct sttcp_conn *conn);
 /* A message that is not whole may be held now. */
 void stt_limits_watch_message(struct sttcp_conn *conn);
 
-/* Ends the connection if a limit on input has passed, or sees that it is looked at again. */
-void stt_limits_check(struct sttcp_conn *conn);
+/* Whether a limit on input has passed by `now_ms`, unless there is input that nobody has read. */
+bool stt_limits_have_passed(const struct sttcp_conn *conn, int64_t now_ms);
+
+/* Ends the connection if one has, or sees that it is looked at again. `now_ms` was taken before the
+ * last look for input, so that what had come by then is never overlooked. */
+void stt_limits_check(struct sttcp_conn *conn, int64_t now_ms);
 
 /* When the connection's life is over; any thread. */
 int64_t stt_limits_lifetime(const struct sttcp_conn *conn);

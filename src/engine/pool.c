@@ -217,6 +217,7 @@ struct need {
 /* A handler has to wait for a thread: counted, and true the first time, which is to be logged. */
 static bool note_cap_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
 {
+	atomic_store_explicit(&pool->is_short, true, memory_order_relaxed);
 	return pool->cap_hits++ == 0;
 }
 
@@ -274,8 +275,9 @@ static void serve_need(struct stt_pool *pool, struct need need)
 
 void stt_pool_push(struct stt_pool *pool, struct stt_actor *actor)
 {
-	actor->next = NULL;
 	stt_lock(&pool->lock);
+	actor->next = NULL;
+	actor->prev = pool->tail ? pool->tail : actor;
 	if (pool->tail)
 		pool->tail->next = actor;
 	else
@@ -286,6 +288,35 @@ void stt_pool_push(struct stt_pool *pool, struct stt_actor *actor)
 
 	stt_unlock(&pool->lock);
 	serve_need(pool, need);
+}
+
+static void remove_locked(struct stt_pool *pool, struct stt_actor *actor) STT_REQUIRES(pool->lock)
+{
+	if (pool->head == actor) {
+		pool->head = actor->next;
+		if (pool->head)
+			pool->head->prev = pool->head;
+	} else {
+		actor->prev->next = actor->next;
+		if (actor->next)
+			actor->next->prev = actor->prev;
+	}
+	if (pool->tail == actor)
+		pool->tail = pool->head ? actor->prev : NULL;
+	actor->prev = NULL;
+	if (!pool->head)
+		atomic_store_explicit(&pool->is_short, false, memory_order_relaxed);
+}
+
+bool stt_pool_take(struct stt_pool *pool, struct stt_actor *actor)
+{
+	stt_lock(&pool->lock);
+	bool is_there = actor->prev;
+
+	if (is_there)
+		remove_locked(pool, actor);
+	stt_unlock(&pool->lock);
+	return is_there;
 }
 
 /* Makes the calling worker the heir of a loop that lacks one. */
@@ -358,9 +389,7 @@ static bool work_pool(struct stt_pool *pool, struct stt_worker *worker, bool cal
 		struct stt_actor *actor = pool->head;
 
 		if (actor) {
-			pool->head = actor->next;
-			if (!pool->head)
-				pool->tail = NULL;
+			remove_locked(pool, actor);
 
 			struct need need = call_worker_locked(pool);
 

@@ -46,6 +46,9 @@ struct stt_pool {
 	/* Atomic: workers that show a connection in `gathers`, and loops that were asked. */
 	atomic_int ngathering;
 
+	/* Atomic, relaxed: something stands in the queue and no thread can be had for it. */
+	atomic_bool is_short;
+
 	/* Atomic: something waits for a thread that could not be had, or a loop for an heir, so the
 	 * monitor must stay awake and try again. */
 	atomic_bool starved;
@@ -62,6 +65,16 @@ void stt_pool_fini(struct stt_pool *pool);
 /* Puts an actor at the end of the queue and sees that a worker comes for it. Any thread, outside
  * turns or inside. */
 void stt_pool_push(struct stt_pool *pool, struct stt_actor *actor);
+
+/* Takes an actor out of the queue again: false if it is not there any more. Any thread. */
+bool stt_pool_take(struct stt_pool *pool, struct stt_actor *actor);
+
+/* Whether others wait in vain for a thread: then who has one does not keep it for more than its
+ * share. */
+static inline bool stt_pool_is_short(const struct stt_pool *pool)
+{
+	return atomic_load_explicit(&pool->is_short, memory_order_relaxed);
+}
 
 /* A new thread that begins in `role`; NULL when none is to be had. Not under the lock. */
 struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, struct stt_loop *loop);

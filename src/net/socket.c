@@ -311,6 +311,13 @@ ssize_t stt_socket_send(int fd, const struct iovec *parts, int count)
 	}
 }
 
+bool stt_socket_has_news(int fd)
+{
+	struct pollfd entry = {.fd = fd, .events = POLLIN | POLLRDHUP};
+
+	return poll(&entry, 1, 0) == 1;
+}
+
 int stt_socket_wait(int fd, int waker, int64_t until_ms)
 {
 	struct pollfd polled[] = {{.fd = fd, .events = POLLIN | POLLRDHUP},

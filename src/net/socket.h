@@ -75,6 +75,9 @@ bool stt_socket_has_input(int fd);
  * socket does not use (tcp(7), MSG_TRUNC). */
 ssize_t stt_socket_drop(int fd, void *data, size_t size);
 
+/* Whether it has input, the peer's FIN or a failure that nobody has read; never blocks. */
+bool stt_socket_has_news(int fd);
+
 /* Waits until the socket has input or has failed, or the eventfd is awake: 0, -ETIMEDOUT at
  * `until_ms` on the monotonic clock (STT_NEVER: no limit), or -errno. */
 int stt_socket_wait(int fd, int waker, int64_t until_ms);

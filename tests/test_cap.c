@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/* G8, G14: at max_threads the threads that there are go round fairly, and time limits on peers that
+ * say nothing need no thread at all. */
+#include "support/support.h"
+
+#include <poll.h>
+
+enum {
+	SHARERS = 8,
+	CALLS = 50, /* of each, when all have the same */
+	LIMIT_MS = 400
+};
+
+static const sttcp_options lines = {.size = sizeof(sttcp_options), .framing = STTCP_FRAMING_LINE};
+
+/* -------------------------------------------------------------------- fairness */
+
+static atomic_int calls[SHARERS];
+static atomic_int all_calls;
+static atomic_int nopened;
+static atomic_bool over;
+
+static bool take_a_counter(sttcp_conn *conn, void *context)
+{
+	(void)context;
+	sttcp_conn_set_data(conn, &calls[atomic_fetch_add(&nopened, 1)], NULL);
+	return true;
+}
+
+static void nap_and_count(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	(void)data;
+	(void)size;
+	(void)context;
+	nap_ms(2);
+	atomic_fetch_add((atomic_int *)sttcp_conn_data(conn), 1);
+	atomic_fetch_add(&all_calls, 1);
+}
+
+static void share(const sttcp_options *options, int peers[SHARERS])
+{
+	CHECK(sttcp_engine_configure(1, 2, 0) == 0);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, options);
+
+	CHECK(sttcp_server_on_connection(server, take_a_counter) == 0);
+	CHECK(sttcp_server_on_receive(server, nap_and_count) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	for (int i = 0; i < SHARERS; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		CHECK(peers[i] >= 0);
+	}
+	for (int64_t until = now_ms() + DEADLINE_MS; sttcp_server_count(server) < SHARERS;) {
+		CHECK(now_ms() < until);
+		nap_ms(1);
+	}
+}
+
+/* When all together have had their calls: nobody less than half of what each would have. */
+static void expect_fair_shares(void)
+{
+	for (int64_t until = now_ms() + DEADLINE_MS; atomic_load(&all_calls) < SHARERS * CALLS;) {
+		CHECK(now_ms() < until);
+		nap_ms(1);
+	}
+	for (int i = 0; i < SHARERS; i++) {
+		tell("%d", atomic_load(&calls[i]));
+		CHECK(atomic_load(&calls[i]) >= CALLS / 2);
+	}
+}
+
+/* Each has sent more messages than fit into one turn. */
+static int share_messages(void)
+{
+	int peers[SHARERS];
+	char text[2 * SHARERS * CALLS];
+
+	share(&lines, peers);
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = i % 2 ? '\n' : 'x';
+	for (int i = 0; i < SHARERS; i++)
+		CHECK(peer_send(peers[i], text, sizeof(text)));
+	expect_fair_shares();
+	_exit(0);
+}
+
+static void *keep_talking(void *argument)
+{
+	const int *peers = argument;
+
+	while (!atomic_load(&over)) {
+		for (int i = 0; i < SHARERS; i++)
+			CHECK(peer_say(peers[i], "x"));
+		nap_ms(1);
+	}
+	return NULL;
+}
+
+/* Each time a handler returns there is more to read. */
+static int share_wishes(void)
+{
+	int peers[SHARERS];
+	pthread_t thread;
+
+	share(NULL, peers);
+	CHECK(pthread_create(&thread, NULL, keep_talking, peers) == 0);
+	expect_fair_shares();
+	atomic_store(&over, true);
+	pthread_join(thread, NULL);
+	_exit(0);
+}
+
+static void threads_go_round_among_connections_with_many_messages(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("share_messages"), 0);
+}
+
+static void threads_go_round_among_connections_that_never_stop(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("share_wishes"), 0);
+}
+
+/* ---------------------------------------------------------------------- limits */
+
+static struct event inside = EVENT_INIT;
+static struct event gate = EVENT_INIT;
+static struct event left = EVENT_INIT;
+static struct event opened = EVENT_INIT;
+static struct event ends = EVENT_INIT;
+static atomic_int reasons[3];
+
+static bool open_it(sttcp_conn *conn, void *context)
+{
+	(void)conn;
+	(void)context;
+	event_raise(&opened);
+	return true;
+}
+
+static void stay_or_answer(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	(void)context;
+	if (size == 4 && memcmp(data, "stay", 4) == 0) {
+		event_raise(&inside);
+		event_wait(&gate, 1);
+		event_raise(&left);
+	}
+	sttcp_conn_send_message(conn, data, size);
+}
+
+static void note_reason(sttcp_conn *conn, int reason, void *context)
+{
+	(void)conn;
+	(void)context;
+	if (reason == STTCP_ETIME_FIRST_BYTE)
+		atomic_fetch_add(&reasons[0], 1);
+	if (reason == STTCP_ETIME_IDLE)
+		atomic_fetch_add(&reasons[1], 1);
+	if (reason == STTCP_ETIME_MESSAGE)
+		atomic_fetch_add(&reasons[2], 1);
+	event_raise(&ends);
+}
+
+static int join(sttcp_server *server, long count)
+{
+	int peer = peer_connect(sttcp_server_port(server));
+
+	CHECK(peer >= 0);
+	CHECK(event_wait(&opened, count));
+	return peer;
+}
+
+/* All threads are in handlers, and more messages wait for one. */
+static void take_all_threads(const int peers[8])
+{
+	for (int i = 0; i < 8; i++)
+		CHECK(peer_say(peers[i], "stay\n"));
+	CHECK(event_wait(&inside, 2));
+}
+
+static sttcp_server *start_at_the_cap(const sttcp_options *options)
+{
+	CHECK(sttcp_engine_configure(1, 2, 0) == 0);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, options);
+
+	CHECK(sttcp_server_on_connection(server, open_it) == 0);
+	CHECK(sttcp_server_on_receive(server, stay_or_answer) == 0);
+	CHECK(sttcp_server_on_disconnection(server, note_reason) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	return server;
+}
+
+static int limit_at_the_cap(const sttcp_options *options, const char *said, int which)
+{
+	sttcp_server *server = start_at_the_cap(options);
+	int peers[8];
+	int silent[4];
+
+	for (int i = 0; i < 8; i++)
+		peers[i] = join(server, i + 1);
+	for (int i = 0; i < 4; i++) {
+		silent[i] = join(server, i + 9);
+		if (*said)
+			CHECK(peer_say(silent[i], said));
+		if (strchr(said, '\n'))
+			CHECK(peer_expect(silent[i], said));
+	}
+	take_all_threads(peers);
+	for (int i = 0; i < 4; i++)
+		CHECK(peer_end(silent[i]) == 0);
+	CHECK(event_count(&left) == 0);
+	event_raise(&gate);
+	for (int i = 0; i < 8; i++)
+		CHECK(peer_expect(peers[i], "stay\n"));
+	CHECK(event_wait(&ends, 4));
+	CHECK(atomic_load(&reasons[which]) >= 4);
+	_exit(0);
+}
+
+static int first_byte_at_the_cap(void)
+{
+	return limit_at_the_cap(
+		STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .first_byte_timeout_ms = LIMIT_MS), "",
+		0);
+}
+
+static int idle_at_the_cap(void)
+{
+	return limit_at_the_cap(
+		STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .idle_timeout_ms = LIMIT_MS),
+		"hello\n", 1);
+}
+
+static int message_at_the_cap(void)
+{
+	return limit_at_the_cap(
+		STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .message_timeout_ms = LIMIT_MS), "hel",
+		2);
+}
+
+static void wait_for_total(sttcp_server *server, int64_t total)
+{
+	sttcp_stats stats = {0};
+
+	for (int64_t until = now_ms() + DEADLINE_MS; stats.total < total; nap_ms(1)) {
+		CHECK(now_ms() < until);
+		CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == 0);
+	}
+}
+
+/* Who comes while no thread is to be had does not stay either, and gives its descriptor back; who
+ * has spoken waits for its thread. */
+static int newcomers_at_the_cap(void)
+{
+	sttcp_server *server = start_at_the_cap(
+		STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .first_byte_timeout_ms = LIMIT_MS));
+	int peers[8];
+	int silent[4];
+
+	for (int i = 0; i < 8; i++)
+		peers[i] = join(server, i + 1);
+	take_all_threads(peers);
+	int speaks = peer_connect(sttcp_server_port(server));
+
+	CHECK(peer_say(speaks, "hello\n"));
+	wait_for_total(server, 9);
+	int fds = count_fds();
+
+	for (int i = 0; i < 4; i++)
+		silent[i] = peer_connect(sttcp_server_port(server));
+	for (int i = 0; i < 4; i++) {
+		CHECK(peer_end(silent[i]) == 0);
+		peer_close(silent[i]);
+	}
+	wait_for_total(server, 13);
+	for (int64_t until = now_ms() + DEADLINE_MS; count_fds() > fds; nap_ms(1))
+		CHECK(now_ms() < until);
+	CHECK(event_count(&opened) == 8);
+	CHECK(event_count(&left) == 0);
+	CHECK(peer_quiet(speaks, 2 * LIMIT_MS));
+	event_raise(&gate);
+	CHECK(peer_expect(speaks, "hello\n"));
+	CHECK(atomic_load(&reasons[0]) == 0);
+	_exit(0);
+}
+
+static void silent_peers_are_ended_at_the_cap(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("first_byte_at_the_cap"), 0);
+	assert_int_equal(process_run("idle_at_the_cap"), 0);
+	assert_int_equal(process_run("message_at_the_cap"), 0);
+}
+
+static void silent_newcomers_are_ended_at_the_cap(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("newcomers_at_the_cap"), 0);
+}
+
+static const struct child children[] = {
+	{"share_messages", share_messages},
+	{"share_wishes", share_wishes},
+	{"first_byte_at_the_cap", first_byte_at_the_cap},
+	{"idle_at_the_cap", idle_at_the_cap},
+	{"message_at_the_cap", message_at_the_cap},
+	{"newcomers_at_the_cap", newcomers_at_the_cap},
+	{NULL, NULL},
+};
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(threads_go_round_among_connections_with_many_messages),
+		cmocka_unit_test(threads_go_round_among_connections_that_never_stop),
+		cmocka_unit_test(silent_peers_are_ended_at_the_cap),
+		cmocka_unit_test(silent_newcomers_are_ended_at_the_cap),
+	};
+
+	if (argc == 2)
+		return child_main(children, argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
