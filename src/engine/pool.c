@@ -19,6 +19,7 @@
 #include "engine/pool.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -142,10 +143,27 @@ static struct stt_worker *take_record(struct stt_pool *pool)
 	return worker;
 }
 
+/* Mapped, and so on pages of its own, which go back to the system with the thread: from malloc's
+ * arenas, of which there is one for every few threads, each wave of threads left some more behind.
+ */
+static char *new_buffer(void)
+{
+	void *pages = mmap(NULL, STT_READ_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
+
+	return pages == MAP_FAILED ? NULL : pages;
+}
+
+static void free_buffer(struct stt_worker *worker)
+{
+	if (worker->buffer)
+		munmap(worker->buffer, STT_READ_SIZE);
+	worker->buffer = NULL;
+}
+
 static void empty_record(struct stt_worker *worker)
 {
-	free(worker->buffer);
-	worker->buffer = NULL;
+	free_buffer(worker);
 	stt_socket_close(worker->waker);
 	worker->waker = -1;
 }
@@ -197,8 +215,7 @@ struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, str
 		return NULL;
 	worker->role = role;
 	worker->assigned = loop;
-	/* On pages of its own: the kernel copies faster than to where malloc would put it. */
-	worker->buffer = aligned_alloc(4096, STT_READ_SIZE);
+	worker->buffer = new_buffer();
 	if (!worker->buffer ||
 	    stt_thread_start(&thread, pool->stack_size, run_worker, worker) < 0) {
 		give_record_back(pool, worker);
