@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/slabs.h"
 #include "engine/dispatch.h"
 #include "engine/ending.h"
 #include "engine/engine.h"
@@ -21,14 +22,16 @@ struct stt_names {
 };
 
 static _Atomic uint64_t last_id;
+static struct stt_slabs conns = STT_SLABS_INIT(sizeof(struct sttcp_conn));
 
 struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, int fd,
 				const struct stt_addr *peer)
 {
-	struct sttcp_conn *conn = calloc(1, sizeof(*conn));
+	struct sttcp_conn *conn = stt_slabs_take(&conns);
 
 	if (!conn)
 		return NULL;
+	memset(conn, 0, sizeof(*conn));
 	stt_conn_init_actor(conn);
 	conn->loop = loop;
 	conn->group = stt_group_ref(group);
@@ -174,7 +177,7 @@ static void free_conn(struct sttcp_conn *conn)
 	free_framings(atomic_load(&conn->framing));
 	stt_held_free(conn->held);
 	stt_group_unref(conn->group);
-	free(conn);
+	stt_slabs_give(&conns, conn);
 }
 
 static void free_data(struct sttcp_conn *conn)

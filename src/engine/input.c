@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/slabs.h"
 #include "engine/conn.h"
 #include "engine/group.h"
 #include "engine/worker.h"
@@ -31,9 +32,29 @@ enum {
 	LEAST_CAPACITY = 512
 };
 
+static struct stt_slabs small_blocks = STT_SLABS_INIT(sizeof(struct stt_held) + LEAST_CAPACITY);
+
 static int64_t memory_of(const struct stt_held *held)
 {
 	return held && held->counted_for ? (int64_t)(sizeof(*held) + held->capacity) : 0;
+}
+
+/* No more than is asked for is used of a small block. */
+static struct stt_held *allocate(size_t capacity)
+{
+	/* With 32 bits the sum could begin anew at 0, and no malloc gives more than this. */
+	if (capacity > PTRDIFF_MAX - sizeof(struct stt_held))
+		return NULL;
+	return capacity <= LEAST_CAPACITY ? stt_slabs_take(&small_blocks)
+					  : malloc(sizeof(struct stt_held) + capacity);
+}
+
+static void release(struct stt_held *held)
+{
+	if (held && held->capacity <= LEAST_CAPACITY)
+		stt_slabs_give(&small_blocks, held);
+	else
+		free(held);
 }
 
 void stt_held_free(struct stt_held *held)
@@ -41,7 +62,7 @@ void stt_held_free(struct stt_held *held)
 	if (memory_of(held))
 		atomic_fetch_sub_explicit(&held->counted_for->total_queued, memory_of(held),
 					  memory_order_relaxed);
-	free(held);
+	release(held);
 }
 
 /* Counts memory for a message against the cap of all connections, `old` being freed soon; false if
@@ -70,16 +91,14 @@ static int new_held(struct stt_worker *worker, struct sttcp_conn *conn, size_t c
 {
 	struct stt_group *group = conn->group;
 	int64_t cap = group->settings.total_queue_max;
-	/* With 32 bits the sum could begin anew at 0, and no malloc gives more than this. */
-	struct stt_held *made =
-		capacity <= PTRDIFF_MAX - sizeof(*made) ? malloc(sizeof(*made) + capacity) : NULL;
+	struct stt_held *made = allocate(capacity);
 
 	if (!made)
 		return -ENOMEM;
 	*made = (struct stt_held){.capacity = capacity,
 				  .counted_for = cap == INT64_MAX ? NULL : group};
 	if (!count(made, old, must)) {
-		free(made);
+		release(made);
 		snprintf(worker->refusal, sizeof(worker->refusal),
 			 "no room for more of a message, total_queue_max is %" PRId64, cap);
 		return STTCP_ELIMIT;

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A slab is a mapping that is aligned to its size, so that a block finds its
+ * slab by its address. Its head stands in front of the blocks. Blocks that have
+ * never been used are not touched; those that were given back are chained
+ * through their own memory. Slabs with a free block stand in a ring; the first
+ * is taken from. One that is all free is unmapped, but for a spare, so that a
+ * block that comes and goes does not map and unmap each time.
+ */
+#include "base/slabs.h"
+
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FROM_MALLOC 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define FROM_MALLOC 1
+#endif
+#ifndef FROM_MALLOC
+#define FROM_MALLOC 0
+#endif
+
+enum {
+	SLAB_SIZE = 256 * 1024,
+	ALIGNMENT = 16
+};
+
+/* A free block that was used before. */
+struct gap {
+	struct gap *next;
+};
+
+struct stt_slab {
+	struct stt_slab *next; /* in the ring, while it has a free block */
+	struct stt_slab *prev;
+	struct gap *gaps;
+	unsigned nused;
+	unsigned ntouched; /* blocks that have been used so far, now or not */
+	unsigned nblocks;
+	_Alignas(ALIGNMENT) unsigned char blocks[];
+};
+
+static struct stt_mutex list_lock = STT_MUTEX_INIT;
+static struct stt_slabs *list;
+static bool fork_watched;
+
+/* In the child of a fork, on its only thread: another one may have been in the middle of things. Of
+ * what stands in these slabs the child uses nothing, so it begins anew. */
+static void forget_slabs(void)
+{
+	stt_mutex_init(&list_lock);
+	for (struct stt_slabs *slabs = list; slabs; slabs = slabs->next) {
+		stt_mutex_init(&slabs->lock);
+		slabs->open = NULL;
+		slabs->spare = NULL;
+	}
+}
+
+/* False without memory for it. */
+static bool watch_fork(struct stt_slabs *slabs)
+{
+	stt_lock(&list_lock);
+	if (!fork_watched)
+		fork_watched = pthread_atfork(NULL, NULL, forget_slabs) == 0;
+
+	bool watched = fork_watched;
+
+	if (watched) {
+		slabs->next = list;
+		list = slabs;
+	}
+	stt_unlock(&list_lock);
+	return watched;
+}
+
+/* Maps more than needed and gives the ends back: mmap(2) knows no alignment beyond a page. */
+static struct stt_slab *map_slab(void)
+{
+	char *pages = mmap(NULL, (size_t)2 * SLAB_SIZE, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (pages == MAP_FAILED)
+		return NULL;
+
+	size_t before = (SLAB_SIZE - (uintptr_t)pages % SLAB_SIZE) % SLAB_SIZE;
+
+	if (before)
+		munmap(pages, before);
+	munmap(pages + before + SLAB_SIZE, SLAB_SIZE - before);
+	return (struct stt_slab *)(void *)(pages + before);
+}
+
+static size_t block_size(const struct stt_slabs *slabs)
+{
+	return (slabs->block + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static void open_slab_locked(struct stt_slabs *slabs, struct stt_slab *slab)
+	STT_REQUIRES(slabs->lock)
+{
+	if (slabs->open) {
+		slab->next = slabs->open;
+		slab->prev = slabs->open->prev;
+		slab->prev->next = slab;
+		slab->next->prev = slab;
+	} else {
+		slab->next = slab->prev = slab;
+		slabs->open = slab;
+	}
+}
+
+static void shut_slab_locked(struct stt_slabs *slabs, struct stt_slab *slab)
+	STT_REQUIRES(slabs->lock)
+{
+	slab->prev->next = slab->next;
+	slab->next->prev = slab->prev;
+	if (slabs->open == slab)
+		slabs->open = slab->next != slab ? slab->next : NULL;
+}
+
+static bool add_slab_locked(struct stt_slabs *slabs) STT_REQUIRES(slabs->lock)
+{
+	struct stt_slab *slab = slabs->spare;
+
+	if (!slab) {
+		if (!slabs->listed)
+			slabs->listed = watch_fork(slabs);
+		slab = slabs->listed ? map_slab() : NULL;
+	}
+	if (!slab)
+		return false;
+	slabs->spare = NULL;
+	*slab = (struct stt_slab){
+		.nblocks = (unsigned)((SLAB_SIZE - sizeof(*slab)) / block_size(slabs))};
+	open_slab_locked(slabs, slab);
+	return true;
+}
+
+static void *take_locked(struct stt_slabs *slabs) STT_REQUIRES(slabs->lock)
+{
+	struct stt_slab *slab = slabs->open;
+	struct gap *gap = slab->gaps;
+	void *block = gap;
+
+	if (gap)
+		slab->gaps = gap->next;
+	else
+		block = slab->blocks + slab->ntouched++ * block_size(slabs);
+	if (++slab->nused == slab->nblocks)
+		shut_slab_locked(slabs, slab);
+	return block;
+}
+
+void *stt_slabs_take(struct stt_slabs *slabs)
+{
+	void *block = NULL;
+
+	if (FROM_MALLOC)
+		return malloc(slabs->block);
+	stt_lock(&slabs->lock);
+	if (slabs->open || add_slab_locked(slabs))
+		block = take_locked(slabs);
+	stt_unlock(&slabs->lock);
+	return block;
+}
+
+/* Returns a slab to be unmapped without the lock, or NULL. */
+static struct stt_slab *give_locked(struct stt_slabs *slabs, struct gap *gap)
+	STT_REQUIRES(slabs->lock)
+{
+	struct stt_slab *slab =
+		(struct stt_slab *)(void *)((char *)gap - (uintptr_t)gap % SLAB_SIZE);
+
+	gap->next = slab->gaps;
+	slab->gaps = gap;
+	if (slab->nused-- == slab->nblocks)
+		open_slab_locked(slabs, slab);
+	if (slab->nused)
+		return NULL;
+	shut_slab_locked(slabs, slab);
+
+	struct stt_slab *surplus = slabs->spare;
+
+	slabs->spare = slab;
+	return surplus;
+}
+
+void stt_slabs_give(struct stt_slabs *slabs, void *block)
+{
+	if (FROM_MALLOC) {
+		free(block);
+		return;
+	}
+	if (!block)
+		return;
+	stt_lock(&slabs->lock);
+	struct stt_slab *surplus = give_locked(slabs, block);
+
+	stt_unlock(&slabs->lock);
+	if (surplus)
+		munmap(surplus, SLAB_SIZE);
+}
