@@ -167,6 +167,15 @@ def convoy(conns):
     ], rounds=100)
 
 
+def waves(kind, conns, words=()):
+    """Memory after waves of connections: the short form has fewer of them."""
+    load = args(f"waves-{kind}", conns, 0, 200000 if kind == "asleep" else None, "--waves", 50)
+    return Cell(f"waves-{kind}", [Run("sttcp", "sttcp", load, words=words)], [
+        Figure("resident from the 5th wave on, of after the 5th", "sttcp", "flat", None, 1.03, most=True),
+        Figure("KiB more than before the first", "sttcp", "grown_kib", None, 1536, most=True),
+    ], once=True)
+
+
 def python_echo(conns, mark):
     """The same handler in Python. All connections are served once before the time begins: the thread
     of socketserver that accepts would else wait for its turn in Python, and never get all of them."""
@@ -227,6 +236,9 @@ CELLS = [
         Figure("p99, of epoll loop", "sttcp", "quick_p99_us", "epoll", 3.0, most=True),
     ]),
     convoy(50),
+    waves("asleep", 300),
+    waves("held", 10000, ("lines",)),
+    waves("clients", 1),
     bulk(1),
     bulk(7),
     python_echo(64, 1.2),

@@ -18,6 +18,24 @@ static void answer_stats(sttcp_conn *conn)
 			 (long long)stats.threads, (long long)stats.threads_blocked);
 }
 
+/* Clients of this very server that come and go. */
+static void make_clients(sttcp_conn *conn, const char *text, size_t size)
+{
+	int port = sttcp_server_port(sttcp_conn_server(conn));
+	int count = 0;
+
+	for (size_t i = 1; i < size && i < 6 && text[i] >= '0' && text[i] <= '9'; i++)
+		count = count * 10 + (text[i] - '0');
+	while (count-- > 0) {
+		sttcp_client *client = sttcp_client_new("127.0.0.1", port, NULL);
+
+		if (sttcp_client_start(client) < 0)
+			fprintf(stderr, "%s\n", sttcp_client_error(client));
+		sttcp_client_free(client);
+	}
+	sttcp_conn_send(conn, text, size);
+}
+
 static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *context)
 {
 	const char *text = data;
@@ -25,6 +43,10 @@ static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *co
 	(void)context;
 	if (text[0] == 'b') {
 		sttcp_server_broadcast(sttcp_conn_server(conn), data, size);
+		return;
+	}
+	if (text[0] == 'c') {
+		make_clients(conn, text, size);
 		return;
 	}
 	if (text[0] == 'T') {

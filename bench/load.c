@@ -18,11 +18,14 @@ static const struct mode {
 	const char *name;
 	int (*run)(const char *mode, const struct load_options *options);
 } modes[] = {
-	{"echo", load_mode_loop},	    {"mixed", load_mode_loop}, {"churn", load_mode_loop},
-	{"blockchurn", load_mode_loop},	    {"paced", load_mode_loop}, {"burst", load_mode_burst},
-	{"surge", load_mode_burst},	    {"idle", load_mode_idle},  {"bulk", load_mode_bulk},
-	{"broadcast", load_mode_broadcast}, {"lines", load_mode_loop}, {"deaf", load_mode_deaf},
-	{"visited", load_mode_loop},
+	{"echo", load_mode_loop},	 {"mixed", load_mode_loop},
+	{"churn", load_mode_loop},	 {"blockchurn", load_mode_loop},
+	{"paced", load_mode_loop},	 {"burst", load_mode_burst},
+	{"surge", load_mode_burst},	 {"idle", load_mode_idle},
+	{"bulk", load_mode_bulk},	 {"broadcast", load_mode_broadcast},
+	{"lines", load_mode_loop},	 {"deaf", load_mode_deaf},
+	{"visited", load_mode_loop},	 {"waves-asleep", load_mode_waves},
+	{"waves-held", load_mode_waves}, {"waves-clients", load_mode_waves},
 };
 
 enum {
@@ -30,6 +33,7 @@ enum {
 	OPT_PERIOD,
 	OPT_BYTES,
 	OPT_WINDOW,
+	OPT_WAVES,
 	OPT_WARM
 };
 
@@ -44,6 +48,7 @@ static const struct argp_option option_table[] = {
 	{"size", 'z', "BYTES", 0, "Size of a message (64)", 0},
 	{"bytes", OPT_BYTES, "BYTES", 0, "bulk: end after these (no limit)", 0},
 	{"window", OPT_WINDOW, "BYTES", 0, "bulk: under way on a connection (no limit)", 0},
+	{"waves", OPT_WAVES, "N", 0, "waves-...: how many (8)", 0},
 	{"seconds", 't', "S", 0, "Measured time (2)", 0},
 	{"warm", OPT_WARM, "S", 0, "Time before that (0.3; idle: rests that long)", 0},
 	{0},
@@ -97,6 +102,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case OPT_WINDOW:
 		options->window = (uint64_t)number(state, text, 1, 1e9);
 		break;
+	case OPT_WAVES:
+		options->waves = (int)number(state, text, 1, 1000);
+		break;
 	case 't':
 		options->seconds = number(state, text, 0, LOAD_MAX_SECONDS);
 		break;
@@ -134,13 +142,14 @@ int main(int argc, char **argv)
 		.args_doc = "MODE",
 		.doc = "Loads a server with one cell of a benchmark.\vModes: echo, mixed, churn, "
 		       "blockchurn, paced, burst, surge, idle, bulk, broadcast, lines, deaf, "
-		       "visited.",
+		       "visited, waves-asleep, waves-held, waves-clients.",
 	};
 	struct command command = {
 		.options = {.conns = 64,
 			    .sleep_us = 50000,
 			    .period_us = 20000,
 			    .size = 64,
+			    .waves = 8,
 			    .seconds = 2,
 			    .warm = 0.3},
 	};
@@ -152,7 +161,8 @@ int main(int argc, char **argv)
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
 	/* A server that does not answer must not hold up the run: the default action ends it. */
-	alarm((unsigned)(command.options.seconds + 2 * command.options.warm + 30));
+	alarm((unsigned)(command.options.seconds + 2 * command.options.warm + 30) +
+	      (command.mode->run == load_mode_waves ? 30U * (unsigned)command.options.waves : 0));
 	if (command.mode->run(command.mode->name, &command.options)) {
 		perror(command.mode->name);
 		return 1;

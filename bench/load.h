@@ -33,6 +33,7 @@ struct load_options {
 	size_t size;	 /* bytes of a message */
 	uint64_t bytes;	 /* bulk: ends after these; 0 for no such end */
 	uint64_t window; /* bulk: bytes under way on one connection; 0 for what the kernel takes */
+	int waves;	 /* waves: how many */
 	double seconds;	 /* of a cell's measured part */
 	double warm;	 /* seconds before that */
 };
@@ -160,6 +161,9 @@ void load_loop_run(struct load_loop *loop, uint64_t deadline_ns, struct load_sli
 /* A non-blocking socket of 127.0.0.x that connects to 127.0.0.1, `turn` choosing x; or -1. */
 int load_connect(int port, unsigned turn);
 
+/* Lets the calls on a socket of load_connect wait, once it is connected; whether it is. */
+bool load_set_blocking(int fd);
+
 /* ------------------------------------------------------------------ modes: 0, or -1 */
 
 int load_mode_loop(const char *mode, const struct load_options *options);  /* load_loop_modes.c */
@@ -167,6 +171,7 @@ int load_mode_burst(const char *mode, const struct load_options *options); /* lo
 int load_mode_idle(const char *mode, const struct load_options *options);  /* load_loop_modes.c */
 int load_mode_bulk(const char *mode, const struct load_options *options);  /* load_bulk.c */
 int load_mode_deaf(const char *mode, const struct load_options *options);  /* load_deaf.c */
+int load_mode_waves(const char *mode, const struct load_options *options); /* load_waves.c */
 int load_mode_broadcast(const char *mode,
 			const struct load_options *options); /* load_broadcast.c */
 

@@ -9,7 +9,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +41,15 @@ int load_connect(int port, unsigned turn)
 		return -1;
 	}
 	return fd;
+}
+
+bool load_set_blocking(int fd)
+{
+	struct pollfd entry = {.fd = fd, .events = POLLOUT};
+	int flags = fcntl(fd, F_GETFL);
+
+	return poll(&entry, 1, 10000) == 1 && !(entry.revents & (POLLERR | POLLHUP)) &&
+	       flags >= 0 && !fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
 void load_group_set_message(struct load_group *group, size_t size, long sleep_us)

@@ -89,6 +89,8 @@ def measure(run, seconds, warm, bench):
     load = list(run.load)
     if "--seconds" not in load:
         load += ["--seconds", str(seconds)]
+    if bench.short and "--waves" in load:
+        load[load.index("--waves") + 1] = "8"
     if "--warm" not in load:
         load += ["--warm", str(warm)]
     server_cpus = bench.all_cpus if run.spread else {bench.server_cpu}
@@ -123,6 +125,7 @@ class Bench:
 
     def __init__(self, options):
         cpus = sorted(os.sched_getaffinity(0))
+        self.short = options.short
         self.all_cpus = set(cpus)
         self.server_cpu = cpus[0]
         self.load_cpu = cpus[-1]
