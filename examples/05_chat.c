@@ -41,9 +41,10 @@ static void handle_line(sttcp_conn *conn, struct guest *guest, const char *line)
 		sttcp_conn_sendf(conn, "A name has 1 to %zu bytes.\n", sizeof(guest->name) - 1);
 	} else {
 		memcpy(guest->name, line, strlen(line) + 1);
+		/* The others first: who comes after the greeting does not hear of it. */
+		tell_others(conn, " joined", "");
 		sttcp_conn_sendf(conn, "Hello %s, there are %d here.\n", guest->name,
 				 sttcp_server_count(sttcp_conn_server(conn)));
-		tell_others(conn, " joined", "");
 	}
 }
 
