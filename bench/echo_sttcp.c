@@ -19,7 +19,8 @@ static void answer_stats(sttcp_conn *conn)
 }
 
 /* Clients of this very server that come and go. */
-static void make_clients(sttcp_conn *conn, const char *text, size_t size)
+__attribute__((__noinline__)) static void make_clients(sttcp_conn *conn, const char *text,
+						       size_t size)
 {
 	int port = sttcp_server_port(sttcp_conn_server(conn));
 	int count = 0;

@@ -493,34 +493,13 @@ static enum next go_on_ending(struct stt_worker *worker, struct sttcp_conn *conn
 	return HANDED_ON;
 }
 
-/* The rarer wishes in the phase OPEN. */
-static void act_on_notices(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes,
-			   int64_t now_ms)
+/* Reads, if that is wished for; true when the budget of the turn is used up. */
+static inline bool act_on_input(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
 {
-	if (wishes & STT_WISH_DRAINED) {
-		run_handlers(worker, conn, STT_DRAINED, NULL, 0);
-		stt_limits_begin_anew(conn);
-	}
-	if ((wishes & STT_WISH_TIMEOUT) && !has_ended(conn))
-		stt_limits_check(conn, now_ms);
-}
-
-/* The phase OPEN; true when the budget of the turn is used up. What was read comes before a look at
- * the limits: it may have come in time. */
-static bool act_open(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
-{
-	int64_t now_ms = wishes & STT_WISH_TIMEOUT ? stt_now_ms() : 0;
-
-	/* A limit is only then over when a look finds nothing that came before. */
-	if ((wishes & STT_WISH_TIMEOUT) && stt_limits_have_passed(conn, now_ms))
-		wishes |= STT_WISH_READ;
-	if (((wishes & STT_WISH_READ) || conn->held) && read_input(worker, conn)) {
-		atomic_fetch_or(&conn->word, wishes | STT_WISH_READ);
-		return true;
-	}
-	if (wishes & (STT_WISH_DRAINED | STT_WISH_TIMEOUT))
-		act_on_notices(worker, conn, has_ended(conn) ? 0 : wishes, now_ms);
-	return false;
+	if ((!(wishes & STT_WISH_READ) && !conn->held) || !read_input(worker, conn))
+		return false;
+	atomic_fetch_or(&conn->word, wishes | STT_WISH_READ);
+	return true;
 }
 
 /* Ends a connection on which nothing is going on. Its input has just been read to the end, unless
@@ -536,27 +515,62 @@ static void end_if_idle(struct sttcp_conn *conn)
 			  "nothing was going on at the stop, end_idle_at_stop is true");
 }
 
+/* Before the read of a rarer wish: what has come is served before an end, and it takes a read to
+ * know that there is no more. Out of line, as is what comes after it: inlined, they would have each
+ * message save the registers that only they need. */
+__attribute__((__noinline__)) static unsigned look_before_read(struct stt_worker *worker,
+							       struct sttcp_conn *conn,
+							       unsigned wishes, bool ends_idle)
+{
+	worker->judged_ms = stt_now_ms();
+	if (ends_idle)
+		atomic_store(&conn->hangup, true);
+	/* A limit is only then over when a look finds nothing that came before. */
+	if (ends_idle ||
+	    ((wishes & STT_WISH_TIMEOUT) && stt_limits_have_passed(conn, worker->judged_ms)))
+		wishes |= STT_WISH_READ;
+	return wishes;
+}
+
+__attribute__((__noinline__)) static void
+act_on_notices(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes, bool ends_idle)
+{
+	if ((wishes & STT_WISH_DRAINED) && !has_ended(conn)) {
+		run_handlers(worker, conn, STT_DRAINED, NULL, 0);
+		stt_limits_begin_anew(conn);
+	}
+	if ((wishes & STT_WISH_TIMEOUT) && !has_ended(conn))
+		stt_limits_check(conn, worker->judged_ms);
+	if (ends_idle)
+		end_if_idle(conn);
+}
+
+/* The phase OPEN; true when the budget of the turn is used up. */
+static inline bool act_open(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
+{
+	bool ends_idle = atomic_load_explicit(&conn->group->ends_idle, memory_order_relaxed);
+
+	bool rare = ends_idle || (wishes & (STT_WISH_DRAINED | STT_WISH_TIMEOUT));
+
+	if (rare)
+		wishes = look_before_read(worker, conn, wishes, ends_idle);
+	if (act_on_input(worker, conn, wishes))
+		return true;
+	if (rare)
+		act_on_notices(worker, conn, wishes, ends_idle);
+	return false;
+}
+
 static enum next act(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
 {
 	if (conn->phase == STT_BORN)
 		open_conn(worker, conn);
 	if (conn->phase == STT_OPEN && !has_ended(conn)) {
-		bool ends_idle =
-			atomic_load_explicit(&conn->group->ends_idle, memory_order_relaxed);
-
-		/* What has come is served first, and it takes a read to know that there is no
-		 * more. */
-		if (ends_idle) {
-			atomic_store(&conn->hangup, true);
-			wishes |= STT_WISH_READ;
-		}
 		if (act_open(worker, conn, wishes)) {
 			/* The others first: it stays owned, by the list. */
 			stt_loop_requeue(worker, conn->loop, &conn->actor);
 			return HANDED_ON;
 		}
-		if (ends_idle)
-			end_if_idle(conn);
 		if (!has_ended(conn))
 			return LET_GO;
 	}
