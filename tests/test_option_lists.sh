@@ -19,6 +19,8 @@ expect() # FIELD FILE PATTERN
 
 for field in $fields; do
 	expect "$field" src/api/option_rules.c "^	[A-Z_]*($field,"
+	[ "$(grep -c "^	[A-Z_]*($field," src/api/option_rules.c)" -le 1 ] ||
+		{ echo "$field has more than one rule"; failed=1; }
 	expect "$field" README.md "^|.*\`$field\`.* |"
 	expect "$field" man/sttcp.3 "\\\\fB[a-z0-9_ *]*$field\\\\fP"
 	case $field in

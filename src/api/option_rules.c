@@ -90,7 +90,6 @@ static const struct rule {
 	OF_SERVERS(over_limit, OVER),
 	OF_SERVERS(end_idle_at_stop, FLAG),
 	OF_SERVERS(broadcast_skips, FLAG),
-	OF_SERVERS(end_idle_at_stop, FLAG),
 	OF_SERVERS(reuse_port, FLAG),
 	OF_SERVERS(ipv6_only, FLAG),
 };
