@@ -59,12 +59,18 @@ static void forget_engine(void)
 	stt_self = NULL;
 }
 
+static bool watch_forks_locked(void) STT_REQUIRES(lock)
+{
+	if (!fork_watched)
+		fork_watched = pthread_atfork(NULL, NULL, forget_engine) == 0;
+	return fork_watched;
+}
+
 void stt_fork_watch(void)
 {
 	stt_lock(&lock);
-	/* Without memory for it, the next object tries again. */
-	if (!fork_watched)
-		fork_watched = pthread_atfork(NULL, NULL, forget_engine) == 0;
+	/* Without memory for it, the next object tries again, and each start. */
+	watch_forks_locked();
 	stt_unlock(&lock);
 }
 
@@ -177,7 +183,7 @@ int stt_engine_get(struct stt_engine **engine)
 	}
 	*engine = the_engine;
 	if (!*engine) {
-		*engine = fork_watched ? new_engine(&result) : NULL;
+		*engine = watch_forks_locked() ? new_engine(&result) : NULL;
 		if (!fork_watched)
 			result = -ENOMEM;
 		the_engine = *engine;
