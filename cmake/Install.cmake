@@ -12,6 +12,10 @@ write_basic_package_version_file(sttcpConfigVersion.cmake COMPATIBILITY SameMajo
 install(FILES cmake/sttcpConfig.cmake ${PROJECT_BINARY_DIR}/sttcpConfigVersion.cmake
         DESTINATION ${package_dir})
 
+set(atomic "")
+if(STTCP_ATOMIC_LIBRARY)
+	set(atomic " -l${STTCP_ATOMIC_LIBRARY}")
+endif()
 # Written while installing, so that "cmake --install build --prefix elsewhere" is right, too.
 install(CODE "
 	set(prefix \"\${CMAKE_INSTALL_PREFIX}\")
@@ -20,6 +24,7 @@ install(CODE "
 	cmake_path(APPEND libdir [[${CMAKE_INSTALL_LIBDIR}]])
 	cmake_path(APPEND includedir [[${CMAKE_INSTALL_INCLUDEDIR}]])
 	set(version ${PROJECT_VERSION})
+	set(atomic [[${atomic}]])
 	configure_file([[${PROJECT_SOURCE_DIR}/sttcp.pc.in]] [[${PROJECT_BINARY_DIR}/sttcp.pc]] @ONLY)
 ")
 install(FILES ${PROJECT_BINARY_DIR}/sttcp.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -643,7 +643,8 @@ STTCP_API int sttcp_conn_send(sttcp_conn *conn, const void *data, size_t size);
  * -EMSGSIZE if size is over the option send_queue_max. */
 STTCP_API int sttcp_conn_try_send(sttcp_conn *conn, const void *data, size_t size);
 
-/* sttcp_conn_send of several parts as one run of bytes. -EINVAL: count below 0 or over 1024. */
+/* sttcp_conn_send of several parts as one run of bytes. -EINVAL: count below 0 or over 1024, or
+ * more bytes together than PTRDIFF_MAX. */
 STTCP_API int sttcp_conn_sendv(sttcp_conn *conn, const struct iovec *parts, int count);
 
 /* sttcp_conn_send of what printf(3) makes of format and arguments. */

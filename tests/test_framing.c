@@ -19,7 +19,9 @@ static ssize_t semicolon_end(const void *data, size_t size, void *context)
 enum ending {
 	WHOLE = 0, /* no byte is left */
 	RESTS = 1, /* what is left is the last message at the peer's FIN, with rest_at_end */
-	WAITS = 2  /* what is left is part of one: STTCP_EFRAME at the peer's FIN */
+	WAITS = 2, /* what is left is part of one: STTCP_EFRAME at the peer's FIN */
+	/* A length that 64 bits of memory could hold. */
+	WAITS_WHERE_64_BITS = sizeof(size_t) > 4 ? WAITS : STTCP_ELIMIT
 };
 
 struct sample {
@@ -106,12 +108,12 @@ static const struct sample length_samples[] = {
 	{"63 bits, the most that memory could hold",
 	 COUNTED(WIDTH(8)),
 	 B("\x7f\xff\xff\xff\xff\xff\xff\xf7"),
-	 WAITS,
+	 WAITS_WHERE_64_BITS,
 	 {{0}}},
 	{"63 bits, itself included",
 	 COUNTED(WIDTH(8), SELF),
 	 B("\x7f\xff\xff\xff\xff\xff\xff\xff"),
-	 WAITS,
+	 WAITS_WHERE_64_BITS,
 	 {{0}}},
 };
 
@@ -160,7 +162,7 @@ static const struct sample fixed_samples[] = {
 	{"one byte", FIXED(1), B("ab"), WHOLE, {B("a"), B("b")}},
 	{"three bytes", FIXED(3), B("abc\0\n\r"), WHOLE, {B("abc"), B("\0\n\r")}},
 	{"a part", FIXED(3), B("abcde"), WAITS, {B("abc")}},
-	{"a size over memory", FIXED(INT64_MAX), B("abc"), WAITS, {{0}}},
+	{"a size over memory", FIXED(PTRDIFF_MAX), B("abc"), WAITS, {{0}}},
 };
 
 static const struct sample custom_samples[] = {
@@ -493,7 +495,9 @@ static void framing_that_makes_no_sense_is_refused(void **state)
 		{{.kind = STTCP_FRAMING_FIXED, .fixed_size = -1, UNLIMITED}, -EINVAL},
 		{{.kind = STTCP_FRAMING_FIXED, .fixed_size = 8, .max_message = 8}, 0},
 		{{.kind = STTCP_FRAMING_FIXED, .fixed_size = 9, .max_message = 8}, -EINVAL},
-		{{.kind = STTCP_FRAMING_FIXED, .fixed_size = INT64_MAX, UNLIMITED}, 0},
+		{{.kind = STTCP_FRAMING_FIXED, .fixed_size = PTRDIFF_MAX, UNLIMITED}, 0},
+		{{.kind = STTCP_FRAMING_FIXED, .fixed_size = INT64_C(1) << 32, UNLIMITED},
+		 sizeof(size_t) > 4 ? 0 : -EINVAL},
 		{{.kind = STTCP_FRAMING_CUSTOM, UNLIMITED}, -EINVAL},
 		{{.kind = STTCP_FRAMING_CUSTOM, .frame_fn = netstring_end, UNLIMITED}, 0},
 		{{.kind = STTCP_FRAMING_CUSTOM + 1, UNLIMITED}, -EINVAL},

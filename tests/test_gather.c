@@ -272,7 +272,7 @@ static int64_t queued(sttcp_conn *conn)
 }
 
 static atomic_bool let_go;
-static atomic_long queued_after;
+static atomic_llong queued_after;
 
 static void flush_and_spin(struct book *book, sttcp_conn *conn, const void *data, size_t size)
 {

@@ -173,6 +173,45 @@ static void sendf_of_a_long_text_is_whole(void **state)
 	pair_close(&pair);
 }
 
+/* 2^32 is no 0, where sizes in memory have 32 bits. */
+static void send_has_room_under_a_cap_of_4_gib(void **state)
+{
+	enum {
+		LONG = 4 * 1024 * 1024
+	};
+	static char text[LONG];
+	struct pair pair = {.probe = probe_new()};
+	const int64_t caps[] = {INT64_C(1) << 32, INT64_C(3) << 32};
+
+	(void)state;
+	pair.probe->connection = narrow;
+	pair_open(&pair, STTCP_OPTIONS(.send_queue_max = caps[0], .total_queue_max = caps[1],
+				       .high_water = caps[0], .write_timeout_ms = 2000));
+	assert_int_equal(sttcp_conn_send(pair.conn, text, LONG), 0); /* does not wait */
+	assert_true(peer_recv(pair.peer, text, LONG));
+	pair_close(&pair);
+}
+
+/* What no memory can hold is refused, and not taken for what its sum is modulo 2^64. */
+static void sendv_refuses_more_than_can_be(void **state)
+{
+	struct pair pair = {0};
+	char byte = 'x';
+	const struct iovec whole[] = {{&byte, SIZE_MAX / 2 + 1}, {&byte, SIZE_MAX / 2 + 1}};
+	const struct iovec beside[] = {{&byte, 1}, {&byte, SIZE_MAX}};
+	const struct iovec more[] = {{&byte, SIZE_MAX / 2}, {&byte, 1}};
+
+	(void)state;
+	pair_open(&pair, NULL);
+	assert_int_equal(sttcp_conn_sendv(pair.conn, whole, 2), -EINVAL);
+	assert_int_equal(sttcp_conn_sendv(pair.conn, beside, 2), -EINVAL);
+	assert_int_equal(sttcp_conn_sendv(pair.conn, more, 2), -EINVAL);
+	assert_true(sttcp_conn_is_open(pair.conn));
+	assert_int_equal(sttcp_conn_send(pair.conn, "all", 3), 0);
+	assert_true(peer_expect(pair.peer, "all"));
+	pair_close(&pair);
+}
+
 static void sendv_takes_many_and_empty_parts(void **state)
 {
 	struct pair pair = {0};
@@ -504,6 +543,8 @@ int main(void)
 		cmocka_unit_test(sendf_prints_and_keeps_the_order),
 		cmocka_unit_test(sendf_of_a_long_text_is_whole),
 		cmocka_unit_test(sendv_takes_many_and_empty_parts),
+		cmocka_unit_test(sendv_refuses_more_than_can_be),
+		cmocka_unit_test(send_has_room_under_a_cap_of_4_gib),
 		cmocka_unit_test(large_send_reaches_a_slow_reader),
 		cmocka_unit_test(large_send_from_a_handler_does_not_wait_for_itself),
 		cmocka_unit_test(close_while_a_send_waits_tears_nothing),

@@ -66,9 +66,14 @@ int sttcp_conn_sendv(sttcp_conn *conn, const struct iovec *parts, int count)
 		return result;
 	if (count < 0 || count > MAX_PARTS || (!parts && count))
 		return -EINVAL;
-	for (int i = 0; i < count; i++)
-		if (!parts[i].iov_base && parts[i].iov_len)
+	/* More than the largest object cannot be meant, and the sum has to be a size. */
+	size_t left = PTRDIFF_MAX;
+
+	for (int i = 0; i < count; i++) {
+		if ((!parts[i].iov_base && parts[i].iov_len) || parts[i].iov_len > left)
 			return -EINVAL;
+		left -= parts[i].iov_len;
+	}
 	return send_parts(conn, parts, count, STT_SEND_WAIT);
 }
 

@@ -27,6 +27,13 @@ static inline int64_t stt_now_ms(void)
 	return stt_now_us() / 1000;
 }
 
+/* Seconds and nanoseconds may be 32 bits wide, and the monotonic clock does not come that far. */
+static inline struct timespec stt_timespec(int64_t ms)
+{
+	return (struct timespec){.tv_sec = (time_t)(ms / 1000),
+				 .tv_nsec = (long)(ms % 1000 * 1000000)};
+}
+
 /* `ms` from now on, where -1 is never. */
 static inline int64_t stt_deadline_ms(int64_t ms)
 {

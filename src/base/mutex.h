@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 #ifdef __clang__
 #define STT_CAPABILITY(name) __attribute__((capability(name)))
 #define STT_ACQUIRE(...) __attribute__((acquire_capability(__VA_ARGS__)))
@@ -98,7 +100,7 @@ static inline bool stt_cond_wait_until(struct stt_cond *cond, struct stt_mutex *
 		stt_cond_wait(cond, mutex);
 		return true;
 	}
-	struct timespec at = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+	struct timespec at = stt_timespec(until_ms);
 
 	return pthread_cond_timedwait(&cond->raw, &mutex->raw, &at) != ETIMEDOUT;
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/portable.h"
 
 #if STT_HAVE_SEM_CLOCKWAIT
@@ -47,7 +48,7 @@ static inline void stt_semaphore_wait(struct stt_semaphore *semaphore)
 /* False once the monotonic clock has reached `until_ms`. */
 static inline bool stt_semaphore_wait_until(struct stt_semaphore *semaphore, int64_t until_ms)
 {
-	struct timespec at = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+	struct timespec at = stt_timespec(until_ms);
 	int result;
 
 	do {

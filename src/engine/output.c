@@ -119,7 +119,8 @@ static size_t room_for(const struct sttcp_conn *conn)
 
 	if (settings->total_queue_max != INT64_MAX && room_of_all(conn->group) < room)
 		room = room_of_all(conn->group);
-	return room > 0 ? (size_t)room : 0;
+	/* 4 GiB and more are no number of bytes in memory where there are 32 bits. */
+	return room <= 0 ? 0 : (uint64_t)room < SIZE_MAX ? (size_t)room : SIZE_MAX;
 }
 
 /* A handler that answers what it reads would otherwise fill the queue of a peer that does not read,
