@@ -3,7 +3,7 @@
 #
 # Installs the Debian packages that a job needs and that are not there:
 #
-#	scripts/deps.sh demo|test|python|bench|check|models|ci|fresh
+#	scripts/deps.sh demo|test|musl|32bit|python|bench|check|models|ci|fresh
 #
 # What is there already leaves apt untouched, wherever it came from. Only root and "sudo -n" are
 # used, never a password prompt; where neither works, the command to run is printed and the exit
@@ -56,6 +56,24 @@ need_test()
 	need netcat-openbsd command_found nc
 }
 
+need_musl()
+{
+	need_test
+	need musl-tools command_found musl-gcc
+}
+
+# 32-bit code, the files that it needs, and a kernel that runs it.
+links_32bit()
+{
+	echo 'int main(void) { return 0; }' | gcc -m32 -x c -o /dev/null -
+}
+
+need_32bit()
+{
+	need_test
+	need gcc-multilib links_32bit
+}
+
 # A Python of one's own brings its headers and venv along.
 python_has()
 {
@@ -102,6 +120,8 @@ need_check()
 need_ci()
 {
 	need_check
+	need_musl
+	need_32bit
 	need_python
 	need libclang-rt-dev clang_links
 	need llvm command_found llvm-symbolizer
@@ -123,9 +143,9 @@ say()
 
 set_name=${1:-}
 case $set_name in
-demo | test | python | bench | check | models | ci | fresh) "need_$set_name" ;;
+demo | test | musl | 32bit | python | bench | check | models | ci | fresh) "need_$set_name" ;;
 *)
-	say "usage: deps.sh demo|test|python|bench|check|models|ci|fresh"
+	say "usage: deps.sh demo|test|musl|32bit|python|bench|check|models|ci|fresh"
 	exit 2
 	;;
 esac

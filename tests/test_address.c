@@ -418,7 +418,7 @@ static void resolver_failures_become_codes_with_a_reason(void **state)
 	set_failure(EAI_AGAIN, ENOENT);
 	assert_fails("chosen.test", 80, STTCP_ERESOLVE, gai_strerror(EAI_AGAIN));
 	set_failure(EAI_SYSTEM, EMFILE);
-	assert_fails("chosen.test", 80, STTCP_ERESOLVE, strerror(EMFILE));
+	assert_fails("chosen.test", 80, STTCP_ERESOLVE, sttcp_strerror(-EMFILE));
 }
 
 static void resolver_without_memory_is_enomem(void **state)

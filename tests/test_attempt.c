@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A client's attempt (G3, G14): what may happen to its socket. This program's own connect stands in
  * front of the C library's, so that what is rare comes every time. */
+#include "support/libc.h"
 #include "support/support.h"
 
 #include <netinet/in.h>
@@ -42,9 +43,9 @@ static struct event held = EVENT_INIT;
 static struct event released = EVENT_INIT;
 static atomic_bool holds;
 
-int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
+int connect(int fd, any_const_address addr, socklen_t len)
 {
-	const struct sockaddr *where = addr.__sockaddr__;
+	const struct sockaddr *where = ADDRESS_IN(addr);
 
 	atomic_fetch_add(&connects, 1);
 	if (atomic_exchange(&holds, false)) {

@@ -83,8 +83,8 @@ static void errno_has_the_systems_name_and_sentence(void **state)
 	assert_string_equal(sttcp_error_name(-ECONNRESET), "ECONNRESET");
 	assert_string_equal(sttcp_error_name(-EADDRINUSE), "EADDRINUSE");
 	assert_string_equal(sttcp_error_name(-EPERM), "EPERM");
-	assert_string_equal(sttcp_strerror(-ECONNRESET), strerror(ECONNRESET));
-	assert_string_equal(sttcp_strerror(-EADDRINUSE), strerror(EADDRINUSE));
+	assert_string_equal(sttcp_strerror(-ECONNRESET), "Connection reset by peer");
+	assert_string_equal(sttcp_strerror(-EADDRINUSE), "Address already in use");
 }
 
 static void unknown_code_is_told_as_such(void **state)
@@ -104,7 +104,7 @@ static void sentence_stays_when_another_is_asked_for(void **state)
 	(void)state;
 	sttcp_strerror(-EPIPE);
 	sttcp_strerror(-4999);
-	assert_string_equal(reset, strerror(ECONNRESET));
+	assert_string_equal(reset, "Connection reset by peer");
 	assert_string_equal(unknown, "unknown error");
 }
 

@@ -3,7 +3,6 @@
  * reset overtakes the last reply (RFC 1122, 4.2.2.13); only a graceful stop waits for that. */
 #include "support/support.h"
 
-#include <linux/sockios.h>
 #include <sys/ioctl.h>
 
 enum {
@@ -58,7 +57,7 @@ static int unacknowledged(int fd)
 {
 	int size = -1;
 
-	return ioctl(fd, SIOCOUTQ, &size) == 0 ? size : -1;
+	return ioctl(fd, TIOCOUTQ, &size) == 0 ? size : -1;
 }
 
 /* What it sends stands unread in the kernel's queue on the other side. */

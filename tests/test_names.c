@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Names with several addresses, and resolvers that fail or block (G1, G3, G8, G14): getaddrinfo and
  * listen are this program's own, in front of the C library's; so is accept4. */
+#include "support/libc.h"
 #include "support/support.h"
 
 #include <arpa/inet.h>
@@ -119,11 +120,11 @@ static struct {
 } interval = {.empty = EVENT_INIT, .looked = EVENT_INIT};
 
 /* Set in main: several threads accept. */
-static int (*original_accept4)(int, __SOCKADDR_ARG, socklen_t *, int);
+static int (*original_accept4)(int, any_address, socklen_t *, int);
 
 /* Between an accept that finds nobody and what its caller does about that, there is time for others
  * to do something. */
-int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *len, int flags)
+int accept4(int fd, any_address addr, socklen_t *len, int flags)
 {
 	int result = original_accept4(fd, addr, len, flags);
 	int code = errno;

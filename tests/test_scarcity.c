@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* G18: a lack of memory or of threads is a code, not a crash, and everything works again later.
  * malloc and pthread_create are this program's own, in front of the C library's. */
+#include "support/libc.h"
 #include "support/support.h"
-
-#include <dlfcn.h>
 
 /* ------------------------------------------------------------ what can be short */
 
@@ -14,10 +13,6 @@ static atomic_bool for_good;
 static atomic_long denied;
 
 #if !UNDER_ASAN && !UNDER_TSAN
-
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *old, size_t size);
 
 static bool allowed(void)
 {
@@ -39,18 +34,32 @@ static bool allowed(void)
 
 void *malloc(size_t size)
 {
-	return allowed() ? __libc_malloc(size) : NULL;
+	return allowed() ? behind_malloc(size) : NULL;
 }
 
 void *calloc(size_t count, size_t size)
 {
-	return allowed() ? __libc_calloc(count, size) : NULL;
+	return allowed() ? behind_calloc(count, size) : NULL;
 }
 
 void *realloc(void *old, size_t size)
 {
-	return allowed() ? __libc_realloc(old, size) : NULL;
+	return allowed() ? behind_realloc(old, size) : NULL;
 }
+
+#ifndef __GLIBC__
+
+/* musl's own gives nothing where malloc alone has been replaced. */
+void *aligned_alloc(size_t alignment, size_t size)
+{
+	static void *(*behind)(size_t, size_t);
+
+	if (behind == NULL)
+		*(void **)&behind = dlsym(RTLD_NEXT, "aligned_alloc");
+	return allowed() ? behind(alignment, size) : NULL;
+}
+
+#endif
 
 #endif
 

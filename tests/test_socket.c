@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "net/socket.h"
+#include "support/libc.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define DEADLINE_MS 10000
@@ -73,12 +74,11 @@ static long (*real_syscall(void))(long number, ...)
 	return real;
 }
 
-/* The types of the addresses are those that glibc declares these two with. */
-int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *restrict len, int flags)
+int accept4(int fd, any_address addr, socklen_t *restrict len, int flags)
 {
 	if (call_fails(SYS_accept4))
 		return -1;
-	return (int)real_syscall()(SYS_accept4, fd, addr.__sockaddr__, len, flags);
+	return (int)real_syscall()(SYS_accept4, fd, ADDRESS_IN(addr), len, flags);
 }
 
 /* The calls of every message, which go to the kernel directly. Six arguments are as many as there
@@ -100,9 +100,9 @@ __attribute__((__no_sanitize_address__)) long syscall(long number, ...)
 }
 
 /* An interrupted connect has begun all the same. */
-int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
+int connect(int fd, any_const_address addr, socklen_t len)
 {
-	int result = (int)real_syscall()(SYS_connect, fd, addr.__sockaddr__, len);
+	int result = (int)real_syscall()(SYS_connect, fd, ADDRESS_IN(addr), len);
 
 	return call_fails(SYS_connect) ? -1 : result;
 }
