@@ -97,10 +97,11 @@ int main(int argc, char **argv)
 			      .idle_timeout_ms = echo_idle_ms));
 	int status = 1;
 
-	sttcp_server_on_receive(server, echo_lock      ? on_locked_line
+	sttcp_receive_handler handler = echo_lock      ? on_locked_line
 					: echo_by_line ? on_line
-						       : on_receive);
-	if (sttcp_server_start(server) < 0) {
+						       : on_receive;
+
+	if (sttcp_server_on_receive(server, handler) < 0 || sttcp_server_start(server) < 0) {
 		fprintf(stderr, "%s\n", sttcp_server_error(server));
 	} else {
 		echo_announce(sttcp_server_port(server));

@@ -101,10 +101,12 @@ static sttcp_server *make_server(int port)
 {
 	sttcp_server *server = sttcp_server_new("127.0.0.1", port, NULL);
 
-	sttcp_server_on_connection(server, server_connected);
-	sttcp_server_on_receive(server, server_received);
-	sttcp_server_on_disconnection(server, server_disconnected);
-	sttcp_server_on_universal(server, server_universal);
+	/* Refused only while a server runs, or where there is no memory for one. */
+	if (sttcp_server_on_connection(server, server_connected) < 0 ||
+	    sttcp_server_on_receive(server, server_received) < 0 ||
+	    sttcp_server_on_disconnection(server, server_disconnected) < 0 ||
+	    sttcp_server_on_universal(server, server_universal) < 0)
+		exit(EXIT_FAILURE);
 	return server;
 }
 
@@ -112,11 +114,12 @@ static sttcp_client *make_client(int port)
 {
 	sttcp_client *client = sttcp_client_new("127.0.0.1", port, NULL);
 
-	sttcp_client_on_connection(client, client_connected);
-	sttcp_client_on_response(client, client_responded);
-	sttcp_client_on_disconnection(client, client_disconnected);
-	sttcp_client_on_unconnected(client, client_unconnected);
-	sttcp_client_on_universal(client, client_universal);
+	if (sttcp_client_on_connection(client, client_connected) < 0 ||
+	    sttcp_client_on_response(client, client_responded) < 0 ||
+	    sttcp_client_on_disconnection(client, client_disconnected) < 0 ||
+	    sttcp_client_on_unconnected(client, client_unconnected) < 0 ||
+	    sttcp_client_on_universal(client, client_universal) < 0)
+		exit(EXIT_FAILURE);
 	return client;
 }
 

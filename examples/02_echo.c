@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The shortest complete server: it sends back what it gets, until Ctrl+C. No
- * handler is required, so this one has only what it needs. There is one check,
- * at the end: no call crashes after one that failed, start then tells, and the
+ * handler is required, so this one has only what it needs. There is one check
+ * for all calls: a new server refuses no handler, and where a start fails the
  * server holds a sentence that says why.
  *
  * Usage: 02_echo [PORT]. Try it with "nc 127.0.0.1 7000".
@@ -17,8 +17,8 @@ static void echo(sttcp_conn *conn, const void *data, size_t size, void *context)
 int main(int argc, char **argv)
 {
 	sttcp_server *server = sttcp_server_new("127.0.0.1", argc > 1 ? atoi(argv[1]) : 7000, NULL);
-	sttcp_server_on_receive(server, echo);
-	if (sttcp_server_start(server) < 0 || sttcp_server_keep_alive(server) < 0)
+	if (sttcp_server_on_receive(server, echo) < 0 || sttcp_server_start(server) < 0 ||
+	    sttcp_server_keep_alive(server) < 0)
 		return fprintf(stderr, "%s\n", sttcp_server_error(server)) != 0;
 	sttcp_server_free(server);
 }

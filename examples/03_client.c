@@ -44,12 +44,14 @@ int main(int argc, char **argv)
 	sttcp_client *client = sttcp_client_new("127.0.0.1", argc > 1 ? atoi(argv[1]) : 7000,
 						STTCP_OPTIONS(.connect_timeout_ms = 3000));
 
-	sttcp_client_set_context(client, &question);
-	sttcp_client_on_connection(client, ask);
-	sttcp_client_on_response(client, take_answer);
+	int code = sttcp_client_set_context(client, &question);
 
-	int code = sttcp_client_start(client);
-
+	if (code == 0)
+		code = sttcp_client_on_connection(client, ask);
+	if (code == 0)
+		code = sttcp_client_on_response(client, take_answer);
+	if (code == 0)
+		code = sttcp_client_start(client);
 	if (code == 0)
 		code = sttcp_client_wait(client, 10000); /* at most 10 s */
 	sttcp_client_free(client);			 /* from here on no handler runs */

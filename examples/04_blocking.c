@@ -42,16 +42,15 @@ int main(int argc, char **argv)
 
 	sttcp_server *server = sttcp_server_new("127.0.0.1", argc > 1 ? atoi(argv[1]) : 7000, NULL);
 
-	sttcp_server_on_receive(server, serve);
+	bool started =
+		sttcp_server_on_receive(server, serve) == 0 && sttcp_server_start(server) == 0;
 
-	int code = sttcp_server_start(server);
-
-	if (code == 0) {
+	if (started) {
 		printf("listening on %d\n", sttcp_server_port(server));
 		sttcp_server_keep_alive(server);
 	} else {
 		fprintf(stderr, "%s\n", sttcp_server_error(server));
 	}
 	sttcp_server_free(server);
-	return code < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	return started ? EXIT_SUCCESS : EXIT_FAILURE;
 }

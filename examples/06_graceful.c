@@ -46,10 +46,9 @@ int main(int argc, char **argv)
 	sttcp_server *server = make_server(argc > 1 ? atoi(argv[1]) : 7000);
 
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-	sttcp_server_on_receive(server, answer);
-	sttcp_server_on_disconnection(server, tell_reason);
-
-	if (sttcp_server_start(server) < 0) {
+	if (sttcp_server_on_receive(server, answer) < 0 ||
+	    sttcp_server_on_disconnection(server, tell_reason) < 0 ||
+	    sttcp_server_start(server) < 0) {
 		fprintf(stderr, "%s\n", sttcp_server_error(server));
 		sttcp_server_free(server);
 		return EXIT_FAILURE;

@@ -43,17 +43,16 @@ int main(int argc, char **argv)
 		STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .max_message = LONGEST));
 
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-	sttcp_server_on_receive(server, answer);
-	sttcp_server_on_disconnection(server, tell_reason);
+	bool started = sttcp_server_on_receive(server, answer) == 0 &&
+		       sttcp_server_on_disconnection(server, tell_reason) == 0 &&
+		       sttcp_server_start(server) == 0;
 
-	int code = sttcp_server_start(server);
-
-	if (code == 0) {
+	if (started) {
 		printf("listening on %d\n", sttcp_server_port(server));
 		sttcp_server_keep_alive(server);
 	} else {
 		fprintf(stderr, "%s\n", sttcp_server_error(server));
 	}
 	sttcp_server_free(server);
-	return code < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	return started ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -64,15 +64,14 @@ int main(int argc, char **argv)
 						STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE));
 
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-	sttcp_server_on_connection(server, let_in);
-	sttcp_server_on_receive(server, echo);
+	bool started = sttcp_server_on_connection(server, let_in) == 0 &&
+		       sttcp_server_on_receive(server, echo) == 0 &&
+		       sttcp_server_start(server) == 0;
 
-	int code = sttcp_server_start(server);
-
-	if (code < 0)
+	if (!started)
 		fprintf(stderr, "%s\n", sttcp_server_error(server));
 	else if (printf("listening on %d\n", sttcp_server_port(server)) > 0)
 		sttcp_server_keep_alive(server);
 	sttcp_server_free(server);
-	return code < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	return started ? EXIT_SUCCESS : EXIT_FAILURE;
 }

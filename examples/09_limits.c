@@ -62,12 +62,11 @@ int main(int argc, char **argv)
 	sttcp_server *server = make_server(argc > 1 ? atoi(argv[1]) : 7000);
 
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-	sttcp_server_on_receive(server, echo);
-	sttcp_server_on_disconnection(server, tell_reason);
+	bool started = sttcp_server_on_receive(server, echo) == 0 &&
+		       sttcp_server_on_disconnection(server, tell_reason) == 0 &&
+		       sttcp_server_start(server) == 0;
 
-	int code = sttcp_server_start(server);
-
-	if (code == 0) {
+	if (started) {
 		printf("listening on %d\n", sttcp_server_port(server));
 		sttcp_server_keep_alive(server);
 		tell_counts(server);
@@ -75,5 +74,5 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s\n", sttcp_server_error(server));
 	}
 	sttcp_server_free(server);
-	return code < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	return started ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -16,8 +16,8 @@
  *	{
  *		sttcp_server *server = sttcp_server_new("localhost", 62134, NULL);
  *
- *		sttcp_server_on_receive(server, on_receive);
- *		if (sttcp_server_start(server) < 0)
+ *		if (sttcp_server_on_receive(server, on_receive) < 0 ||
+ *		    sttcp_server_start(server) < 0)
  *			fprintf(stderr, "%s\n", sttcp_server_error(server));
  *		else
  *			sttcp_server_keep_alive(server);	// until Ctrl+C
@@ -34,7 +34,8 @@
  *  - Every function may be called from any thread at any time, inside handlers
  *    too, unless its comment says otherwise.
  *  - Results of type int are >= 0 when all is well, and a negative code
- *    otherwise: -errno, or one of the codes below. sttcp_strerror() tells.
+ *    otherwise: -errno, or one of the codes below. sttcp_strerror() tells. Most
+ *    compilers warn where a start, or what prepares one, is not looked at.
  *  - Returning from main ends everything: wait with sttcp_server_keep_alive().
  *
  * A handler may not leave by pthread_exit, longjmp or a C++ exception: the
@@ -73,6 +74,16 @@ extern "C" {
 #else
 #define STTCP_API
 #define STTCP_PRINTF(text, first)
+#endif
+
+/* Who does not look at the result is warned by the compiler: it alone tells that nothing was done.
+ * A program that defines this as nothing, before it includes this header, is not warned. */
+#ifndef STTCP_CHECKED
+#if defined(__GNUC__)
+#define STTCP_CHECKED __attribute__((__warn_unused_result__))
+#else
+#define STTCP_CHECKED
+#endif
 #endif
 
 /* The version of the library that runs, "0.1.0"; static. */
@@ -361,7 +372,7 @@ STTCP_API void sttcp_options_init(sttcp_options *options, size_t size);
  * -EINVAL: a negative number, or a stack below PTHREAD_STACK_MIN. -EBUSY: something was started
  * already.
  */
-STTCP_API int sttcp_engine_configure(int loops, int max_threads, size_t stack_size);
+STTCP_API int sttcp_engine_configure(int loops, int max_threads, size_t stack_size) STTCP_CHECKED;
 
 /*
  * Ends every thread and closes every descriptor of the library. Nobody needs
@@ -418,23 +429,30 @@ STTCP_API void sttcp_log_to_stderr(int level);
  * NULL. NULL only for want of memory: bad arguments are told by start. To be
  * freed with sttcp_server_free.
  */
-STTCP_API sttcp_server *sttcp_server_new(const char *host, int port, const sttcp_options *options);
+STTCP_API sttcp_server *sttcp_server_new(const char *host, int port,
+					 const sttcp_options *options) STTCP_CHECKED;
 
 /* Handlers and the context change only while the server is stopped, else -EBUSY. NULL removes a
  * handler. */
-STTCP_API int sttcp_server_on_connection(sttcp_server *server, sttcp_connection_handler handler);
-STTCP_API int sttcp_server_on_receive(sttcp_server *server, sttcp_receive_handler handler);
-STTCP_API int sttcp_server_on_end(sttcp_server *server, sttcp_end_handler handler);
+STTCP_API int sttcp_server_on_connection(sttcp_server *server,
+					 sttcp_connection_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_server_on_receive(sttcp_server *server,
+				      sttcp_receive_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_server_on_end(sttcp_server *server, sttcp_end_handler handler) STTCP_CHECKED;
 STTCP_API int sttcp_server_on_disconnection(sttcp_server *server,
-					    sttcp_disconnection_handler handler);
-STTCP_API int sttcp_server_on_universal(sttcp_server *server, sttcp_universal_handler handler);
-STTCP_API int sttcp_server_on_drained(sttcp_server *server, sttcp_drained_handler handler);
-STTCP_API int sttcp_server_on_malformed(sttcp_server *server, sttcp_malformed_handler handler);
-STTCP_API int sttcp_server_set_context(sttcp_server *server, void *context);
+					    sttcp_disconnection_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_server_on_universal(sttcp_server *server,
+					sttcp_universal_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_server_on_drained(sttcp_server *server,
+				      sttcp_drained_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_server_on_malformed(sttcp_server *server,
+					sttcp_malformed_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_server_set_context(sttcp_server *server, void *context) STTCP_CHECKED;
 
 /* `fn` is the very last call for this server, once, also if it was never started: the context
  * may go then. A free outside handlers returns after it. */
-STTCP_API int sttcp_server_on_release(sttcp_server *server, void (*fn)(void *context));
+STTCP_API int sttcp_server_on_release(sttcp_server *server,
+				      void (*fn)(void *context)) STTCP_CHECKED;
 
 /*
  * Binds and listens on every address of the host's name, and returns when that
@@ -445,7 +463,7 @@ STTCP_API int sttcp_server_on_release(sttcp_server *server, void (*fn)(void *con
  * -EBUSY: it runs, or handlers of its last run have not returned yet. Addresses
  * that this machine does not have are skipped if at least one listens.
  */
-STTCP_API int sttcp_server_start(sttcp_server *server);
+STTCP_API int sttcp_server_start(sttcp_server *server) STTCP_CHECKED;
 
 /* The port that it listens on, from start on; before that the one given to new. 0 for a Unix
  * socket. */
@@ -540,7 +558,7 @@ STTCP_API int sttcp_server_each(sttcp_server *server, void (*fn)(sttcp_conn *con
 STTCP_API int sttcp_server_count(const sttcp_server *server);
 
 /* The member with this id: a new reference (sttcp_conn_unref), or NULL. */
-STTCP_API sttcp_conn *sttcp_server_find(sttcp_server *server, uint64_t id);
+STTCP_API sttcp_conn *sttcp_server_find(sttcp_server *server, uint64_t id) STTCP_CHECKED;
 
 /* Counters since new; gauges are marked. Sizes in bytes. */
 typedef struct sttcp_stats {
@@ -572,20 +590,28 @@ STTCP_API int sttcp_server_stats(const sttcp_server *server, sttcp_stats *stats,
 
 /* A client for one connection at a time; host and port as for a server, but the port may not be
  * 0. NULL only for want of memory. To be freed with sttcp_client_free. */
-STTCP_API sttcp_client *sttcp_client_new(const char *host, int port, const sttcp_options *options);
+STTCP_API sttcp_client *sttcp_client_new(const char *host, int port,
+					 const sttcp_options *options) STTCP_CHECKED;
 
 /* As for a server. */
-STTCP_API int sttcp_client_on_connection(sttcp_client *client, sttcp_connection_handler handler);
-STTCP_API int sttcp_client_on_response(sttcp_client *client, sttcp_response_handler handler);
-STTCP_API int sttcp_client_on_end(sttcp_client *client, sttcp_end_handler handler);
+STTCP_API int sttcp_client_on_connection(sttcp_client *client,
+					 sttcp_connection_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_client_on_response(sttcp_client *client,
+				       sttcp_response_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_client_on_end(sttcp_client *client, sttcp_end_handler handler) STTCP_CHECKED;
 STTCP_API int sttcp_client_on_disconnection(sttcp_client *client,
-					    sttcp_disconnection_handler handler);
-STTCP_API int sttcp_client_on_unconnected(sttcp_client *client, sttcp_unconnected_handler handler);
-STTCP_API int sttcp_client_on_universal(sttcp_client *client, sttcp_universal_handler handler);
-STTCP_API int sttcp_client_on_drained(sttcp_client *client, sttcp_drained_handler handler);
-STTCP_API int sttcp_client_on_malformed(sttcp_client *client, sttcp_malformed_handler handler);
-STTCP_API int sttcp_client_set_context(sttcp_client *client, void *context);
-STTCP_API int sttcp_client_on_release(sttcp_client *client, void (*fn)(void *context));
+					    sttcp_disconnection_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_client_on_unconnected(sttcp_client *client,
+					  sttcp_unconnected_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_client_on_universal(sttcp_client *client,
+					sttcp_universal_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_client_on_drained(sttcp_client *client,
+				      sttcp_drained_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_client_on_malformed(sttcp_client *client,
+					sttcp_malformed_handler handler) STTCP_CHECKED;
+STTCP_API int sttcp_client_set_context(sttcp_client *client, void *context) STTCP_CHECKED;
+STTCP_API int sttcp_client_on_release(sttcp_client *client,
+				      void (*fn)(void *context)) STTCP_CHECKED;
 
 /*
  * Returns once the attempt is under way; the outcome is a handler: connection or
@@ -595,7 +621,7 @@ STTCP_API int sttcp_client_on_release(sttcp_client *client, void (*fn)(void *con
  * attempt begins when that returns. -EINVAL (port, options), -EBUSY, -ENOMEM,
  * -EAGAIN (no thread).
  */
-STTCP_API int sttcp_client_start(sttcp_client *client);
+STTCP_API int sttcp_client_start(sttcp_client *client) STTCP_CHECKED;
 
 /*
  * Ends the attempt (STTCP_EDESTROYED goes to the unconnected handler) or the
@@ -614,7 +640,7 @@ STTCP_API int sttcp_client_wait(sttcp_client *client, int timeout_ms);
 STTCP_API int sttcp_client_keep_alive(sttcp_client *client);
 
 /* A new reference to the open connection, or NULL. */
-STTCP_API sttcp_conn *sttcp_client_conn(sttcp_client *client);
+STTCP_API sttcp_conn *sttcp_client_conn(sttcp_client *client) STTCP_CHECKED;
 
 /* "localhost:62134", as it was given to new; lives as long as the client. */
 STTCP_API const char *sttcp_client_address(const sttcp_client *client);
@@ -641,7 +667,7 @@ STTCP_API int sttcp_conn_send(sttcp_conn *conn, const void *data, size_t size);
 
 /* The same without ever waiting: -EAGAIN when the queue has no room, and nothing was taken;
  * -EMSGSIZE if size is over the option send_queue_max. */
-STTCP_API int sttcp_conn_try_send(sttcp_conn *conn, const void *data, size_t size);
+STTCP_API int sttcp_conn_try_send(sttcp_conn *conn, const void *data, size_t size) STTCP_CHECKED;
 
 /* sttcp_conn_send of several parts as one run of bytes. -EINVAL: count below 0 or over 1024, or
  * more bytes together than PTRDIFF_MAX. */
@@ -666,7 +692,7 @@ STTCP_API int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t
  * was delivered is gone). -EINVAL as from start (the log has the sentence), and
  * for NULL; -ENOMEM.
  */
-STTCP_API int sttcp_conn_set_framing(sttcp_conn *conn, const sttcp_options *framing);
+STTCP_API int sttcp_conn_set_framing(sttcp_conn *conn, const sttcp_options *framing) STTCP_CHECKED;
 
 /*
  * Reads up to `size` bytes from inside a handler, after what the handler was
@@ -678,13 +704,14 @@ STTCP_API int sttcp_conn_set_framing(sttcp_conn *conn, const sttcp_options *fram
  * their thread: -EDEADLK elsewhere. When the connection ends meanwhile, by a
  * forced stop for one: why, or STTCP_ECLOSED.
  */
-STTCP_API ssize_t sttcp_conn_recv(sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);
+STTCP_API ssize_t sttcp_conn_recv(sttcp_conn *conn, void *buffer, size_t size,
+				  int timeout_ms) STTCP_CHECKED;
 
 /* The same for one whole message, framed as set: its size, 0 for an empty one. -ENODATA: the
  * peer's FIN came instead. -EMSGSIZE: it is larger than `size`, and stays to be read.
  * STTCP_ELIMIT, STTCP_EFRAME (also when the FIN has cut it): it ends the connection. */
 STTCP_API ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t size,
-					  int timeout_ms);
+					  int timeout_ms) STTCP_CHECKED;
 
 /*
  * Stops and continues reading from this peer: after the running handler no
@@ -792,7 +819,7 @@ STTCP_API int sttcp_conn_fd(const sttcp_conn *conn);
  * runs its handler, -EAGAIN while output is queued. Bytes that were read but
  * not delivered are lost.
  */
-STTCP_API int sttcp_conn_detach(sttcp_conn *conn);
+STTCP_API int sttcp_conn_detach(sttcp_conn *conn) STTCP_CHECKED;
 
 #ifdef __cplusplus
 }

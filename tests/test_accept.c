@@ -277,6 +277,7 @@ int main(void)
 		cmocka_unit_test(stop_among_newcomers_comes_to_its_end),
 	};
 
-	sttcp_engine_configure(1, 0, 0);
+	if (sttcp_engine_configure(1, 0, 0) < 0)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -297,7 +297,7 @@ static int run_echo_server(void)
 							      .total_queue_max = FLOOD_TOTAL,
 							      .drain_timeout_ms = 100));
 
-	sttcp_server_on_receive(server, echo);
+	CHECK(sttcp_server_on_receive(server, echo) == 0);
 	CHECK(sttcp_server_start(server) == 0);
 	tell("port %d", sttcp_server_port(server));
 	CHECK(sttcp_server_keep_alive(server) == 0);

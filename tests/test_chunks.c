@@ -221,6 +221,7 @@ int main(void)
 		       (unsigned long)limit.rlim_cur);
 		return 77;
 	}
-	sttcp_engine_configure(1, 0, 0);
+	if (sttcp_engine_configure(1, 0, 0) < 0)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,7 +130,7 @@ static uint32_t do_something(sttcp_conn *conn, uint32_t *random)
 		sched_yield();
 		break;
 	case 6:
-		sttcp_conn_try_send(conn, data, next_random(random) % sizeof(data));
+		ignore(sttcp_conn_try_send(conn, data, next_random(random) % sizeof(data)));
 		break;
 	case 7:
 		if (server != NULL)
@@ -223,7 +223,7 @@ static void on_last(sttcp_conn *conn, int reason, void *context)
 	if (!record->unsure)
 		atomic_fetch_add(&target->ended, 1);
 	if (sttcp_conn_client(conn) != NULL && next_random(&record->random) % 3 == 0)
-		sttcp_client_start(sttcp_conn_client(conn));
+		ignore(sttcp_client_start(sttcp_conn_client(conn)));
 	leave(record);
 }
 
@@ -295,11 +295,12 @@ static sttcp_server *new_server(struct target *target, uint32_t *random)
 		STTCP_OPTIONS(.send_queue_max = 128 * 1024, .write_timeout_ms = 200,
 			      .half_open = next_random(random) % 4 == 0));
 
-	sttcp_server_set_context(server, target);
-	sttcp_server_on_connection(server, on_open);
-	sttcp_server_on_receive(server, on_data);
-	sttcp_server_on_disconnection(server, on_last);
-	sttcp_server_on_release(server, on_release);
+	if (sttcp_server_set_context(server, target) < 0 ||
+	    sttcp_server_on_connection(server, on_open) < 0 ||
+	    sttcp_server_on_receive(server, on_data) < 0 ||
+	    sttcp_server_on_disconnection(server, on_last) < 0 ||
+	    sttcp_server_on_release(server, on_release) < 0)
+		violate("a handler is refused");
 	return server;
 }
 
@@ -310,12 +311,13 @@ static sttcp_client *new_client(struct target *target, int port)
 		STTCP_OPTIONS(.send_queue_max = 128 * 1024, .write_timeout_ms = 200,
 			      .drain_timeout_ms = 100, .connect_timeout_ms = 2000));
 
-	sttcp_client_set_context(client, target);
-	sttcp_client_on_connection(client, on_open);
-	sttcp_client_on_response(client, on_response);
-	sttcp_client_on_disconnection(client, on_last);
-	sttcp_client_on_unconnected(client, on_unconnected);
-	sttcp_client_on_release(client, on_release);
+	if (sttcp_client_set_context(client, target) < 0 ||
+	    sttcp_client_on_connection(client, on_open) < 0 ||
+	    sttcp_client_on_response(client, on_response) < 0 ||
+	    sttcp_client_on_disconnection(client, on_last) < 0 ||
+	    sttcp_client_on_unconnected(client, on_unconnected) < 0 ||
+	    sttcp_client_on_release(client, on_release) < 0)
+		violate("a handler is refused");
 	return client;
 }
 
@@ -358,7 +360,7 @@ static void hammer_step(sttcp_server *server, sttcp_client **clients, uint32_t *
 		sttcp_server_stop_within(server, (int)(next_random(random) % 30), NULL);
 		break;
 	case 1:
-		sttcp_server_start(server);
+		ignore(sttcp_server_start(server));
 		break;
 	case 2:
 		sttcp_client_close(client);
@@ -366,7 +368,7 @@ static void hammer_step(sttcp_server *server, sttcp_client **clients, uint32_t *
 	case 3:
 	case 4:
 	case 5:
-		sttcp_client_start(client);
+		ignore(sttcp_client_start(client));
 		break;
 	case 6:
 	case 7:
@@ -414,7 +416,7 @@ static void *run_hammer(void *argument)
 			if (calling[i] == NULL)
 				abort();
 			clients[i] = new_client(calling[i], port);
-			sttcp_client_start(clients[i]);
+			ignore(sttcp_client_start(clients[i]));
 		}
 		for (uint32_t steps = next_random(random) % 120; steps > 0; steps--)
 			hammer_step(server, clients, random);

@@ -30,7 +30,7 @@ static sttcp_server *listen_capped(struct book *book, const sttcp_options *optio
 
 	refused = fresh;
 	sttcp_server_stop(server);
-	sttcp_server_on_malformed(server, on_malformed);
+	assert_int_equal(sttcp_server_on_malformed(server, on_malformed), 0);
 	assert_int_equal(sttcp_server_start(server), 0);
 	return server;
 }

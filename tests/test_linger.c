@@ -601,6 +601,7 @@ int main(void)
 		cmocka_unit_test(stop_at_once_shortens_one_that_waits),
 	};
 
-	sttcp_engine_configure(1, 0, 0);
+	if (sttcp_engine_configure(1, 0, 0) < 0)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -195,8 +195,9 @@ static void universal_handler_does_not_see_it(void **state)
 		begin(say_sorry);
 		talk.server = book_listen(book, &lines);
 		sttcp_server_stop(talk.server);
-		sttcp_server_on_universal(talk.server, universal);
-		sttcp_server_on_malformed(talk.server, way ? on_malformed : NULL);
+		assert_int_equal(sttcp_server_on_universal(talk.server, universal), 0);
+		assert_int_equal(sttcp_server_on_malformed(talk.server, way ? on_malformed : NULL),
+				 0);
 		assert_int_equal(sttcp_server_start(talk.server), 0);
 		talk.peer = book_join(talk.server);
 		assert_true(peer_say(talk.peer, "123456789\n"));

@@ -500,9 +500,9 @@ static void send_until_reset(struct book *book, sttcp_conn *conn, const void *da
 	while (sttcp_conn_try_send(conn, "x", 1) >= 0)
 		nap_ms(1);
 	if (*(const char *)data == 'b')
-		sttcp_conn_recv(conn, &byte, 1, 0);
+		ignore(sttcp_conn_recv(conn, &byte, 1, 0));
 	if (*(const char *)data == 'm')
-		sttcp_conn_recv_message(conn, &byte, 1, 0);
+		ignore(sttcp_conn_recv_message(conn, &byte, 1, 0));
 }
 
 /* What a reset has cut off is no last message. */

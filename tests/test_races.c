@@ -168,6 +168,7 @@ int main(void)
 	};
 
 	/* The loop that is held up is another one than the connection's. */
-	sttcp_engine_configure(2, 0, 0);
+	if (sttcp_engine_configure(2, 0, 0) < 0)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -247,7 +247,7 @@ static void reading_elsewhere_is_refused(void **state)
 	talk.book->ended.count = 0;
 	/* Until its last handler has returned it is busy. */
 	EVENTUALLY(sttcp_server_on_end(talk.server, read_at_end) == 0);
-	sttcp_server_on_disconnection(talk.server, read_last);
+	assert_int_equal(sttcp_server_on_disconnection(talk.server, read_last), 0);
 	assert_int_equal(sttcp_server_start(talk.server), 0);
 	talk.peer = book_join(talk.server);
 	sttcp_server *second = book_listen(others, NULL);

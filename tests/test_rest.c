@@ -226,7 +226,7 @@ static void g14_limits_rest_while_the_drained_handler_runs(void **state)
 			probe_server(pair.probe, "127.0.0.1", 0,
 				     STTCP_OPTIONS(.first_byte_timeout_ms = idle ? 0 : LONG_LIMIT,
 						   .idle_timeout_ms = idle ? LONG_LIMIT : 0));
-		sttcp_server_on_drained(pair.server, work_on_drained);
+		assert_int_equal(sttcp_server_on_drained(pair.server, work_on_drained), 0);
 		assert_int_equal(sttcp_server_start(pair.server), 0);
 		pair.peer = peer_connect_narrow(sttcp_server_port(pair.server));
 		EVENTUALLY(sttcp_server_count(pair.server) == 1);

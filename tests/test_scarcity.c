@@ -190,7 +190,7 @@ static void server_survives_every_failing_allocation(void **state)
 			sttcp_server_new("127.0.0.1", 0, STTCP_OPTIONS(.backlog = 5));
 		int result = -ENOMEM;
 		if (server != NULL) {
-			sttcp_server_on_receive(server, ignore_data);
+			assert_int_equal(sttcp_server_on_receive(server, ignore_data), 0);
 			result = sttcp_server_start(server);
 		}
 		int peer = -1;
@@ -227,7 +227,7 @@ static void client_survives_every_failing_allocation(void **state)
 			sttcp_client_new("127.0.0.1", sttcp_server_port(server), NULL);
 		int result = -ENOMEM;
 		if (client != NULL) {
-			sttcp_client_on_response(client, ignore_response);
+			assert_int_equal(sttcp_client_on_response(client, ignore_response), 0);
 			result = sttcp_client_start(client);
 		}
 		if (result == 0) {
@@ -296,7 +296,7 @@ static int start_short_of_threads(void)
 	CHECK(atomic_load(&threads_denied) > 0);
 	CHECK(count_threads() <= 1 + UNDER_TSAN);
 	atomic_store(&no_threads, false);
-	sttcp_server_on_receive(server, ignore_data);
+	CHECK(sttcp_server_on_receive(server, ignore_data) == 0);
 	CHECK(sttcp_server_start(server) == 0);
 	int peer = peer_connect(sttcp_server_port(server));
 	CHECK(peer_say(peer, "x"));

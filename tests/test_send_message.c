@@ -265,7 +265,7 @@ static void close_and_tell_all(struct book *book, sttcp_conn *conn, const void *
 {
 	(void)data;
 	(void)size;
-	sttcp_conn_set_framing(conn, &semicolons);
+	ignore(sttcp_conn_set_framing(conn, &semicolons));
 	sttcp_conn_close(conn);
 	book->asked = sttcp_server_broadcast_message(sttcp_conn_server(conn), NULL, "all", 3);
 	book->asked += sttcp_conn_set_framing(conn, &lines) == STTCP_ECLOSED ? 100 : 0;

@@ -8,6 +8,8 @@
  */
 #include "ext.h"
 
+#include <assert.h>
+
 /* What the connection handler that runs on this thread has done to its connection. The library
  * takes closing it there for a refusal, and then no last handler comes, whatever the verdict; after
  * a failure one comes in any case. What others do to the connection at that time decides nothing.
@@ -428,26 +430,30 @@ static void release(void *context)
 	PyMem_RawFree(binding);
 }
 
+/* They are refused only while the object is started, which this one never was. */
 void handlers_set(group_object *group)
 {
-	if (group->client) {
-		sttcp_client_set_context(group->client, group->binding);
-		sttcp_client_on_connection(group->client, on_connection);
-		sttcp_client_on_response(group->client, on_response);
-		sttcp_client_on_end(group->client, on_end);
-		sttcp_client_on_disconnection(group->client, on_disconnection);
-		sttcp_client_on_unconnected(group->client, on_unconnected);
-		sttcp_client_on_drained(group->client, on_drained);
-		sttcp_client_on_malformed(group->client, on_malformed);
-		sttcp_client_on_release(group->client, release);
-		return;
-	}
-	sttcp_server_set_context(group->server, group->binding);
-	sttcp_server_on_connection(group->server, on_connection);
-	sttcp_server_on_receive(group->server, on_receive);
-	sttcp_server_on_end(group->server, on_end);
-	sttcp_server_on_disconnection(group->server, on_disconnection);
-	sttcp_server_on_drained(group->server, on_drained);
-	sttcp_server_on_malformed(group->server, on_malformed);
-	sttcp_server_on_release(group->server, release);
+	int result;
+
+	if (group->client)
+		result = sttcp_client_set_context(group->client, group->binding) |
+			 sttcp_client_on_connection(group->client, on_connection) |
+			 sttcp_client_on_response(group->client, on_response) |
+			 sttcp_client_on_end(group->client, on_end) |
+			 sttcp_client_on_disconnection(group->client, on_disconnection) |
+			 sttcp_client_on_unconnected(group->client, on_unconnected) |
+			 sttcp_client_on_drained(group->client, on_drained) |
+			 sttcp_client_on_malformed(group->client, on_malformed) |
+			 sttcp_client_on_release(group->client, release);
+	else
+		result = sttcp_server_set_context(group->server, group->binding) |
+			 sttcp_server_on_connection(group->server, on_connection) |
+			 sttcp_server_on_receive(group->server, on_receive) |
+			 sttcp_server_on_end(group->server, on_end) |
+			 sttcp_server_on_disconnection(group->server, on_disconnection) |
+			 sttcp_server_on_drained(group->server, on_drained) |
+			 sttcp_server_on_malformed(group->server, on_malformed) |
+			 sttcp_server_on_release(group->server, release);
+	assert(result == 0);
+	(void)result;
 }

@@ -45,10 +45,13 @@ static int ask(int port)
 	struct answer answer = {.len = 0};
 	sttcp_client *client = sttcp_client_new("127.0.0.1", port, NULL);
 
-	sttcp_client_on_connection(client, say_it);
-	sttcp_client_on_response(client, hear_it);
-	sttcp_client_set_context(client, &answer);
-	int code = sttcp_client_start(client);
+	int code = sttcp_client_on_connection(client, say_it);
+	if (code == 0)
+		code = sttcp_client_on_response(client, hear_it);
+	if (code == 0)
+		code = sttcp_client_set_context(client, &answer);
+	if (code == 0)
+		code = sttcp_client_start(client);
 	if (code >= 0)
 		code = sttcp_client_wait(client, 30000);
 	sttcp_client_free(client);
@@ -67,9 +70,8 @@ int main(int argc, char **argv)
 
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
 
-	sttcp_server_on_receive(server, echo);
 	int status = 1;
-	if (sttcp_server_start(server) < 0)
+	if (sttcp_server_on_receive(server, echo) < 0 || sttcp_server_start(server) < 0)
 		fprintf(stderr, "server: %s\n", sttcp_server_error(server));
 	else
 		status = ask(sttcp_server_port(server));

@@ -94,10 +94,10 @@ sttcp_server *book_listen(struct book *book, const sttcp_options *options)
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, options);
 
 	assert_non_null(server);
-	sttcp_server_set_context(server, book);
-	sttcp_server_on_connection(server, on_open);
-	sttcp_server_on_receive(server, on_message);
-	sttcp_server_on_disconnection(server, on_end);
+	assert_int_equal(sttcp_server_set_context(server, book), 0);
+	assert_int_equal(sttcp_server_on_connection(server, on_open), 0);
+	assert_int_equal(sttcp_server_on_receive(server, on_message), 0);
+	assert_int_equal(sttcp_server_on_disconnection(server, on_end), 0);
 	assert_int_equal(sttcp_server_start(server), 0);
 	return server;
 }
@@ -107,10 +107,10 @@ sttcp_client *book_dial(struct book *book, int port, const sttcp_options *option
 	sttcp_client *client = sttcp_client_new("127.0.0.1", port, options);
 
 	assert_non_null(client);
-	sttcp_client_set_context(client, book);
-	sttcp_client_on_connection(client, on_open);
-	sttcp_client_on_response(client, on_response);
-	sttcp_client_on_disconnection(client, on_end);
+	assert_int_equal(sttcp_client_set_context(client, book), 0);
+	assert_int_equal(sttcp_client_on_connection(client, on_open), 0);
+	assert_int_equal(sttcp_client_on_response(client, on_response), 0);
+	assert_int_equal(sttcp_client_on_disconnection(client, on_end), 0);
 	assert_int_equal(sttcp_client_start(client), 0);
 	return client;
 }

@@ -266,18 +266,18 @@ sttcp_server *probe_server(struct probe *probe, const char *host, int port,
 
 	if (server == NULL)
 		return NULL;
-	sttcp_server_set_context(server, probe);
-	sttcp_server_on_release(server, handle_release);
+	assert_int_equal(sttcp_server_set_context(server, probe), 0);
+	assert_int_equal(sttcp_server_on_release(server, handle_release), 0);
 	if (wants(probe, STTCP_CONNECTION))
-		sttcp_server_on_connection(server, handle_connection);
+		assert_int_equal(sttcp_server_on_connection(server, handle_connection), 0);
 	if (wants(probe, STTCP_RECEIVE))
-		sttcp_server_on_receive(server, handle_receive);
+		assert_int_equal(sttcp_server_on_receive(server, handle_receive), 0);
 	if (wants(probe, STTCP_END))
-		sttcp_server_on_end(server, handle_end);
+		assert_int_equal(sttcp_server_on_end(server, handle_end), 0);
 	if (wants(probe, STTCP_DISCONNECTION))
-		sttcp_server_on_disconnection(server, handle_disconnection);
+		assert_int_equal(sttcp_server_on_disconnection(server, handle_disconnection), 0);
 	if ((probe->without & NO_UNIVERSAL) == 0)
-		sttcp_server_on_universal(server, handle_universal);
+		assert_int_equal(sttcp_server_on_universal(server, handle_universal), 0);
 	return server;
 }
 
@@ -288,20 +288,20 @@ sttcp_client *probe_client(struct probe *probe, const char *host, int port,
 
 	if (client == NULL)
 		return NULL;
-	sttcp_client_set_context(client, probe);
-	sttcp_client_on_release(client, handle_release);
+	assert_int_equal(sttcp_client_set_context(client, probe), 0);
+	assert_int_equal(sttcp_client_on_release(client, handle_release), 0);
 	if (wants(probe, STTCP_CONNECTION))
-		sttcp_client_on_connection(client, handle_connection);
+		assert_int_equal(sttcp_client_on_connection(client, handle_connection), 0);
 	if (wants(probe, STTCP_RESPONSE))
-		sttcp_client_on_response(client, handle_response);
+		assert_int_equal(sttcp_client_on_response(client, handle_response), 0);
 	if (wants(probe, STTCP_END))
-		sttcp_client_on_end(client, handle_end);
+		assert_int_equal(sttcp_client_on_end(client, handle_end), 0);
 	if (wants(probe, STTCP_DISCONNECTION))
-		sttcp_client_on_disconnection(client, handle_disconnection);
+		assert_int_equal(sttcp_client_on_disconnection(client, handle_disconnection), 0);
 	if (wants(probe, STTCP_UNCONNECTED))
-		sttcp_client_on_unconnected(client, handle_unconnected);
+		assert_int_equal(sttcp_client_on_unconnected(client, handle_unconnected), 0);
 	if ((probe->without & NO_UNIVERSAL) == 0)
-		sttcp_client_on_universal(client, handle_universal);
+		assert_int_equal(sttcp_client_on_universal(client, handle_universal), 0);
 	return client;
 }
 
