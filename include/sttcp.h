@@ -32,7 +32,9 @@
  *    different connections run at the same time, on different threads: what
  *    they share needs a lock of yours.
  *  - Every function may be called from any thread at any time, inside handlers
- *    too, unless its comment says otherwise.
+ *    too, unless its comment says otherwise. Sends, and outside handlers stop,
+ *    close, free and wait, may wait: a lock of yours that a handler wants must
+ *    not be held over them.
  *  - Results of type int are >= 0 when all is well, and a negative code
  *    otherwise: -errno, or one of the codes below. sttcp_strerror() tells. Most
  *    compilers warn where a start, or what prepares one, is not looked at.
@@ -125,7 +127,8 @@ typedef void (*sttcp_receive_handler)(sttcp_conn *conn, const void *data, size_t
 typedef bool (*sttcp_response_handler)(sttcp_conn *conn, const void *data, size_t size,
 				       void *context);
 
-/* The peer's FIN, once, with the option half_open: sending goes on until somebody closes. */
+/* The peer's FIN, once, with the option half_open: sending goes on until the program
+ * closes, or ends this side, too, with sttcp_conn_shutdown; the library does neither. */
 typedef void (*sttcp_end_handler)(sttcp_conn *conn, void *context);
 
 /* Bytes had to wait in the queue, because the peer or the network was slow, and all of them have
@@ -197,8 +200,10 @@ STTCP_API const char *sttcp_error_name(int code);
 /* How a stream of bytes is cut into messages: the receive or response handler is called once for
  * each, with the payload alone. */
 typedef enum sttcp_framing {
-	STTCP_FRAMING_RAW,	 /* not at all: bytes as they come */
-	STTCP_FRAMING_LINE,	 /* up to "\n"; "\r\n" is accepted, too; see rest_at_end */
+	STTCP_FRAMING_RAW, /* not at all: bytes as they come */
+	/* Up to "\n"; "\r\n" is accepted, too; see rest_at_end. Not for SMTP, HTTP and their like,
+	 * where a bare "\n" is no end: they want the delimiter "\r\n". */
+	STTCP_FRAMING_LINE,
 	STTCP_FRAMING_DELIMITER, /* up to `delimiter`; likewise */
 	STTCP_FRAMING_LENGTH,	 /* a length, then as many bytes */
 	STTCP_FRAMING_FIXED,	 /* always `fixed_size` bytes */
@@ -550,7 +555,9 @@ STTCP_API int sttcp_server_broadcast_except(sttcp_server *server, sttcp_conn *ex
 STTCP_API int sttcp_server_broadcast_message(sttcp_server *server, sttcp_conn *except,
 					     const void *data, size_t size);
 
-/* Calls `fn` for every member, on the caller's thread, with no lock held; returns how many. */
+/* Calls `fn` for every member, on the caller's thread, with no lock held; returns how many. Who is
+ * a member all the time is met once, who comes or leaves meanwhile once or not at all; it may have
+ * ended. */
 STTCP_API int sttcp_server_each(sttcp_server *server, void (*fn)(sttcp_conn *conn, void *argument),
 				void *argument);
 
@@ -741,7 +748,7 @@ STTCP_API int sttcp_conn_abort(sttcp_conn *conn);
  * Ends it as close does, with `code` as the reason (if it is below 0, else
  * STTCP_EHANDLER) and a text for sttcp_conn_fail_text, made as by printf(3).
  * Wins over the handler's verdict, and over close and abort in the same call of
- * a handler.
+ * a handler. An abort after it still resets at once; the reason stays.
  */
 STTCP_API int sttcp_conn_fail(sttcp_conn *conn, int code, const char *format, ...)
 	STTCP_PRINTF(3, 4);
@@ -794,7 +801,8 @@ typedef struct sttcp_conn_counts {
 STTCP_API int sttcp_conn_stats(const sttcp_conn *conn, sttcp_conn_counts *counts, size_t size);
 
 /* A pointer of yours. `free_fn` (may be NULL) is called for it once: when it is replaced, or with
- * the last reference to the connection; on any thread, with no lock held. */
+ * the last reference to the connection; on any thread, with no lock of the library held. A lock
+ * that it takes must not be held over set_data, unref, each and broadcast, where it may run. */
 STTCP_API void sttcp_conn_set_data(sttcp_conn *conn, void *data, void (*free_fn)(void *data));
 STTCP_API void *sttcp_conn_data(const sttcp_conn *conn);
 

@@ -49,6 +49,50 @@ static bool decline_with_words(struct probe *probe, sttcp_conn *conn)
 	return false;
 }
 
+/* Asks until the peer is gone, by its FIN or by a reset, and then declines. */
+static bool ask_and_decline(struct probe *probe, sttcp_conn *conn)
+{
+	char got[16];
+
+	sttcp_conn_send(conn, "who?", 4);
+	while (sttcp_conn_recv(conn, got, sizeof(got), DEADLINE_MS) > 0)
+		;
+	if (sttcp_server_count(sttcp_conn_server(conn)) != 0)
+		probe_violate(probe, "a member before it was accepted");
+	return false;
+}
+
+/* A dialogue that ends with false is a declined connection and no failed one, whatever has become
+ * of the peer; what was said in it is counted. */
+static void declined_after_a_dialogue_is_not_failed(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	probe->connection = ask_and_decline;
+	sttcp_server *server = probe_listen(probe, NULL);
+	for (int i = 0; i < 10; i++) {
+		int peer = peer_connect(sttcp_server_port(server));
+		assert_true(peer_expect(peer, "who?"));
+		assert_true(peer_say(peer, "me"));
+		if (i % 2 == 0)
+			peer_close(peer);
+		else
+			peer_reset(peer);
+	}
+	sttcp_stats stats;
+	assert_int_equal(sttcp_server_stop(server), 0);
+	assert_int_equal(sttcp_server_stats(server, &stats, sizeof(stats)), 0);
+	assert_int_equal(stats.total, 10);
+	assert_int_equal(stats.declined, 10);
+	assert_int_equal(stats.failed, 0);
+	assert_int_equal(stats.bytes_out, 10 * 4);
+	assert_in_range(stats.bytes_in, 5 * 2, 10 * 2); /* a reset may overtake what was sent */
+	assert_int_equal(probe_count(probe, STTCP_DISCONNECTION), 0);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 /* What it sent before is flushed; neither receive nor disconnection handlers run for it, even if
  * the peer has said something already. */
 static void declined_connection_sees_no_other_handler(void **state)
@@ -629,6 +673,7 @@ int main(void)
 		cmocka_unit_test(accepted_connection_runs_through_its_phases),
 		cmocka_unit_test(connection_opens_without_a_byte_from_the_peer),
 		cmocka_unit_test(declined_connection_sees_no_other_handler),
+		cmocka_unit_test(declined_after_a_dialogue_is_not_failed),
 		cmocka_unit_test(declining_one_does_not_touch_another),
 		cmocka_unit_test(every_connection_is_disconnected_exactly_once),
 		cmocka_unit_test(disconnection_never_overlaps_another_handler),

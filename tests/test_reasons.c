@@ -53,6 +53,38 @@ static bool fail_with_text(struct probe *probe, sttcp_conn *conn, const void *da
 	return true;
 }
 
+static bool fail_and_abort(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	static char text[8 * 1024 * 1024];
+
+	(void)data;
+	(void)size;
+	/* More than the kernel takes, so that a flush would last until the peer reads. */
+	if (sttcp_conn_try_send(conn, text, sizeof(text)) < 0)
+		probe_violate(probe, "try_send");
+	sttcp_conn_fail(conn, -EBADMSG, "no number");
+	sttcp_conn_abort(conn);
+	return true;
+}
+
+/* An abort cuts the flush of a failure short, and is not what is told of it. */
+static void abort_after_a_failure_resets_and_keeps_the_reason(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	probe->data = fail_and_abort;
+	sttcp_server *server =
+		probe_listen(probe, STTCP_OPTIONS(.send_queue_max = -1, .write_timeout_ms = -1));
+	int peer = peer_connect(sttcp_server_port(server));
+	assert_true(peer_say(peer, "four"));
+	assert_int_equal(last_reason(probe, server), -EBADMSG);
+	assert_string_equal(probe_fail_text(probe), "no number");
+	assert_int_equal(peer_end(peer), -ECONNRESET);
+	peer_close(peer);
+	probe_free(probe);
+}
+
 /* fail: the handler's own code and text; a code that is none is STTCP_EHANDLER. */
 static void reason_of_a_failed_handler_is_its_own(void **state)
 {
@@ -361,6 +393,7 @@ int main(void)
 		cmocka_unit_test(reason_is_zero_when_the_peer_closes),
 		cmocka_unit_test(reason_of_a_reset_is_econnreset),
 		cmocka_unit_test(reason_of_a_failed_handler_is_its_own),
+		cmocka_unit_test(abort_after_a_failure_resets_and_keeps_the_reason),
 		cmocka_unit_test(reason_of_close_and_abort_is_closed),
 		cmocka_unit_test(reason_is_that_of_the_first_end),
 		cmocka_unit_test(reason_of_a_stop_is_stopped),
