@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -370,7 +369,7 @@ void stt_socket_end(int fd)
 
 	if (fd < 0)
 		return;
-	if (ioctl(fd, SIOCINQ, &unread) == 0 && unread > 0)
+	if (ioctl(fd, FIONREAD, &unread) == 0 && unread > 0)
 		stt_socket_reset(fd);
 	else
 		(void)shutdown(fd, SHUT_RDWR);
