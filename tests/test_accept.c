@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Accepting (G15, G16, G18): errors that come for ever, and a queue that does not end. This
  * program's own accept4 and epoll_wait stand in front of the C library's. */
+#include "support/libc.h"
 #include "support/support.h"
 
 #include <dlfcn.h>
@@ -63,14 +64,14 @@ static atomic_long longest;
 static long accepts;
 
 /* The types of the address are those that glibc declares it with. */
-int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *restrict len, int flags)
+int accept4(int fd, any_address addr, socklen_t *restrict len, int flags)
 {
 	if (call_fails())
 		return -1;
 	bring_newcomer(fd);
 	if (++accepts > atomic_load(&longest))
 		atomic_store(&longest, accepts);
-	return (int)syscall(SYS_accept4, fd, addr.__sockaddr__, len, flags);
+	return (int)syscall(SYS_accept4, fd, ADDRESS_IN(addr), len, flags);
 }
 
 typedef int wait_fn(int, struct epoll_event *, int, int);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A child that was forked, and does not exec, has copies of all descriptors (G16, G17): what ends
  * in the parent ends all the same. */
+#include "support/libc.h"
 #include "support/support.h"
 
 #include <dlfcn.h>
@@ -217,9 +218,9 @@ static void peer_that_sends_on_learns_of_the_end(void **state)
 static atomic_bool copies_accepted;
 
 /* The types of the address are those that glibc declares it with. */
-int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *restrict len, int flags)
+int accept4(int fd, any_address addr, socklen_t *restrict len, int flags)
 {
-	int conn = (int)syscall(SYS_accept4, fd, addr.__sockaddr__, len, flags);
+	int conn = (int)syscall(SYS_accept4, fd, ADDRESS_IN(addr), len, flags);
 
 	if (conn >= 0 && atomic_exchange(&copies_accepted, false))
 		atomic_store(&copies, make_copies());

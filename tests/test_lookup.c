@@ -392,6 +392,8 @@ int main(int argc, char **argv)
 
 	if (argc == 2)
 		return child_main(children, argv[1]);
-	sttcp_engine_configure(1, 0, 0); /* one loop asks in the order of the starts */
+	/* One loop asks in the order of the starts. */
+	if (sttcp_engine_configure(1, 0, 0) < 0)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

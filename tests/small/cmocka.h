@@ -18,6 +18,9 @@ struct CMUnitTest {
 };
 
 #define cmocka_unit_test(test) cmocka_unit_test_setup_teardown(test, NULL, NULL)
+#define cmocka_unit_test_setup(test, setup) cmocka_unit_test_setup_teardown(test, setup, NULL)
+#define cmocka_unit_test_teardown(test, teardown)                                                  \
+	cmocka_unit_test_setup_teardown(test, NULL, teardown)
 #define cmocka_unit_test_setup_teardown(test, setup, teardown)                                     \
 	{                                                                                          \
 #test, test, setup, teardown                                                       \
