@@ -117,6 +117,24 @@ static void life_is_told_from_accept_to_end(void **state)
 	probe_free(serving);
 }
 
+static void start_that_succeeds_is_no_error(void **state)
+{
+	struct probe *serving = probe_new();
+	struct probe *calling = probe_new();
+	sttcp_server *server = probe_listen(serving, NULL);
+	sttcp_client *client = probe_dial(calling, sttcp_server_port(server), NULL);
+
+	(void)state;
+	assert_true(probe_wait(calling, STTCP_CONNECTION, 1));
+	assert_int_equal(lines_with(1, ""), 0);
+	assert_true(sttcp_server_start(server) < 0);
+	assert_int_equal(lines_with(1, "cannot start"), 1);
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	probe_free(calling);
+	probe_free(serving);
+}
+
 static void life_on_a_unix_socket_is_told(void **state)
 {
 	struct probe *probe = probe_new();
@@ -588,6 +606,8 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(life_is_told_from_accept_to_end, open_book,
+						close_book),
+		cmocka_unit_test_setup_teardown(start_that_succeeds_is_no_error, open_book,
 						close_book),
 		cmocka_unit_test_setup_teardown(life_on_a_unix_socket_is_told, open_book,
 						close_book),
