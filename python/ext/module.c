@@ -30,15 +30,18 @@ PyObject *text_make(const char *text)
 
 /* What the library logs comes on its own threads, at times when waiting for the GIL would hold up
  * every connection. So it is kept, and whoever is in Python next passes it on: the next handler, or
- * the main thread. What does not fit is dropped. */
+ * the main thread. What does not fit is dropped, and that is told. */
 enum {
-	LOG_LINES = 64,
-	LOG_SIZE = 256
+	LOG_LINES = 1024,
+	LOG_SIZE = 512 /* as long as the library's lines are */
 };
 
+/* A ring. */
 static struct {
 	pthread_mutex_t lock;
+	int first;
 	int count;
+	int dropped; /* behind the last of them */
 	struct {
 		int level;
 		char text[LOG_SIZE];
@@ -48,15 +51,20 @@ static atomic_bool log_waits;
 
 static bool take_line(int *level, char *text)
 {
-	bool taken;
+	bool taken = true;
 
 	pthread_mutex_lock(&kept.lock);
-	taken = kept.count > 0;
-	if (taken) {
-		*level = kept.lines[0].level;
-		memcpy(text, kept.lines[0].text, LOG_SIZE);
+	if (kept.count > 0) {
+		*level = kept.lines[kept.first].level;
+		memcpy(text, kept.lines[kept.first].text, LOG_SIZE);
+		kept.first = (kept.first + 1) % LOG_LINES;
 		kept.count--;
-		memmove(kept.lines, kept.lines + 1, (size_t)kept.count * sizeof(kept.lines[0]));
+	} else if (kept.dropped > 0) {
+		*level = 2;
+		snprintf(text, LOG_SIZE, "%d lines of the log were dropped", kept.dropped);
+		kept.dropped = 0;
+	} else {
+		taken = false;
 	}
 	pthread_mutex_unlock(&kept.lock);
 	return taken;
@@ -91,11 +99,14 @@ static void keep_line(int level, const char *text, void *unused)
 {
 	(void)unused;
 	pthread_mutex_lock(&kept.lock);
-	if (kept.count < LOG_LINES) {
-		kept.lines[kept.count].level = level;
-		strncpy(kept.lines[kept.count].text, text, LOG_SIZE - 1);
-		kept.lines[kept.count].text[LOG_SIZE - 1] = '\0';
+	if (kept.count < LOG_LINES && !kept.dropped) {
+		int last = (kept.first + kept.count) % LOG_LINES;
+
+		kept.lines[last].level = level;
+		snprintf(kept.lines[last].text, LOG_SIZE, "%s", text);
 		kept.count++;
+	} else {
+		kept.dropped++;
 	}
 	pthread_mutex_unlock(&kept.lock);
 	if (!atomic_exchange(&log_waits, true))
@@ -106,6 +117,37 @@ static void forget_lines(void)
 {
 	pthread_mutex_init(&kept.lock, NULL);
 	kept.count = 0;
+	kept.dropped = 0;
+}
+
+/* The GIL is let go since these wait for a call of keep_line that runs. */
+static PyObject *log_to(PyObject *module, PyObject *args)
+{
+	int level;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "i:_log_to", &level))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	if (level < 0)
+		sttcp_set_log(keep_line, NULL);
+	else
+		sttcp_log_to_stderr(level);
+	Py_END_ALLOW_THREADS
+	Py_RETURN_NONE;
+}
+
+static PyObject *log_level(PyObject *module, PyObject *args)
+{
+	int level;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "i:_log_level", &level))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	sttcp_log_level(level);
+	Py_END_ALLOW_THREADS
+	Py_RETURN_NONE;
 }
 
 /* ---------------------------------------------------------------- functions */
@@ -142,7 +184,6 @@ static PyObject *lend(PyObject *module, PyObject *args, PyObject *kwargs)
 	Py_INCREF(all.event_types[0]);
 	Py_INCREF(all.event_types[1]);
 	lent = all;
-	sttcp_set_log(keep_line, NULL);
 	Py_RETURN_NONE;
 }
 
@@ -198,6 +239,8 @@ static PyObject *error_name(PyObject *module, PyObject *number)
 static PyMethodDef functions[] = {
 	{"_lend", (PyCFunction)(void (*)(void))lend, METH_VARARGS | METH_KEYWORDS, NULL},
 	{"_configure", configure, METH_VARARGS, NULL},
+	{"_log_to", log_to, METH_VARARGS, NULL},
+	{"_log_level", log_level, METH_VARARGS, NULL},
 	{"_in_handler", in_handler, METH_NOARGS, NULL},
 	{"_leave", leave, METH_NOARGS, NULL},
 	{"error_text", error_text, METH_O,

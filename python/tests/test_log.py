@@ -2,8 +2,11 @@
 """What is told to the logger, and what is printed."""
 
 import logging
+import re
 import unittest
 
+import sttcp
+from sttcp import _engine
 from support import run_python
 
 
@@ -42,6 +45,97 @@ with server:
         found = [each for each in logging.getLogger("sttcp").handlers
                  if isinstance(each, logging.NullHandler)]
         self.assertEqual(len(found), 1)
+
+
+class LibraryTest(unittest.TestCase):
+    """What the library itself has to say: that a start has failed is an error."""
+
+    PROGRAM = """
+import logging, socket, sys
+import sttcp
+%s
+def fail():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        try:
+            sttcp.Server(*taken.getsockname()).start()
+        except OSError:
+            pass
+fail()
+"""
+    FAILED = r"cannot (start|listen)\b.*in use"
+
+    def said(self, text="", end="", **environment):
+        return run_python(self.PROGRAM % text + end, **environment).stderr
+
+    def test_the_logger_gets_it_and_nobody_else(self):
+        self.assertRegex(self.said("logging.basicConfig()"), "^ERROR:sttcp:.*" + self.FAILED)
+        self.assertEqual(self.said(), "")
+
+    def test_standard_error_gets_it_where_that_is_wished_for(self):
+        for wish in "sttcp.log_to_stderr()", "sttcp.log_to_stderr(1)":
+            said = self.said("logging.basicConfig(); " + wish)
+            self.assertRegex(said, self.FAILED)
+            self.assertEqual(said.count("\n"), 1, said)
+            self.assertNotIn("ERROR:sttcp", said)
+
+    def test_standard_error_gets_it_where_the_environment_says_so(self):
+        said = self.said("logging.basicConfig()", STTCP_LOG="2")
+        self.assertRegex(said, self.FAILED)
+        self.assertNotIn("ERROR:sttcp", said)
+        self.assertEqual(self.said("logging.basicConfig()", STTCP_LOG="0"), "")
+        # No level: it says nothing.
+        self.assertRegex(self.said("logging.basicConfig()", STTCP_LOG="x"), "^ERROR:sttcp")
+        # The program counts.
+        self.assertEqual(self.said("sttcp.log_to_stderr(0)", STTCP_LOG="2"), "")
+
+    def test_level_0_gives_it_to_the_logger_again(self):
+        said = self.said("logging.basicConfig(); sttcp.log_to_stderr()",
+                         "sttcp.log_to_stderr(0); fail()")
+        self.assertRegex(said, "(?s)%s.*ERROR:sttcp:.*%s" % (self.FAILED, self.FAILED))
+
+    def test_a_level_keeps_it_from_the_logger(self):
+        for level, count in (0, 0), (1, 1), (4, 1):
+            said = self.said("logging.basicConfig(); sttcp.log_level(%d)" % level)
+            self.assertEqual(said.count("ERROR:sttcp"), count, said)
+
+    def test_levels_are_those_of_logging(self):
+        with self.assertLogs("sttcp", logging.DEBUG) as caught:
+            for level in 1, 2, 3, 4:
+                _engine.log(level, "so")
+        self.assertEqual([each.levelno for each in caught.records],
+                         [logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG])
+
+    def test_what_is_no_level_is_refused(self):
+        for call in sttcp.log_level, sttcp.log_to_stderr:
+            self.assertRaises(ValueError, call, 5)
+            self.assertRaises(ValueError, call, -1)
+            self.assertRaises(TypeError, call, "4")
+            self.assertRaises(TypeError, call, True)
+
+    def test_what_does_not_fit_is_counted(self):
+        # The main thread, which would fetch the lines, waits meanwhile.
+        said = self.said("logging.basicConfig(level=logging.WARNING)", """
+import threading
+def fail_often():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        server = sttcp.Server(*taken.getsockname())
+        for _ in range(3000):
+            try:
+                server.start()
+            except OSError:
+                pass
+thread = threading.Thread(target=fail_often)
+thread.start()
+thread.join()
+fail()
+""")
+        dropped = re.findall(r"WARNING:sttcp:(\d+) lines of the log were dropped\n", said)
+        self.assertTrue(dropped, said[-500:])
+        self.assertEqual(said.count("ERROR:sttcp") + sum(map(int, dropped)), 1 + 3000 + 1)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,9 @@ RIGHT = """
         report = server.stop(timeout=None)
         sttcp.print_sync(report.forced, ports, found, flush=True)
     keep_alive()
+    sttcp.log_level(4)
+    sttcp.log_to_stderr()
+    sttcp.log_to_stderr(level=2)
     reveal_type(response)
     reveal_type(report)
 """
@@ -106,6 +109,7 @@ WRONG = [
     "server.stop('soon')",
     "server.broadcast(b'all', exclude=server)",
     "connection.set_framing(fixed_size='4')",
+    "sttcp.log_level('debug')",
 ]
 
 
@@ -164,7 +168,7 @@ class TypesTest(unittest.TestCase):
         self.assertEqual([line for line in said.split("\n") if line and ": note:" not in line], [])
 
     def test_mistakes_are_found(self):
-        head = ("from sttcp import Connection\nfrom sttcp.client import Client\n"
+        head = ("import sttcp\nfrom sttcp import Connection\nfrom sttcp.client import Client\n"
                 "from sttcp.server import Server\n"
                 "server = Server('', 0)\nclient = Client('', 1)\n"
                 "def mistakes(connection: Connection) -> None:\n")

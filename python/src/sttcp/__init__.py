@@ -20,7 +20,7 @@ all threads of Python.
 
 from . import _lend, _sttcp
 from ._connection import Connection, ConnectionStats
-from ._engine import configure
+from ._engine import configure, log_level, log_to_stderr
 from ._group import Address, StopReport, connections
 from ._options import DEFAULT
 from ._printing import print_sync, screen_lock
@@ -36,6 +36,6 @@ core_version = _sttcp.core_version
 __all__ = [
     "Address", "Client", "Connection", "ConnectionStats", "DEFAULT", "FrameError", "HandlerError",
     "LimitError", "Server", "SlowPeerError", "Stats", "StopReport", "StoppedError",
-    "TimeLimitError", "configure", "connections", "core_version", "keep_alive", "print_sync",
-    "screen_lock",
+    "TimeLimitError", "configure", "connections", "core_version", "keep_alive", "log_level",
+    "log_to_stderr", "print_sync", "screen_lock",
 ]

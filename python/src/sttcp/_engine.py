@@ -5,6 +5,7 @@ import atexit
 import errno
 import itertools
 import logging
+import os
 import threading
 from typing import Any, Optional
 
@@ -15,7 +16,12 @@ logger = logging.getLogger("sttcp")
 # Where nobody has configured logging, Python would print what is a warning or worse.
 logger.addHandler(logging.NullHandler())
 
-_LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}
+_LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEBUG}
+_INFO = 3
+_TRACE = 4
+_TO_LOGGER = -1
+_wished: Optional[int] = None  # by log_level
+_goes_somewhere = False
 _numbers = itertools.count(1)
 _own_excepthook = threading.excepthook
 
@@ -46,6 +52,44 @@ def report(exception: BaseException) -> None:
         return
     with screen_lock:
         hook(arguments)
+
+
+def _check_level(level: int) -> int:
+    if isinstance(level, bool) or not isinstance(level, int):
+        raise TypeError("level must be a number from 0 to 4, not %r" % (level,))
+    if not 0 <= level <= _TRACE:
+        raise ValueError("level must be from 0 to 4, not %r" % (level,))
+    return level
+
+
+def log_level(level: int) -> None:
+    """Up to which level the logger 'sttcp' gets what the library has to say: 0 nothing, 1 errors,
+    2 warnings, 3 info, which tells each end that the library decided, 4 trace, which tells the life
+    of each connection and is DEBUG in logging. Without a call: 4 where the logger is enabled for
+    DEBUG when something is started, else 3."""
+    global _wished
+    _wished = _check_level(level)
+    _sttcp._log_level(level)
+
+
+def log_to_stderr(level: int = _INFO) -> None:
+    """Prints what the library has to say to standard error instead, up to this level; 0: to the
+    logger again. STTCP_LOG=4 in the environment does so without a change to the program."""
+    global _goes_somewhere
+    _goes_somewhere = True
+    _sttcp._log_to(_check_level(level) or _TO_LOGGER)
+
+
+def begin_log() -> None:
+    """Something is about to be started."""
+    global _goes_somewhere
+    if not _goes_somewhere:
+        _goes_somewhere = True
+        # Otherwise the library reads it, with the first start.
+        if os.environ.get("STTCP_LOG", "") not in ("0", "1", "2", "3", "4"):
+            _sttcp._log_to(_TO_LOGGER)
+    if _wished is None:
+        _sttcp._log_level(_TRACE if logger.isEnabledFor(logging.DEBUG) else _INFO)
 
 
 def log(level: int, text: str) -> None:

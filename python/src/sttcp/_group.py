@@ -11,7 +11,7 @@ import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, Type, TypeVar, Union
 
 from . import _sttcp
-from ._engine import logger
+from ._engine import begin_log, logger
 from ._options import read_options
 from ._wait import announce, terminable, wait_until
 from .errors import raise_start
@@ -260,6 +260,7 @@ class Group(_sttcp.Group):
         self._begin()
 
     def _begin(self) -> None:
+        begin_log()
         self._prepare()
         with _lock:
             # It runs, or this is its last handler, which may start a client again.
