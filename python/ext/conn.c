@@ -119,6 +119,22 @@ static void dealloc(conn_object *self)
 	sttcp_conn_unref(conn);
 }
 
+PyObject *conn_raise(sttcp_conn *conn, int code)
+{
+	const char *text = code == sttcp_conn_reason(conn) ? sttcp_conn_fail_text(conn) : NULL;
+
+	if (!text || !*text)
+		return raise_code(code, NULL);
+
+	PyObject *made = text_make(text);
+	const char *utf8 = made ? PyUnicode_AsUTF8(made) : NULL;
+
+	if (utf8)
+		raise_code(code, utf8);
+	Py_XDECREF(made);
+	return NULL;
+}
+
 /* ---------------------------------------------------------------- other calls */
 
 /* Those that take nothing but the connection. None of them waits, but output takes a lock. `note`
@@ -144,25 +160,42 @@ SIMPLE_CALL(pause, (void))
 SIMPLE_CALL(resume, (void))
 SIMPLE_CALL(detach, (void))
 
+/* With the GIL, so that the last handler, which may come at once, finds the exception there. */
+int conn_fail_with(sttcp_conn *conn, conn_object *known, PyObject *exception, const char *text,
+		   bool now)
+{
+	int result;
+
+	handlers_note_fail(conn);
+	if (now)
+		result = sttcp_conn_fail_now(conn, STTCP_EHANDLER, "%.200s", text);
+	else
+		result = sttcp_conn_fail(conn, STTCP_EHANDLER, "%.200s", text);
+	if (result >= 0 && known && exception) {
+		Py_INCREF(exception);
+		Py_XSETREF(known->exception, exception);
+	}
+	return result;
+}
+
 static PyObject *conn_fail(conn_object *self, PyObject *args)
 {
 	PyObject *exception;
 	const char *text;
 	int now;
-	int result;
 
 	if (!PyArg_ParseTuple(args, "Osp:_fail", &exception, &text, &now))
 		return NULL;
-	if (exception != Py_None) {
-		Py_INCREF(exception);
-		Py_XSETREF(self->exception, exception);
-	}
-	handlers_note_fail(self->conn);
-	Py_BEGIN_ALLOW_THREADS
-	result = now ? sttcp_conn_fail_now(self->conn, STTCP_EHANDLER, "%.200s", text)
-		     : sttcp_conn_fail(self->conn, STTCP_EHANDLER, "%.200s", text);
-	Py_END_ALLOW_THREADS
-	return PyLong_FromLong(result);
+	return PyLong_FromLong(conn_fail_with(self->conn, self,
+					      exception == Py_None ? NULL : exception, text, now));
+}
+
+/* Whether its server or client was made with a function that is the framing. */
+static bool has_frame(const conn_object *self)
+{
+	PyObject *frame = self->owner ? ((group_object *)self->owner)->frame : NULL;
+
+	return frame && frame != Py_None;
 }
 
 static PyObject *conn_set_framing(conn_object *self, PyObject *dictionary)
@@ -175,7 +208,8 @@ static PyObject *conn_set_framing(conn_object *self, PyObject *dictionary)
 	}
 	if (options_read(dictionary, &options) < 0)
 		return NULL;
-	options.frame_fn = options.framing == STTCP_FRAMING_CUSTOM ? handlers_frame : NULL;
+	if (options.framing == STTCP_FRAMING_CUSTOM && has_frame(self))
+		options.frame_fn = handlers_frame;
 
 	int result = sttcp_conn_set_framing(self->conn, &options);
 
@@ -309,6 +343,14 @@ static PyObject *get_reason(conn_object *self, void *unused)
 	return conn_make_reason(self->conn, sttcp_conn_reason(self->conn), (PyObject *)self);
 }
 
+static PyObject *get_fail_text(conn_object *self, void *unused)
+{
+	const char *text = sttcp_conn_fail_text(self->conn);
+
+	(void)unused;
+	return text_make(text ? text : "");
+}
+
 static PyObject *get_reason_code(conn_object *self, void *unused)
 {
 	(void)unused;
@@ -323,6 +365,10 @@ static PyGetSetDef getset[] = {
 	 "Whether its server is stopping: a good moment to say goodbye.", NULL},
 	{"reason", (getter)get_reason, NULL,
 	 "Why it ended: an exception; None while it is open and after an end in order.", NULL},
+	{"fail_text", (getter)get_fail_text, NULL,
+	 "More than the reason tells: the text of fail(), or which option ended it and its value,\n"
+	 "or what was malformed; '' when there is none.",
+	 NULL},
 	{"_code", (getter)get_reason_code, NULL, NULL, NULL},
 	{"_local_address", (getter)get_local, NULL, NULL, NULL},
 	{NULL, NULL, NULL, NULL, NULL},

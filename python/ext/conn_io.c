@@ -28,7 +28,7 @@ static int send_bytes(conn_object *self, PyObject *data, enum way way, Py_ssize_
 	PyBuffer_Release(&bytes);
 	if (result >= 0)
 		return 0;
-	raise_code(result, NULL);
+	conn_raise(self->conn, result);
 	return -1;
 }
 
@@ -84,7 +84,7 @@ PyObject *conn_try_send(conn_object *self, PyObject *data)
 	if (result == -EAGAIN)
 		Py_RETURN_FALSE;
 	if (result < 0)
-		return raise_code(result, NULL);
+		return conn_raise(self->conn, result);
 	Py_RETURN_TRUE;
 }
 
@@ -114,7 +114,7 @@ static PyObject *send_parts(conn_object *self, PyObject *parts)
 	Py_BEGIN_ALLOW_THREADS
 	result = sttcp_conn_sendv(self->conn, vector, (int)count);
 	Py_END_ALLOW_THREADS
-	sent = result < 0 ? raise_code(result, NULL) : PyLong_FromSsize_t(size);
+	sent = result < 0 ? conn_raise(self->conn, result) : PyLong_FromSsize_t(size);
 done:
 	while (held > 0)
 		PyBuffer_Release(&buffers[--held]);
@@ -147,10 +147,10 @@ static PyObject *raise_read(conn_object *self, int code)
 {
 	if (code == -ETIMEDOUT && self->timeout_ms == 0)
 		code = -EAGAIN;
-	return raise_code(code, code == -EDEADLK
-					? "recv works inside this connection's connection, "
-					  "receive and response handlers only"
-					: NULL);
+	if (code != -EDEADLK)
+		return conn_raise(self->conn, code);
+	return raise_code(code, "recv works inside this connection's connection, receive and "
+				"response handlers only");
 }
 
 PyObject *conn_recv(conn_object *self, PyObject *args)

@@ -99,6 +99,16 @@ void conn_untie(sttcp_conn *conn);
 /* (host, port) of the peer. */
 PyObject *conn_make_address(sttcp_conn *conn, PyObject **host);
 
+/* Fails it, as sttcp_conn_fail or, if `now`, sttcp_conn_fail_now; returns what that does.
+ * `exception` (may be NULL) is the reason from then on if this failure counts; `known` is its
+ * object, or NULL. */
+int conn_fail_with(sttcp_conn *conn, conn_object *known, PyObject *exception, const char *text,
+		   bool now);
+
+/* Raises what a call on it failed with; returns NULL. What ended it has more to say than its code.
+ */
+PyObject *conn_raise(sttcp_conn *conn, int code);
+
 /* Why it ended, for the code that the library gives: an exception or None, a new reference. `known`
  * is its object, or NULL. */
 PyObject *conn_make_reason(sttcp_conn *conn, int code, PyObject *known);

@@ -92,7 +92,7 @@ static void report_raised(void)
 }
 
 /* Ends the connection with what the handler raised. What a call on a connection that has ended
- * raised is no news: its reason is told. */
+ * raised is no news: its reason is told, and stays. */
 static void fail_raised(group_object *group, sttcp_conn *conn)
 {
 	PyObject *exception = take_exception();
@@ -103,14 +103,11 @@ static void fail_raised(group_object *group, sttcp_conn *conn)
 	const char *utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
 
 	PyErr_Clear();
-	if (known && !quiet) {
-		Py_INCREF(exception);
-		Py_XSETREF(((conn_object *)known)->exception, exception);
-	}
-	if (!quiet)
+	if (!quiet) {
 		report(exception);
-	handlers_note_fail(conn);
-	sttcp_conn_fail(conn, STTCP_EHANDLER, "%.200s", utf8 ? utf8 : "");
+		conn_fail_with(conn, (conn_object *)known, exception,
+			       utf8 && *utf8 ? utf8 : Py_TYPE(exception)->tp_name, false);
+	}
 	Py_XDECREF(text);
 	Py_XDECREF(known);
 	Py_XDECREF(exception);

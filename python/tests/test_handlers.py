@@ -126,6 +126,97 @@ class ReasonTest(Case):
         limit = self.reason(lambda *unused: None, lifetime=0.02)
         self.assertEqual(limit.limit, "lifetime")
 
+    def test_the_first_failure_counts(self):
+        first, second = LookupError("1"), KeyError("2")
+
+        def twice(one, two):
+            return self.reason(lambda server, peer, connection: (one(connection), two(connection)))
+
+        self.assertIs(twice(lambda each: each.fail(first), lambda each: each.fail_now(second)),
+                      first)
+        self.assertIs(twice(lambda each: each.fail_now(first), lambda each: each.fail(second)),
+                      first)
+        reason = twice(lambda each: each.fail("so"), lambda each: each.fail(second))
+        self.assertIsInstance(reason, sttcp.HandlerError)
+        self.assertIn("so", str(reason))
+
+    def test_a_failure_in_a_handler_counts_before_what_it_raises(self):
+        first = LookupError("1")
+        seen = Seen()
+        server = self.server()
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            connection.fail(first)
+            raise KeyError("2")
+
+        server.disconnection_handler(lambda address, reason: seen.tell(reason))
+        server.start()
+        self.peer(server).sendall(b"x")
+        self.assertIs(seen.next(), first)
+        self.assertIsInstance(self.raised.next(), KeyError)
+
+    def test_fail_now_resets(self):
+        seen = Seen()
+        server = self.server(send_queue_max=16 << 20)
+        error = LookupError("x")
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            if data == b"now":
+                connection.sendall(bytes(8 << 20))
+                connection.fail_now(error)
+            else:
+                connection.fail(error)
+
+        server.disconnection_handler(lambda address, reason: seen.tell(reason))
+        server.start()
+        for data, is_reset in (b"now", True), (b"x", False):
+            peer = self.peer(server)
+            peer.sendall(data)
+            self.assertIs(seen.next(), error)
+            try:
+                while peer.recv(65536):
+                    pass
+            except ConnectionResetError:
+                self.assertTrue(is_reset)
+            else:
+                self.assertFalse(is_reset)
+
+    def test_what_a_handler_raises_after_the_end_changes_nothing(self):
+        seen = Seen()
+        server = self.server()
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            connection.close()
+            connection.sendall(data)
+
+        server.disconnection_handler(lambda address, reason: seen.tell(reason))
+        server.start()
+        self.peer(server).sendall(b"x")
+        self.assertIsNone(seen.next())
+        self.assertEqual(self.raised.rest(), [])
+
+    def test_the_text_of_an_end_is_told(self):
+        def text_of(end, **options):
+            found = []
+            reason = self.reason(lambda server, peer, connection: (
+                found.append(connection), end(server, peer, connection)), **options)
+            with self.assertRaises(OSError) as caught:
+                found[0].sendall(b"x")
+            return str(reason), found[0].fail_text, str(caught.exception)
+
+        for text in text_of(lambda *unused: None, idle_timeout=0.02):
+            self.assertIn("idle_timeout_ms is 20", text)
+        for text in text_of(lambda server, peer, connection: connection.fail("my text")):
+            self.assertIn("my text", text)
+        reason, text, raised = text_of(lambda server, peer, connection: connection.close())
+        self.assertEqual((reason, text), ("None", ""))
+        # What has no text of its own has its name.
+        for text in text_of(lambda server, peer, connection: connection.fail(KeyError()))[1:]:
+            self.assertIn("KeyError", text)
+
     def test_close_of_a_client_is_a_destruction(self):
         server = self.echo_server()
         client = self.client(server.port)

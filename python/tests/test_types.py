@@ -40,7 +40,10 @@ RIGHT = """
             first: bytes = same.recv(100)
         message: Optional[bytes] = connection.recv_message()
         size: int = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-        return bool(first and message and size)
+        connection.fail(ValueError("x"))
+        connection.fail_now("text")
+        text: str = connection.fail_text
+        return bool(first and message and size and text)
 
     @server.receive_handler
     def receive(address: Tuple[str, int], connection: socket.socket, data: bytes) -> None:
@@ -110,6 +113,7 @@ WRONG = [
     "server.broadcast(b'all', exclude=server)",
     "connection.set_framing(fixed_size='4')",
     "sttcp.log_level('debug')",
+    "connection.fail_now(7)",
 ]
 
 

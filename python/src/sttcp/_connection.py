@@ -79,18 +79,18 @@ class Connection(_sttcp.Connection):
     def fail(self, reason: Union[str, BaseException] = "") -> None:
         """Ends the connection as close does, with a reason for the disconnection handler: an
         exception, or a text, of which it makes a HandlerError. Wins over a verdict."""
-        if isinstance(reason, BaseException):
-            self._fail(reason, str(reason), False)
-        else:
-            self._fail(None, reason, False)
+        self._fail_with(reason, False)
 
     def fail_now(self, reason: Union[str, BaseException] = "") -> None:
-        """The same with a reset at once, as abort: what is queued is lost. The first of fail and
-        fail_now counts."""
+        """As fail, but with a reset at once, as abort does: what is queued is lost. The first of fail
+        and fail_now counts."""
+        self._fail_with(reason, True)
+
+    def _fail_with(self, reason: Union[str, BaseException], now: bool) -> None:
         if isinstance(reason, BaseException):
-            self._fail(reason, str(reason), True)
+            self._fail(reason, str(reason) or type(reason).__name__, now)
         else:
-            self._fail(None, reason, True)
+            self._fail(None, reason, now)
 
     def shutdown(self, how: int = socket.SHUT_WR) -> None:
         """SHUT_WR: no more sending from here, receiving goes on. SHUT_RDWR: as close. SHUT_RD
@@ -243,7 +243,7 @@ class Connection(_sttcp.Connection):
             if code == -errno.EINVAL:
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             from .errors import make_exception
-            raise make_exception(code, None)
+            raise make_exception(code, self.fail_text if code == self._code else None)
         return code
 
     def __repr__(self) -> str:
