@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, 
 from . import _sttcp
 from ._engine import begin_log, logger
 from ._options import read_options
-from ._wait import announce, terminable, wait_until
+from ._wait import announce, let_signals_through, terminable, wait_until
 from .errors import raise_start
 
 Address = Tuple[str, int]
@@ -341,6 +341,7 @@ class Group(_sttcp.Group):
             except KeyboardInterrupt:
                 logger.info("Stopping %s...", self._what)
                 try:
+                let_signals_through()
                     self.stop_after_signal()
                 except KeyboardInterrupt:
                     self.stop_now()

@@ -16,29 +16,38 @@ from typing import Any, Callable, Iterator, Optional, Set, TypeVar
 
 T = TypeVar("T")
 
-_lock = threading.Lock()
-_pipes: Set[int] = set()
 _NEWS = b"\0"  # no signal has this number
+
+
+class _Pipe:
+    """Closed when nobody has it any more, and so not while somebody writes."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        os.set_blocking(self.writer, False)
+
+    def __del__(self) -> None:
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+# Who waits. There is no lock: a signal handler may come while it is held, and wait for somebody who
+# wants it.
+_pipes: Set[_Pipe] = set()
 
 
 def announce() -> None:
     """Something has ended: who waits is to look again."""
-    with _lock:
-        for pipe in _pipes:
-            try:
-                os.write(pipe, _NEWS)
-            except OSError:  # it is full, and so read in any case
-                pass
+    for pipe in list(_pipes):
+        try:
+            os.write(pipe.writer, _NEWS)
+        except OSError:  # it is full, and so read in any case
+            pass
 
 
-def _forget_parent() -> None:
-    """In a forked child: nobody waits there."""
-    global _lock
-    _lock = threading.Lock()
-    _pipes.clear()
-
-
-os.register_at_fork(after_in_child=_forget_parent)
+# In a forked child nobody waits.
+os.register_at_fork(after_in_child=_pipes.clear)
 
 
 def on_main_thread() -> bool:
@@ -70,27 +79,21 @@ def wait_until(done: Callable[[], bool], timeout: Optional[float] = None) -> boo
     if done():
         return True
     end = None if timeout is None else time.monotonic() + timeout
-    reader, writer = os.pipe()
+    pipe = _Pipe()
+    _pipes.add(pipe)
     try:
-        os.set_blocking(reader, False)
-        os.set_blocking(writer, False)
-        with _lock:
-            _pipes.add(writer)
         poll = select.poll()
-        poll.register(reader, select.POLLIN)
-        with _signals_into(writer) as before:
+        poll.register(pipe.reader, select.POLLIN)
+        with _signals_into(pipe.writer) as before:
             while not done():
                 left = None if end is None else end - time.monotonic()
                 if left is not None and left <= 0:
                     return False
                 if poll.poll(None if left is None else left * 1000 + 1):
-                    _take(reader, before)
+                    _take(pipe.reader, before)
         return True
     finally:
-        with _lock:
-            _pipes.discard(writer)
-        os.close(reader)
-        os.close(writer)
+        _pipes.discard(pipe)
 
 
 def call_interruptibly(call: Callable[[], T]) -> T:
@@ -107,11 +110,13 @@ def call_interruptibly(call: Callable[[], T]) -> T:
             outcome.append((None, error))
         announce()
 
+    thread = threading.Thread(target=run, name="sttcp-wait", daemon=True)
     try:
-        threading.Thread(target=run, name="sttcp-wait", daemon=True).start()
+        thread.start()
     except RuntimeError:  # no thread any more: the interpreter is on its way out
         return call()
     wait_until(lambda: bool(outcome))
+    thread.join()  # it has nothing more to do, and is not to keep anything alive
     result, error = outcome[0]
     if error is not None:
         raise error
@@ -124,12 +129,26 @@ def _interrupt(number: int, frame: Any) -> None:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Lets SIGTERM act as Ctrl+C does, where the program has not said otherwise."""
-    if not on_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    """Lets SIGTERM act as Ctrl+C does, where the program has not said otherwise; to be followed by
+    let_signals_through."""
+    if not on_main_thread():
         yield
         return
-    signal.signal(signal.SIGTERM, _interrupt)
+    taken = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if taken:
+        signal.signal(signal.SIGTERM, _interrupt)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # First the mask: what the program had blocked is not to meet its old handler.
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if taken:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def let_signals_through() -> None:
+    """Ctrl+C and SIGTERM come to this thread, whatever its mask was; one that has waited comes here,
+    as an exception."""
+    if on_main_thread():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))

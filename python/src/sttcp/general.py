@@ -7,7 +7,7 @@ from typing import Any, Callable, List
 from . import _sttcp
 from ._engine import logger
 from ._group import running_objects
-from ._wait import call_interruptibly, terminable, wait_until
+from ._wait import call_interruptibly, let_signals_through, terminable, wait_until
 
 
 def _in_parallel(calls: List[Callable[[], Any]]) -> None:
@@ -30,6 +30,7 @@ def keep_alive() -> None:
         raise RuntimeError("waiting for everything inside a handler")
     with terminable():
         try:
+            let_signals_through()
             wait_until(lambda: not running_objects())
         except KeyboardInterrupt:
             for each in running_objects():

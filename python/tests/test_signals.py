@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: MIT
+"""Signals: children of handlers, and signal handlers of the program."""
+
+import signal
+import unittest
+
+from support import DEADLINE, SANITIZED, run_python
+
+HEAD = """
+import os, signal, socket, subprocess, sys, threading, time
+import sttcp
+from sttcp.server import Server
+
+DEADLINE = %r
+main = threading.main_thread()
+server = Server("127.0.0.1", 0)
+told = []
+
+def ask(data=b"x"):
+    with socket.create_connection(server.sock_name, DEADLINE) as peer:
+        peer.settimeout(DEADLINE)
+        peer.sendall(data)
+        peer.shutdown(socket.SHUT_WR)
+        answer = b""
+        while True:
+            more = peer.recv(1000)
+            if not more:
+                return answer
+            answer += more
+
+def wait_for(condition):
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+""" % DEADLINE
+
+
+def run(text, **options):
+    return run_python(HEAD + text, **options)
+
+
+class ChildTest(unittest.TestCase):
+    def test_a_child_of_a_handler_ends_on_sigterm_and_on_ctrl_c(self):
+        run("""
+@server.receive_handler
+def receive(address, connection, data):
+    for end in subprocess.Popen.terminate, lambda child: child.send_signal(signal.SIGINT):
+        child = subprocess.Popen(["sleep", "1000"])
+        end(child)
+        try:
+            told.append(child.wait(timeout=DEADLINE / 2))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            told.append(child.wait())
+
+with server:
+    ask()
+assert told == [-signal.SIGTERM, -signal.SIGINT], told
+""")
+
+    def test_a_child_has_the_mask_of_the_first_start(self):
+        said = run("""
+@server.receive_handler
+def receive(address, connection, data):
+    connection.sendall(subprocess.run(["grep", "^SigBlk", "/proc/self/status"],
+                                      stdout=subprocess.PIPE).stdout)
+
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+with server:
+    print(int(ask().split()[1], 16))
+""").stdout
+        self.assertEqual(int(said), 1 << (signal.SIGUSR1 - 1))
+
+    def test_the_end_of_a_child_is_told_to_the_main_thread(self):
+        # The kernel gives SIGCHLD to the thread that has made the child.
+        run("""
+signal.signal(signal.SIGCHLD, lambda *unused: told.append(threading.current_thread()))
+
+@server.receive_handler
+def receive(address, connection, data):
+    subprocess.run(["true"])
+    wait_for(lambda: told)
+    server.stop()
+
+server.start()
+threading.Thread(target=ask).start()
+server.keep_alive()
+assert set(told) == {main}, told
+""")
+
+
+class ProgramTest(unittest.TestCase):
+    def test_handlers_of_signals_run_on_the_main_thread_while_others_are_busy(self):
+        run("""
+signal.signal(signal.SIGUSR1, lambda *unused: told.append(threading.current_thread()))
+go = threading.Event()
+inside = threading.Semaphore(0)
+
+@server.receive_handler
+def receive(address, connection, data):
+    inside.release()
+    if data == b"sleep":
+        go.wait(DEADLINE)
+    else:
+        while not go.is_set():
+            pass
+
+server.start()
+peers = [threading.Thread(target=ask, args=(data,)) for data in [b"sleep"] * 8 + [b"work"] * 2]
+for peer in peers:
+    peer.start()
+for peer in peers:
+    assert inside.acquire(timeout=DEADLINE)
+for count in range(1, 51):
+    os.kill(os.getpid(), signal.SIGUSR1)
+    wait_for(lambda: len(told) == count)
+go.set()
+for peer in peers:
+    peer.join()
+server.stop()
+assert set(told) == {main}, told
+""")
+
+    def test_a_sleeping_main_thread_is_woken(self):
+        run("""
+class Woken(Exception):
+    pass
+
+def wake(*unused):
+    raise Woken
+
+signal.signal(signal.SIGUSR1, wake)
+
+@server.receive_handler
+def receive(address, connection, data):
+    os.kill(os.getpid(), signal.SIGUSR1)
+    connection.sendall(data)
+
+server.start()
+threading.Timer(0.01, ask).start()
+began = time.monotonic()
+try:
+    time.sleep(DEADLINE)
+except Woken:
+    pass
+assert time.monotonic() - began < DEADLINE
+server.stop()
+""")
+
+    @unittest.skipIf(SANITIZED, "the sanitizer has handlers of its own")
+    def test_a_fault_in_a_handler_is_told_by_faulthandler(self):
+        result = run("""
+import ctypes
+@server.receive_handler
+def crash(address, connection, data):
+    ctypes.string_at(0)
+server.start()
+ask()
+""", options=("-X", "faulthandler"), check=False)
+        self.assertEqual(result.returncode, -signal.SIGSEGV)
+        self.assertIn("Segmentation fault", result.stderr)
+        self.assertIn("in crash", result.stderr)
+
+    def test_keep_alive_takes_signals_that_the_program_has_blocked(self):
+        for number in signal.SIGINT, signal.SIGTERM:
+            for wait in "server.keep_alive()", "sttcp.keep_alive()":
+                for when in "before", "later":
+                    run("""
+number, when, blocked = %d, %r, {signal.SIGINT, signal.SIGTERM}
+signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+server.start()
+if when == "before":
+    os.kill(os.getpid(), number)
+else:
+    threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+%s
+assert server.closed
+assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == blocked
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+""" % (number, when, wait))
+
+
+if __name__ == "__main__":
+    unittest.main()
