@@ -192,6 +192,14 @@ static PyObject *group_stop(group_object *self, PyObject *args)
 			     (long long)report.running);
 }
 
+static PyObject *group_request_stop(group_object *self, PyObject *unused)
+{
+	(void)unused;
+	if (check_server(self) < 0)
+		return NULL;
+	return PyLong_FromLong(sttcp_server_request_stop(self->server));
+}
+
 static PyObject *group_wait(group_object *self, PyObject *args)
 {
 	int timeout_ms;
@@ -407,6 +415,7 @@ static PyMethodDef methods[] = {
 	{"_get_handler", (PyCFunction)group_get_handler, METH_O, NULL},
 	{"_start", (PyCFunction)group_start, METH_NOARGS, NULL},
 	{"_stop", (PyCFunction)group_stop, METH_VARARGS, NULL},
+	{"_request_stop", (PyCFunction)group_request_stop, METH_NOARGS, NULL},
 	{"_wait", (PyCFunction)group_wait, METH_VARARGS, NULL},
 	{"_current", (PyCFunction)group_current, METH_NOARGS, NULL},
 	{"_error", (PyCFunction)group_error, METH_NOARGS, NULL},

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Signals: children of handlers, and signal handlers of the program."""
+"""Signals: children of handlers, signal handlers of the program, and stopping from there."""
 
 import signal
 import unittest
 
-from support import DEADLINE, SANITIZED, run_python
+from support import DEADLINE, SANITIZED, Case, run_python
 
 HEAD = """
 import os, signal, socket, subprocess, sys, threading, time
@@ -179,6 +179,99 @@ assert server.closed
 assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == blocked
 assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 """ % (number, when, wait))
+
+
+class RequestTest(Case):
+    def test_it_stops_from_a_signal_handler(self):
+        run("""
+signal.signal(signal.SIGTERM, lambda *unused: server.request_stop())
+server.receive_handler(lambda address, connection, data: connection.sendall(data))
+for _ in range(3):
+    server.start()
+    assert ask() == b"x"
+    os.kill(os.getpid(), signal.SIGTERM)
+    server.keep_alive()
+    assert server.closed and not server.is_listening
+""")
+
+    def test_it_may_interrupt_anything_of_the_package(self):
+        # Signals as fast as they come, while the main thread starts and stops, sends and lists.
+        run("""
+signal.signal(signal.SIGUSR1, lambda *unused: [each.request_stop() for each in servers])
+servers = [Server("127.0.0.1", 0) for _ in range(3)]
+end = time.monotonic() + 2
+over = threading.Event()
+
+def shoot():
+    while not over.is_set():
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.0003)
+
+threading.Thread(target=shoot, daemon=True).start()
+while time.monotonic() < end:
+    for each in servers:
+        with each:
+            each.connections()
+            each.broadcast(b"x")
+            sttcp.connections
+            str(each), repr(each)
+over.set()
+for each in servers:
+    each.stop()
+    assert each.closed
+""")
+
+    def test_it_may_interrupt_a_start(self):
+        run("""
+signal.signal(signal.SIGUSR1, lambda *unused: told.append(server.request_stop()))
+stop = threading.Event()
+
+def shoot():
+    while not stop.is_set():
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.0001)
+
+threading.Thread(target=shoot, daemon=True).start()
+for _ in range(300):
+    server.start()
+    server.keep_alive()
+    assert server.closed
+stop.set()
+""")
+
+    def test_connections_have_the_drain_limit_of_a_signal(self):
+        for options, limit in ({}, 10.0), ({"drain_timeout": 0.2}, 0.2):
+            server = self.echo_server(**options)
+            peer = self.peer(server)
+            peer.sendall(b"x")
+            self.assertEqual(peer.read(1), b"x")
+            server.request_stop()
+            server.request_stop()
+            if limit < 1:
+                self.assertTrue(server.wait(DEADLINE))
+            else:
+                peer.sendall(b"y")
+                self.assertEqual(peer.read(1), b"y")
+                peer.close()
+                self.assertTrue(server.wait(limit / 2))
+
+    def test_it_is_nothing_where_nothing_is_started(self):
+        server = self.server()
+        server.request_stop()
+        server.start()
+        self.peer(server).close()
+        server.stop()
+        server.request_stop()
+        server.start()
+        self.assertTrue(server.is_listening)
+        self.peer(server).close()
+        self.assertFalse(server.wait(0))
+
+    def test_it_is_seen_at_once(self):
+        server = self.server(start=True)
+        self.peer(server)
+        server.request_stop()
+        self.assertFalse(server.is_listening)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ RIGHT = """
         client.start()
         found: Optional[Connection] = server.find(1)
         ports = [each.port for each in server.connections()]
+        server.request_stop()
         report = server.stop(timeout=None)
         sttcp.print_sync(report.forced, ports, found, flush=True)
     keep_alive()
@@ -106,6 +107,7 @@ WRONG = [
     "server.connection_handler(7)",
     "server.response_handler(print)",
     "client.mainloop()",
+    "client.request_stop()",
     "connection.sendall('text')",
     "connection.recv()",
     "connection.address = ('', 1)",

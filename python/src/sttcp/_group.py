@@ -162,6 +162,8 @@ class Group(_sttcp.Group):
         self._state_lock = threading.Lock()
         self._was_started = False
         self._uses_set_handler = False
+        self._is_open = False  # this run, from the end of its start on
+        self._stop_requested = False  # by a signal handler
         #: Whether it was started and has come to its end.
         self.closed = False
         if handler is not None:
@@ -270,6 +272,8 @@ class Group(_sttcp.Group):
                 _running.add(self)
                 connections.append(self)
                 self.closed = False
+                self._is_open = False
+                self._stop_requested = False
         code: int = self._start()
         deadline = time.monotonic() + LAST_RUN_S
         # One that has told its end is not quite there yet in the library: a client in its last
@@ -337,11 +341,11 @@ class Group(_sttcp.Group):
         self._check_wait()
         with terminable():
             try:
+                let_signals_through()
                 wait_until(lambda: self.closed)
             except KeyboardInterrupt:
                 logger.info("Stopping %s...", self._what)
                 try:
-                let_signals_through()
                     self.stop_after_signal()
                 except KeyboardInterrupt:
                     self.stop_now()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Servers."""
 
+import _thread
 import socket
 import threading
 import warnings
@@ -9,10 +10,11 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
 
 from . import _group, _sttcp
 from ._connection import Connection
-from ._engine import logger
+from ._engine import logger, thread_gone
 from ._group import Address, DataT, PlainHandler, StopReport
 from ._options import DEFAULT, Framing, milliseconds
 from ._wait import call_interruptibly
+from .errors import make_exception
 
 
 class Stats(NamedTuple):
@@ -170,6 +172,9 @@ class Server(_group.Group):
             self._stopping = False
         self._sock_name = self._listens_on()
         logger.info("Listening to %s:%s", *self._sock_name)
+        self._is_open = True
+        if self._stop_requested:
+            self._follow_request()
 
     def _listens_on(self) -> Address:
         host = _group.core_host(self.host)
@@ -236,6 +241,29 @@ class Server(_group.Group):
     def stop_after_signal(self) -> None:
         """What keep_alive does at Ctrl+C: stop, within 10 s where no drain_timeout is set."""
         self._stop_within(self._drain_ms or _group.SIGNAL_DRAIN_MS)
+
+    def request_stop(self) -> None:
+        """For signal handlers, which may interrupt anything: begins what a first Ctrl+C begins in
+        keep_alive, and does not wait. A second request does nothing more. RuntimeError: no thread
+        can be made, or the process was forked."""
+        self._stop_requested = True
+        code = self._request_stop()
+        if code < 0:
+            raise make_exception(code, None)
+        # In the middle of a start, the end of that looks.
+        if self._is_open and not self.closed:
+            self._stopping = True
+            self._follow_request()
+
+    def _follow_request(self) -> None:
+        # No threading.Thread: what that locks may be what a signal has interrupted.
+        _thread.start_new_thread(self._stop_as_requested, ())
+
+    def _stop_as_requested(self) -> None:
+        try:
+            self.stop_after_signal()
+        finally:
+            thread_gone()
 
     def mainloop(self) -> None:
         """keep_alive, as it was called before version 1.2, and for programs of that time start."""
