@@ -127,7 +127,7 @@ def test_leaves_it_open(server):
         with open(README, encoding="utf-8") as file:
             text = file.read()
         handlers = re.findall(r"^\| `(\w+_handler)` \| (\w+) \|", text, re.M)
-        self.assertEqual(len(handlers), 8)
+        self.assertEqual(len(handlers), 9)
         for name, of in handlers:
             self.assertEqual(hasattr(sttcp.Server, name), of != "client", name)
             self.assertEqual(hasattr(sttcp.Client, name), of != "server", name)

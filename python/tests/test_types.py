@@ -56,6 +56,10 @@ RIGHT = """
     @server.disconnection_handler
     def three(address: Address, reason: Optional[BaseException], connection: Connection) -> None: ...
 
+    @server.malformed_handler
+    def malformed(address: Address, connection: Connection, error: OSError) -> None:
+        connection.sendall(str(error).encode())
+
     @server.universal_handler
     def every(kind: Server.HandlerType, address: Address, connection: Optional[Connection],
               data: Optional[bytes]) -> Optional[bool]:
@@ -108,6 +112,7 @@ WRONG = [
     "server.response_handler(print)",
     "client.mainloop()",
     "client.request_stop()",
+    "server.malformed_handler(lambda address, connection: None)",
     "connection.sendall('text')",
     "connection.recv()",
     "connection.address = ('', 1)",
