@@ -138,7 +138,7 @@ class SeedTest(ProgramCase):
 
     def test_program_of_version_1_1_runs_without_a_start(self):
         terminal = self.run_program(self.program_of_version_1_1())
-        terminal.read_until(lambda output: 'Recieved "Meow"\n' in output)
+        terminal.read_until(lambda output: 'Recieved "Meow"' in output)
         terminal.interrupt()
         self.assertEqual(terminal.end(), 0)
         self.assertEqual(terminal.output.count("DeprecationWarning: set_handler"), 2)
@@ -149,7 +149,7 @@ class SeedTest(ProgramCase):
         text = self.program_of_version_1_1().replace(
             "server.mainloop()", "server.start()\nclient.start()\nserver.mainloop()")
         terminal = self.run_program(text)
-        terminal.read_until(lambda output: 'Recieved "Meow"\n' in output)
+        terminal.read_until(lambda output: 'Recieved "Meow"' in output)
         terminal.interrupt()
         self.assertEqual(terminal.end(), 0)
 
