@@ -62,7 +62,7 @@ static int nthreads;
 static int nidle;     /* of these, waiting for a question */
 static int nunwanted; /* of these, with a question that was dropped */
 static bool ending;
-static bool unjoined; /* a thread has left, and nobody has joined it yet: */
+static bool unjoined; /* a thread has left at the end, and nobody has joined it yet: */
 static pthread_t last_gone;
 static bool made_cond; /* it counts by the monotonic clock, which cannot be said here */
 static struct stt_cond changed;
@@ -174,12 +174,17 @@ static void *run_lookups(void *argument)
 		stt_lock(&lock);
 		answer_locked(lookup);
 	}
-	/* Who leaves joins the one who left before: the last one's join is that of all. */
-	bool joins = unjoined;
+	/* At the end who leaves joins the one who left before: the last one's join is that of all.
+	 * Else nobody may ever come to join it. */
+	bool joins = ending && unjoined;
 	pthread_t before = last_gone;
 
-	unjoined = true;
-	last_gone = pthread_self();
+	if (ending) {
+		unjoined = true;
+		last_gone = pthread_self();
+	} else {
+		pthread_detach(pthread_self());
+	}
 	nthreads--;
 	stt_cond_wake_all(&changed);
 	stt_unlock(&lock);

@@ -13,8 +13,8 @@
  *	pool   -- queue empty, the engine ends -->	gone
  *
  * Only `parked` waits with a timeout, so an engine that has been idle for 5 s
- * has no wake-up left in it. A thread that goes joins the one that went before
- * it, so that one thread at most is left to be joined.
+ * has no wake-up left in it. At the end of the engine a thread that goes joins
+ * the one that went before it: the last one's join is that of all.
  */
 #include "engine/pool.h"
 
@@ -196,8 +196,13 @@ static void leave(struct stt_pool *pool, struct stt_worker *worker)
 	bool joins = pool->unjoined;
 	pthread_t before = pool->last_gone;
 
-	pool->unjoined = true;
-	pool->last_gone = pthread_self();
+	if (pool->closing) {
+		pool->unjoined = true;
+		pool->last_gone = pthread_self();
+	} else {
+		/* Nobody may ever come to join it. */
+		pthread_detach(pthread_self());
+	}
 	give_record_back_locked(pool, worker);
 	stt_unlock(&pool->lock);
 	if (joins)

@@ -38,7 +38,7 @@ struct stt_pool {
 	int64_t cap_hits; /* times that a handler had to wait for want of a thread */
 	bool closing;
 	struct stt_cond left; /* a thread has left while closing */
-	bool unjoined;	      /* a thread has left, and nobody has joined it yet: */
+	bool unjoined;	      /* a thread has left while closing, and is to be joined: */
 	pthread_t last_gone;
 
 	/* All there ever were. Put in front under the lock, read by anybody. */
