@@ -28,7 +28,9 @@ struct stt_loop {
 	int index;
 	int poller;
 	int waker;
+	int timer;
 	struct stt_actor wake_actor;
+	struct stt_actor timer_actor;
 
 	/* Any thread. */
 	/* The owner's record and, in its lowest bit, whether it is inside a turn: see turn.h. */
@@ -61,9 +63,13 @@ struct stt_loop {
 	struct stt_actor *chain; /* what was taken off `ready`, in order */
 	struct stt_actor *chain_tail;
 	struct stt_heap timers;
-	/* Up to when the events of the poller are known: the clock before the last wait that found
-	 * less than it had room for. Alarms ring up to here. */
+	/* Up to when the events of the poller are known: the clock before the last wait that was
+	 * for an alarm and found less than it had room for. Alarms ring up to here. */
 	int64_t polled_ms;
+	/* When the timer rings, STT_NEVER when it does not; and whether it has, and the events that
+	 * came before are still to be looked at. */
+	int64_t timer_at_ms;
+	bool timer_rang;
 
 	/* Only the monitor. */
 	struct stt_worker *seen_worker;
@@ -100,6 +106,10 @@ void stt_alarm_init(struct stt_alarm *alarm,
 /* Makes the alarm ring at `at` at the latest. Any thread, as long as what it stands in is sure not
  * to be freed before the loop has next worked its list of alarms. */
 void stt_alarm_set(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at);
+
+/* The same, for the loop's owner, outside turns: takes no system call. Also in a ring, of its own
+ * alarm. */
+void stt_alarm_set_here(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at);
 
 /* Takes it out of the heap. Only the loop's owner, outside turns, once nobody sets it any more. */
 void stt_alarm_cancel(struct stt_loop *loop, struct stt_alarm *alarm);

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 int stt_poller_open(void)
@@ -68,6 +70,33 @@ int stt_waker_open(int poller, void *data)
 		return result;
 	}
 	return waker;
+}
+
+int stt_timer_open(int poller, void *data)
+{
+	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+	if (timer < 0)
+		return -errno;
+
+	int result = stt_poller_add(poller, timer, EPOLLIN | EPOLLET, data);
+
+	if (result < 0) {
+		close(timer);
+		return result;
+	}
+	return timer;
+}
+
+void stt_timer_set(int timer, int64_t at_ms)
+{
+	/* All 0 would turn it off. */
+	int64_t at = at_ms > 0 ? at_ms : 1;
+	const struct itimerspec spec = {
+		.it_value = {.tv_sec = at / 1000, .tv_nsec = at % 1000 * 1000000},
+	};
+
+	timerfd_settime(timer, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
 void stt_waker_wake(int waker)

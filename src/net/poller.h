@@ -39,6 +39,12 @@ int stt_poller_wait(int poller, struct epoll_event *events, int max, int timeout
 int stt_waker_open(int poller, void *data);
 void stt_waker_wake(int waker);
 
+/* A timer on the monotonic clock, registered likewise. */
+int stt_timer_open(int poller, void *data);
+
+/* When it is to ring, once, in place of what was set before. */
+void stt_timer_set(int timer, int64_t at_ms);
+
 /* An eventfd for stt_socket_wait, or -errno; woken by stt_waker_wake, and sleepy again after
  * stt_waker_clear. */
 int stt_waker_new(void);

@@ -74,7 +74,10 @@ void expect_silence(void)
 		nap_ms(200);
 	}
 	assert_true(still >= 5); /* it never became quiet */
-	/* A thread that had nothing to do may leave in just this second: then once more. */
+	/* A thread that had nothing to do may leave in just this second, and a timer whose alarm
+	 * was taken off rings once for nothing: then once more. */
+	bool strayed = false;
+
 	for (int i = 0; i < 8; i++) {
 		switches = switches_of_others();
 		threads = count_threads();
@@ -84,6 +87,10 @@ void expect_silence(void)
 		long moved = switches_of_others() - switches;
 		if (count_threads() != threads)
 			continue;
+		if (moved && !strayed) {
+			strayed = true;
+			continue;
+		}
 		assert_int_equal(moved, 0);
 		assert_true(cpu < 500); /* the clocks are read one after the other */
 		return;
