@@ -323,9 +323,12 @@ typedef struct sttcp_options {
 	int32_t lifetime_ms;
 	int32_t lifetime_jitter_ms;
 
-	/* A peer that has vanished is found in about this time, by TCP keepalive while nothing is
-	 * sent and by TCP_USER_TIMEOUT while something is (tcp(7), RFC 5482): STTCP_EDEAD_PEER.
-	 * Default 60 000; keepalive counts in whole seconds, 3 at least. Not on Unix sockets. */
+	/* A peer that has vanished, which means that it answers nothing, is found in about this
+	 * time: by TCP keepalive (tcp(7)) while nothing is under way to it, by the library while
+	 * something is. It ends as sttcp_conn_abort does, with STTCP_EDEAD_PEER. One that answers
+	 * with its window shut lives. Default 60 000; 3000 at least, in whole seconds. Not on Unix
+	 * sockets. Before Linux 6.15 a vanished peer whose window was shut may be found two minutes
+	 * later. */
 	int32_t dead_peer_timeout_ms;
 
 	/* Server: how many connections there may be at a time, how many of one address (of IPv6:

@@ -14,6 +14,7 @@
 #include "engine/group.h"
 #include "engine/input.h"
 #include "engine/serve.h"
+#include "engine/watch.h"
 #include "net/socket.h"
 
 struct stt_names {
@@ -45,6 +46,7 @@ struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, 
 	atomic_init(&conn->hangup, stt_host_is_unix(group->host));
 	stt_mutex_init(&conn->output.lock);
 	conn->output.receiver = -1;
+	conn->output.watch = stt_watch_for(conn);
 	atomic_init(&conn->framed, group->settings.framing.kind != STTCP_FRAMING_RAW ||
 					   group->settings.limits_input);
 	stt_list_init(&conn->in_roster);

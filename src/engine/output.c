@@ -27,6 +27,7 @@
 #include "engine/group.h"
 #include "engine/loop.h"
 #include "engine/trace.h"
+#include "engine/watch.h"
 #include "engine/worker.h"
 #include "net/socket.h"
 
@@ -83,12 +84,16 @@ static void skip_sent(struct cursor *cursor, size_t size)
 	cursor->skip += size;
 }
 
-static void count_sent(struct stt_output *out, size_t size)
+static void count_sent(struct sttcp_conn *conn, size_t size)
 {
+	struct stt_output *out = &conn->output;
+
 	/* Written under the lock only, so a load and a store will do. */
 	int64_t before = atomic_load_explicit(&out->bytes_out, memory_order_relaxed);
 
 	atomic_store_explicit(&out->bytes_out, before + (int64_t)size, memory_order_relaxed);
+	if (out->watch == STT_WATCH_QUIET)
+		stt_watch_begin(conn);
 }
 
 static void count_message(struct stt_output *out)
@@ -276,7 +281,7 @@ static int write_queue(struct sttcp_conn *conn, int fd, size_t *most)
 			return (int)sent;
 		*most -= (size_t)sent;
 		stt_bytes_consume(&out->queue, (size_t)sent);
-		count_sent(out, (size_t)sent);
+		count_sent(conn, (size_t)sent);
 		out->moved_ms = stt_now_ms();
 		note_activity(conn);
 	}
@@ -477,7 +482,7 @@ static int write_sender(struct sttcp_conn *conn, int fd, size_t *most)
 			return (int)sent;
 		*most -= (size_t)sent;
 		sender->begun = true;
-		count_sent(out, (size_t)sent);
+		count_sent(conn, (size_t)sent);
 		skip_sent(&sender->cursor, (size_t)sent);
 		out->moved_ms = stt_now_ms();
 		note_activity(conn);
@@ -604,12 +609,13 @@ int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms)
 		what = stt_output_flush_locked(conn);
 
 	int64_t at = stalls_at_locked(conn);
+	int64_t look = stt_watch_look(conn);
 
 	stt_unlock(&conn->output.lock);
 	stt_output_tell(conn, what);
-	if (at > now_ms)
-		return at;
-	stt_conn_end(conn, STTCP_ETIME_WRITE, STT_END_RESET);
+	if (at > now_ms && look > now_ms)
+		return at < look ? at : look;
+	stt_conn_end(conn, look > now_ms ? STTCP_ETIME_WRITE : STTCP_EDEAD_PEER, STT_END_RESET);
 	return STT_NEVER;
 }
 
@@ -631,7 +637,7 @@ static int write_now(struct sttcp_conn *conn, struct cursor *cursor, ssize_t tri
 		tried = 0;
 		if (sent >= 0) {
 			most -= (size_t)sent;
-			count_sent(&conn->output, (size_t)sent);
+			count_sent(conn, (size_t)sent);
 			note_activity(conn);
 			skip_sent(cursor, (size_t)sent);
 		} else if (sent != -EAGAIN) {
@@ -839,7 +845,7 @@ static int send_run(struct sttcp_conn *conn, const struct iovec *parts, int coun
 	if (count == 1 && parts->iov_len && parts->iov_len <= DIRECT_BYTES && is_clear(conn, fd)) {
 		tried = stt_socket_send(fd, parts, 1);
 		if (tried == (ssize_t)parts->iov_len) {
-			count_sent(out, parts->iov_len);
+			count_sent(conn, parts->iov_len);
 			count_message(out);
 			note_activity(conn);
 			stt_unlock(&out->lock);

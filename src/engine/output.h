@@ -31,12 +31,13 @@ struct stt_output {
 	int broken;		/* why nothing can be sent any more; 0 while it can */
 	bool fin_wanted;	/* FIN when the queue and the line are empty */
 	bool fin_sent;
-	bool forced;	   /* its end does not wait for the queue, which goes out behind it */
-	bool holds_reader; /* nothing is read until the queue is below its low-water mark */
-	bool gathers;	   /* small sends are queued: the end of the turn flushes */
-	bool waited;	   /* bytes had to wait for the socket: the drained handler is due */
-	bool behind;	   /* a visit has stopped short of the socket's end: the alarm is set */
-	int receiver;	   /* the eventfd of the owner, which waits for input in a handler; -1 */
+	bool forced;	     /* its end does not wait for the queue, which goes out behind it */
+	bool holds_reader;   /* nothing is read until the queue is below its low-water mark */
+	bool gathers;	     /* small sends are queued: the end of the turn flushes */
+	bool waited;	     /* bytes had to wait for the socket: the drained handler is due */
+	bool behind;	     /* a visit has stopped short of the socket's end: the alarm is set */
+	unsigned char watch; /* see watch.h */
+	int receiver;	     /* the eventfd of the owner, which waits for input in a handler; -1 */
 
 	/* Atomic: the socket was full, and an event that it is writable matters. Stored before the
 	 * socket is tried once more, sequentially consistent: either that try finds room, or the
@@ -101,8 +102,8 @@ void stt_output_stop_gathering(struct sttcp_conn *conn);
 void stt_output_die_locked(struct sttcp_conn *conn);
 
 /* The alarm rings: goes on with a flush that has left the rest for later, and resets the connection
- * if no byte has left for the write timeout, or its end takes too long. Returns when to look again,
- * or STT_NEVER. By the loop. */
+ * if no byte has left for the write timeout, its end takes too long, or its peer is dead. Returns
+ * when to look again, or STT_NEVER. By the loop. */
 int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms);
 
 /* The connection ends, and what is queued goes out: for so long at most. */

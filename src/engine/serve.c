@@ -36,6 +36,7 @@
 #include "engine/limits.h"
 #include "engine/trace.h"
 #include "engine/turn.h"
+#include "engine/watch.h"
 #include "net/socket.h"
 
 enum {
@@ -81,11 +82,15 @@ static bool run_handlers(struct stt_worker *worker, struct sttcp_conn *conn, int
 		worker->ended_conn = worker->failed_conn = false;
 		return true;
 	}
+	worker->watch = STT_WATCH_MAY_WAIT;
 	stt_turn_begin(worker);
 	bool verdict = stt_dispatch(worker, conn, event, data, size);
 
 	if (!stt_turn_end(worker))
 		note_loss(conn);
+	if (worker->watch == STT_WATCH_WAITS)
+		stt_watch_begin_late(worker, conn);
+	worker->watch = 0;
 	return verdict;
 }
 

@@ -26,6 +26,12 @@ enum {
 	STT_IN_TURN = 1
 };
 
+/* Whether the owner of a loop, which asks, is inside a turn of it. */
+static inline bool stt_turn_runs(const struct stt_worker *worker)
+{
+	return atomic_load_explicit(&worker->loop->word, memory_order_relaxed) != (uintptr_t)worker;
+}
+
 /* A worker of the pool has no loop, and its turns are nothing. */
 static inline void stt_turn_begin(struct stt_worker *worker)
 {

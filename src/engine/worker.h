@@ -47,6 +47,7 @@ struct stt_worker {
 	struct stt_input input;
 	int waker; /* an eventfd that wakes it out of a wait for input; -1 while not needed yet */
 	char refusal[STT_REFUSAL_TEXT]; /* what is wrong with the last message refused */
+	unsigned char watch;		/* see watch.h */
 	bool ended_conn;		/* that handler has closed or aborted `conn` */
 	bool failed_conn;		/* that handler has failed `conn` */
 	int64_t judged_ms;		/* before a look for input: limits are judged by it */

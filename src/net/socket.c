@@ -9,8 +9,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -111,28 +113,60 @@ static int bind_path(int fd, const struct stt_addr *addr)
 }
 
 /*
- * The kernel probes a silent peer after a third of the time and then again each
- * third, and gives up a peer that has acknowledged nothing for all of it: with
- * TCP_USER_TIMEOUT set that is also what ends the probes (tcp(7)).
+ * The kernel probes a silent peer after a third of the time and twice more, each
+ * third, and gives it up a third after the last one but one: TCP_KEEPCNT counts
+ * the probes that stay without an answer (Linux, tcp_keepalive_timer). What a
+ * third leaves over stands before the first. TCP_USER_TIMEOUT is not set: it
+ * would also end a peer that answers each probe with its window shut.
  */
 int stt_socket_set_dead_peer(int fd, int timeout_ms)
 {
 	const int on = 1;
 	const int most_s = 32767; /* the kernel takes no more */
-	const int wanted_s = timeout_ms / 3000 > 1 ? timeout_ms / 3000 : 1;
+	const int probes = 2;
+	const int least_s = probes + 1;
+	const int limit_s = timeout_ms / 1000 > least_s ? timeout_ms / 1000 : least_s;
+	const int wanted_s = limit_s / (probes + 1);
 	const int third_s = wanted_s < most_s ? wanted_s : most_s;
-	const int probes = 3;
-	const unsigned limit_ms = (unsigned)timeout_ms;
+	const int rest_s = limit_s - probes * third_s;
+	const int idle_s = rest_s < most_s ? rest_s : most_s;
 
 	if (timeout_ms < 0)
 		return 0;
 	if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0 ||
-	    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &third_s, sizeof(third_s)) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s)) < 0 ||
 	    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &third_s, sizeof(third_s)) < 0 ||
-	    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes)) < 0 ||
-	    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, sizeof(limit_ms)) < 0)
+	    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes)) < 0)
 		return -errno;
 	return 0;
+}
+
+bool stt_socket_silence(int fd, struct stt_silence *silence)
+{
+	struct tcp_info info;
+	socklen_t size = sizeof(info);
+	int left = 0;
+
+	if (ioctl(fd, SIOCOUTQ, &left) < 0 || !left)
+		return false;
+	memset(&info, 0, sizeof(info));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
+		return false;
+	*silence = (struct stt_silence){
+		.ms = info.tcpi_last_ack_recv,
+		.unanswered = info.tcpi_unacked || info.tcpi_probes,
+		.window_shut = !info.tcpi_unacked,
+	};
+	return true;
+}
+
+void stt_socket_probe_each(int fd, unsigned ms)
+{
+	const int rto_max_ms = 44; /* TCP_RTO_MAX_MS, which the C library may not know */
+	const unsigned most = ms < 120000 ? ms : 120000;
+	const unsigned value = most > 1000 ? most : 1000;
+
+	(void)setsockopt(fd, IPPROTO_TCP, rto_max_ms, &value, sizeof(value));
 }
 
 int stt_socket_listen(const struct stt_addr *addr, const struct stt_listen_options *options)

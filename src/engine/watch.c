@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Dead is who does not answer: two looks running have found something that waits
+ * for an answer, data in flight or a probe of a shut window, and the last one of
+ * any kind is older than the limit. One look is not enough: the kernel probes a
+ * shut window up to two minutes apart, and the last answer is as old then.
+ *
+ * Looks are due at whole parts of the limit, so that those of thousands of
+ * connections come together, in few wake-ups.
+ */
+#include "engine/watch.h"
+
+#include "base/clock.h"
+#include "engine/conn.h"
+#include "engine/group.h"
+#include "engine/loop.h"
+#include "engine/turn.h"
+#include "net/socket.h"
+
+enum {
+	LOOKS = 3,	  /* within the limit */
+	TICKS_A_LOOK = 4, /* a look is late by one at most */
+	LEAST_LIMIT_MS = 3000
+};
+
+static int64_t limit_of(const struct sttcp_conn *conn)
+{
+	int64_t limit = conn->group->settings.dead_peer_timeout_ms;
+
+	return limit > LEAST_LIMIT_MS ? limit : LEAST_LIMIT_MS;
+}
+
+static int64_t look_at(const struct sttcp_conn *conn, int64_t at)
+{
+	int64_t tick = limit_of(conn) / (LOOKS * TICKS_A_LOOK);
+
+	return (at + tick - 1) / tick * tick;
+}
+
+unsigned char stt_watch_for(const struct sttcp_conn *conn)
+{
+	const struct stt_group *group = conn->group;
+	bool off = group->settings.dead_peer_timeout_ms < 0 || stt_host_is_unix(group->host);
+
+	return off ? STT_WATCH_OFF : STT_WATCH_QUIET;
+}
+
+static int64_t first_look(const struct sttcp_conn *conn)
+{
+	return look_at(conn, stt_now_ms() + limit_of(conn) / LOOKS);
+}
+
+void stt_watch_begin(struct sttcp_conn *conn)
+{
+	struct stt_worker *self = stt_self;
+
+	conn->output.watch = STT_WATCH_BEGUN;
+	if (self && self->loop == conn->loop) {
+		/* A turn of its own would have to be begun by this thread. */
+		if (!stt_turn_runs(self)) {
+			stt_alarm_set_here(conn->loop, &conn->alarm, first_look(conn));
+			return;
+		}
+		if (self->watch == STT_WATCH_MAY_WAIT && self->conn == conn) {
+			self->watch = STT_WATCH_WAITS;
+			return;
+		}
+	}
+	stt_alarm_set(conn->loop, &conn->alarm, first_look(conn));
+}
+
+void stt_watch_begin_late(struct stt_worker *worker, struct sttcp_conn *conn)
+{
+	if (worker->loop == conn->loop)
+		stt_alarm_set_here(conn->loop, &conn->alarm, first_look(conn));
+	else
+		stt_alarm_set(conn->loop, &conn->alarm, first_look(conn));
+}
+
+int64_t stt_watch_look(struct sttcp_conn *conn)
+{
+	struct stt_output *out = &conn->output;
+	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+	int64_t limit = limit_of(conn);
+	struct stt_silence silence = {0};
+
+	if (out->watch != STT_WATCH_BEGUN && out->watch != STT_WATCH_ASKED)
+		return STT_NEVER;
+	if (fd < 0 || out->broken || !stt_socket_silence(fd, &silence)) {
+		out->watch = STT_WATCH_QUIET;
+		return STT_NEVER;
+	}
+	/* So that the answers of a peer behind a shut window are no further apart than looks. */
+	if (silence.window_shut)
+		stt_socket_probe_each(fd, (unsigned)(limit / LOOKS));
+
+	bool asked = silence.unanswered && silence.ms >= limit / LOOKS / 2;
+
+	if (asked && out->watch == STT_WATCH_ASKED && silence.ms >= limit)
+		return 0;
+	out->watch = asked ? STT_WATCH_ASKED : STT_WATCH_BEGUN;
+
+	int64_t wait = limit / LOOKS;
+
+	if (asked && limit - silence.ms < wait)
+		wait = limit - silence.ms > wait / 2 ? limit - silence.ms : wait / 2;
+	return look_at(conn, stt_now_ms() + wait);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A peer that has vanished while bytes are under way to it. TCP keepalive finds
+ * one that vanishes while nothing is; with bytes under way the kernel does not
+ * probe, and TCP_USER_TIMEOUT also ends a peer that answers every probe with its
+ * window shut. So from the first send after a quiet time the loop looks now and
+ * then whether the peer still answers, and stops when nothing is under way.
+ */
+#ifndef STT_ENGINE_WATCH_H
+#define STT_ENGINE_WATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct stt_worker;
+struct sttcp_conn;
+
+/* What an output's `watch` says, under the output lock. */
+enum stt_watch {
+	STT_WATCH_QUIET, /* nothing was under way at the last look; the next send begins anew */
+	STT_WATCH_BEGUN, /* a look is due */
+	STT_WATCH_ASKED, /* the same, and the last one found something that the peer has not
+			    answered */
+	STT_WATCH_OFF
+};
+
+/* What a worker's `watch` says, in a handler: the first send on its connection has the alarm set
+ * once the turn is over, where that takes no system call. */
+enum {
+	STT_WATCH_MAY_WAIT = 1,
+	STT_WATCH_WAITS
+};
+
+/* What `watch` of a new connection is. */
+unsigned char stt_watch_for(const struct sttcp_conn *conn);
+
+/* Bytes have gone to the kernel, and `watch` is QUIET. Under the output lock, with a descriptor. */
+void stt_watch_begin(struct sttcp_conn *conn);
+
+/* After a handler that has left it to this. By the owner, outside turns. */
+void stt_watch_begin_late(struct stt_worker *worker, struct sttcp_conn *conn);
+
+/* A look: when the next one is due, STT_NEVER, or 0 when the peer is dead. Under the output lock,
+ * by the loop. */
+int64_t stt_watch_look(struct sttcp_conn *conn);
+
+#endif
