@@ -873,26 +873,32 @@ static int send_run(struct sttcp_conn *conn, const struct iovec *parts, int coun
 	return result;
 }
 
-int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
-		    enum stt_send_mode mode, struct stt_shared **shared)
+/* Who may not wait queues all of it at once: the copy is made before the lock is taken. Not
+ * inlined: every small send would save registers for it. */
+static __attribute__((__noinline__)) int send_copied(struct sttcp_conn *conn,
+						     const struct iovec *part,
+						     enum stt_send_mode mode,
+						     struct stt_shared **shared)
 {
 	struct stt_shared *mine = NULL;
+	int result = -ENOMEM;
 
-	if (mode == STT_SEND_WAIT || count != 1 || parts->iov_len <= DIRECT_BYTES)
-		return send_run(conn, parts, count, mode, shared);
-
-	/* Who may not wait queues all of it at once: the copy is made before the lock is taken. */
 	if (!shared)
 		shared = &mine;
 	if (!*shared)
-		*shared = stt_shared_new(parts->iov_base, parts->iov_len);
-
-	int result = -ENOMEM;
-
+		*shared = stt_shared_new(part->iov_base, part->iov_len);
 	if (*shared)
-		result = send_run(conn, parts, count, mode, shared);
+		result = send_run(conn, part, 1, mode, shared);
 	else
 		end_after(conn, result, false, mode);
 	stt_shared_unref(mine);
 	return result;
+}
+
+int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
+		    enum stt_send_mode mode, struct stt_shared **shared)
+{
+	if (mode != STT_SEND_WAIT && count == 1 && parts->iov_len > DIRECT_BYTES)
+		return send_copied(conn, parts, mode, shared);
+	return send_run(conn, parts, count, mode, shared);
 }
