@@ -77,12 +77,12 @@ static void check_others_go_on(bool by_main)
 	pthread_t thread;
 	int rounds = 0;
 
+	large = calloc(1, LARGE);
+	assert_non_null(large);
 	pair.probe->data = send_large_or_echo;
 	pair_open(&pair, NULL);
 	int other = peer_connect(sttcp_server_port(pair.server));
 
-	large = calloc(1, LARGE);
-	assert_non_null(large);
 	assert_true(peer_say(other, "x") && peer_expect(other, "x"));
 	sink_begin(&sink, pair.peer);
 	if (by_main)
@@ -241,7 +241,8 @@ static void *read_slowly(void *argument)
 
 static void open_slow(struct pair *pair, struct slow *slow, const sttcp_options *options)
 {
-	*pair = (struct pair){.probe = probe_new()};
+	if (!pair->probe)
+		pair->probe = probe_new();
 	pair->probe->connection = narrow;
 	pair->server = probe_listen(pair->probe, options);
 	pair->peer = peer_connect_narrow(sttcp_server_port(pair->server));
@@ -261,7 +262,7 @@ static void close_slow(struct pair *pair, struct slow *slow)
 
 static void flush_of_what_was_queued_has_an_end(void **state)
 {
-	struct pair pair;
+	struct pair pair = {0};
 	struct slow slow;
 	char *bytes = calloc(1, QUEUED);
 
@@ -294,15 +295,15 @@ static bool send_much(struct probe *probe, sttcp_conn *conn, const void *data, s
 
 static void flush_of_a_handler_s_send_has_an_end(void **state)
 {
-	struct pair pair;
+	struct pair pair = {.probe = probe_new()};
 	struct slow slow;
 	sttcp_conn_counts counts;
 	int result = 1;
 
 	(void)state;
-	open_slow(&pair, &slow, STTCP_OPTIONS(.write_timeout_ms = WRITE_MS));
 	pair.probe->data = send_much;
 	pair.probe->extra = &result;
+	open_slow(&pair, &slow, STTCP_OPTIONS(.write_timeout_ms = WRITE_MS));
 	assert_true(peer_say(pair.peer, "go"));
 	EVENTUALLY(sttcp_conn_stats(pair.conn, &counts, sizeof(counts)) == 0 && counts.queued > 0);
 	sttcp_conn_close(pair.conn);
