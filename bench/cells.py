@@ -238,6 +238,7 @@ CELLS = [
     convoy(50),
     waves("asleep", 300),
     waves("held", 10000, ("lines",)),
+    waves("queued", 100),
     waves("clients", 1),
     bulk(1),
     bulk(7),

@@ -6,6 +6,7 @@
  *	's' + microseconds in decimal	sleep that long first (where handlers may block)
  *	'b'				send it to all connections instead
  *	'c' + a number			make and free so many clients of this server first
+ *	'f'				fill the queue of this connection, after the word "full"
  *	'T'				answer with the engine's counters as text instead
  *
  * The load generator fills everything else with '.', so that the rest of a

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sttcp.h>
+#include <sys/socket.h>
 #include <time.h>
 
 static void answer_stats(sttcp_conn *conn)
@@ -37,6 +38,19 @@ __attribute__((__noinline__)) static void make_clients(sttcp_conn *conn, const c
 	sttcp_conn_send(conn, text, size);
 }
 
+/* As much as the queue takes, for a peer that does not read it: small parts and large ones. */
+static void fill_queue(sttcp_conn *conn)
+{
+	static const char parts[16 * 1024];
+	const int least = 4096;
+	int code = 0;
+
+	setsockopt(sttcp_conn_fd(conn), SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+	sttcp_conn_send(conn, "full", 4);
+	for (size_t i = 0; code == 0; i++)
+		code = sttcp_conn_try_send(conn, parts, i % 2 ? sizeof(parts) : 100);
+}
+
 static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *context)
 {
 	const char *text = data;
@@ -48,6 +62,10 @@ static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *co
 	}
 	if (text[0] == 'c') {
 		make_clients(conn, text, size);
+		return;
+	}
+	if (text[0] == 'f') {
+		fill_queue(conn);
 		return;
 	}
 	if (text[0] == 'T') {

@@ -18,14 +18,15 @@ static const struct mode {
 	const char *name;
 	int (*run)(const char *mode, const struct load_options *options);
 } modes[] = {
-	{"echo", load_mode_loop},	 {"mixed", load_mode_loop},
-	{"churn", load_mode_loop},	 {"blockchurn", load_mode_loop},
-	{"paced", load_mode_loop},	 {"burst", load_mode_burst},
-	{"surge", load_mode_burst},	 {"idle", load_mode_idle},
-	{"bulk", load_mode_bulk},	 {"broadcast", load_mode_broadcast},
-	{"lines", load_mode_loop},	 {"deaf", load_mode_deaf},
-	{"visited", load_mode_loop},	 {"waves-asleep", load_mode_waves},
-	{"waves-held", load_mode_waves}, {"waves-clients", load_mode_waves},
+	{"echo", load_mode_loop},	   {"mixed", load_mode_loop},
+	{"churn", load_mode_loop},	   {"blockchurn", load_mode_loop},
+	{"paced", load_mode_loop},	   {"burst", load_mode_burst},
+	{"surge", load_mode_burst},	   {"idle", load_mode_idle},
+	{"bulk", load_mode_bulk},	   {"broadcast", load_mode_broadcast},
+	{"lines", load_mode_loop},	   {"deaf", load_mode_deaf},
+	{"visited", load_mode_loop},	   {"waves-asleep", load_mode_waves},
+	{"waves-held", load_mode_waves},   {"waves-clients", load_mode_waves},
+	{"waves-queued", load_mode_waves},
 };
 
 enum {
@@ -142,7 +143,7 @@ int main(int argc, char **argv)
 		.args_doc = "MODE",
 		.doc = "Loads a server with one cell of a benchmark.\vModes: echo, mixed, churn, "
 		       "blockchurn, paced, burst, surge, idle, bulk, broadcast, lines, deaf, "
-		       "visited, waves-asleep, waves-held, waves-clients.",
+		       "visited, waves-asleep, waves-held, waves-queued, waves-clients.",
 	};
 	struct command command = {
 		.options = {.conns = 64,

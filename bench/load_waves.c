@@ -54,14 +54,15 @@ static const struct manner manners[] = {
 	{"waves-asleep", NULL, 64},
 	/* A line, and the beginning of the next one, in one read. */
 	{"waves-held", "a line\nand a message that nobody ever ends, as long as some are", 7},
+	/* The queue is full when it has been heard, or soon will be. */
+	{"waves-queued", "fill", 4},
 	/* The server's own clients, as many as it is asked for. */
 	{"waves-clients", "c1000", 5},
 };
 
-static int connect_one(int port, unsigned turn, size_t answer)
+static int connect_one(int port, unsigned turn)
 {
 	const struct timeval limit = {.tv_sec = 10};
-	const int least = 1;
 	int fd = load_connect(port, turn);
 
 	if (fd < 0)
@@ -69,8 +70,6 @@ static int connect_one(int port, unsigned turn, size_t answer)
 	/* Its calls may wait from here on: the modes of this file do one thing at a time. */
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	if (!answer)
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
 	return load_set_blocking(fd) ? fd : -1;
 }
 
@@ -91,7 +90,7 @@ static int run_wave(const struct manner *manner, const struct load_options *opti
 	size_t size = manner->message ? strlen(message) : sizeof(text);
 
 	for (int i = 0; i < options->conns; i++) {
-		fds[i] = connect_one(options->port, (unsigned)i, manner->answer);
+		fds[i] = connect_one(options->port, (unsigned)i);
 		if (fds[i] < 0 || send(fds[i], message, size, MSG_NOSIGNAL) != (ssize_t)size)
 			return -1;
 	}

@@ -2,10 +2,6 @@
 /* G13: the queue of outgoing bytes: order, whose each byte is, and what it takes of memory. */
 #include "support/support.h"
 
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
-
 #include "base/bytes.h"
 
 enum {
@@ -137,24 +133,6 @@ enum {
 	QUEUED = 1024 * 1024
 };
 
-#ifdef __GLIBC__
-static const bool tells = !UNDER_ASAN && !UNDER_TSAN;
-
-static size_t in_use(void)
-{
-	struct mallinfo2 info = mallinfo2();
-
-	return info.uordblks + info.hblkhd;
-}
-#else
-static const bool tells = false;
-
-static size_t in_use(void)
-{
-	return 0;
-}
-#endif
-
 /* One way of filling a queue: step `i`, of which nobody else keeps anything. */
 typedef void fill_fn(struct stt_bytes *bytes, int i);
 
@@ -252,20 +230,18 @@ static void memory_is_bounded_by_the_bytes(void **unused)
 	};
 
 	(void)unused;
-	if (!tells) {
-		print_message("malloc does not tell what it gave\n");
+	if (!memory_is_measured())
 		skip();
-	}
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 		struct stt_bytes bytes = {0};
-		size_t before = in_use();
+		size_t before = bytes_in_use();
 
 		for (int step = 0; bytes.size < QUEUED; step++) {
 			ways[i].fill(&bytes, step);
 			/* At each moment, and not at the end alone. */
 			if (step % 997 && bytes.size < QUEUED)
 				continue;
-			size_t used = in_use() - before;
+			size_t used = bytes_in_use() - before;
 			size_t limit = (size_t)((double)bytes.size * ways[i].factor) + CONSTANT;
 
 			if (used > limit)
@@ -273,7 +249,7 @@ static void memory_is_bounded_by_the_bytes(void **unused)
 					 bytes.size);
 		}
 		stt_bytes_clear(&bytes);
-		assert_int_equal(in_use(), before);
+		assert_int_equal(bytes_in_use(), before);
 	}
 }
 

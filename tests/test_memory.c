@@ -3,9 +3,6 @@
  * it, in however small parts it was sent. */
 #include "support/support.h"
 
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 #include <sys/socket.h>
 
 enum {
@@ -14,24 +11,6 @@ enum {
 	 * the library and the test have of their own. */
 	CONSTANT = 64 * 1024
 };
-
-#ifdef __GLIBC__
-static const bool tells = !UNDER_ASAN && !UNDER_TSAN;
-
-static size_t in_use(void)
-{
-	struct mallinfo2 info = mallinfo2();
-
-	return info.uordblks + info.hblkhd;
-}
-#else
-static const bool tells = false;
-
-static size_t in_use(void)
-{
-	return 0;
-}
-#endif
 
 /* One step of filling a queue, by main; whether it was taken. */
 typedef bool step_fn(struct pair *pair, int step);
@@ -85,13 +64,13 @@ static void fill(step_fn *step, const char *name)
 	EVENTUALLY(sttcp_server_count(pair.server) == 1);
 	pair.conn = sttcp_server_find(pair.server, probe_last_id(pair.probe));
 
-	size_t before = in_use();
+	size_t before = bytes_in_use();
 
 	for (int i = 0; step(&pair, i); i++) {
 		if (i % 1021)
 			continue;
 		assert_int_equal(sttcp_conn_stats(pair.conn, &counts, sizeof(counts)), 0);
-		size_t used = in_use() - before;
+		size_t used = bytes_in_use() - before;
 
 		if (used > (size_t)counts.queued * 8 / 7 + CONSTANT)
 			fail_msg("%s: %zu bytes of memory for %lld", name, used,
@@ -105,10 +84,8 @@ static void fill(step_fn *step, const char *name)
 static void a_slow_peer_takes_little_more_than_is_queued(void **state)
 {
 	(void)state;
-	if (!tells) {
-		print_message("malloc does not tell what it gave\n");
+	if (!memory_is_measured())
 		skip();
-	}
 	fill(broadcast_tiny, "broadcasts of 1 to 8 bytes");
 	fill(broadcast_messages, "messages of 1 to 8 bytes");
 	fill(broadcast_mixed, "broadcasts, small and large");

@@ -13,9 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/slabs.h"
+
 enum {
-	/* Room for the bytes of a chunk that is not made for a large copy: with malloc's header and
-	 * the fields a chunk fills a page. */
+	/* Room for the bytes of a chunk that is not made for a large copy: with the fields it fills
+	 * a page. */
 	CHUNK_ROOM = 4048,
 	/* A piece of a large copy or of a shared buffer, likewise: 64 of them, which one system
 	 * call takes, are a megabyte. */
@@ -31,9 +33,14 @@ struct stt_chunk {
 	unsigned start;
 	unsigned end;
 	unsigned room;
-	bool own; /* without a map: what all are */
+	bool own;    /* without a map: what all are */
+	bool mapped; /* its memory is a block of `small` or `large`, as its room tells */
 	unsigned char copies[];
 };
+
+/* A connection whose peer does not read has a megabyte of them. */
+static struct stt_slabs small = STT_SLABS_INIT(sizeof(struct stt_chunk) + CHUNK_ROOM);
+static struct stt_slabs large = STT_SLABS_INIT(sizeof(struct stt_chunk) + PIECE);
 
 /* ------------------------------------------------------------ shared buffers */
 
@@ -80,13 +87,28 @@ void stt_shared_unref(struct stt_shared *shared)
 
 /* ------------------------------------------------------------------- chunks */
 
+/* The slabs for chunks with so much room, or NULL for malloc. */
+static struct stt_slabs *slabs_for(size_t room)
+{
+	return room == CHUNK_ROOM ? &small : room == PIECE ? &large : NULL;
+}
+
 static struct stt_chunk *new_chunk(size_t room, bool own)
 {
-	struct stt_chunk *chunk = malloc(sizeof(*chunk) + room);
+	struct stt_slabs *slabs = slabs_for(room);
+	struct stt_chunk *chunk = slabs ? stt_slabs_take(slabs) : malloc(sizeof(*chunk) + room);
 
 	if (chunk)
-		*chunk = (struct stt_chunk){.room = (unsigned)room, .own = own};
+		*chunk = (struct stt_chunk){.room = (unsigned)room, .own = own, .mapped = slabs};
 	return chunk;
+}
+
+static void free_memory(struct stt_chunk *chunk)
+{
+	if (chunk->mapped)
+		stt_slabs_give(slabs_for(chunk->room), chunk);
+	else
+		free(chunk);
 }
 
 static void free_chunk(struct stt_chunk *chunk)
@@ -94,7 +116,7 @@ static void free_chunk(struct stt_chunk *chunk)
 	if (chunk->shared)
 		unref_piece(chunk->shared);
 	free(chunk->map);
-	free(chunk);
+	free_memory(chunk);
 }
 
 static void free_chain(struct stt_chunk *chunk)
@@ -179,14 +201,14 @@ static int make_room(struct stt_chunk **chain, size_t size, bool own)
 {
 	*chain = NULL;
 	for (struct stt_chunk **link = chain; size; link = &(*link)->next) {
-		size_t part = size < PIECE ? size : PIECE;
+		size_t room = size < PIECE ? CHUNK_ROOM : PIECE;
 
-		*link = new_chunk(part > CHUNK_ROOM ? part : CHUNK_ROOM, own);
+		*link = new_chunk(room, own);
 		if (!*link) {
 			free_chain(*chain);
 			return -ENOMEM;
 		}
-		size -= part;
+		size -= size < room ? size : room;
 	}
 	return 0;
 }
@@ -259,11 +281,14 @@ static void trim_last(struct stt_bytes *bytes)
 	if (!room_in(last))
 		return;
 
-	struct stt_chunk *smaller = realloc(last, sizeof(*last) + last->end);
+	struct stt_chunk *smaller = malloc(sizeof(*last) + last->end);
 
 	if (!smaller)
 		return;
+	memcpy(smaller, last, sizeof(*last) + last->end);
 	smaller->room = smaller->end;
+	smaller->mapped = false;
+	free_memory(last);
 	*bytes->last = smaller;
 }
 
@@ -308,7 +333,8 @@ int stt_bytes_append_shared(struct stt_bytes *bytes, struct stt_shared *shared, 
 			free_chain(chain);
 			return -ENOMEM;
 		}
-		link = &(*link)->next;
+		while (*link)
+			link = &(*link)->next;
 		offset = 0;
 	}
 	trim_last(bytes);

@@ -59,6 +59,7 @@ static void forget_slabs(void)
 		stt_mutex_init(&slabs->lock);
 		slabs->open = NULL;
 		slabs->spare = NULL;
+		slabs->nused = 0;
 	}
 }
 
@@ -152,6 +153,7 @@ static void *take_locked(struct stt_slabs *slabs) STT_REQUIRES(slabs->lock)
 		slab->gaps = gap->next;
 	else
 		block = slab->blocks + slab->ntouched++ * block_size(slabs);
+	slabs->nused++;
 	if (++slab->nused == slab->nblocks)
 		shut_slab_locked(slabs, slab);
 	return block;
@@ -179,6 +181,7 @@ static struct stt_slab *give_locked(struct stt_slabs *slabs, struct gap *gap)
 
 	gap->next = slab->gaps;
 	slab->gaps = gap;
+	slabs->nused--;
 	if (slab->nused-- == slab->nblocks)
 		open_slab_locked(slabs, slab);
 	if (slab->nused)
@@ -205,4 +208,21 @@ void stt_slabs_give(struct stt_slabs *slabs, void *block)
 	stt_unlock(&slabs->lock);
 	if (surplus)
 		munmap(surplus, SLAB_SIZE);
+}
+
+size_t stt_slabs_in_use(void)
+{
+	size_t sum = 0;
+
+	stt_lock(&list_lock);
+	/* Put in front, and there for good. */
+	struct stt_slabs *first = list;
+
+	stt_unlock(&list_lock);
+	for (struct stt_slabs *slabs = first; slabs; slabs = slabs->next) {
+		stt_lock(&slabs->lock);
+		sum += slabs->nused * block_size(slabs);
+		stt_unlock(&slabs->lock);
+	}
+	return sum;
 }

@@ -25,6 +25,7 @@ struct stt_slabs {
 	/* Under the lock. */
 	struct stt_slab *open;	/* a ring of those that have a free block; NULL: none has */
 	struct stt_slab *spare; /* one that is all free, or NULL */
+	size_t nused;		/* blocks */
 	bool listed;		/* a fork's child finds it */
 	struct stt_slabs *next;
 };
@@ -36,6 +37,9 @@ struct stt_slabs {
 
 /* A block that is not initialised, aligned for anything, or NULL. */
 void *stt_slabs_take(struct stt_slabs *slabs);
+
+/* Bytes of all blocks, of every size, that are taken now. */
+size_t stt_slabs_in_use(void);
 
 /* Gives it back; NULL is fine. */
 void stt_slabs_give(struct stt_slabs *slabs, void *block);

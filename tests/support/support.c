@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/slabs.h"
+
 int64_t now_ms(void)
 {
 	struct timespec now;
@@ -65,7 +67,7 @@ size_t bytes_in_use(void)
 #if STT_HAVE_MALLINFO2
 	struct mallinfo2 info = mallinfo2();
 
-	return info.uordblks + info.hblkhd;
+	return info.uordblks + info.hblkhd + stt_slabs_in_use();
 #else
 	return 0;
 #endif

@@ -71,8 +71,8 @@ void nap_ms(int ms);
 int count_fds(void);
 int count_threads(void);
 
-/* Whether bytes_in_use tells what malloc has given out; if not (a sanitizer's malloc, or that of a
- * C library without mallinfo2) it is 0, and this says so. */
+/* Whether bytes_in_use tells what malloc and the library's slabs have given out; if not (a
+ * sanitizer's malloc, or that of a C library without mallinfo2) it is 0, and this says so. */
 bool memory_is_measured(void);
 size_t bytes_in_use(void);
 
