@@ -212,6 +212,7 @@ static PyObject *leave(PyObject *module, PyObject *unused)
 {
 	(void)module;
 	(void)unused;
+	log_drain();
 	gil_close();
 	Py_RETURN_NONE;
 }

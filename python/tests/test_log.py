@@ -107,6 +107,32 @@ fail()
         self.assertEqual([each.levelno for each in caught.records],
                          [logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG])
 
+    def test_the_life_of_a_connection_is_told_to_whom_it_is_of_interest(self):
+        life = """
+import time
+server = sttcp.Server("127.0.0.1", 0, idle_timeout=0.02)
+server.receive_handler(lambda address, connection, data: connection.pause())
+with server:
+    with socket.create_connection(server.sock_name, 20) as peer:
+        peer.settimeout(20)
+        while peer.recv(1):
+            pass
+    server.stop()
+"""
+        for text, lowest in (("logging.basicConfig(level=logging.DEBUG)", 4),
+                             ("logging.basicConfig(level=logging.INFO)", 3),
+                             ("logging.basicConfig(level=logging.DEBUG); sttcp.log_level(3)", 3),
+                             ("logging.basicConfig()", 2)):
+            said = self.said(text, life)
+            self.assertEqual(bool(re.search(r"INFO:sttcp:127\.0\.0\.1:\d+ .*idle_timeout_ms is 20",
+                                            said)), lowest >= 3, said)
+            for word in "accept", "open":
+                self.assertEqual(bool(re.search(r"DEBUG:sttcp:127\.0\.0\.1:\d+ .*%s" % word, said)),
+                                 lowest == 4, said)
+        said = self.said("sttcp.log_to_stderr(4)", life)
+        for word in "accept", "open", "idle_timeout_ms is 20":
+            self.assertIn(word, said)
+
     def test_what_is_no_level_is_refused(self):
         for call in sttcp.log_level, sttcp.log_to_stderr:
             self.assertRaises(ValueError, call, 5)
