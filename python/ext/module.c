@@ -201,6 +201,19 @@ static PyObject *configure(PyObject *module, PyObject *args)
 			       : sttcp_engine_configure(loops, max_threads, (size_t)stack_size));
 }
 
+/* Without the GIL, which threads want once more before they end. */
+static PyObject *engine_shutdown(PyObject *module, PyObject *unused)
+{
+	int result;
+
+	(void)module;
+	(void)unused;
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_engine_shutdown();
+	Py_END_ALLOW_THREADS
+	return PyLong_FromLong(result);
+}
+
 static PyObject *in_handler(PyObject *module, PyObject *unused)
 {
 	(void)module;
@@ -240,6 +253,7 @@ static PyObject *error_name(PyObject *module, PyObject *number)
 static PyMethodDef functions[] = {
 	{"_lend", (PyCFunction)(void (*)(void))lend, METH_VARARGS | METH_KEYWORDS, NULL},
 	{"_configure", configure, METH_VARARGS, NULL},
+	{"_engine_shutdown", engine_shutdown, METH_NOARGS, NULL},
 	{"_log_to", log_to, METH_VARARGS, NULL},
 	{"_log_level", log_level, METH_VARARGS, NULL},
 	{"_in_handler", in_handler, METH_NOARGS, NULL},

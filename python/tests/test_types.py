@@ -88,6 +88,7 @@ RIGHT = """
         report = server.stop(timeout=None)
         sttcp.print_sync(report.forced, ports, found, flush=True)
     keep_alive()
+    sttcp.engine_shutdown()
     sttcp.log_level(4)
     sttcp.log_to_stderr()
     sttcp.log_to_stderr(level=2)

@@ -27,7 +27,7 @@ from ._printing import print_sync, screen_lock
 from .client import Client
 from .errors import (FrameError, HandlerError, LimitError, SlowPeerError, StoppedError,
                      TimeLimitError)
-from .general import keep_alive
+from .general import engine_shutdown, keep_alive
 from .server import Server, Stats
 
 __version__ = "2.0.0"
@@ -36,6 +36,6 @@ core_version = _sttcp.core_version
 __all__ = [
     "Address", "Client", "Connection", "ConnectionStats", "DEFAULT", "FrameError", "HandlerError",
     "LimitError", "Server", "SlowPeerError", "Stats", "StopReport", "StoppedError",
-    "TimeLimitError", "configure", "connections", "core_version", "keep_alive", "log_level",
-    "log_to_stderr", "print_sync", "screen_lock",
+    "TimeLimitError", "configure", "connections", "core_version", "engine_shutdown", "keep_alive",
+    "log_level", "log_to_stderr", "print_sync", "screen_lock",
 ]

@@ -32,7 +32,8 @@ def configure(*, loops: int = 1, max_threads: int = 0, stack_size: int = 0) -> N
     loops: 1 by default, since Python runs one thread at a time and more loops
     would only wait for each other; 0 is one for each CPU. max_threads: for
     handlers that block, 4096 by default. stack_size: in bytes, the system's by
-    default. RuntimeError: something was started already.
+    default. RuntimeError: something was started already, and engine_shutdown was
+    not called since.
     """
     code = _sttcp._configure(loops, max_threads, stack_size)
     if code == -errno.EBUSY:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """For all servers and clients at once."""
 
+import errno
 import threading
+import time
 from typing import Any, Callable, List
 
 from . import _sttcp
 from ._engine import logger
-from ._group import running_objects
+from ._group import LAST_RUN_S, running_objects
+from .errors import make_exception
 from ._wait import call_interruptibly, let_signals_through, terminable, wait_until
 
 
@@ -20,6 +23,27 @@ def _in_parallel(calls: List[Callable[[], Any]]) -> None:
             thread.join()
 
     call_interruptibly(run)
+
+
+def engine_shutdown() -> None:
+    """Ends every thread and closes every descriptor of the library; connections that still flush are
+    closed at once. Nobody needs this at the end of a program: it is for a fork that should find a
+    process without threads, for leak checkers, and for configure, which may be called again. The next
+    start begins anew. RuntimeError: something is started, or this is a handler. After a stop that has
+    left handlers running it waits for those, but for 10 seconds at most."""
+    deadline = time.monotonic() + LAST_RUN_S
+    code = _sttcp._engine_shutdown()
+    # What has told its end is not quite there yet in the library.
+    while code == -errno.EBUSY and not running_objects() and time.monotonic() < deadline:
+        time.sleep(0.001)
+        code = _sttcp._engine_shutdown()
+    if code == -errno.EDEADLK:
+        raise RuntimeError("engine_shutdown() inside a handler")
+    if code == -errno.EBUSY:
+        raise RuntimeError("engine_shutdown() while something is started" if running_objects() else
+                           "engine_shutdown() while a handler of the last run still runs")
+    if code < 0:
+        raise make_exception(code, None)
 
 
 def keep_alive() -> None:
