@@ -2,8 +2,11 @@
 /* The module: its types, what the Python half lends it, codes, the engine, the log. */
 #include "ext.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 struct lent lent;
 
@@ -48,6 +51,7 @@ static struct {
 	} lines[LOG_LINES];
 } kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static atomic_bool log_waits;
+static int log_fd = -1; /* an eventfd, that who waits for something else learns of a line, too */
 
 static bool take_line(int *level, char *text)
 {
@@ -109,12 +113,22 @@ static void keep_line(int level, const char *text, void *unused)
 		kept.dropped++;
 	}
 	pthread_mutex_unlock(&kept.lock);
-	if (!atomic_exchange(&log_waits, true))
+	if (!atomic_exchange(&log_waits, true)) {
 		gil_call_soon(drain_pending);
+		eventfd_write(log_fd, 1);
+	}
 }
 
+/* In a forked child, which has an eventfd of its own under the same number. */
 static void forget_lines(void)
 {
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	if (fd >= 0) {
+		dup3(fd, log_fd, O_CLOEXEC);
+		close(fd);
+	}
+	atomic_store(&log_waits, false);
 	pthread_mutex_init(&kept.lock, NULL);
 	kept.count = 0;
 	kept.dropped = 0;
@@ -214,6 +228,18 @@ static PyObject *engine_shutdown(PyObject *module, PyObject *unused)
 	return PyLong_FromLong(result);
 }
 
+/* Reads the eventfd in any case: it may tell of lines that somebody else has fetched. */
+static PyObject *fetch_log(PyObject *module, PyObject *unused)
+{
+	eventfd_t number;
+
+	(void)module;
+	(void)unused;
+	eventfd_read(log_fd, &number);
+	log_drain();
+	Py_RETURN_NONE;
+}
+
 static PyObject *in_handler(PyObject *module, PyObject *unused)
 {
 	(void)module;
@@ -254,6 +280,7 @@ static PyMethodDef functions[] = {
 	{"_lend", (PyCFunction)(void (*)(void))lend, METH_VARARGS | METH_KEYWORDS, NULL},
 	{"_configure", configure, METH_VARARGS, NULL},
 	{"_engine_shutdown", engine_shutdown, METH_NOARGS, NULL},
+	{"_fetch_log", fetch_log, METH_NOARGS, NULL},
 	{"_log_to", log_to, METH_VARARGS, NULL},
 	{"_log_level", log_level, METH_VARARGS, NULL},
 	{"_in_handler", in_handler, METH_NOARGS, NULL},
@@ -298,8 +325,14 @@ __attribute__((visibility("default"))) PyMODINIT_FUNC PyInit__sttcp(void)
 
 	if (!module)
 		return NULL;
+	log_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (log_fd < 0) {
+		Py_DECREF(module);
+		return PyErr_SetFromErrno(PyExc_OSError);
+	}
 	pthread_atfork(NULL, NULL, forget_lines);
-	if (gil_init() < 0 || add_type(module, "Connection", &conn_type) < 0 ||
+	if (PyModule_AddIntConstant(module, "_log_fd", log_fd) < 0 || gil_init() < 0 ||
+	    add_type(module, "Connection", &conn_type) < 0 ||
 	    add_type(module, "Group", &group_type) < 0 || add_codes(module) < 0 ||
 	    PyModule_AddStringConstant(module, "core_version", sttcp_version()) < 0) {
 		Py_DECREF(module);

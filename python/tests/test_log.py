@@ -133,6 +133,50 @@ with server:
         for word in "accept", "open", "idle_timeout_ms is 20":
             self.assertIn(word, said)
 
+    def test_it_is_told_while_the_main_thread_waits(self):
+        # No handler in Python runs, and nobody else comes by.
+        said = self.said("logging.basicConfig(level=logging.INFO)", """
+import os, time
+class Told(logging.Handler):
+    def emit(self, record):
+        if "idle_timeout_ms" in record.getMessage():
+            server.request_stop()
+server = sttcp.Server("127.0.0.1", 0, idle_timeout=0.02)
+server.start()
+# The handlers that tell of connections at this level would fetch it.
+server.connection_handler(None)
+server.disconnection_handler(None)
+peer = socket.create_connection(server.sock_name, 20)
+logging.getLogger("sttcp").addHandler(Told())
+server.keep_alive()
+""")
+        self.assertIn("idle_timeout_ms is 20", said)
+
+    def test_ctrl_c_tells_what_is_waited_for_and_what_a_second_one_does(self):
+        for count, text in ((0, r"Stopping server 127.0.0.1:\d+\.\.\."),
+                            (1, "waits for 1 connection, Ctrl.C again ends it"),
+                            (2, "waits for 2 connections, Ctrl.C again ends them")):
+            for wait in "server.keep_alive()", "sttcp.keep_alive()":
+                said = self.said("logging.basicConfig(level=logging.INFO)", """
+import os, signal, threading
+def interrupt():
+    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+server = sttcp.Server("127.0.0.1", 0)
+server.start()
+peers = [socket.create_connection(server.sock_name, 20) for _ in range(%d)]
+while server.count < len(peers):
+    pass
+class Again(logging.Handler):
+    def emit(self, record):
+        if peers and record.getMessage().startswith("Stopping"):
+            interrupt()
+logging.getLogger("sttcp").addHandler(Again())
+interrupt()
+%s
+assert server.closed
+""" % (count, wait))
+                self.assertRegex(said, text)
+
     def test_what_is_no_level_is_refused(self):
         for call in sttcp.log_level, sttcp.log_to_stderr:
             self.assertRaises(ValueError, call, 5)

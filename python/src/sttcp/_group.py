@@ -306,6 +306,10 @@ class Group(_sttcp.Group):
         logger.info("Stopped %s %s", self._what, self)
         announce()
 
+    def _tell_stopping(self) -> None:
+        """After Ctrl+C: what keep_alive waits for now."""
+        logger.info("Stopping %s %s...", self._what, self)
+
     def stop_now(self) -> None:
         raise NotImplementedError
 
@@ -344,7 +348,7 @@ class Group(_sttcp.Group):
                 let_signals_through()
                 wait_until(lambda: self.closed)
             except KeyboardInterrupt:
-                logger.info("Stopping %s...", self._what)
+                self._tell_stopping()
                 try:
                     self.stop_after_signal()
                 except KeyboardInterrupt:

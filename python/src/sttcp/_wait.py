@@ -14,6 +14,8 @@ import threading
 import time
 from typing import Any, Callable, Iterator, Optional, Set, TypeVar
 
+from . import _sttcp
+
 T = TypeVar("T")
 
 _NEWS = b"\0"  # no signal has this number
@@ -84,12 +86,16 @@ def wait_until(done: Callable[[], bool], timeout: Optional[float] = None) -> boo
     try:
         poll = select.poll()
         poll.register(pipe.reader, select.POLLIN)
+        # Where nothing else happens, the log is to be told all the same.
+        poll.register(_sttcp._log_fd, select.POLLIN)
         with _signals_into(pipe.writer) as before:
             while not done():
                 left = None if end is None else end - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                if poll.poll(None if left is None else left * 1000 + 1):
+                events = poll.poll(None if left is None else left * 1000 + 1)
+                _sttcp._fetch_log()
+                if any(fd == pipe.reader for fd, _ in events):
                     _take(pipe.reader, before)
         return True
     finally:

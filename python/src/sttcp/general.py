@@ -7,7 +7,6 @@ import time
 from typing import Any, Callable, List
 
 from . import _sttcp
-from ._engine import logger
 from ._group import LAST_RUN_S, running_objects
 from .errors import make_exception
 from ._wait import call_interruptibly, let_signals_through, terminable, wait_until
@@ -58,7 +57,7 @@ def keep_alive() -> None:
             wait_until(lambda: not running_objects())
         except KeyboardInterrupt:
             for each in running_objects():
-                logger.info("Stopping %s %s...", each._what, each)
+                each._tell_stopping()
             try:
                 _in_parallel([each.stop_after_signal for each in running_objects()])
             except KeyboardInterrupt:

@@ -238,6 +238,12 @@ class Server(_group.Group):
         """Stops at once: stop(0)."""
         self._stop_within(0)
 
+    def _tell_stopping(self) -> None:
+        waits = self.count
+        more = "" if not waits else ", waits for %d connection%s, Ctrl+C again ends %s" % (
+            (waits, "", "it") if waits == 1 else (waits, "s", "them"))
+        logger.info("Stopping server %s%s...", self, more)
+
     def stop_after_signal(self) -> None:
         """What keep_alive does at Ctrl+C: stop, within 10 s where no drain_timeout is set."""
         self._stop_within(self._drain_ms or _group.SIGNAL_DRAIN_MS)
