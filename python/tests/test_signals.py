@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Signals: children of handlers, signal handlers of the program, and stopping from there."""
 
+import os
 import signal
 import unittest
 
@@ -266,6 +267,19 @@ stop.set()
         self.assertTrue(server.is_listening)
         self.peer(server).close()
         self.assertFalse(server.wait(0))
+
+    def test_many_requests_take_one_thread(self):
+        server = self.echo_server()
+        peer = self.peer(server)
+        peer.sendall(b"x")
+        self.assertEqual(peer.read(1), b"x")
+        before = len(os.listdir("/proc/self/task"))
+        for _ in range(50):
+            server.request_stop()
+        # Its own, and one that a busy machine makes the engine want.
+        self.assertLess(len(os.listdir("/proc/self/task")) - before, 5)
+        peer.close()
+        self.assertTrue(server.wait(DEADLINE))
 
     def test_it_is_seen_at_once(self):
         server = self.server(start=True)

@@ -164,6 +164,7 @@ class Group(_sttcp.Group):
         self._uses_set_handler = False
         self._is_open = False  # this run, from the end of its start on
         self._stop_requested = False  # by a signal handler
+        self._is_followed = False  # and somebody sees to that
         #: Whether it was started and has come to its end.
         self.closed = False
         if handler is not None:
@@ -274,6 +275,7 @@ class Group(_sttcp.Group):
                 self.closed = False
                 self._is_open = False
                 self._stop_requested = False
+                self._is_followed = False
         code: int = self._start()
         deadline = time.monotonic() + LAST_RUN_S
         # One that has told its end is not quite there yet in the library: a client in its last

@@ -262,10 +262,23 @@ class Server(_group.Group):
             self._follow_request()
 
     def _follow_request(self) -> None:
-        # No threading.Thread: what that locks may be what a signal has interrupted.
-        _thread.start_new_thread(self._stop_as_requested, ())
+        """Once a run. A threading.Thread will not do: what that locks may be what a signal has
+        interrupted. As that does, this waits for the thread's first step: an interpreter that ends
+        crashes on threads that have not begun."""
+        if self._is_followed:
+            return
+        self._is_followed = True
+        begun = _thread.allocate_lock()
+        begun.acquire()
+        try:
+            _thread.start_new_thread(self._stop_as_requested, (begun.release,))
+        except RuntimeError:
+            self._is_followed = False
+            raise
+        begun.acquire()
 
-    def _stop_as_requested(self) -> None:
+    def _stop_as_requested(self, tell_begun: Callable[[], object]) -> None:
+        tell_begun()
         try:
             self.stop_after_signal()
         finally:
