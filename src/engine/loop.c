@@ -36,6 +36,22 @@ static void take_timer(struct stt_worker *worker, struct stt_actor *actor, uint3
 	(void)events;
 	loop->timer_rang = true;
 	loop->timer_at_ms = STT_NEVER;
+	/* The poller gives events in the order in which they came, one for each descriptor: what is
+	 * there by now is in so many batches, however many more keep coming. A batch more is for
+	 * descriptors that are no connections. */
+	loop->look_from_ms = stt_now_ms();
+	loop->looks_left =
+		2 + atomic_load_explicit(&loop->nconns, memory_order_relaxed) / STT_LOOP_BATCH;
+}
+
+/* A look at the poller has found so many events. */
+static void note_look(struct stt_loop *loop, int nevents)
+{
+	loop->looks_left--;
+	if (nevents == STT_LOOP_BATCH && loop->looks_left > 0)
+		return;
+	loop->polled_ms = loop->look_from_ms;
+	loop->timer_rang = false;
 }
 
 static const struct stt_actor_ops wake_ops = {.on_event = ignore_event};
@@ -307,8 +323,6 @@ static void put_slow_first(struct stt_loop *loop)
 
 static void wait_for_events(struct stt_loop *loop)
 {
-	/* The clock is read only where an alarm may be due. */
-	int64_t now_ms = loop->timer_rang ? stt_now_ms() : 0;
 	int timeout_ms = loop->chain || loop->timer_rang ? 0 : -1;
 
 	/* Release: a monitor that finds the loop waiting finds all that it did before. */
@@ -316,10 +330,8 @@ static void wait_for_events(struct stt_loop *loop)
 		atomic_store_explicit(&loop->waiting, true, memory_order_release);
 	loop->nevents = stt_poller_wait(loop->poller, loop->events, STT_LOOP_BATCH, timeout_ms);
 	loop->next_event = 0;
-	if (loop->timer_rang && loop->nevents < STT_LOOP_BATCH) {
-		loop->polled_ms = now_ms;
-		loop->timer_rang = false;
-	}
+	if (loop->timer_rang)
+		note_look(loop, loop->nevents);
 	put_slow_first(loop);
 	if (timeout_ms) {
 		/* Sequentially consistent against the monitor, which sets `asleep` and then reads

@@ -63,13 +63,15 @@ struct stt_loop {
 	struct stt_actor *chain; /* what was taken off `ready`, in order */
 	struct stt_actor *chain_tail;
 	struct stt_heap timers;
-	/* Up to when the events of the poller are known: the clock before the last wait that was
-	 * for an alarm and found less than it had room for. Alarms ring up to here. */
+	/* Up to when the events of the poller have been worked. Alarms ring up to here. */
 	int64_t polled_ms;
-	/* When the timer rings, STT_NEVER when it does not; and whether it has, and the events that
-	 * came before are still to be looked at. */
+	/* When the timer rings, STT_NEVER when it does not; whether it has, and the events that
+	 * came before are still to be looked at; since when, and in how many full batches they may
+	 * come. */
 	int64_t timer_at_ms;
 	bool timer_rang;
+	int64_t look_from_ms;
+	int looks_left;
 
 	/* Only the monitor. */
 	struct stt_worker *seen_worker;
