@@ -129,6 +129,46 @@ server.stop()
 ''')
         self.assertTrue(result.stdout)
 
+    @unittest.skipIf(SANITIZED, "memory grows with the sanitizer")
+    def test_memory_is_flat_over_waves_of_handlers_that_block(self):
+        result = run_python('''
+import gc, socket, threading
+import sttcp
+from sttcp.server import Server
+
+server = Server("127.0.0.1", 0)
+inside = threading.Semaphore(0)
+go = threading.Event()
+
+@server.receive_handler
+def receive(address, connection, data):
+    inside.release()
+    go.wait(20)
+    connection.sendall(data)
+
+def wave(count):
+    go.clear()
+    with server:
+        peers = [socket.create_connection(server.sock_name, 20) for _ in range(count)]
+        for peer in peers:
+            peer.sendall(b"x")
+        for _ in peers:
+            assert inside.acquire(timeout=20)
+        go.set()
+        for peer in peers:
+            peer.settimeout(20)
+            assert peer.recv(1) == b"x"
+            peer.close()
+    sttcp.engine_shutdown()  # threads would stay for 5 s otherwise
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4
+
+print(*[wave(150) for _ in range(30)])
+''')
+        sizes = list(map(int, result.stdout.split()))
+        self.assertLess(sizes[-1], sizes[4] * 1.03, sizes)
+
     def test_busy_connections_do_not_make_the_pool_grow(self):
         # In a process of its own: a test that computes beside it is one more that wants Python's lock.
         program = '''
