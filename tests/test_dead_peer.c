@@ -79,9 +79,9 @@ static const sttcp_options limits = {.size = sizeof(limits),
 				     .send_queue_max = 1 << 26};
 
 /* A server's connection, and the other end of it. */
-static int open_server(sttcp_receive_handler handler)
+static int open_server_with(const sttcp_options *options, sttcp_receive_handler handler)
 {
-	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, &limits);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, options);
 
 	CHECK(sttcp_server_on_connection(server, note_connection) == 0);
 	CHECK(sttcp_server_on_receive(server, handler) == 0);
@@ -92,6 +92,11 @@ static int open_server(sttcp_receive_handler handler)
 
 	CHECK(peer >= 0 && event_wait(&opened, 1));
 	return peer;
+}
+
+static int open_server(sttcp_receive_handler handler)
+{
+	return open_server_with(&limits, handler);
 }
 
 static int open_client(void)
@@ -194,6 +199,70 @@ static int answer_under_way_dies(void)
 	return expect_death(cut(), LIMIT_MS / 3);
 }
 
+/* ------------------------------------------------- handlers that send to the dead */
+
+static struct event returned = EVENT_INIT;
+static atomic_int waited_for;
+
+static int expect_return(void)
+{
+	CHECK(event_wait_ms(&returned, 1, LIMIT_MS + LATE_MS));
+	CHECK(atomic_load(&waited_for) == STTCP_EDEAD_PEER);
+	return expect_death(now_ms(), 0);
+}
+
+static void ask_and_wait(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	char answer;
+
+	(void)data;
+	(void)size;
+	(void)context;
+	CHECK(set_link(false));
+	CHECK(sttcp_conn_send(conn, "and you?", 8) == 0);
+	atomic_store(&waited_for, (int)sttcp_conn_recv(conn, &answer, 1, -1));
+	event_raise(&returned);
+}
+
+/* A handler that waits for the answer learns of it, too. */
+static int waited_for_by_its_handler_dies(void)
+{
+	enter_network();
+	int peer = open_server(ask_and_wait);
+
+	CHECK(peer_say(peer, "?"));
+	return expect_return();
+}
+
+static void send_and_wait(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	static char bytes[1 << 20];
+	const int narrow = 32 * 1024;
+
+	(void)data;
+	(void)size;
+	(void)context;
+	CHECK(setsockopt(sttcp_conn_fd(conn), SOL_SOCKET, SO_SNDBUF, &narrow, sizeof(narrow)) == 0);
+	CHECK(set_link(false));
+	atomic_store(&waited_for, sttcp_conn_send(conn, bytes, sizeof(bytes)));
+	event_raise(&returned);
+}
+
+/* And so does one that waits for room. */
+static int sent_to_by_its_handler_dies(void)
+{
+	static const sttcp_options small = {.size = sizeof(small),
+					    .dead_peer_timeout_ms = LIMIT_MS,
+					    .write_timeout_ms = -1,
+					    .send_queue_max = 64 * 1024};
+
+	enter_network();
+	int peer = open_server_with(&small, send_and_wait);
+
+	CHECK(peer_say(peer, "?"));
+	return expect_return();
+}
+
 /* Quiet looks come to an end, and a later send begins anew. */
 static int after_a_quiet_time_dies(void)
 {
@@ -255,6 +324,8 @@ static const struct child children[] = {
 	{"with_a_queue_dies", with_a_queue_dies},
 	{"client_with_bytes_under_way_dies", client_with_bytes_under_way_dies},
 	{"answer_under_way_dies", answer_under_way_dies},
+	{"waited_for_by_its_handler_dies", waited_for_by_its_handler_dies},
+	{"sent_to_by_its_handler_dies", sent_to_by_its_handler_dies},
 	{"after_a_quiet_time_dies", after_a_quiet_time_dies},
 	{"shut_window_lives", shut_window_lives},
 	{"shut_window_with_an_empty_queue_lives", shut_window_with_an_empty_queue_lives},
@@ -288,13 +359,13 @@ static void run(int from, int to)
 static void a_vanished_peer_is_found(void **state)
 {
 	(void)state;
-	run(0, 7);
+	run(0, 9);
 }
 
 static void a_peer_behind_a_shut_window_lives(void **state)
 {
 	(void)state;
-	run(7, 9);
+	run(9, 11);
 }
 
 int main(int argc, char **argv)

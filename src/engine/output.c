@@ -302,6 +302,7 @@ static void expect_writable(struct sttcp_conn *conn)
 	struct stt_output *out = &conn->output;
 	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
 
+	stt_watch_wait(conn);
 	atomic_store(&out->pending, true);
 	out->moved_ms = stt_now_ms();
 	if (timeout_ms >= 0)
@@ -779,6 +780,7 @@ static int send_whole_locked(struct sttcp_conn *conn, struct stt_output *out, st
 		struct stt_sender sender = {.cursor = *cursor, .begun = cursor->left < size};
 
 		note_queue(conn);
+		stt_watch_wait(conn);
 		result = wait_in_line(out, &sender);
 	} else if (result < 0 && result != -EAGAIN && result != -ENOMEM) {
 		result = stt_error_of_peer(result);

@@ -18,6 +18,7 @@
 #include "engine/group.h"
 #include "engine/input.h"
 #include "engine/output.h"
+#include "engine/watch.h"
 #include "engine/worker.h"
 #include "net/poller.h"
 #include "net/socket.h"
@@ -38,6 +39,9 @@ static int set_receiver(struct sttcp_conn *conn, int waker)
 	stt_lock(&conn->output.lock);
 	conn->output.receiver = waker;
 	int result = atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;
+
+	if (result == 0 && waker >= 0)
+		stt_watch_wait(conn);
 
 	stt_unlock(&conn->output.lock);
 	return result;

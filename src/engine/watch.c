@@ -63,9 +63,18 @@ void stt_watch_begin(struct sttcp_conn *conn)
 		}
 		if (self->watch == STT_WATCH_MAY_WAIT && self->conn == conn) {
 			self->watch = STT_WATCH_WAITS;
+			conn->output.watch = STT_WATCH_LATE;
 			return;
 		}
 	}
+	stt_alarm_set(conn->loop, &conn->alarm, first_look(conn));
+}
+
+void stt_watch_wait(struct sttcp_conn *conn)
+{
+	if (conn->output.watch != STT_WATCH_LATE)
+		return;
+	conn->output.watch = STT_WATCH_BEGUN;
 	stt_alarm_set(conn->loop, &conn->alarm, first_look(conn));
 }
 
@@ -84,7 +93,7 @@ int64_t stt_watch_look(struct sttcp_conn *conn)
 	int64_t limit = limit_of(conn);
 	struct stt_silence silence = {0};
 
-	if (out->watch != STT_WATCH_BEGUN && out->watch != STT_WATCH_ASKED)
+	if (out->watch == STT_WATCH_QUIET || out->watch == STT_WATCH_OFF)
 		return STT_NEVER;
 	if (fd < 0 || out->broken || !stt_socket_silence(fd, &silence)) {
 		out->watch = STT_WATCH_QUIET;

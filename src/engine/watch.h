@@ -21,6 +21,7 @@ enum stt_watch {
 	STT_WATCH_BEGUN, /* a look is due */
 	STT_WATCH_ASKED, /* the same, and the last one found something that the peer has not
 			    answered */
+	STT_WATCH_LATE,	 /* a look will be due when the handler that has sent returns, or waits */
 	STT_WATCH_OFF
 };
 
@@ -36,6 +37,10 @@ unsigned char stt_watch_for(const struct sttcp_conn *conn);
 
 /* Bytes have gone to the kernel, and `watch` is QUIET. Under the output lock, with a descriptor. */
 void stt_watch_begin(struct sttcp_conn *conn);
+
+/* Somebody is going to wait, for the peer or for room: in a handler that the loop would hear of too
+ * late. Under the output lock, with a descriptor. */
+void stt_watch_wait(struct sttcp_conn *conn);
 
 /* After a handler that has left it to this. By the owner, outside turns. */
 void stt_watch_begin_late(struct stt_worker *worker, struct sttcp_conn *conn);
