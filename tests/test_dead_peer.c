@@ -201,6 +201,25 @@ static int answer_under_way_dies(void)
 
 /* ------------------------------------------------- handlers that send to the dead */
 
+/* The handler runs off the ready list, and nothing happens on the loop after that. */
+static int answered_off_the_list_dies(void)
+{
+	enter_network();
+	int peer = open_server(answer_much);
+	sttcp_conn_counts counts = {0};
+
+	CHECK(sttcp_conn_pause(atomic_load(&the_conn)) == 0);
+	CHECK(peer_say(peer, "?"));
+	int there = 0;
+
+	while (!there)
+		CHECK(ioctl(sttcp_conn_fd(atomic_load(&the_conn)), FIONREAD, &there) == 0);
+	CHECK(sttcp_conn_resume(atomic_load(&the_conn)) == 0);
+	while (counts.messages_out < 1)
+		CHECK(sttcp_conn_stats(atomic_load(&the_conn), &counts, sizeof(counts)) == 0);
+	return expect_death(cut(), LIMIT_MS / 3);
+}
+
 static struct event returned = EVENT_INIT;
 static atomic_int waited_for;
 
@@ -324,6 +343,7 @@ static const struct child children[] = {
 	{"with_a_queue_dies", with_a_queue_dies},
 	{"client_with_bytes_under_way_dies", client_with_bytes_under_way_dies},
 	{"answer_under_way_dies", answer_under_way_dies},
+	{"answered_off_the_list_dies", answered_off_the_list_dies},
 	{"waited_for_by_its_handler_dies", waited_for_by_its_handler_dies},
 	{"sent_to_by_its_handler_dies", sent_to_by_its_handler_dies},
 	{"after_a_quiet_time_dies", after_a_quiet_time_dies},
@@ -359,13 +379,13 @@ static void run(int from, int to)
 static void a_vanished_peer_is_found(void **state)
 {
 	(void)state;
-	run(0, 9);
+	run(0, 10);
 }
 
 static void a_peer_behind_a_shut_window_lives(void **state)
 {
 	(void)state;
-	run(9, 11);
+	run(10, 12);
 }
 
 int main(int argc, char **argv)

@@ -268,7 +268,6 @@ static void ring_alarms(struct stt_worker *worker, struct stt_loop *loop)
 		if (again != STT_NEVER)
 			stt_alarm_set_here(loop, alarm, again);
 	}
-	set_timer(loop);
 }
 
 /* Works what stands on the chain now; what is appended meanwhile waits for the next round, behind
@@ -323,6 +322,9 @@ static void put_slow_first(struct stt_loop *loop)
 
 static void wait_for_events(struct stt_loop *loop)
 {
+	/* Not before: what is worked off the ready list sets alarms, too. */
+	set_timer(loop);
+
 	int timeout_ms = loop->chain || loop->timer_rang ? 0 : -1;
 
 	/* Release: a monitor that finds the loop waiting finds all that it did before. */
