@@ -517,6 +517,54 @@ static void client_close_goes_on_when_it_is_cancelled(void **state)
 	probe_free(served);
 }
 
+/* ------------------------------------------------------------------------ log */
+
+static struct event log_entered = EVENT_INIT;
+static struct event log_gate = EVENT_INIT;
+
+/* The log function of the user's may be a cancellation point. */
+static void log_pause(int level, const char *text, void *context)
+{
+	(void)level;
+	(void)context;
+	if (!strstr(text, "pause: sttcp_conn_pause"))
+		return;
+	event_raise(&log_entered);
+	event_wait(&log_gate, 1);
+	pthread_testcancel();
+}
+
+static int call_pause(struct victim *victim)
+{
+	return sttcp_conn_pause(victim->conn);
+}
+
+static void pause_goes_on_when_it_is_cancelled_in_the_log(void **state)
+{
+	struct pair pair = {0};
+	struct victim victim = {0};
+
+	(void)state;
+	pair_open(&pair, NULL);
+	victim.conn = pair.conn;
+	sttcp_log_level(4);
+	sttcp_set_log(log_pause, NULL);
+	victim_start(&victim, call_pause);
+	assert_true(event_wait(&log_entered, 1));
+	victim_cancel(&victim);
+	event_raise(&log_gate);
+	assert_int_equal(victim_finish(&victim), 0);
+	/* Returns, for no call of the function is left. */
+	sttcp_set_log(NULL, NULL);
+	sttcp_log_level(3);
+	assert_int_equal(sttcp_conn_resume(pair.conn), 0);
+	assert_int_equal(sttcp_conn_close(pair.conn), 0);
+	assert_int_equal(peer_end(pair.peer), 0);
+	peer_shutdown(pair.peer);
+	assert_int_equal(sttcp_server_stop(pair.server), 0);
+	pair_close(&pair);
+}
+
 /* ----------------------------------------------------------------------- all */
 
 static int fds_before;
@@ -557,6 +605,7 @@ int main(void)
 		CASE(broadcast_is_whole_when_it_is_cancelled),
 		CASE(client_start_and_close_can_be_cancelled),
 		CASE(client_close_goes_on_when_it_is_cancelled),
+		CASE(pause_goes_on_when_it_is_cancelled_in_the_log),
 	};
 	const char *seed = getenv("STTCP_CANCEL_SEED");
 

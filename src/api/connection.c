@@ -197,8 +197,12 @@ int sttcp_conn_pause(sttcp_conn *conn)
 
 	if (result < 0)
 		return result;
+
+	int cancel = stt_call_begin();
+
 	if (!(atomic_fetch_or(&conn->holds, STT_HOLD_PAUSED) & STT_HOLD_PAUSED))
 		stt_trace(conn, "pause: sttcp_conn_pause");
+	stt_call_end(cancel);
 	return has_ended(conn) ? stt_conn_end_code(conn) : 0;
 }
 
