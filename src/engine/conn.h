@@ -112,6 +112,9 @@ struct sttcp_conn {
 
 	/* Only the owner. */
 	uint32_t anew_ms; /* after it opened: when limits on input began anew; wraps in 49 days */
+	/* Two that fill a gap: see output.h. */
+	bool failed; /* under output.lock: by fail or fail_now, of which the first counts */
+	bool member; /* under the roster's lock: `each` and `find` see it */
 	struct stt_attempt *attempt;
 
 	/* Written by the owner before the alarm is set; read by the loop when it rings: when the
@@ -137,10 +140,6 @@ struct sttcp_conn {
 	/* Under output.lock. */
 	void *data;
 	void (*data_free)(void *data);
-	bool failed; /* by fail or fail_now: the first counts */
-
-	/* Under the roster's lock, as what follows below. */
-	bool member; /* `each` and `find` see it */
 
 	/* Under the roster's lock (group.h). */
 	struct stt_node in_roster;

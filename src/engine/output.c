@@ -225,13 +225,10 @@ static int queue_copy(struct stt_output *out, struct cursor *cursor, size_t size
 static void finish_sender(struct stt_output *out, struct stt_sender *sender, int result)
 {
 	struct stt_sender **link = &out->line;
-	struct stt_sender *before = NULL;
 
-	for (; *link != sender; link = &(*link)->next)
-		before = *link;
+	while (*link != sender)
+		link = &(*link)->next;
 	*link = sender->next;
-	if (out->line_end == sender)
-		out->line_end = before;
 	sender->done = true;
 	sender->result = result;
 	stt_cond_wake_all(&sender->wake);
@@ -659,12 +656,12 @@ static int write_now(struct sttcp_conn *conn, struct cursor *cursor, ssize_t tri
 /* Waits in line until all of the sender's bytes are queued or it has failed. */
 static int wait_in_line(struct stt_output *out, struct stt_sender *sender) STT_REQUIRES(out->lock)
 {
+	struct stt_sender **link = &out->line;
+
 	stt_cond_init(&sender->wake);
-	if (out->line)
-		out->line_end->next = sender;
-	else
-		out->line = sender;
-	out->line_end = sender;
+	while (*link)
+		link = &(*link)->next;
+	*link = sender;
 	out->waited = true;
 	while (!sender->done)
 		stt_cond_wait(&sender->wake, &out->lock);

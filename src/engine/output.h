@@ -25,19 +25,19 @@ struct stt_output {
 	/* Under the lock. */
 	struct stt_bytes queue;
 	struct stt_sender *line; /* sends that wait for room, in order */
-	struct stt_sender *line_end;
-	int64_t moved_ms;	/* when a byte last left, while there is a queue */
-	int64_t flush_until_ms; /* of a connection that ends; 0: not yet, or without a limit */
-	int broken;		/* why nothing can be sent any more; 0 while it can */
-	bool fin_wanted;	/* FIN when the queue and the line are empty */
-	bool fin_sent;
+	int64_t moved_ms;	 /* when a byte last left, while there is a queue */
+	int64_t flush_until_ms;	 /* of a connection that ends; 0: not yet, or without a limit */
+	int broken;		 /* why nothing can be sent any more; 0 while it can */
+	int receiver; /* the eventfd of the owner, which waits for input in a handler; -1 */
+	/* Bits, so that a connection takes 480 bytes. */
+	bool fin_wanted : 1; /* FIN when the queue and the line are empty */
+	bool fin_sent : 1;
 	bool forced;	     /* its end does not wait for the queue, which goes out behind it */
 	bool holds_reader;   /* nothing is read until the queue is below its low-water mark */
 	bool gathers;	     /* small sends are queued: the end of the turn flushes */
 	bool waited;	     /* bytes had to wait for the socket: the drained handler is due */
 	bool behind;	     /* a visit has stopped short of the socket's end: the alarm is set */
 	unsigned char watch; /* see watch.h */
-	int receiver;	     /* the eventfd of the owner, which waits for input in a handler; -1 */
 
 	/* Atomic: the socket was full, and an event that it is writable matters. Stored before the
 	 * socket is tried once more, sequentially consistent: either that try finds room, or the
