@@ -45,8 +45,8 @@
  *
  * After a fork, the parent's objects give STTCP_EFORK in the child (or NULL,
  * false, 0) and touch nothing; objects that the child makes itself work. A
- * child that was forked in a handler must exec or _exit: it does not come back
- * from the handler.
+ * child that was forked in a handler, or in another function of yours on a
+ * thread of the library, must exec or _exit: it does not come back from there.
  *
  * Handlers run with the signal mask of the thread that made the first start; a
  * handler that changes it puts it back. Only keep_alive sets signals up.

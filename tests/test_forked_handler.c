@@ -27,13 +27,16 @@ enum place {
 	IN_UNIVERSAL,
 	IN_CONNECTION,
 	IN_DISCONNECTION,
+	IN_DATA_FREE,
+	IN_LOG,
 	PLACES
 };
 
 struct scene {
 	enum place place;
-	bool returns;	  /* the child does, else it calls execl */
-	pid_t parent;	  /* whose handlers alone may run */
+	bool returns; /* the child does, else it calls execl */
+	pid_t parent; /* whose handlers alone may run */
+	sttcp_server *server;
 	atomic_int armed; /* so many forks are to come */
 	int back[2];	  /* what a child finds before it returns: one byte */
 	struct event forked;
@@ -73,7 +76,8 @@ static bool fork_here(sttcp_conn *conn)
 			_exit(127);
 		}
 		/* The parent's objects answer it with a code. */
-		char right = sttcp_conn_send(conn, "bad", 3) == STTCP_EFORK;
+		char right = (conn != NULL ? sttcp_conn_send(conn, "bad", 3)
+					   : sttcp_server_port(scene.server)) == STTCP_EFORK;
 		if (write(scene.back[1], &right, 1) != 1)
 			_exit(1);
 		return true;
@@ -112,9 +116,25 @@ static bool see_all(sttcp_event event, sttcp_conn *conn, const void *data, size_
 	return true;
 }
 
+static void free_data(void *data)
+{
+	fork_here(data);
+}
+
+/* Of a loop, when it accepts. */
+static void hear(int level, const char *text, void *context)
+{
+	(void)level;
+	(void)context;
+	if (scene.place == IN_LOG && strstr(text, "accept on") != NULL)
+		fork_here(NULL);
+}
+
 static bool open_up(sttcp_conn *conn, void *context)
 {
 	(void)context;
+	if (scene.place == IN_DATA_FREE)
+		sttcp_conn_set_data(conn, conn, free_data);
 	if (scene.place == IN_CONNECTION)
 		fork_here(conn);
 	return true;
@@ -143,6 +163,11 @@ static sttcp_server *serve(enum place place, bool returns)
 	CHECK(sttcp_server_on_connection(server, open_up) == 0);
 	CHECK(sttcp_server_on_disconnection(server, end) == 0);
 	CHECK(sttcp_server_on_universal(server, see_all) == 0);
+	scene.server = server;
+	if (place == IN_LOG) {
+		sttcp_log_level(4);
+		sttcp_set_log(hear, NULL);
+	}
 	CHECK(sttcp_server_start(server) == 0);
 	return server;
 }
@@ -174,16 +199,26 @@ static void check_serves(int port)
 	}
 }
 
+static bool is_end(enum place place)
+{
+	return place == IN_DISCONNECTION || place == IN_DATA_FREE;
+}
+
+static bool is_begin(enum place place)
+{
+	return place == IN_CONNECTION || place == IN_LOG;
+}
+
 /* Makes handlers fork, one after the other, over a connection each. */
 static void make_them_fork(int port, int *peers)
 {
 	for (int i = 0; i < CHILDREN; i++) {
-		if (scene.place != IN_CONNECTION)
+		if (!is_begin(scene.place))
 			check_answer(peers[i] = peer_connect(port));
 		atomic_store(&scene.armed, 1);
-		if (scene.place == IN_CONNECTION)
+		if (is_begin(scene.place))
 			peers[i] = peer_connect(port);
-		if (scene.place == IN_DISCONNECTION)
+		if (is_end(scene.place))
 			peer_shutdown(peers[i]);
 		else
 			check_answer(peers[i]); /* of the very connection whose handler forked */
@@ -200,7 +235,7 @@ static int exec_fails(void)
 
 		make_them_fork(port, peers);
 		for (int i = 0; i < CHILDREN; i++) {
-			if (place != IN_DISCONNECTION)
+			if (!is_end(place))
 				check_answer(peers[i]);
 			peer_shutdown(peers[i]);
 			CHECK(peer_end(peers[i]) == 0);
@@ -269,7 +304,7 @@ static int child_returns_from(enum place place)
 		CHECK(right == 1);
 	}
 	for (int i = 0; i < CHILDREN; i++) {
-		if (place != IN_DISCONNECTION)
+		if (!is_end(place))
 			check_answer(peers[i]);
 		check_parked(atomic_load(&scene.pids[i]), port);
 	}
@@ -318,6 +353,16 @@ static int returns_from_disconnection(void)
 	return child_returns_from(IN_DISCONNECTION);
 }
 
+static int returns_from_data_free(void)
+{
+	return child_returns_from(IN_DATA_FREE);
+}
+
+static int returns_from_log(void)
+{
+	return child_returns_from(IN_LOG);
+}
+
 /* The parent alone answers, on old and new connections. */
 static void child_that_returns_from_a_handler_does_no_harm(void **state)
 {
@@ -329,6 +374,14 @@ static void child_that_returns_from_a_handler_does_no_harm(void **state)
 	assert_int_equal(process_run("returns_from_disconnection"), 0);
 }
 
+/* The same for what else the library calls on its threads. */
+static void child_that_returns_from_another_function_does_no_harm(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("returns_from_data_free"), 0);
+	assert_int_equal(process_run("returns_from_log"), 0);
+}
+
 static const struct child children[] = {
 	{"exec_fails", exec_fails},
 	{"returns_from_receive", returns_from_receive},
@@ -336,6 +389,8 @@ static const struct child children[] = {
 	{"returns_from_universal", returns_from_universal},
 	{"returns_from_connection", returns_from_connection},
 	{"returns_from_disconnection", returns_from_disconnection},
+	{"returns_from_data_free", returns_from_data_free},
+	{"returns_from_log", returns_from_log},
 	{NULL, NULL},
 };
 
@@ -344,6 +399,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(handler_that_forks_goes_on_when_exec_fails),
 		cmocka_unit_test(child_that_returns_from_a_handler_does_no_harm),
+		cmocka_unit_test(child_that_returns_from_another_function_does_no_harm),
 	};
 
 	if (argc == 2)

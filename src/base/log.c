@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/list.h"
 #include "base/log_print.h"
@@ -25,6 +26,7 @@ enum {
 struct call {
 	struct stt_node in_calls;
 	uint64_t setting;
+	bool stays; /* in the child of a fork: it does not come back */
 };
 
 atomic_int stt_log_most;
@@ -130,6 +132,8 @@ static void call_function(sttcp_log_fn fn, int level, const char *text, void *co
 {
 	own_call = call;
 	fn(level, text, context);
+	while (call->stays)
+		pause();
 	own_call = NULL;
 	stt_lock(&lock);
 	stt_list_remove(&call->in_calls);
@@ -159,6 +163,7 @@ void stt_log_tell(enum stt_log_level level, const char *format, ...)
 	bool prints = !function && stderr_level >= (int)level;
 
 	call.setting = setting;
+	call.stays = false;
 	if (fn)
 		stt_list_append(&calls, &call.in_calls);
 	stt_unlock(&lock);
@@ -170,12 +175,14 @@ void stt_log_tell(enum stt_log_level level, const char *format, ...)
 	errno = error;
 }
 
-void stt_log_after_fork(void)
+void stt_log_after_fork(bool stays)
 {
 	stt_mutex_init(&lock);
 	stt_cond_init(&call_gone);
 	stt_list_init(&calls);
 	/* Forked inside the function, which comes back here, too. */
-	if (own_call)
+	if (own_call) {
 		stt_list_append(&calls, &own_call->in_calls);
+		own_call->stays = stays;
+	}
 }

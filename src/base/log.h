@@ -38,7 +38,8 @@ void stt_log_tell(enum stt_log_level level, const char *format, ...) STTCP_PRINT
 void stt_log_begin(void);
 
 /* In the child of a fork, where another thread may have held the lock or been in the function:
- * makes all of it new, and what was set stays. */
-void stt_log_after_fork(void);
+ * makes all of it new, and what was set stays. `stays`: if the
+ * function forked, it is for ever in it here, for what called it is the parent's. */
+void stt_log_after_fork(bool stays);
 
 #endif

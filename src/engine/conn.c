@@ -185,10 +185,12 @@ static void free_conn(struct sttcp_conn *conn)
 static void free_data(struct sttcp_conn *conn)
 {
 	void (*free_fn)(void *) = conn->data_free;
+	bool ours = stt_worker_is_ours();
 
 	conn->data_free = NULL;
 	if (free_fn)
 		free_fn(conn->data);
+	stt_worker_stop_child(ours);
 }
 
 /* Release and acquire: whoever frees it has seen what all others did to it. */

@@ -50,7 +50,7 @@ static void forget_engine(void)
 	stt_cond_init(&changed);
 	holds = 0;
 	ending = false;
-	stt_log_after_fork();
+	stt_log_after_fork(stt_worker_is_ours());
 	stt_group_after_fork();
 	stt_lookup_after_fork();
 	stt_signals_after_fork();

@@ -854,9 +854,12 @@ int stt_group_wait(struct stt_group *group, int timeout_ms)
 /* The user's handle is gone: the last call, and its reference. */
 static void release(struct stt_group *group)
 {
+	bool ours = stt_worker_is_ours();
+
 	atomic_store(&group->released, true);
 	if (group->handlers.release)
 		group->handlers.release(group->handlers.context);
+	stt_worker_stop_child(ours);
 	stt_group_unref(group);
 }
 

@@ -220,6 +220,7 @@ static void *run_monitor(void *argument)
 	bool wanting = false;
 	int quiet = 0;
 	int calm = 0;
+	unsigned forks = stt_fork_count();
 
 	stt_cancel_off();
 	pthread_setname_np(pthread_self(), "sttcp-monitor");
@@ -234,6 +235,9 @@ static void *run_monitor(void *argument)
 		if (wanting ? stt_now_ms() >= retry_at : atomic_load(&engine->pool.starved)) {
 			wanting = stt_pool_retry(&engine->pool);
 			retry_at = stt_now_ms() + RETRY_MS;
+			/* A child that was forked by what heard of the cap goes no further. */
+			while (stt_fork_count() != forks)
+				pause();
 		}
 		for (int i = 0; i < engine->nloops; i++)
 			wanting |=

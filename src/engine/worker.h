@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/semaphore.h"
 #include "codec/refusal.h"
@@ -88,6 +89,21 @@ struct stt_worker {
 
 /* The worker that the calling thread is; NULL for threads that are not the library's. */
 extern _Thread_local struct stt_worker *stt_self;
+
+/* Whether the calling thread is the library's and runs no handler: user code that it calls
+ * meanwhile comes back into the library. */
+static inline bool stt_worker_is_ours(void)
+{
+	return stt_self && !stt_self->conn;
+}
+
+/* After user code, with what was so before: a child that was forked there goes no further, for
+ * everything here is the parent's. */
+static inline void stt_worker_stop_child(bool was_ours)
+{
+	while (was_ours && !stt_self)
+		pause();
+}
 
 /* Not 64 KiB: a peer that echoes sends such a read back as a full segment and a tail of 53 bytes,
  * and a large stream ran at 0.55 of the speed. */
