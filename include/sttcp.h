@@ -394,7 +394,8 @@ STTCP_API int sttcp_engine_configure(int loops, int max_threads, size_t stack_si
  * closed at once. The call waits for name lookups under way and for free and
  * release functions that still run. 0, also when nothing was ever started;
  * -EBUSY while a server or client is started (a stop is over, too, only when no
- * handler runs); -EDEADLK inside a handler or such a function.
+ * handler runs); -EDEADLK inside a handler, or such a function on a thread of
+ * the library.
  */
 STTCP_API int sttcp_engine_shutdown(void);
 
