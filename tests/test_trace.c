@@ -277,6 +277,38 @@ static void reader_that_is_held_tells_the_mark(void **state)
 	pair_close(&pair);
 }
 
+static bool try_a_byte(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)probe;
+	(void)size;
+	return sttcp_conn_try_send(conn, data, 1) <= 0;
+}
+
+/* Bytes of others do not reach the mark, and so it is not what is told, however many they are. */
+static void reader_that_is_held_by_the_cap_of_all_tells_that(void **state)
+{
+	struct pair pair = {.probe = probe_new()};
+	static const char part[1000];
+
+	(void)state;
+	pair.probe->data = try_a_byte;
+	pair.probe->connection = narrow;
+	pair_open(&pair, STTCP_OPTIONS(.high_water = 100000, .total_queue_max = 300000));
+	for (int64_t until = now_ms() + DEADLINE_MS; !lines_with(4, ": pause: "); nap_ms(1)) {
+		assert_true(now_ms() < until);
+		/* Room for one of its own, and then for none. */
+		while (sttcp_conn_try_send(pair.conn, part, sizeof(part)) == 0)
+			;
+		assert_true(peer_send(pair.peer, "y", 1));
+		nap_ms(1);
+		while (sttcp_conn_try_send(pair.conn, part, 1) == 0)
+			;
+	}
+	assert_int_equal(lines_with(4, "bytes are queued, high_water is"), 0);
+	assert_int_equal(lines_with(4, "bytes are queued, total_queue_max is 300000"), 1);
+	pair_close(&pair);
+}
+
 /* ------------------------------------------------------------------ take-over */
 
 static int64_t takeovers(sttcp_server *server)
@@ -620,6 +652,8 @@ int main(int argc, char **argv)
 						close_book),
 		cmocka_unit_test_setup_teardown(reader_that_is_held_tells_the_mark, open_book,
 						close_book),
+		cmocka_unit_test_setup_teardown(reader_that_is_held_by_the_cap_of_all_tells_that,
+						open_book, close_book),
 		cmocka_unit_test_setup_teardown(handler_that_blocks_is_told, open_book, close_book),
 		cmocka_unit_test_setup_teardown(level_three_tells_what_the_library_decided,
 						open_book, close_book),

@@ -347,14 +347,15 @@ unsigned stt_output_finish_locked(struct sttcp_conn *conn)
 	return what | (atomic_load(&conn->ended) ? STT_TELL_CLOSE : 0);
 }
 
-static void trace_reader(struct sttcp_conn *conn, bool holds)
+/* `own` of the bytes that are queued are those of its own handlers: these alone reach the mark. */
+static void trace_reader(struct sttcp_conn *conn, bool holds, size_t own)
 {
 	size_t queued = atomic_load_explicit(&conn->output.queued, memory_order_relaxed);
 
 	if (!holds)
 		stt_trace(conn, "resume: %zu bytes are queued", queued);
-	else if ((int64_t)queued >= conn->group->settings.high_water)
-		stt_trace(conn, "pause: %zu bytes are queued, high_water is %lld", queued,
+	else if ((int64_t)own >= conn->group->settings.high_water)
+		stt_trace(conn, "pause: %zu bytes are queued, high_water is %lld", own,
 			  (long long)conn->group->settings.high_water);
 	else
 		stt_trace(conn, "pause: %zu bytes are queued, total_queue_max is %lld", queued,
@@ -370,10 +371,11 @@ bool stt_output_holds_reader(struct sttcp_conn *conn)
 
 	out->holds_reader = is_high(conn);
 	bool holds = out->holds_reader;
+	size_t own = out->queue.own;
 
 	stt_unlock(&out->lock);
 	if (holds != held)
-		trace_reader(conn, holds);
+		trace_reader(conn, holds, own);
 	return holds;
 }
 
@@ -532,7 +534,7 @@ void stt_output_tell(struct sttcp_conn *conn, unsigned what)
 	if (what & STT_TELL_READ)
 		atomic_store(&conn->hangup, true);
 	if (what & STT_TELL_LOW)
-		trace_reader(conn, false);
+		trace_reader(conn, false, 0);
 	if (what)
 		stt_conn_ask(conn, (what & (STT_TELL_READ | STT_TELL_RESUME) ? STT_WISH_READ : 0) |
 					   (what & STT_TELL_RESUME ? STT_WISH_TIMEOUT : 0) |
