@@ -59,7 +59,7 @@ static struct stt_mutex lock = STT_MUTEX_INIT;
 static struct stt_node queue = {&queue, &queue};
 static int nqueued;
 static int nthreads;
-static int nidle;     /* of these, waiting for a question */
+static int nidle;     /* of these, waiting for a question, or about to */
 static int nunwanted; /* of these, with a question that was dropped */
 static bool ending;
 static bool unjoined; /* a thread has left at the end, and nobody has joined it yet: */
@@ -122,16 +122,17 @@ static struct stt_lookup *take_first_locked(void) STT_REQUIRES(lock)
 	return lookup;
 }
 
-/* The next question; NULL when the thread is to leave: none has come for some time, or it has taken
- * the place of one that has come back. */
+/* The next question, for a thread that counts as idle, and does so no more; NULL when the thread is
+ * to leave: none has come for some time, or it has taken the place of one that has come back. */
 static struct stt_lookup *take_next_locked(void) STT_REQUIRES(lock)
 {
 	int64_t until_ms = stt_deadline_ms(IDLE_MS);
 	bool in_time = true;
 
-	if (nthreads - nunwanted > MAX_WANTED)
+	if (nthreads - nunwanted > MAX_WANTED) {
+		nidle--;
 		return NULL;
-	nidle++;
+	}
 	while (!nqueued && !ending && in_time)
 		in_time = stt_cond_wait_until(&changed, &lock, until_ms);
 	nidle--;
@@ -167,11 +168,15 @@ static void *run_lookups(void *argument)
 	stt_cancel_off();
 	pthread_setname_np(pthread_self(), "sttcp-lookup");
 	stt_lock(&lock);
+	nidle++;
 	while ((lookup = take_next_locked()) != NULL) {
 		stt_unlock(&lock);
 		lookup->result = stt_addr_resolve(lookup->host, lookup->port, false, &lookup->addrs,
 						  &lookup->why);
 		stt_lock(&lock);
+		/* From now on: the answer may make the next question come before this thread has
+		 * the lock again, and that needs no other thread. */
+		nidle++;
 		answer_locked(lookup);
 	}
 	/* At the end who leaves joins the one who left before: the last one's join is that of all.
