@@ -60,7 +60,8 @@ static const struct refused {
 	{&lengths, WIRE("\0\1a\x12\x34"), STTCP_ELIMIT,
 	 "a message of 4660 bytes, max_message is 8"},
 	{&varints, WIRE("\1a\xff\xff\xff\xff\x7f"), STTCP_ELIMIT,
-	 "a message of 34359738367 bytes, max_message is 8"},
+	 SIZE_MAX > UINT32_MAX ? "a message of 34359738367 bytes, max_message is 8"
+			       : "a message of more than 8 bytes, max_message is 8"},
 	{&digits, WIRE("1a8"), STTCP_ELIMIT, "a message of 9 bytes, max_message is 8"},
 };
 

@@ -19,6 +19,13 @@ static const struct refusal {
 	const char *client;
 	bool framing;
 } refusals[] = {
+/* One less than the size of a size. */
+#if SIZE_MAX > UINT32_MAX
+#define BELOW "7"
+#else
+#define BELOW "3"
+#endif
+
 /* The three words that many share. */
 #define BOTH(text) (text), (text), false
 #define ALL(text) (text), (text), true
@@ -156,7 +163,8 @@ static const struct refusal {
 	 NULL, NULL, false},
 	/* Structs that cannot be. */
 	{{0}, ALL("size is 0: STTCP_OPTIONS or sttcp_options_init has to set it")},
-	{{.size = 7}, ALL("size is 7: STTCP_OPTIONS or sttcp_options_init has to set it")},
+	{{.size = sizeof(size_t) - 1},
+	 ALL("size is " BELOW ": STTCP_OPTIONS or sttcp_options_init has to set it")},
 	{{.size = (size_t)1 << 30},
 	 ALL("size is 1073741824: STTCP_OPTIONS or sttcp_options_init has to set it")},
 };

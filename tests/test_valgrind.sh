@@ -12,6 +12,9 @@ esac
 echo '#include <features.h>' | ${CC:-cc} -E -dM - | grep -q __GLIBC__ ||
 	{ echo "skipped: the C library is not glibc" && exit 77; }
 
+[ "${STTCP_BITS:-64}" = 64 ] ||
+	{ echo "skipped: valgrind wants the symbols of a C library of $STTCP_BITS bits" && exit 77; }
+
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 compile="${CC:-cc} -std=c11 -D_GNU_SOURCE -g -O1 -I$STTCP_SOURCE_DIR/include"

@@ -31,7 +31,10 @@ static int need_more(struct stt_frame *frame, size_t total, size_t scanned)
 
 static int refuse(struct stt_frame *frame, int code, uint64_t size)
 {
-	*frame = (struct stt_frame){.size = size < SIZE_MAX ? (size_t)size : SIZE_MAX};
+	/* With 32 bits a length may be more than can be told: it is over the limit in any case. */
+	size_t most = code == STTCP_ELIMIT ? 0 : SIZE_MAX;
+
+	*frame = (struct stt_frame){.size = size < SIZE_MAX ? (size_t)size : most};
 	return code;
 }
 

@@ -93,7 +93,7 @@ void stt_timer_set(int timer, int64_t at_ms)
 	/* All 0 would turn it off. */
 	int64_t at = at_ms > 0 ? at_ms : 1;
 	const struct itimerspec spec = {
-		.it_value = {.tv_sec = at / 1000, .tv_nsec = at % 1000 * 1000000},
+		.it_value = {.tv_sec = (time_t)(at / 1000), .tv_nsec = (long)(at % 1000 * 1000000)},
 	};
 
 	timerfd_settime(timer, TFD_TIMER_ABSTIME, &spec, NULL);

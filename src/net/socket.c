@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
@@ -147,7 +146,7 @@ bool stt_socket_silence(int fd, struct stt_silence *silence)
 	socklen_t size = sizeof(info);
 	int left = 0;
 
-	if (ioctl(fd, SIOCOUTQ, &left) < 0 || !left)
+	if (ioctl(fd, TIOCOUTQ, &left) < 0 || !left)
 		return false;
 	memset(&info, 0, sizeof(info));
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
