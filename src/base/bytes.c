@@ -39,8 +39,10 @@ struct stt_chunk {
 };
 
 /* A connection whose peer does not read has a megabyte of them. */
-static struct stt_slabs small = STT_SLABS_INIT(sizeof(struct stt_chunk) + CHUNK_ROOM);
-static struct stt_slabs large = STT_SLABS_INIT(sizeof(struct stt_chunk) + PIECE);
+static struct stt_slabs small =
+	STT_SLABS_INIT(sizeof(struct stt_chunk) + CHUNK_ROOM, STT_SLABS_OF_SMALL_CHUNKS);
+static struct stt_slabs large =
+	STT_SLABS_INIT(sizeof(struct stt_chunk) + PIECE, STT_SLABS_OF_LARGE_CHUNKS);
 
 /* ------------------------------------------------------------ shared buffers */
 

@@ -9,7 +9,6 @@
  */
 #include "base/slabs.h"
 
-#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -46,38 +45,39 @@ struct stt_slab {
 	_Alignas(ALIGNMENT) unsigned char blocks[];
 };
 
-static struct stt_mutex list_lock = STT_MUTEX_INIT;
-static struct stt_slabs *list;
-static bool fork_watched;
+/* An array, and not a list that each joins when it is first used: a fork may come in between. */
+static struct stt_mutex locks[STT_NSLABS] = {STT_MUTEX_INIT, STT_MUTEX_INIT, STT_MUTEX_INIT,
+					     STT_MUTEX_INIT, STT_MUTEX_INIT};
+/* Each under its lock: for stt_slabs_in_use. */
+static struct stt_slabs *all[STT_NSLABS];
+/* Changes in a child, before it has a second thread. */
+static unsigned nforks;
 
-/* In the child of a fork, on its only thread: another one may have been in the middle of things. Of
- * what stands in these slabs the child uses nothing, so it begins anew. */
-static void forget_slabs(void)
+_Static_assert(STT_NSLABS == 5, "each has a lock");
+
+void stt_slabs_after_fork(void)
 {
-	stt_mutex_init(&list_lock);
-	for (struct stt_slabs *slabs = list; slabs; slabs = slabs->next) {
-		stt_mutex_init(&slabs->lock);
-		slabs->open = NULL;
-		slabs->spare = NULL;
-		slabs->nused = 0;
-	}
+	for (int i = 0; i < STT_NSLABS; i++)
+		stt_mutex_init(&locks[i]);
+	nforks++;
 }
 
-/* False without memory for it. */
-static bool watch_fork(struct stt_slabs *slabs)
+/* What was mapped by an ancestor is forgotten. */
+static void lock_slabs(struct stt_slabs *slabs) STT_ACQUIRE(locks[slabs->of]) STT_UNCHECKED
 {
-	stt_lock(&list_lock);
-	if (!fork_watched)
-		fork_watched = pthread_atfork(NULL, NULL, forget_slabs) == 0;
+	stt_lock(&locks[slabs->of]);
+	all[slabs->of] = slabs;
+	if (slabs->forks == nforks)
+		return;
+	slabs->forks = nforks;
+	slabs->open = NULL;
+	slabs->spare = NULL;
+	slabs->nused = 0;
+}
 
-	bool watched = fork_watched;
-
-	if (watched) {
-		slabs->next = list;
-		list = slabs;
-	}
-	stt_unlock(&list_lock);
-	return watched;
+static void unlock_slabs(struct stt_slabs *slabs) STT_RELEASE(locks[slabs->of]) STT_UNCHECKED
+{
+	stt_unlock(&locks[slabs->of]);
 }
 
 /* Maps more than needed and gives the ends back: mmap(2) knows no alignment beyond a page. */
@@ -103,7 +103,6 @@ static size_t block_size(const struct stt_slabs *slabs)
 }
 
 static void open_slab_locked(struct stt_slabs *slabs, struct stt_slab *slab)
-	STT_REQUIRES(slabs->lock)
 {
 	if (slabs->open) {
 		slab->next = slabs->open;
@@ -117,7 +116,6 @@ static void open_slab_locked(struct stt_slabs *slabs, struct stt_slab *slab)
 }
 
 static void shut_slab_locked(struct stt_slabs *slabs, struct stt_slab *slab)
-	STT_REQUIRES(slabs->lock)
 {
 	slab->prev->next = slab->next;
 	slab->next->prev = slab->prev;
@@ -125,15 +123,12 @@ static void shut_slab_locked(struct stt_slabs *slabs, struct stt_slab *slab)
 		slabs->open = slab->next != slab ? slab->next : NULL;
 }
 
-static bool add_slab_locked(struct stt_slabs *slabs) STT_REQUIRES(slabs->lock)
+static bool add_slab_locked(struct stt_slabs *slabs)
 {
 	struct stt_slab *slab = slabs->spare;
 
-	if (!slab) {
-		if (!slabs->listed)
-			slabs->listed = watch_fork(slabs);
-		slab = slabs->listed ? map_slab() : NULL;
-	}
+	if (!slab)
+		slab = map_slab();
 	if (!slab)
 		return false;
 	slabs->spare = NULL;
@@ -143,7 +138,7 @@ static bool add_slab_locked(struct stt_slabs *slabs) STT_REQUIRES(slabs->lock)
 	return true;
 }
 
-static void *take_locked(struct stt_slabs *slabs) STT_REQUIRES(slabs->lock)
+static void *take_locked(struct stt_slabs *slabs)
 {
 	struct stt_slab *slab = slabs->open;
 	struct gap *gap = slab->gaps;
@@ -165,16 +160,15 @@ void *stt_slabs_take(struct stt_slabs *slabs)
 
 	if (FROM_MALLOC)
 		return malloc(slabs->block);
-	stt_lock(&slabs->lock);
+	lock_slabs(slabs);
 	if (slabs->open || add_slab_locked(slabs))
 		block = take_locked(slabs);
-	stt_unlock(&slabs->lock);
+	unlock_slabs(slabs);
 	return block;
 }
 
 /* Returns a slab to be unmapped without the lock, or NULL. */
 static struct stt_slab *give_locked(struct stt_slabs *slabs, struct gap *gap)
-	STT_REQUIRES(slabs->lock)
 {
 	struct stt_slab *slab =
 		(struct stt_slab *)(void *)((char *)gap - (uintptr_t)gap % SLAB_SIZE);
@@ -202,10 +196,10 @@ void stt_slabs_give(struct stt_slabs *slabs, void *block)
 	}
 	if (!block)
 		return;
-	stt_lock(&slabs->lock);
+	lock_slabs(slabs);
 	struct stt_slab *surplus = give_locked(slabs, block);
 
-	stt_unlock(&slabs->lock);
+	unlock_slabs(slabs);
 	if (surplus)
 		munmap(surplus, SLAB_SIZE);
 }
@@ -214,15 +208,11 @@ size_t stt_slabs_in_use(void)
 {
 	size_t sum = 0;
 
-	stt_lock(&list_lock);
-	/* Put in front, and there for good. */
-	struct stt_slabs *first = list;
-
-	stt_unlock(&list_lock);
-	for (struct stt_slabs *slabs = first; slabs; slabs = slabs->next) {
-		stt_lock(&slabs->lock);
-		sum += slabs->nused * block_size(slabs);
-		stt_unlock(&slabs->lock);
+	for (int i = 0; i < STT_NSLABS; i++) {
+		stt_lock(&locks[i]);
+		if (all[i] && all[i]->forks == nforks)
+			sum += all[i]->nused * block_size(all[i]);
+		stt_unlock(&locks[i]);
 	}
 	return sum;
 }

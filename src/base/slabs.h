@@ -16,23 +16,33 @@
 
 #include "base/mutex.h"
 
+/* Who has slabs of its own, and so a lock of its own. */
+enum stt_slabs_of {
+	STT_SLABS_OF_CONNS,
+	STT_SLABS_OF_HELD,
+	STT_SLABS_OF_SMALL_CHUNKS,
+	STT_SLABS_OF_LARGE_CHUNKS,
+	STT_SLABS_OF_TESTS,
+	STT_NSLABS
+};
+
 struct stt_slab;
 
 struct stt_slabs {
-	size_t block; /* bytes of each; set before use */
+	/* Set before use. */
+	size_t block; /* bytes of each */
+	enum stt_slabs_of of;
 
-	struct stt_mutex lock;
-	/* Under the lock. */
+	/* Under its lock, which stands in slabs.c: a fork's child has to find it. */
+	unsigned forks;		/* that there had been when the rest was right */
 	struct stt_slab *open;	/* a ring of those that have a free block; NULL: none has */
 	struct stt_slab *spare; /* one that is all free, or NULL */
 	size_t nused;		/* blocks */
-	bool listed;		/* a fork's child finds it */
-	struct stt_slabs *next;
 };
 
-#define STT_SLABS_INIT(size)                                                                       \
+#define STT_SLABS_INIT(size, owner)                                                                \
 	{                                                                                          \
-		.block = (size), .lock = STT_MUTEX_INIT                                            \
+		.block = (size), .of = (owner)                                                     \
 	}
 
 /* A block that is not initialised, aligned for anything, or NULL. */
@@ -43,5 +53,9 @@ size_t stt_slabs_in_use(void);
 
 /* Gives it back; NULL is fine. */
 void stt_slabs_give(struct stt_slabs *slabs, void *block);
+
+/* In the child of a fork, where another thread may have been in the middle of things. Of what
+ * stands in slabs the child uses nothing, so it begins anew. */
+void stt_slabs_after_fork(void);
 
 #endif

@@ -23,7 +23,7 @@ struct stt_names {
 };
 
 static _Atomic uint64_t last_id;
-static struct stt_slabs conns = STT_SLABS_INIT(sizeof(struct sttcp_conn));
+static struct stt_slabs conns = STT_SLABS_INIT(sizeof(struct sttcp_conn), STT_SLABS_OF_CONNS);
 
 struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, int fd,
 				const struct stt_addr *peer)

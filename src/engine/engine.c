@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/slabs.h"
 #include "engine/cpus.h"
 #include "engine/group.h"
 #include "engine/lookup.h"
@@ -50,6 +51,7 @@ static void forget_engine(void)
 	stt_cond_init(&changed);
 	holds = 0;
 	ending = false;
+	stt_slabs_after_fork();
 	stt_log_after_fork(stt_worker_is_ours());
 	stt_group_after_fork();
 	stt_lookup_after_fork();

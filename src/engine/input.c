@@ -32,7 +32,8 @@ enum {
 	LEAST_CAPACITY = 512
 };
 
-static struct stt_slabs small_blocks = STT_SLABS_INIT(sizeof(struct stt_held) + LEAST_CAPACITY);
+static struct stt_slabs small_blocks =
+	STT_SLABS_INIT(sizeof(struct stt_held) + LEAST_CAPACITY, STT_SLABS_OF_HELD);
 
 static int64_t memory_of(const struct stt_held *held)
 {
