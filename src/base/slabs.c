@@ -4,8 +4,9 @@
  * slab by its address. Its head stands in front of the blocks. Blocks that have
  * never been used are not touched; those that were given back are chained
  * through their own memory. Slabs with a free block stand in a ring; the first
- * is taken from. One that is all free is unmapped, but for a spare, so that a
- * block that comes and goes does not map and unmap each time.
+ * is taken from. One that is all free is unmapped, but for a spare of which
+ * little was used, so that a block that comes and goes does not map and unmap
+ * each time.
  */
 #include "base/slabs.h"
 
@@ -27,6 +28,8 @@
 
 enum {
 	SLAB_SIZE = 256 * 1024,
+	/* A spare has no more touched blocks than this: its memory is still there. */
+	MOST_SPARE = 4,
 	ALIGNMENT = 16
 };
 
@@ -182,10 +185,10 @@ static struct stt_slab *give_locked(struct stt_slabs *slabs, struct gap *gap)
 		return NULL;
 	shut_slab_locked(slabs, slab);
 
-	struct stt_slab *surplus = slabs->spare;
-
+	if (slabs->spare || slab->ntouched > MOST_SPARE)
+		return slab;
 	slabs->spare = slab;
-	return surplus;
+	return NULL;
 }
 
 void stt_slabs_give(struct stt_slabs *slabs, void *block)
