@@ -34,10 +34,11 @@ static inline struct timespec stt_timespec(int64_t ms)
 				 .tv_nsec = (long)(ms % 1000 * 1000000)};
 }
 
-/* `ms` from now on, where -1 is never. */
+/* `ms` from now on, where -1 is never. The millisecond that has begun is not counted: a limit is
+ * never early, and 0 is over at once. */
 static inline int64_t stt_deadline_ms(int64_t ms)
 {
-	return ms < 0 ? STT_NEVER : stt_now_ms() + ms;
+	return ms < 0 ? STT_NEVER : stt_now_ms() + ms + (ms > 0);
 }
 
 #endif
