@@ -594,6 +594,14 @@ static void *look_on(void *server)
 	return NULL;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+/* This sanitizer's allocator does not survive a fork while other threads allocate: its locks stay
+ * held in the child, and the first malloc there never comes back. */
+enum { CAN_FORK = 0 };
+#else
+enum { CAN_FORK = 1 };
+#endif
+
 static int do_all_at_once(void)
 {
 	struct stock before = take_stock();
@@ -606,7 +614,9 @@ static int do_all_at_once(void)
 	CHECK(pthread_create(&threads[2], NULL, start_and_stop, servers[0]) == 0);
 	CHECK(pthread_create(&threads[3], NULL, run_clients, NULL) == 0);
 	CHECK(pthread_create(&threads[4], NULL, look_on, servers[1]) == 0);
-	for (int round = 0; round < 40; round++) {
+	if (!CAN_FORK)
+		fprintf(stderr, "forks left out: the address sanitizer cannot do them here\n");
+	for (int round = 0; round < 40 && CAN_FORK; round++) {
 		pid_t pid = fork();
 
 		CHECK(pid >= 0);
