@@ -597,9 +597,13 @@ static void *look_on(void *server)
 #ifdef __SANITIZE_ADDRESS__
 /* This sanitizer's allocator does not survive a fork while other threads allocate: its locks stay
  * held in the child, and the first malloc there never comes back. */
-enum { CAN_FORK = 0 };
+enum {
+	CAN_FORK = 0
+};
 #else
-enum { CAN_FORK = 1 };
+enum {
+	CAN_FORK = 1
+};
 #endif
 
 static int do_all_at_once(void)

@@ -321,7 +321,7 @@ int sttcp_conn_shutdown(sttcp_conn *conn)
 		result = stt_conn_end_code(conn);
 	} else {
 		conn->output.fin_wanted = true;
-		what = stt_output_flush_locked(conn);
+		what = stt_output_flush_locked(&conn->output);
 	}
 	stt_unlock(&conn->output.lock);
 	stt_output_tell(conn, what);
@@ -486,7 +486,7 @@ static int take_descriptor_locked(sttcp_conn *conn) STT_REQUIRES(conn->output.lo
 		return stt_conn_end_code(conn);
 	if (fd < 0)
 		return -ENOTCONN;
-	if (!stt_output_drained_locked(conn))
+	if (!stt_output_drained_locked(&conn->output))
 		return -EAGAIN;
 	stt_poller_remove(conn->loop->poller, fd);
 	atomic_store(&conn->fd, -1);

@@ -251,7 +251,7 @@ void stt_conn_die(struct sttcp_conn *conn)
 	stt_lock(&conn->output.lock);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
-	stt_output_die_locked(conn);
+	stt_output_die_locked(&conn->output);
 	atomic_store(&conn->fd, -1);
 	if (fd >= 0) {
 		stt_poller_remove(conn->loop->poller, fd);

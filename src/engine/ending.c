@@ -45,23 +45,23 @@ static unsigned reset_locked(struct sttcp_conn *conn) STT_REQUIRES(conn->output.
 
 	if (fd >= 0 && !conn->output.broken)
 		stt_socket_reset(fd);
-	return stt_output_break_locked(conn, stt_conn_end_code(conn));
+	return stt_output_break_locked(&conn->output, stt_conn_end_code(conn));
 }
 
 static unsigned flush_and_finish_locked(struct sttcp_conn *conn, bool force)
 	STT_REQUIRES(conn->output.lock)
 {
 	conn->output.fin_wanted = true;
-	stt_output_turn_away_locked(conn, stt_conn_end_code(conn));
+	stt_output_turn_away_locked(&conn->output, stt_conn_end_code(conn));
 
-	unsigned what = stt_output_flush_locked(conn);
+	unsigned what = stt_output_flush_locked(&conn->output);
 
-	stt_output_limit_flush_locked(conn);
+	stt_output_limit_flush_locked(&conn->output);
 	if (!force)
 		return what;
 	conn->output.forced = true;
 	/* A client's close has waited for its bytes already, as long as it was asked to. */
-	if (!atomic_load(&conn->group->flush_ms) && !stt_output_drained_locked(conn))
+	if (!atomic_load(&conn->group->flush_ms) && !stt_output_drained_locked(&conn->output))
 		what |= reset_locked(conn);
 	return what;
 }

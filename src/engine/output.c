@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/list.h"
 #include "engine/conn.h"
 #include "engine/ending.h"
 #include "engine/group.h"
@@ -72,6 +73,12 @@ static bool is_own(const struct sttcp_conn *conn)
 	return stt_self && stt_self->conn == conn;
 }
 
+/* An output is part of its connection, and has what it needs of it from there. */
+static inline struct sttcp_conn *conn_of(const struct stt_output *out)
+{
+	return stt_container_of((uintptr_t)out, struct sttcp_conn, output);
+}
+
 static void skip_sent(struct cursor *cursor, size_t size)
 {
 	cursor->left -= size;
@@ -84,19 +91,17 @@ static void skip_sent(struct cursor *cursor, size_t size)
 	cursor->skip += size;
 }
 
-static void count_sent(struct sttcp_conn *conn, size_t size)
+static void count_sent_locked(struct stt_output *out, size_t size) STT_REQUIRES(out->lock)
 {
-	struct stt_output *out = &conn->output;
-
 	/* Written under the lock only, so a load and a store will do. */
 	int64_t before = atomic_load_explicit(&out->bytes_out, memory_order_relaxed);
 
 	atomic_store_explicit(&out->bytes_out, before + (int64_t)size, memory_order_relaxed);
 	if (out->watch == STT_WATCH_QUIET)
-		stt_watch_begin(conn);
+		stt_watch_begin_locked(out);
 }
 
-static void count_message(struct stt_output *out)
+static void count_message_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
 	int64_t before = atomic_load_explicit(&out->messages_out, memory_order_relaxed);
 
@@ -104,7 +109,7 @@ static void count_message(struct stt_output *out)
 }
 
 /* What all connections of the group may still queue. Relaxed: what is gathered at the same moment
- * on several loops may go over it, and nothing else: see claim_room. */
+ * on several loops may go over it, and nothing else: see claim_room_locked. */
 static int64_t room_of_all(const struct stt_group *group)
 {
 	return group->settings.total_queue_max -
@@ -112,15 +117,18 @@ static int64_t room_of_all(const struct stt_group *group)
 }
 
 /* What the connection's own cap leaves. */
-static int64_t room_of_one(const struct sttcp_conn *conn)
+static int64_t room_of_one_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 {
-	return conn->group->settings.send_queue_max - (int64_t)conn->output.queue.size;
+	const struct sttcp_conn *conn = conn_of(out);
+
+	return conn->group->settings.send_queue_max - (int64_t)out->queue.size;
 }
 
-static size_t room_for(const struct sttcp_conn *conn)
+static size_t room_for_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 {
+	const struct sttcp_conn *conn = conn_of(out);
 	const struct stt_settings *settings = &conn->group->settings;
-	int64_t room = room_of_one(conn);
+	int64_t room = room_of_one_locked(out);
 
 	if (settings->total_queue_max != INT64_MAX && room_of_all(conn->group) < room)
 		room = room_of_all(conn->group);
@@ -130,21 +138,22 @@ static size_t room_for(const struct sttcp_conn *conn)
 
 /* A handler that answers what it reads would otherwise fill the queue of a peer that does not read,
  * and then block in its send. */
-static bool is_high(const struct sttcp_conn *conn)
+static bool is_high_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 {
+	const struct sttcp_conn *conn = conn_of(out);
 	const struct stt_settings *settings = &conn->group->settings;
-	int64_t queued = (int64_t)conn->output.queue.own;
+	int64_t queued = (int64_t)out->queue.own;
 
 	/* Also when an event asks in between, as those that tell of room in the socket do. */
 	return queued >= settings->high_water ||
-	       (conn->output.holds_reader && queued > settings->low_water) ||
+	       (out->holds_reader && queued > settings->low_water) ||
 	       (queued && settings->total_queue_max != INT64_MAX && room_of_all(conn->group) <= 0);
 }
 
 /* To be called before the lock is released whenever the queue has changed. */
-static void note_queue(struct sttcp_conn *conn)
+static void note_queue_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
-	struct stt_output *out = &conn->output;
+	struct sttcp_conn *conn = conn_of(out);
 	int64_t grown = (int64_t)out->queue.size -
 			(int64_t)atomic_load_explicit(&out->queued, memory_order_relaxed);
 
@@ -156,7 +165,7 @@ static void note_queue(struct sttcp_conn *conn)
 		out->waited = true;
 	/* Relaxed: only this thread, or one that sends at the same time, makes the queue longer,
 	 * and a reader that is late by one finds it at its next read. */
-	bool high = is_high(conn);
+	bool high = is_high_locked(out);
 
 	if (high == !!(atomic_load_explicit(&conn->holds, memory_order_relaxed) & STT_HOLD_HIGH))
 		return;
@@ -168,13 +177,12 @@ static void note_queue(struct sttcp_conn *conn)
 }
 
 /* How many of `wanted` bytes may be queued; they count as queued from now on, so that sends on
- * several connections at the same moment stay under the cap of all. note_queue puts right what was
- * not queued. */
-static size_t claim_room(struct sttcp_conn *conn, size_t wanted)
+ * several connections at the same moment stay under the cap of all. note_queue_locked puts right
+ * what was not queued. */
+static size_t claim_room_locked(struct stt_output *out, size_t wanted) STT_REQUIRES(out->lock)
 {
-	struct stt_group *group = conn->group;
-	struct stt_output *out = &conn->output;
-	size_t room = room_for(conn);
+	struct stt_group *group = conn_of(out)->group;
+	size_t room = room_for_locked(out);
 	size_t size = wanted < room ? wanted : room;
 
 	if (!size || group->settings.total_queue_max == INT64_MAX)
@@ -202,7 +210,8 @@ static void note_activity(struct sttcp_conn *conn)
 }
 
 /* Appends up to `size` bytes of what the cursor stands for. */
-static int queue_copy(struct stt_output *out, struct cursor *cursor, size_t size)
+static int queue_copy_locked(struct stt_output *out, struct cursor *cursor, size_t size)
+	STT_REQUIRES(out->lock)
 {
 	while (size) {
 		size_t part = cursor->parts->iov_len - cursor->skip;
@@ -222,7 +231,8 @@ static int queue_copy(struct stt_output *out, struct cursor *cursor, size_t size
 	return 0;
 }
 
-static void finish_sender(struct stt_output *out, struct stt_sender *sender, int result)
+static void finish_sender_locked(struct stt_output *out, struct stt_sender *sender, int result)
+	STT_REQUIRES(out->lock)
 {
 	struct stt_sender **link = &out->line;
 
@@ -235,39 +245,37 @@ static void finish_sender(struct stt_output *out, struct stt_sender *sender, int
 }
 
 /* Moves what there is room for from the line into the queue, `most` bytes at most. */
-static int advance_line(struct sttcp_conn *conn, size_t most)
+static int advance_line_locked(struct stt_output *out, size_t most) STT_REQUIRES(out->lock)
 {
-	struct stt_output *out = &conn->output;
-
 	/* What has left makes room in the cap of all. */
 	if (out->line)
-		note_queue(conn);
+		note_queue_locked(out);
 	while (out->line && most) {
 		struct stt_sender *sender = out->line;
 		size_t wanted = sender->cursor.left < most ? sender->cursor.left : most;
-		size_t size = claim_room(conn, wanted);
+		size_t size = claim_room_locked(out, wanted);
 
 		if (!size)
 			return 0;
 		most -= size;
 
-		int result = queue_copy(out, &sender->cursor, size);
+		int result = queue_copy_locked(out, &sender->cursor, size);
 
 		if (result < 0)
 			return result;
 		sender->begun = true;
-		note_queue(conn);
+		note_queue_locked(out);
 		if (!sender->cursor.left)
-			finish_sender(out, sender, 0);
+			finish_sender_locked(out, sender, 0);
 	}
 	return 0;
 }
 
 /* Writes the queue until it is empty or `*most` bytes are out (0), or the socket full (-EAGAIN), or
  * broken. */
-static int write_queue(struct sttcp_conn *conn, int fd, size_t *most)
+static int write_queue_locked(struct stt_output *out, int fd, size_t *most) STT_REQUIRES(out->lock)
 {
-	struct stt_output *out = &conn->output;
+	struct sttcp_conn *conn = conn_of(out);
 
 	while (!stt_bytes_empty(&out->queue) && *most) {
 		struct iovec parts[PARTS_PER_CALL];
@@ -278,7 +286,7 @@ static int write_queue(struct sttcp_conn *conn, int fd, size_t *most)
 			return (int)sent;
 		*most -= (size_t)sent;
 		stt_bytes_consume(&out->queue, (size_t)sent);
-		count_sent(conn, (size_t)sent);
+		count_sent_locked(out, (size_t)sent);
 		out->moved_ms = stt_now_ms();
 		note_activity(conn);
 	}
@@ -287,37 +295,37 @@ static int write_queue(struct sttcp_conn *conn, int fd, size_t *most)
 
 /* The socket is not full, so that no event will tell: the loop comes back when the others have had
  * their turn. With the descriptor open. */
-static void visit_again(struct sttcp_conn *conn)
+static void visit_again_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
-	conn->output.behind = true;
+	struct sttcp_conn *conn = conn_of(out);
+
+	out->behind = true;
 	stt_alarm_set(conn->loop, &conn->alarm, 0);
 }
 
 /* The socket is full: an event will tell when it is not. */
-static void expect_writable(struct sttcp_conn *conn)
+static void expect_writable_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
-	struct stt_output *out = &conn->output;
+	struct sttcp_conn *conn = conn_of(out);
 	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
 
-	stt_watch_wait(conn);
+	stt_watch_wait_locked(out);
 	atomic_store(&out->pending, true);
 	out->moved_ms = stt_now_ms();
 	if (timeout_ms >= 0)
 		stt_alarm_set(conn->loop, &conn->alarm, out->moved_ms + timeout_ms);
 }
 
-bool stt_output_drained_locked(const struct sttcp_conn *conn)
+bool stt_output_drained_locked(const struct stt_output *out)
 {
-	const struct stt_output *out = &conn->output;
-
 	return out->broken || (stt_bytes_empty(&out->queue) && !out->line);
 }
 
 /* What follows when nothing is queued any more: the FIN that was waiting for that, and word to the
  * owner of a connection that ends. */
-unsigned stt_output_finish_locked(struct sttcp_conn *conn)
+unsigned stt_output_finish_locked(struct stt_output *out)
 {
-	struct stt_output *out = &conn->output;
+	struct sttcp_conn *conn = conn_of(out);
 	unsigned what = 0;
 
 	if (out->holds_reader && (int64_t)out->queue.own <= conn->group->settings.low_water) {
@@ -325,8 +333,8 @@ unsigned stt_output_finish_locked(struct sttcp_conn *conn)
 		atomic_store(&conn->rested, true);
 		what = STT_TELL_RESUME | STT_TELL_LOW;
 	}
-	note_queue(conn);
-	if (!stt_output_drained_locked(conn))
+	note_queue_locked(out);
+	if (!stt_output_drained_locked(out))
 		return what;
 	atomic_store(&out->pending, false);
 	/* It may have been all that was going on. */
@@ -369,7 +377,7 @@ bool stt_output_holds_reader(struct sttcp_conn *conn)
 	stt_lock(&out->lock);
 	bool held = out->holds_reader;
 
-	out->holds_reader = is_high(conn);
+	out->holds_reader = is_high_locked(out);
 	bool holds = out->holds_reader;
 	size_t own = out->queue.own;
 
@@ -399,40 +407,39 @@ bool stt_output_is_high(struct sttcp_conn *conn)
 	return high;
 }
 
-unsigned stt_output_break_locked(struct sttcp_conn *conn, int code)
+unsigned stt_output_break_locked(struct stt_output *out, int code)
 {
-	struct stt_output *out = &conn->output;
-
 	if (!out->broken)
 		out->broken = code;
 	stt_bytes_clear(&out->queue);
 	while (out->line)
-		finish_sender(out, out->line, code);
-	return stt_output_finish_locked(conn) | STT_TELL_READ;
+		finish_sender_locked(out, out->line, code);
+	return stt_output_finish_locked(out) | STT_TELL_READ;
 }
 
-void stt_output_die_locked(struct sttcp_conn *conn)
+void stt_output_die_locked(struct stt_output *out)
 {
+	struct sttcp_conn *conn = conn_of(out);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
-	if (stt_output_drained_locked(conn))
+	if (stt_output_drained_locked(out))
 		return;
 	/* A FIN behind a part of it would tell the peer that this was all. */
 	if (fd >= 0)
 		stt_socket_reset(fd);
 	/* What there is to tell is for the owner, who knows. */
-	(void)stt_output_break_locked(conn, stt_conn_end_code(conn));
+	(void)stt_output_break_locked(out, stt_conn_end_code(conn));
 }
 
-void stt_output_turn_away_locked(struct sttcp_conn *conn, int code)
+void stt_output_turn_away_locked(struct stt_output *out, int code)
 {
-	struct stt_sender *sender = conn->output.line;
+	struct stt_sender *sender = out->line;
 
 	while (sender) {
 		struct stt_sender *next = sender->next;
 
 		if (!sender->begun)
-			finish_sender(&conn->output, sender, code);
+			finish_sender_locked(out, sender, code);
 		sender = next;
 	}
 }
@@ -470,9 +477,9 @@ static ssize_t send_cursor(int fd, const struct cursor *cursor, size_t most)
 
 /* With the queue empty: the first in line goes straight from its sender's memory. There is one only
  * where no connection of the group may queue any more. */
-static int write_sender(struct sttcp_conn *conn, int fd, size_t *most)
+static int write_sender_locked(struct stt_output *out, int fd, size_t *most) STT_REQUIRES(out->lock)
 {
-	struct stt_output *out = &conn->output;
+	struct sttcp_conn *conn = conn_of(out);
 	struct stt_sender *sender = out->line;
 
 	while (sender->cursor.left) {
@@ -482,25 +489,25 @@ static int write_sender(struct sttcp_conn *conn, int fd, size_t *most)
 			return (int)sent;
 		*most -= (size_t)sent;
 		sender->begun = true;
-		count_sent(conn, (size_t)sent);
+		count_sent_locked(out, (size_t)sent);
 		skip_sent(&sender->cursor, (size_t)sent);
 		out->moved_ms = stt_now_ms();
 		note_activity(conn);
 	}
-	finish_sender(out, sender, 0);
+	finish_sender_locked(out, sender, 0);
 	return 0;
 }
 
-static int write_first(struct sttcp_conn *conn, int fd, size_t *most)
+static int write_first_locked(struct stt_output *out, int fd, size_t *most) STT_REQUIRES(out->lock)
 {
-	if (!stt_bytes_empty(&conn->output.queue))
-		return write_queue(conn, fd, most);
-	return conn->output.line ? write_sender(conn, fd, most) : 0;
+	if (!stt_bytes_empty(&out->queue))
+		return write_queue_locked(out, fd, most);
+	return out->line ? write_sender_locked(out, fd, most) : 0;
 }
 
-unsigned stt_output_flush_locked(struct sttcp_conn *conn)
+unsigned stt_output_flush_locked(struct stt_output *out)
 {
-	struct stt_output *out = &conn->output;
+	struct sttcp_conn *conn = conn_of(out);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 	size_t most = VISIT_BYTES;
 	int result = 0;
@@ -508,25 +515,25 @@ unsigned stt_output_flush_locked(struct sttcp_conn *conn)
 	if (out->broken || fd < 0)
 		return 0;
 	out->behind = false;
-	while (result == 0 && most && !stt_output_drained_locked(conn)) {
-		result = write_first(conn, fd, &most);
+	while (result == 0 && most && !stt_output_drained_locked(out)) {
+		result = write_first_locked(out, fd, &most);
 		if (result == -EAGAIN && !atomic_load(&out->pending)) {
 			/* Flag first, then one more try: see output.h. */
-			expect_writable(conn);
-			result = write_first(conn, fd, &most);
+			expect_writable_locked(out);
+			result = write_first_locked(out, fd, &most);
 		}
 
-		int moved = advance_line(conn, VISIT_BYTES);
+		int moved = advance_line_locked(out, VISIT_BYTES);
 
 		if (moved < 0)
 			result = moved;
 	}
 	if (result < 0 && result != -EAGAIN)
-		return stt_output_break_locked(conn, stt_error_of_peer(result));
+		return stt_output_break_locked(out, stt_error_of_peer(result));
 	/* Also for the copies of a sender for whose bytes there is room. */
-	if (!stt_output_drained_locked(conn) && (result == 0 || (out->line && room_for(conn))))
-		visit_again(conn);
-	return stt_output_finish_locked(conn);
+	if (!stt_output_drained_locked(out) && (result == 0 || (out->line && room_for_locked(out))))
+		visit_again_locked(out);
+	return stt_output_finish_locked(out);
 }
 
 void stt_output_tell(struct sttcp_conn *conn, unsigned what)
@@ -545,7 +552,7 @@ void stt_output_tell(struct sttcp_conn *conn, unsigned what)
 void stt_output_flush(struct sttcp_conn *conn)
 {
 	stt_lock(&conn->output.lock);
-	unsigned what = stt_output_flush_locked(conn);
+	unsigned what = stt_output_flush_locked(&conn->output);
 
 	stt_unlock(&conn->output.lock);
 	if (what)
@@ -566,7 +573,7 @@ void stt_output_stop_gathering(struct sttcp_conn *conn)
 	stt_lock(&conn->output.lock);
 	conn->output.gathers = false;
 	if (!stt_bytes_empty(&conn->output.queue))
-		what = stt_output_flush_locked(conn);
+		what = stt_output_flush_locked(&conn->output);
 	stt_unlock(&conn->output.lock);
 	if (what)
 		stt_output_tell(conn, what);
@@ -574,13 +581,13 @@ void stt_output_stop_gathering(struct sttcp_conn *conn)
 
 /* When the connection is to be reset for want of progress, STT_NEVER while there is none missing.
  */
-static int64_t stalls_at_locked(const struct sttcp_conn *conn)
+static int64_t stalls_at_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 {
-	const struct stt_output *out = &conn->output;
+	const struct sttcp_conn *conn = conn_of(out);
 	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
 	int64_t at = STT_NEVER;
 
-	if (timeout_ms < 0 || stt_output_drained_locked(conn))
+	if (timeout_ms < 0 || stt_output_drained_locked(out))
 		return at;
 	/* What is only gathered, or waits for the next visit, has not been tried. */
 	if (atomic_load(&out->pending))
@@ -588,12 +595,12 @@ static int64_t stalls_at_locked(const struct sttcp_conn *conn)
 	return out->flush_until_ms && out->flush_until_ms < at ? out->flush_until_ms : at;
 }
 
-void stt_output_limit_flush_locked(struct sttcp_conn *conn)
+void stt_output_limit_flush_locked(struct stt_output *out)
 {
-	struct stt_output *out = &conn->output;
+	struct sttcp_conn *conn = conn_of(out);
 	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
 
-	if (timeout_ms < 0 || out->flush_until_ms || stt_output_drained_locked(conn))
+	if (timeout_ms < 0 || out->flush_until_ms || stt_output_drained_locked(out))
 		return;
 	out->flush_until_ms = stt_now_ms() + timeout_ms * FLUSH_TIMEOUTS;
 	if (atomic_load_explicit(&conn->fd, memory_order_relaxed) >= 0)
@@ -602,16 +609,17 @@ void stt_output_limit_flush_locked(struct sttcp_conn *conn)
 
 int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms)
 {
+	struct stt_output *out = &conn->output;
 	unsigned what = 0;
 
-	stt_lock(&conn->output.lock);
-	if (conn->output.behind)
-		what = stt_output_flush_locked(conn);
+	stt_lock(&out->lock);
+	if (out->behind)
+		what = stt_output_flush_locked(out);
 
-	int64_t at = stalls_at_locked(conn);
-	int64_t look = stt_watch_look(conn);
+	int64_t at = stalls_at_locked(out);
+	int64_t look = stt_watch_look_locked(out);
 
-	stt_unlock(&conn->output.lock);
+	stt_unlock(&out->lock);
 	stt_output_tell(conn, what);
 	if (at > now_ms && look > now_ms)
 		return at < look ? at : look;
@@ -621,14 +629,16 @@ int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms)
 
 /* Straight to the socket: 0 when it is full, or all has gone or as much as may go at a time, else
  * why it is broken. `tried` is what a try before gave, or 0. */
-static int write_now(struct sttcp_conn *conn, struct cursor *cursor, ssize_t tried)
+static int write_now_locked(struct stt_output *out, struct cursor *cursor, ssize_t tried)
+	STT_REQUIRES(out->lock)
 {
+	struct sttcp_conn *conn = conn_of(out);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 	size_t most = DIRECT_BYTES;
 
 	while (cursor->left) {
 		if (!most) {
-			visit_again(conn);
+			visit_again_locked(out);
 			return 0;
 		}
 
@@ -637,7 +647,7 @@ static int write_now(struct sttcp_conn *conn, struct cursor *cursor, ssize_t tri
 		tried = 0;
 		if (sent >= 0) {
 			most -= (size_t)sent;
-			count_sent(conn, (size_t)sent);
+			count_sent_locked(out, (size_t)sent);
 			note_activity(conn);
 			skip_sent(cursor, (size_t)sent);
 		} else if (sent != -EAGAIN) {
@@ -645,9 +655,9 @@ static int write_now(struct sttcp_conn *conn, struct cursor *cursor, ssize_t tri
 		} else {
 			/* Flag first, then one more try. A flag that is left from before has told
 			 * already, but its alarm may have rung over an empty queue. */
-			bool flagged = atomic_load(&conn->output.pending);
+			bool flagged = atomic_load(&out->pending);
 
-			expect_writable(conn);
+			expect_writable_locked(out);
 			if (flagged)
 				return 0;
 		}
@@ -656,7 +666,8 @@ static int write_now(struct sttcp_conn *conn, struct cursor *cursor, ssize_t tri
 }
 
 /* Waits in line until all of the sender's bytes are queued or it has failed. */
-static int wait_in_line(struct stt_output *out, struct stt_sender *sender) STT_REQUIRES(out->lock)
+static int wait_in_line_locked(struct stt_output *out, struct stt_sender *sender)
+	STT_REQUIRES(out->lock)
 {
 	struct stt_sender **link = &out->line;
 
@@ -672,9 +683,9 @@ static int wait_in_line(struct stt_output *out, struct stt_sender *sender) STT_R
 }
 
 /* Why nothing can be sent, or 0. */
-static inline int refusal(const struct sttcp_conn *conn)
+static inline int refusal_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 {
-	const struct stt_output *out = &conn->output;
+	const struct sttcp_conn *conn = conn_of(out);
 
 	if (atomic_load_explicit(&conn->ended, memory_order_relaxed))
 		return stt_conn_end_code(conn);
@@ -686,11 +697,12 @@ static inline int refusal(const struct sttcp_conn *conn)
 }
 
 /* The rest of the one part of a broadcast. */
-static int queue_shared(struct stt_output *out, struct cursor *cursor, const struct iovec *whole,
-			struct stt_shared **shared)
+static int queue_shared_locked(struct stt_output *out, struct cursor *cursor,
+			       const struct iovec *whole, struct stt_shared **shared)
+	STT_REQUIRES(out->lock)
 {
 	if (cursor->left < STT_SHARE_FROM)
-		return queue_copy(out, cursor, cursor->left);
+		return queue_copy_locked(out, cursor, cursor->left);
 	if (!*shared)
 		*shared = stt_shared_new(whole->iov_base, whole->iov_len);
 	if (!*shared)
@@ -699,20 +711,18 @@ static int queue_shared(struct stt_output *out, struct cursor *cursor, const str
 				       cursor->left, cursor->own);
 }
 
-static bool fits_gathered(const struct sttcp_conn *conn, size_t size)
+static bool fits_gathered_locked(const struct stt_output *out, size_t size) STT_REQUIRES(out->lock)
 {
-	const struct stt_output *out = &conn->output;
-
 	return !out->line && size <= GATHER_BYTES && out->queue.size + size <= GATHER_BYTES &&
-	       size <= room_for(conn) && !atomic_load_explicit(&out->pending, memory_order_relaxed);
+	       size <= room_for_locked(out) &&
+	       !atomic_load_explicit(&out->pending, memory_order_relaxed);
 }
 
 /* The part of a send that neither waits nor fails: 0 when all of it is taken, 1 when the rest has
  * to wait in line. */
-static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_send_mode mode,
-		      struct stt_shared **shared, ssize_t tried)
+static int take_bytes_locked(struct stt_output *out, struct cursor *cursor, enum stt_send_mode mode,
+			     struct stt_shared **shared, ssize_t tried) STT_REQUIRES(out->lock)
 {
-	struct stt_output *out = &conn->output;
 	const struct iovec *whole = cursor->parts;
 	size_t size = cursor->left;
 	bool idle = stt_bytes_empty(&out->queue) && !out->line;
@@ -720,12 +730,12 @@ static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_s
 	/* Nothing to wait for, and nothing that a place in line could move. */
 	if (!size)
 		return 0;
-	if (out->gathers && fits_gathered(conn, size))
-		return queue_copy(out, cursor, size);
-	if (mode != STT_SEND_WAIT && !idle && (out->line || size > room_for(conn)))
+	if (out->gathers && fits_gathered_locked(out, size))
+		return queue_copy_locked(out, cursor, size);
+	if (mode != STT_SEND_WAIT && !idle && (out->line || size > room_for_locked(out)))
 		return -EAGAIN;
 	if (idle) {
-		int result = write_now(conn, cursor, tried);
+		int result = write_now_locked(out, cursor, tried);
 
 		if (result < 0 || !cursor->left)
 			return result;
@@ -735,15 +745,15 @@ static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_s
 
 	/* Who may wait copies the rest by the loop's visits. */
 	bool all = mode != STT_SEND_WAIT || cursor->left <= COPY_BYTES;
-	size_t room = claim_room(conn, all ? cursor->left : COPY_BYTES);
+	size_t room = claim_room_locked(out, all ? cursor->left : COPY_BYTES);
 
 	if (!all && room == COPY_BYTES)
-		visit_again(conn);
+		visit_again_locked(out);
 	/* Who may not wait has sent nothing, or a part: then its rest is queued over the cap of
 	 * all, for a part alone is worse. Over its own cap the connection ends. */
 	if (mode != STT_SEND_WAIT && cursor->left > room) {
-		if (cursor->left == size || (int64_t)cursor->left > room_of_one(conn)) {
-			note_queue(conn);
+		if (cursor->left == size || (int64_t)cursor->left > room_of_one_locked(out)) {
+			note_queue_locked(out);
 			/* Who waits for the drained handler now finds it at the next room. */
 			if (mode == STT_SEND_TRY)
 				out->waited = true;
@@ -752,44 +762,44 @@ static int take_bytes(struct sttcp_conn *conn, struct cursor *cursor, enum stt_s
 		room = cursor->left;
 	}
 	if (shared)
-		return queue_shared(out, cursor, whole, shared);
+		return queue_shared_locked(out, cursor, whole, shared);
 
-	int result = queue_copy(out, cursor, room);
+	int result = queue_copy_locked(out, cursor, room);
 
 	return result < 0 ? result : cursor->left ? 1 : 0;
 }
 
 /* Any send, from where the try in stt_output_send left it. `what` is for stt_output_tell. */
-static int send_whole_locked(struct sttcp_conn *conn, struct stt_output *out, struct cursor *cursor,
-			     enum stt_send_mode mode, struct stt_shared **shared, ssize_t tried,
-			     unsigned *what) STT_REQUIRES(out->lock)
+static int send_whole_locked(struct stt_output *out, struct cursor *cursor, enum stt_send_mode mode,
+			     struct stt_shared **shared, ssize_t tried, unsigned *what)
+	STT_REQUIRES(out->lock)
 {
 	size_t size = cursor->left;
 
 	/* More than is gathered: what has been goes first. */
-	if (out->gathers && !fits_gathered(conn, size))
-		*what = stt_output_flush_locked(conn);
+	if (out->gathers && !fits_gathered_locked(out, size))
+		*what = stt_output_flush_locked(out);
 
-	int result = refusal(conn);
+	int result = refusal_locked(out);
 
 	if (result < 0)
 		return result;
-	result = take_bytes(conn, cursor, mode, shared, tried);
+	result = take_bytes_locked(out, cursor, mode, shared, tried);
 	if (result == 1) {
 		struct stt_sender sender = {.cursor = *cursor, .begun = cursor->left < size};
 
-		note_queue(conn);
-		stt_watch_wait(conn);
-		result = wait_in_line(out, &sender);
+		note_queue_locked(out);
+		stt_watch_wait_locked(out);
+		result = wait_in_line_locked(out, &sender);
 	} else if (result < 0 && result != -EAGAIN && result != -ENOMEM) {
 		result = stt_error_of_peer(result);
-		*what |= stt_output_break_locked(conn, result);
+		*what |= stt_output_break_locked(out, result);
 	}
 	if (!stt_bytes_empty(&out->queue) ||
 	    atomic_load_explicit(&out->queued, memory_order_relaxed))
-		note_queue(conn);
+		note_queue_locked(out);
 	if (result == 0)
-		count_message(out);
+		count_message_locked(out);
 	return result;
 }
 
@@ -807,9 +817,9 @@ static void end_after(struct sttcp_conn *conn, int result, bool torn, enum stt_s
 }
 
 /* Nothing stands between a send and the socket. */
-static inline bool is_clear(const struct sttcp_conn *conn, int fd)
+static inline bool is_clear_locked(const struct stt_output *out, int fd) STT_REQUIRES(out->lock)
 {
-	const struct stt_output *out = &conn->output;
+	const struct sttcp_conn *conn = conn_of(out);
 
 	return stt_bytes_empty(&out->queue) && !out->line && !out->gathers && fd >= 0 &&
 	       !out->broken && !out->fin_wanted &&
@@ -817,18 +827,19 @@ static inline bool is_clear(const struct sttcp_conn *conn, int fd)
 }
 
 /* The short way of a small answer among others; false when it has to go the long one. */
-static bool gather(struct sttcp_conn *conn, const struct iovec *parts, int count)
+static bool gather_locked(struct stt_output *out, const struct iovec *parts, int count)
+	STT_REQUIRES(out->lock)
 {
-	struct stt_output *out = &conn->output;
+	struct sttcp_conn *conn = conn_of(out);
 	size_t size = 0;
 
 	for (int i = 0; i < count; i++)
 		size += parts[i].iov_len;
-	if (!size || !fits_gathered(conn, size) || refusal(conn) < 0 ||
+	if (!size || !fits_gathered_locked(out, size) || refusal_locked(out) < 0 ||
 	    stt_bytes_append_parts(&out->queue, parts, count, size, is_own(conn)) < 0)
 		return false;
-	count_message(out);
-	note_queue(conn);
+	count_message_locked(out);
+	note_queue_locked(out);
 	return true;
 }
 
@@ -843,16 +854,17 @@ static int send_run(struct sttcp_conn *conn, const struct iovec *parts, int coun
 
 	/* The way of nearly every message; what the socket does not take whole goes the long one.
 	 * It saves a fifth of the instructions of a small answer outside the kernel. */
-	if (count == 1 && parts->iov_len && parts->iov_len <= DIRECT_BYTES && is_clear(conn, fd)) {
+	if (count == 1 && parts->iov_len && parts->iov_len <= DIRECT_BYTES &&
+	    is_clear_locked(out, fd)) {
 		tried = stt_socket_send(fd, parts, 1);
 		if (tried == (ssize_t)parts->iov_len) {
-			count_sent(conn, parts->iov_len);
-			count_message(out);
+			count_sent_locked(out, parts->iov_len);
+			count_message_locked(out);
 			note_activity(conn);
 			stt_unlock(&out->lock);
 			return 0;
 		}
-	} else if (out->gathers && gather(conn, parts, count)) {
+	} else if (out->gathers && gather_locked(out, parts, count)) {
 		stt_unlock(&out->lock);
 		return 0;
 	}
@@ -864,7 +876,7 @@ static int send_run(struct sttcp_conn *conn, const struct iovec *parts, int coun
 		cursor.left += parts[i].iov_len;
 
 	size_t size = cursor.left;
-	int result = send_whole_locked(conn, out, &cursor, mode, shared, tried, &what);
+	int result = send_whole_locked(out, &cursor, mode, shared, tried, &what);
 
 	stt_unlock(&out->lock);
 	if (what)

@@ -99,7 +99,7 @@ void stt_output_stop_gathering(struct sttcp_conn *conn);
 
 /* The connection dies, with the descriptor still open: what has not gone is lost, which the peer
  * learns by a reset, and everybody who waits here is sent home. */
-void stt_output_die_locked(struct sttcp_conn *conn);
+void stt_output_die_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
 /* The alarm rings: goes on with a flush that has left the rest for later, and resets the connection
  * if no byte has left for the write timeout, its end takes too long, or its peer is dead. Returns
@@ -107,16 +107,16 @@ void stt_output_die_locked(struct sttcp_conn *conn);
 int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms);
 
 /* The connection ends, and what is queued goes out: for so long at most. */
-void stt_output_limit_flush_locked(struct sttcp_conn *conn);
+void stt_output_limit_flush_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
 /* Those that hold the lock tell stt_output_tell afterwards what these return. A flush writes a part
  * of what is much, and sees that the loop goes on with it. */
-unsigned stt_output_flush_locked(struct sttcp_conn *conn);
-unsigned stt_output_break_locked(struct sttcp_conn *conn, int code);
+unsigned stt_output_flush_locked(struct stt_output *out) STT_REQUIRES(out->lock);
+unsigned stt_output_break_locked(struct stt_output *out, int code) STT_REQUIRES(out->lock);
 /* Sends in line of which nothing is queued yet give up with `code`. */
-void stt_output_turn_away_locked(struct sttcp_conn *conn, int code);
-unsigned stt_output_finish_locked(struct sttcp_conn *conn);
-bool stt_output_drained_locked(const struct sttcp_conn *conn);
+void stt_output_turn_away_locked(struct stt_output *out, int code) STT_REQUIRES(out->lock);
+unsigned stt_output_finish_locked(struct stt_output *out) STT_REQUIRES(out->lock);
+bool stt_output_drained_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
 void stt_output_tell(struct sttcp_conn *conn, unsigned what);
 
 #endif

@@ -41,7 +41,7 @@ static int set_receiver(struct sttcp_conn *conn, int waker)
 	int result = atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;
 
 	if (result == 0 && waker >= 0)
-		stt_watch_wait(conn);
+		stt_watch_wait_locked(&conn->output);
 
 	stt_unlock(&conn->output.lock);
 	return result;

@@ -140,7 +140,7 @@ static struct view view_output(struct sttcp_conn *conn)
 {
 	stt_lock(&conn->output.lock);
 	struct view view = {
-		.drained = stt_output_drained_locked(conn),
+		.drained = stt_output_drained_locked(&conn->output),
 		.forced = conn->output.forced,
 		.fin_sent = conn->output.fin_sent,
 		.broken = conn->output.broken,
@@ -422,7 +422,7 @@ static enum rest drop_input(struct stt_worker *worker, struct sttcp_conn *conn)
 		conn->fin_seen = true;
 		if (size < 0) {
 			stt_lock(&conn->output.lock);
-			stt_output_break_locked(conn, stt_error_of_peer((int)size));
+			stt_output_break_locked(&conn->output, stt_error_of_peer((int)size));
 			stt_unlock(&conn->output.lock);
 		}
 	}

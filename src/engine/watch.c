@@ -11,6 +11,7 @@
 #include "engine/watch.h"
 
 #include "base/clock.h"
+#include "base/list.h"
 #include "engine/conn.h"
 #include "engine/group.h"
 #include "engine/loop.h"
@@ -50,11 +51,12 @@ static int64_t first_look(const struct sttcp_conn *conn)
 	return look_at(conn, stt_now_ms() + limit_of(conn) / LOOKS);
 }
 
-void stt_watch_begin(struct sttcp_conn *conn)
+void stt_watch_begin_locked(struct stt_output *out)
 {
+	struct sttcp_conn *conn = stt_container_of(out, struct sttcp_conn, output);
 	struct stt_worker *self = stt_self;
 
-	conn->output.watch = STT_WATCH_BEGUN;
+	out->watch = STT_WATCH_BEGUN;
 	if (self && self->loop == conn->loop) {
 		/* A turn of its own would have to be begun by this thread. */
 		if (!stt_turn_runs(self)) {
@@ -63,18 +65,20 @@ void stt_watch_begin(struct sttcp_conn *conn)
 		}
 		if (self->watch == STT_WATCH_MAY_WAIT && self->conn == conn) {
 			self->watch = STT_WATCH_WAITS;
-			conn->output.watch = STT_WATCH_LATE;
+			out->watch = STT_WATCH_LATE;
 			return;
 		}
 	}
 	stt_alarm_set(conn->loop, &conn->alarm, first_look(conn));
 }
 
-void stt_watch_wait(struct sttcp_conn *conn)
+void stt_watch_wait_locked(struct stt_output *out)
 {
-	if (conn->output.watch != STT_WATCH_LATE)
+	struct sttcp_conn *conn = stt_container_of(out, struct sttcp_conn, output);
+
+	if (out->watch != STT_WATCH_LATE)
 		return;
-	conn->output.watch = STT_WATCH_BEGUN;
+	out->watch = STT_WATCH_BEGUN;
 	stt_alarm_set(conn->loop, &conn->alarm, first_look(conn));
 }
 
@@ -86,9 +90,9 @@ void stt_watch_begin_late(struct stt_worker *worker, struct sttcp_conn *conn)
 		stt_alarm_set(conn->loop, &conn->alarm, first_look(conn));
 }
 
-int64_t stt_watch_look(struct sttcp_conn *conn)
+int64_t stt_watch_look_locked(struct stt_output *out)
 {
-	struct stt_output *out = &conn->output;
+	struct sttcp_conn *conn = stt_container_of(out, struct sttcp_conn, output);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 	int64_t limit = limit_of(conn);
 	struct stt_silence silence = {0};

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/output.h"
+
 struct stt_worker;
 struct sttcp_conn;
 
@@ -35,18 +37,17 @@ enum {
 /* What `watch` of a new connection is. */
 unsigned char stt_watch_for(const struct sttcp_conn *conn);
 
-/* Bytes have gone to the kernel, and `watch` is QUIET. Under the output lock, with a descriptor. */
-void stt_watch_begin(struct sttcp_conn *conn);
+/* Bytes have gone to the kernel, and `watch` is QUIET. With a descriptor. */
+void stt_watch_begin_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
 /* Somebody is going to wait, for the peer or for room: in a handler that the loop would hear of too
- * late. Under the output lock, with a descriptor. */
-void stt_watch_wait(struct sttcp_conn *conn);
+ * late. With a descriptor. */
+void stt_watch_wait_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
 /* After a handler that has left it to this. By the owner, outside turns. */
 void stt_watch_begin_late(struct stt_worker *worker, struct sttcp_conn *conn);
 
-/* A look: when the next one is due, STT_NEVER, or 0 when the peer is dead. Under the output lock,
- * by the loop. */
-int64_t stt_watch_look(struct sttcp_conn *conn);
+/* A look: when the next one is due, STT_NEVER, or 0 when the peer is dead. By the loop. */
+int64_t stt_watch_look_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
 #endif
