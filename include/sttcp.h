@@ -102,7 +102,7 @@ typedef enum sttcp_event {
 	STTCP_CONNECTION = 1, /* a connection is there: accept or decline it */
 	STTCP_RECEIVE,	      /* a server's connection has data */
 	STTCP_RESPONSE,	      /* a client's connection has data */
-	STTCP_END,	      /* the peer sends no more (only with the option half_open) */
+	STTCP_END,	      /* the peer sends no more (only with the option half_close) */
 	STTCP_DISCONNECTION,  /* the end of a connection that had been accepted */
 	STTCP_UNCONNECTED     /* a client's attempt has failed */
 } sttcp_event;
@@ -127,7 +127,7 @@ typedef void (*sttcp_receive_handler)(sttcp_conn *conn, const void *data, size_t
 typedef bool (*sttcp_response_handler)(sttcp_conn *conn, const void *data, size_t size,
 				       void *context);
 
-/* The peer's FIN, once, with the option half_open: sending goes on until the program
+/* The peer's FIN, once, with the option half_close: sending goes on until the program
  * closes, or ends this side, too, with sttcp_conn_shutdown; the library does neither. */
 typedef void (*sttcp_end_handler)(sttcp_conn *conn, void *context);
 
@@ -361,7 +361,7 @@ typedef struct sttcp_options {
 	bool reuse_port; /* server: SO_REUSEPORT, socket(7); else a second start is refused */
 	bool ipv6_only;	 /* server: no IPv4 on an IPv6 socket, ipv6(7) */
 	bool nagle;	 /* leave Nagle's algorithm on (TCP_NODELAY off, tcp(7)) */
-	bool half_open;	 /* the peer's FIN calls the end handler; sending stays open */
+	bool half_close; /* the peer's FIN calls the end handler; sending stays open */
 } sttcp_options;
 
 #ifndef __cplusplus

@@ -395,14 +395,14 @@ static void close_gives_up_at_the_drain_limit(void **state)
 	probe_free(probe);
 }
 
-static void half_open_client_hears_the_end(void **state)
+static void half_close_client_hears_the_end(void **state)
 {
 	int port;
 	int listener = peer_listen(&port, 8);
 	struct probe *probe = probe_new();
 
 	(void)state;
-	sttcp_client *client = probe_dial(probe, port, STTCP_OPTIONS(.half_open = true));
+	sttcp_client *client = probe_dial(probe, port, STTCP_OPTIONS(.half_close = true));
 	int peer = peer_accept(listener);
 	peer_shutdown(peer);
 	assert_true(probe_wait(probe, STTCP_END, 1));
@@ -512,7 +512,7 @@ int main(void)
 		cmocka_unit_test(free_wins_over_restarting),
 		cmocka_unit_test(close_flushes_what_was_sent),
 		cmocka_unit_test(close_gives_up_at_the_drain_limit),
-		cmocka_unit_test(half_open_client_hears_the_end),
+		cmocka_unit_test(half_close_client_hears_the_end),
 		cmocka_unit_test(close_before_the_second_attempt_is_its_outcome),
 		cmocka_unit_test(freed_clients_leave_no_memory_behind),
 	};

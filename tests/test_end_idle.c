@@ -234,7 +234,7 @@ static void half_closed_connection_ends(void **state)
 	struct stopper stopper;
 
 	(void)state;
-	pair_open(&pair, STTCP_OPTIONS(IDLE_OPTION, .half_open = true));
+	pair_open(&pair, STTCP_OPTIONS(IDLE_OPTION, .half_close = true));
 	peer_shutdown(pair.peer);
 	assert_true(probe_wait(pair.probe, STTCP_END, 1));
 	stopper_start(&stopper, pair.server, -1);

@@ -278,7 +278,7 @@ static void fin_while_paused_comes_after_the_rest(void **state)
 
 	(void)state;
 	pair.probe->data = pause_at_line;
-	pair_open(&pair, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .half_open = true));
+	pair_open(&pair, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .half_close = true));
 	assert_true(peer_say(pair.peer, "pause\nrest\n"));
 	peer_shutdown(pair.peer);
 	assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 1));

@@ -293,7 +293,7 @@ static sttcp_server *new_server(struct target *target, uint32_t *random)
 	sttcp_server *server = sttcp_server_new(
 		"127.0.0.1", 0,
 		STTCP_OPTIONS(.send_queue_max = 128 * 1024, .write_timeout_ms = 200,
-			      .half_open = next_random(random) % 4 == 0));
+			      .half_close = next_random(random) % 4 == 0));
 
 	if (sttcp_server_set_context(server, target) < 0 ||
 	    sttcp_server_on_connection(server, on_open) < 0 ||

@@ -454,7 +454,7 @@ static void large_answer_to_the_last_bytes_leaves(void **state)
 	probe_free(probe);
 }
 
-/* ----------------------------------------------------------------- half_open */
+/* ----------------------------------------------------------------- half_close */
 
 static void say_goodbye(struct probe *probe, sttcp_conn *conn)
 {
@@ -463,13 +463,13 @@ static void say_goodbye(struct probe *probe, sttcp_conn *conn)
 	sttcp_conn_close(conn);
 }
 
-static void half_open_calls_the_end_handler_once(void **state)
+static void half_close_calls_the_end_handler_once(void **state)
 {
 	struct probe *probe = probe_new();
 
 	(void)state;
 	probe->end = say_goodbye;
-	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.half_open = true));
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.half_close = true));
 	for (int i = 1; i <= 30; i++) {
 		int peer = peer_connect(sttcp_server_port(server));
 
@@ -488,10 +488,10 @@ static void half_open_calls_the_end_handler_once(void **state)
 }
 
 /* Sending stays open until somebody closes: the end handler does nothing, another thread sends. */
-static void half_open_goes_on_until_somebody_closes(void **state)
+static void half_close_goes_on_until_somebody_closes(void **state)
 {
 	struct probe *probe = probe_new();
-	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.half_open = true));
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.half_close = true));
 	int peer = peer_connect(sttcp_server_port(server));
 
 	(void)state;
@@ -553,7 +553,7 @@ static void shutdown_ends_sending_alone(void **state)
 static void shut_both_ways(const char *host, bool unix_socket)
 {
 	struct probe *probe = probe_new();
-	sttcp_server *server = probe_server(probe, host, 0, STTCP_OPTIONS(.half_open = true));
+	sttcp_server *server = probe_server(probe, host, 0, STTCP_OPTIONS(.half_close = true));
 
 	assert_int_equal(sttcp_server_start(server), 0);
 	int peer = unix_socket ? peer_connect_unix(host + strlen("unix:"))
@@ -579,7 +579,7 @@ static void shut_both_ways(const char *host, bool unix_socket)
 
 /* Nothing can come or go after both FINs: that is the end. */
 /* G5: what a FIN has cut is no request, so nobody is told that all of them are there. */
-static void half_open_hears_no_end_behind_half_a_message(void **state)
+static void half_close_hears_no_end_behind_half_a_message(void **state)
 {
 	(void)state;
 	for (int way = 0; way < 3; way++) {
@@ -587,7 +587,7 @@ static void half_open_hears_no_end_behind_half_a_message(void **state)
 
 		probe->end = say_goodbye;
 		sttcp_server *server = probe_listen(
-			probe, STTCP_OPTIONS(.half_open = true, .framing = STTCP_FRAMING_LINE,
+			probe, STTCP_OPTIONS(.half_close = true, .framing = STTCP_FRAMING_LINE,
 					     .rest_at_end = way != 0));
 		int peer = peer_connect(sttcp_server_port(server));
 
@@ -602,7 +602,7 @@ static void half_open_hears_no_end_behind_half_a_message(void **state)
 	}
 }
 
-static void half_open_ends_with_the_second_fin(void **state)
+static void half_close_ends_with_the_second_fin(void **state)
 {
 	char host[64];
 
@@ -683,11 +683,11 @@ int main(void)
 		cmocka_unit_test(bytes_behind_urgent_data_are_read),
 		cmocka_unit_test(last_answer_survives_unread_input),
 		cmocka_unit_test(large_answer_to_the_last_bytes_leaves),
-		cmocka_unit_test(half_open_calls_the_end_handler_once),
-		cmocka_unit_test(half_open_goes_on_until_somebody_closes),
+		cmocka_unit_test(half_close_calls_the_end_handler_once),
+		cmocka_unit_test(half_close_goes_on_until_somebody_closes),
 		cmocka_unit_test(shutdown_ends_sending_alone),
-		cmocka_unit_test(half_open_ends_with_the_second_fin),
-		cmocka_unit_test(half_open_hears_no_end_behind_half_a_message),
+		cmocka_unit_test(half_close_ends_with_the_second_fin),
+		cmocka_unit_test(half_close_hears_no_end_behind_half_a_message),
 		cmocka_unit_test(detach_and_true_is_accepted),
 	};
 

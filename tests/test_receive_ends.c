@@ -240,7 +240,7 @@ static void reading_elsewhere_is_refused(void **state)
 	char buffer[8];
 
 	(void)state;
-	open_with(&talk, STTCP_OPTIONS(.half_open = true), read_elsewhere);
+	open_with(&talk, STTCP_OPTIONS(.half_close = true), read_elsewhere);
 	assert_int_equal(sttcp_server_stop_within(talk.server, 0, NULL), 0);
 	peer_close(talk.peer);
 	assert_true(event_wait(&talk.book->ended, 1));

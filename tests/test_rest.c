@@ -188,7 +188,7 @@ static void g14_idle_rests_while_the_end_handler_runs(void **state)
 		struct pair pair = {.probe = probe_new()};
 
 		pair.probe->end = work_on_end;
-		pair_open(&pair, STTCP_OPTIONS(.idle_timeout_ms = LIMIT, .half_open = true,
+		pair_open(&pair, STTCP_OPTIONS(.idle_timeout_ms = LIMIT, .half_close = true,
 					       .framing = framed ? STTCP_FRAMING_LINE
 								 : STTCP_FRAMING_RAW));
 		peer_shutdown(pair.peer);

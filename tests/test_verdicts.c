@@ -198,7 +198,7 @@ static void client_response_verdicts(void **state)
 	peer_close(listener);
 }
 
-/* END comes with half_open; the universal verdict counts only where there is no end handler. */
+/* END comes with half_close; the universal verdict counts only where there is no end handler. */
 static void end_verdicts(void **state)
 {
 	static const enum verdict specifics[] = {NONE, YES};
@@ -207,7 +207,7 @@ static void end_verdicts(void **state)
 	for (int i = 0; i < 6; i++) {
 		struct verdict_case now = {STTCP_END, specifics[i / 3], verdicts[i % 3]};
 		struct probe *probe = probe_of(&now);
-		sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.half_open = true));
+		sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.half_close = true));
 		int peer = peer_connect(sttcp_server_port(server));
 
 		peer_shutdown(peer);

@@ -53,7 +53,7 @@ static const struct {
 	FIELD(reuse_port, BOOL),
 	FIELD(ipv6_only, BOOL),
 	FIELD(nagle, BOOL),
-	FIELD(half_open, BOOL),
+	FIELD(half_close, BOOL),
 #undef FIELD
 };
 

@@ -719,8 +719,8 @@ class MoreTest(Case):
         self.assertEqual(self.peer(server).read_all(), b"")
         self.assertEqual(server.stats().over_connections, 1)
 
-    def test_half_open_calls_the_end_handler(self):
-        server = self.server(half_open=True)
+    def test_half_close_calls_the_end_handler(self):
+        server = self.server(half_close=True)
 
         @server.end_handler
         def end(address, connection):

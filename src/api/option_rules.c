@@ -81,7 +81,7 @@ static const struct rule {
 	OFF_OF_ALL(lifetime_jitter_ms, TIME),
 	OF_ALL(dead_peer_timeout_ms, TIME),
 	OF_ALL(nagle, FLAG),
-	OF_ALL(half_open, FLAG),
+	OF_ALL(half_close, FLAG),
 	RULE(connect_timeout_ms, TIME, STT_FOR_CLIENT, ANY_FRAMING, false),
 	OF_SERVERS(backlog, NUMBER),
 	OFF_OF_SERVERS(max_connections, NUMBER),

@@ -161,7 +161,7 @@ int stt_options_read(const sttcp_options *options, bool is_client, struct stt_se
 		.reuse_port = given.reuse_port,
 		.ipv6_only = given.ipv6_only,
 		.nagle = given.nagle,
-		.half_open = given.half_open,
+		.half_close = given.half_close,
 	};
 	read_framing(&given, &settings->framing);
 	settings->limits_input = settings->first_byte_timeout_ms >= 0 ||

@@ -71,7 +71,7 @@ struct stt_settings {
 	bool reuse_port;
 	bool ipv6_only;
 	bool nagle;
-	bool half_open;
+	bool half_close;
 };
 
 /* The connections of a group that live on one loop. */

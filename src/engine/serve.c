@@ -156,7 +156,7 @@ static void take_fin(struct stt_worker *worker, struct sttcp_conn *conn)
 	bool first = !conn->fin_seen;
 
 	conn->fin_seen = true;
-	if (first && conn->group->settings.half_open) {
+	if (first && conn->group->settings.half_close) {
 		bool verdict = run_handlers(worker, conn, STTCP_END, NULL, 0);
 
 		stt_limits_note_input(conn);
@@ -166,7 +166,7 @@ static void take_fin(struct stt_worker *worker, struct sttcp_conn *conn)
 
 	struct view view = view_output(conn);
 
-	if (view.broken || view.fin_sent || !conn->group->settings.half_open)
+	if (view.broken || view.fin_sent || !conn->group->settings.half_close)
 		stt_conn_end(conn, view.broken, STT_END_FLUSH);
 }
 

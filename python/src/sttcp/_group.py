@@ -228,7 +228,7 @@ class Group(_sttcp.Group):
         return function
 
     def end_handler(self, function: ConnectionT) -> ConnectionT:
-        """Sets handler(address, connection) for the end of what the peer sends (option half_open):
+        """Sets handler(address, connection) for the end of what the peer sends (option half_close):
         sending goes on until somebody closes."""
         self._put(END, function)
         return function

@@ -27,7 +27,7 @@ _OVER = {"pause": 0, "reject": 1}
 _TIMES = {"connect_timeout", "drain_timeout", "write_timeout", "linger_timeout", "first_byte_timeout",
           "idle_timeout", "message_timeout", "lifetime", "lifetime_jitter", "dead_peer_timeout"}
 _BOOLEANS = {"end_idle_at_stop", "broadcast_skips", "prefix_little_endian", "prefix_varint", "prefix_includes_itself",
-             "rest_at_end", "reuse_port", "ipv6_only", "nagle", "half_open"}
+             "rest_at_end", "reuse_port", "ipv6_only", "nagle", "half_close"}
 
 
 def milliseconds(name: str, seconds: Optional[float]) -> int:

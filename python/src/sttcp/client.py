@@ -76,7 +76,7 @@ class Client(_group.Group):
         lifetime_jitter: Optional[float] = DEFAULT, write_timeout: Optional[float] = DEFAULT,
         linger_timeout: Optional[float] = DEFAULT,
         dead_peer_timeout: Optional[float] = DEFAULT, drain_timeout: Optional[float] = DEFAULT,
-        nagle: bool = False, half_open: bool = False,
+        nagle: bool = False, half_close: bool = False,
     ) -> None:
         options: Dict[str, Any] = {
             "framing": framing, "delimiter": delimiter, "fixed_size": fixed_size,
@@ -91,7 +91,7 @@ class Client(_group.Group):
             "lifetime_jitter": lifetime_jitter, "write_timeout": write_timeout,
             "linger_timeout": linger_timeout,
             "dead_peer_timeout": dead_peer_timeout, "drain_timeout": drain_timeout,
-            "nagle": nagle, "half_open": half_open}
+            "nagle": nagle, "half_close": half_close}
         super().__init__(host, port, handler, options)
 
     # ------------------------------------------------------------ handlers

@@ -94,7 +94,7 @@ class Server(_group.Group):
         over_limit: 'pause' leaves newcomers in the kernel's queue, 'reject'
             closes them.
     Sockets:
-        backlog, reuse_port, ipv6_only, nagle; half_open: the peer's end calls
+        backlog, reuse_port, ipv6_only, nagle; half_close: the peer's end calls
         the end handler, and sending stays open.
     """
 
@@ -122,7 +122,7 @@ class Server(_group.Group):
         max_connections: Optional[int] = DEFAULT, max_connections_per_ip: Optional[int] = DEFAULT,
         accept_rate: Optional[int] = DEFAULT, over_limit: str = DEFAULT,
         backlog: int = DEFAULT, reuse_port: bool = False, ipv6_only: bool = False,
-        nagle: bool = False, half_open: bool = False,
+        nagle: bool = False, half_close: bool = False,
     ) -> None:
         options: Dict[str, Any] = {
             "framing": framing, "delimiter": delimiter, "fixed_size": fixed_size,
@@ -141,7 +141,7 @@ class Server(_group.Group):
             "max_connections": max_connections, "max_connections_per_ip": max_connections_per_ip,
             "accept_rate": accept_rate, "over_limit": over_limit, "backlog": backlog,
             "reuse_port": reuse_port, "ipv6_only": ipv6_only, "nagle": nagle,
-            "half_open": half_open}
+            "half_close": half_close}
         super().__init__(host, port, handler, options)
         self._sock_name: Address = self._given
         self._stopping = False
