@@ -5,22 +5,23 @@
 #
 #	base <- codec, net <- engine <- api
 #
-# A file in src/ may include its own folder and those to the left, as "folder/file.h". cli/,
-# examples/ and python/ext/ are like a user's: the public header, the system's and their own. A
-# finding is printed as file:line. With --self-test it is the check itself that is checked.
+# A file in src/ may include its own folder and those that stand behind it in scripts/layers, as
+# "folder/file.h". cli/, examples/ and python/ext/ are like a user's: the public header, the
+# system's and their own. A finding is printed as file:line. With --self-test it is the check itself
+# that is checked.
 set -eu
 
 check()
 {
 	cd "$1"
 	find include src cli examples python/ext -name '*.[ch]' 2>/dev/null | sort | while read -r file; do
-		awk -v file="$file" '
+		awk -v file="$file" -v layers="$layers" '
 		BEGIN {
-			may["base"] = " base "
-			may["codec"] = " base codec "
-			may["net"] = " base net "
-			may["engine"] = " base codec net engine "
-			may["api"] = " base codec net engine api "
+			while ((getline line <layers) > 0) {
+				split(line, part, " ")
+				if (part[1] != "#")
+					may[part[1]] = " " line " "
+			}
 			split(file, part, "/")
 			place = part[1]
 			if (place == "src") {
@@ -85,7 +86,7 @@ check()
 self_test()
 {
 	mkdir -p "$work"/include "$work"/cli "$work"/examples "$work"/python/ext
-	for layer in base codec net engine api; do
+	for layer in $(sed '/^#/d; s/ .*//' "$layers"); do
 		mkdir -p "$work/src/$layer"
 		echo '#include "sttcp.h"' >"$work/src/$layer/x.h"
 	done
@@ -114,6 +115,7 @@ findings=$work/findings
 : >"$findings"
 
 root=$(cd "$(dirname "$0")/.." && pwd)
+layers=$root/scripts/layers
 case ${1:-} in
 --self-test) self_test && echo "check-layers: the check finds what it has to" ;;
 *) check "${1:-$root}" && echo "check-layers: every include keeps to the layers" ;;
