@@ -21,9 +21,7 @@
 #include "base/mutex.h"
 #include "base/slabs.h"
 #include "engine/cpus.h"
-#include "engine/group.h"
 #include "engine/lookup.h"
-#include "engine/signals.h"
 
 enum {
 	DEFAULT_THREADS = 4096,
@@ -31,6 +29,8 @@ enum {
 };
 
 static struct stt_mutex lock = STT_MUTEX_INIT;
+/* Under the lock; from the first call of stt_engine_serve on it stays. */
+static const struct stt_engine_user *the_user;
 /* Under the lock. */
 static struct stt_engine *the_engine;
 static struct {
@@ -41,8 +41,6 @@ static struct {
 static int holds;   /* calls that use the engine: it does not end meanwhile */
 static bool ending; /* and then nobody may hold it any more */
 static struct stt_cond changed = {PTHREAD_COND_INITIALIZER}; /* one of the two */
-static bool fork_watched;
-atomic_uint stt_forks;
 
 /* In the child, on its only thread: what belonged to the parent's threads stays as it is. */
 static void forget_engine(void)
@@ -53,26 +51,18 @@ static void forget_engine(void)
 	ending = false;
 	stt_slabs_after_fork();
 	stt_log_after_fork(stt_worker_is_ours());
-	stt_group_after_fork();
+	the_user->after_fork();
 	stt_lookup_after_fork();
-	stt_signals_after_fork();
 	the_engine = NULL;
-	atomic_fetch_add(&stt_forks, 1);
 	stt_self = NULL;
 }
 
-static bool watch_forks_locked(void) STT_REQUIRES(lock)
-{
-	if (!fork_watched)
-		fork_watched = pthread_atfork(NULL, NULL, forget_engine) == 0;
-	return fork_watched;
-}
-
-void stt_fork_watch(void)
+void stt_engine_serve(const struct stt_engine_user *user)
 {
 	stt_lock(&lock);
+	the_user = user;
 	/* Without memory for it, the next object tries again, and each start. */
-	watch_forks_locked();
+	(void)stt_fork_watch(forget_engine);
 	stt_unlock(&lock);
 }
 
@@ -157,12 +147,12 @@ static struct stt_engine *new_engine(int *result)
 	for (*result = 0; *result == 0 && made < engine->nloops; made++)
 		*result = stt_loop_init(&engine->loops[made], engine, made);
 	if (*result == 0)
-		*result = stt_signals_open(engine);
+		*result = the_user->begin(engine);
 	if (*result == 0) {
 		*result = start_threads(engine);
 		if (*result == 0)
 			return engine;
-		stt_signals_close();
+		the_user->end();
 	}
 	stt_pool_fini(&engine->pool);
 	free_loops(engine, made);
@@ -185,8 +175,8 @@ int stt_engine_get(struct stt_engine **engine)
 	}
 	*engine = the_engine;
 	if (!*engine) {
-		*engine = watch_forks_locked() ? new_engine(&result) : NULL;
-		if (!fork_watched)
+		*engine = stt_fork_watch(forget_engine) ? new_engine(&result) : NULL;
+		if (!*engine && result == 0)
 			result = -ENOMEM;
 		the_engine = *engine;
 	}
@@ -215,10 +205,14 @@ void stt_engine_release(void)
 	stt_unlock(&lock);
 }
 
-/* Whether there is something that the engine has to be there for. */
+/* Whether there is something that the engine has to be there for. Not under the lock. */
 static bool is_needed(void)
 {
-	return stt_group_any_busy();
+	stt_lock(&lock);
+	const struct stt_engine_user *user = the_user;
+
+	stt_unlock(&lock);
+	return user && user->is_busy();
 }
 
 static void end_loops(struct stt_engine *engine)
@@ -226,7 +220,7 @@ static void end_loops(struct stt_engine *engine)
 	for (int i = 0; i < engine->nloops; i++)
 		stt_loop_end(&engine->loops[i]);
 	/* After the flag: what lingers finds it when it is asked to look. */
-	stt_group_end_lingering();
+	the_user->end_lingering();
 	for (int i = 0; i < engine->nloops; i++)
 		stt_semaphore_wait(&engine->loops_ended);
 }
@@ -244,7 +238,7 @@ static void end_engine(struct stt_engine *engine)
 	for (int i = 0; i < engine->nloops; i++)
 		stt_pool_return_heir(pool, atomic_load(&engine->loops[i].heir));
 	stt_pool_fini(pool);
-	stt_signals_close();
+	the_user->end();
 	stt_monitor_fini(&engine->monitor);
 	free_loops(engine, engine->nloops);
 	stt_semaphore_fini(&engine->loops_ended);

@@ -8,6 +8,7 @@
 #define STT_ENGINE_ENGINE_H
 
 #include "base/semaphore.h"
+#include "engine/fork.h"
 #include "engine/loop.h"
 #include "engine/monitor.h"
 #include "engine/pool.h"
@@ -21,6 +22,24 @@ struct stt_engine {
 	_Atomic int64_t takeovers;
 	atomic_uint next_loop; /* for spreading */
 };
+
+/* Whom the engine runs for: what it asks and tells them, without knowing who they are. */
+struct stt_engine_user {
+	/* Its loops are there, but nothing runs on them yet: 0 or -errno. */
+	int (*begin)(struct stt_engine *engine);
+	/* Nothing runs on them any more; also after `begin`, if there is no start. */
+	void (*end)(void);
+	/* Whether something is started that needs an engine. */
+	bool (*is_busy)(void);
+	/* Nothing is busy, and the loops are to end: has what only lingers on them end at once. */
+	void (*end_lingering)(void);
+	/* In the child of a fork, on its only thread. */
+	void (*after_fork)(void);
+};
+
+/* There is one user in a process. To be called before the first fork and the first start that it
+ * matters for, any number of times, with the same. Any thread. */
+void stt_engine_serve(const struct stt_engine_user *user);
 
 /* The engine of this process, started at the first call: 0, -errno, -EDEADLK on a thread that the
  * end of the engine waits for. It does not end before stt_engine_release. Any thread. */
@@ -41,17 +60,5 @@ int stt_engine_set(int loops, int max_threads, size_t stack_size);
 
 /* The loop with the fewest connections. */
 struct stt_loop *stt_engine_pick_loop(struct stt_engine *engine);
-
-/* How often this process was forked off, counted from its oldest ancestor that used the library:
- * objects that were made at another count belong to an ancestor. */
-extern atomic_uint stt_forks;
-
-static inline unsigned stt_fork_count(void)
-{
-	return atomic_load_explicit(&stt_forks, memory_order_relaxed);
-}
-
-/* Must have been called before the fork, by whoever made the first object. */
-void stt_fork_watch(void);
 
 #endif

@@ -47,12 +47,24 @@ static const struct stt_actor_ops force_ops = {.on_ready = sweep_by_force};
 static const struct stt_actor_ops ask_ops = {.on_ready = sweep_by_asking};
 static const struct stt_actor_ops releaser_ops = {.on_pool = release_on_pool};
 
+static bool any_busy(void);
+static void end_lingering(void);
+static void forget_groups(void);
+
+static const struct stt_engine_user groups = {
+	.begin = stt_signals_open,
+	.end = stt_signals_close,
+	.is_busy = any_busy,
+	.end_lingering = end_lingering,
+	.after_fork = forget_groups,
+};
+
 int stt_group_init(struct stt_group *group, bool is_client, const char *host, int port)
 {
 	char given[STT_ADDR_TEXT * 3];
 
 	stt_addr_given(host, port, given, sizeof(given));
-	stt_fork_watch();
+	stt_engine_serve(&groups);
 	group->is_client = is_client;
 	group->fork_count = stt_fork_count();
 	group->host = strdup(host ? host : "");
@@ -960,7 +972,7 @@ struct stt_group *stt_group_any_started(void)
 	return NULL;
 }
 
-bool stt_group_any_busy(void)
+static bool any_busy(void)
 {
 	for (struct stt_group *group = next_group(NULL); group; group = next_group(group)) {
 		stt_lock(&group->lock);
@@ -981,15 +993,17 @@ static void look_after_end(struct sttcp_conn *conn, void *argument)
 	stt_conn_ask(conn, STT_WISH_CLOSE);
 }
 
-void stt_group_end_lingering(void)
+/* At the end of the engine: has every connection that is left looked at, all of which linger. */
+static void end_lingering(void)
 {
 	for (struct stt_group *group = next_group(NULL); group; group = next_group(group))
 		stt_group_each(group, true, look_after_end, NULL);
 }
 
 /* In the child: the parent's groups stay where they are, out of sight. */
-void stt_group_after_fork(void)
+static void forget_groups(void)
 {
+	stt_signals_after_fork();
 	stt_mutex_init(&registry_lock);
 	stt_list_init(&registry);
 }

@@ -246,11 +246,6 @@ void stt_group_stop_requested(void);
 void stt_group_watch(struct stt_group *group, int change);
 /* Some group that is started, as a new reference, or NULL. */
 struct stt_group *stt_group_any_started(void);
-/* Whether any group is not idle: it needs the engine. */
-bool stt_group_any_busy(void);
-/* At the end of the engine: has every connection that is left looked at, all of which linger. */
-void stt_group_end_lingering(void);
-void stt_group_after_fork(void);
 /* 0 (a client: its reason), -ETIMEDOUT, -EINVAL. */
 int stt_group_wait(struct stt_group *group, int timeout_ms);
 /* Gives up the user's handle, see sttcp_server_free. */

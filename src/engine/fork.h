@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Forks of the process: a child has none of the parent's threads, and its memory as they left it.
+ */
+#ifndef STT_ENGINE_FORK_H
+#define STT_ENGINE_FORK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* How often this process was forked off, counted from its oldest ancestor that used the library:
+ * objects that were made at another count belong to an ancestor. */
+extern atomic_uint stt_forks;
+
+static inline unsigned stt_fork_count(void)
+{
+	return atomic_load_explicit(&stt_forks, memory_order_relaxed);
+}
+
+/* Has `forget` called in the child of each fork from now on, on its only thread, before the fork
+ * counts; always the same function. False for want of memory: then it is to be tried again. One
+ * thread at a time. */
+bool stt_fork_watch(void (*forget)(void));
+
+#endif
