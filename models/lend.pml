@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Gathering in the pool (gather.c): a worker that owns no loop shows in its
+ * Gathering in the pool (lend.c): a worker that owns no loop shows in its
  * record what it gathers, with a reference; the monitor may swap it for LENT at
  * any time and ask the connection's loop to let go of it.
  *
@@ -22,7 +22,7 @@
 #define CONN 1
 #define LENT 2
 
-byte record;			/* worker->gathers */
+byte record;			/* worker->lends */
 byte asked;			/* how often worker->lender stands on the loop's list */
 byte refs = 1;			/* the loop's */
 bool lock;			/* output.lock */

@@ -27,6 +27,12 @@ struct stt_actor_ops {
 	void (*on_ready)(struct stt_worker *worker, struct stt_actor *actor);
 	/* By a worker of the pool: may block. */
 	void (*on_pool)(struct stt_worker *worker, struct stt_actor *actor);
+	/* On its loop, outside turns: the worker that is in a turn of it has lost the loop, and
+	 * this is the next owner, before it does anything else. Only while it is the loop's
+	 * `current`. */
+	void (*on_lost)(struct stt_worker *worker, struct stt_actor *actor);
+	/* The same for a turn in the pool, which goes on; see lend.h. */
+	void (*on_lent)(struct stt_worker *worker, struct stt_actor *actor);
 };
 
 struct stt_actor {

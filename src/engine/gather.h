@@ -10,8 +10,7 @@
 
 #include <stdbool.h>
 
-struct stt_loop;
-struct stt_pool;
+struct stt_actor;
 struct stt_worker;
 struct sttcp_conn;
 
@@ -21,20 +20,8 @@ bool stt_gather_begin(struct stt_worker *worker, struct sttcp_conn *conn);
 /* The last message has been handled. By the same worker, which may have lost its loop meanwhile. */
 void stt_gather_end(struct stt_worker *worker, struct sttcp_conn *conn);
 
-/* By a loop's new owner, before it does anything else. */
-void stt_gather_end_of_last_owner(struct stt_loop *loop);
-
-/* By the monitor, once a look: has let go of what a worker of the pool gathers that is still in the
- * call of the look before. */
-enum stt_gather_sight {
-	STT_GATHER_NONE,  /* no worker of the pool gathers */
-	STT_GATHER_SOME,  /* some do, and have come on since the last look */
-	STT_GATHER_STUCK, /* one has not */
-};
-
-enum stt_gather_sight stt_gather_look(struct stt_pool *pool);
-
-/* Makes a worker's record ready for it. */
-void stt_gather_init_worker(struct stt_worker *worker);
+/* For the connection's struct stt_actor_ops. */
+void stt_gather_lost(struct stt_worker *worker, struct stt_actor *actor);
+void stt_gather_lent(struct stt_worker *worker, struct stt_actor *actor);
 
 #endif

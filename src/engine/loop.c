@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "engine/engine.h"
-#include "engine/gather.h"
 
 enum {
 	/* 9 500 connections that a forced stop ended held an echo up for 80 to 110 ms. */
@@ -360,9 +359,10 @@ static bool has_nothing(const struct stt_loop *loop)
 void stt_loop_run(struct stt_worker *worker, struct stt_loop *loop)
 {
 	worker->loop = loop;
-	/* Taken over from a handler that has blocked: what it and those before it sent leaves now.
-	 */
-	stt_gather_end_of_last_owner(loop);
+	/* Taken over from a handler that has blocked. */
+	if (loop->current)
+		loop->current->ops->on_lost(worker, loop->current);
+	loop->current = NULL;
 	for (;;) {
 		work_events(worker, loop);
 		if (!worker->loop)

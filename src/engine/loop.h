@@ -57,9 +57,9 @@ struct stt_loop {
 	struct epoll_event events[STT_LOOP_BATCH];
 	int nevents;
 	int next_event;
-	/* The connection whose sends are gathered: set before a turn, so that whoever owns the loop
-	 * next lets them go. The loop's own reference keeps it. */
-	struct sttcp_conn *current;
+	/* The actor whose turn the next owner is to hear of, with its `on_lost`: set before a turn,
+	 * NULL again after it. */
+	struct stt_actor *current;
 	struct stt_actor *chain; /* what was taken off `ready`, in order */
 	struct stt_actor *chain_tail;
 	struct stt_heap timers;

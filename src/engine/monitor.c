@@ -23,7 +23,7 @@
 
 #include "base/clock.h"
 #include "engine/engine.h"
-#include "engine/gather.h"
+#include "engine/lend.h"
 #include "engine/turn.h"
 
 enum {
@@ -181,10 +181,10 @@ static enum sight look(struct stt_engine *engine)
 		if (sight > most)
 			most = sight;
 	}
-	switch (stt_gather_look(&engine->pool)) {
-	case STT_GATHER_NONE:
+	switch (stt_lend_look(&engine->pool)) {
+	case STT_LENDS_NONE:
 		return most;
-	case STT_GATHER_SOME:
+	case STT_LENDS_SOME:
 		return most < BUSY ? BUSY : most;
 	default:
 		return SUSPECT;

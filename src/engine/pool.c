@@ -26,7 +26,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine.h"
-#include "engine/gather.h"
+#include "engine/lend.h"
 #include "net/socket.h"
 
 enum {
@@ -135,7 +135,7 @@ static struct stt_worker *take_record(struct stt_pool *pool)
 	worker->engine = pool->engine;
 	worker->waker = -1;
 	stt_semaphore_init(&worker->wake);
-	stt_gather_init_worker(worker);
+	stt_lend_init_worker(worker);
 	stt_lock(&pool->lock);
 	worker->next_record = atomic_load_explicit(&pool->records, memory_order_relaxed);
 	atomic_store_explicit(&pool->records, worker, memory_order_release);

@@ -43,8 +43,8 @@ struct stt_pool {
 
 	/* All there ever were. Put in front under the lock, read by anybody. */
 	_Atomic(struct stt_worker *) records;
-	/* Atomic: workers that show a connection in `gathers`, and loops that were asked. */
-	atomic_int ngathering;
+	/* Atomic: workers that lend an actor, and loops that were asked for it. */
+	atomic_int nlending;
 
 	/* Atomic, relaxed: something stands in the queue and no thread can be had for it. */
 	atomic_bool is_short;

@@ -772,7 +772,12 @@ static int64_t ring_conn(struct stt_worker *worker, struct stt_alarm *alarm)
 }
 
 static const struct stt_actor_ops conn_ops = {
-	.on_event = conn_event, .on_ready = conn_ready, .on_pool = conn_on_pool};
+	.on_event = conn_event,
+	.on_ready = conn_ready,
+	.on_pool = conn_on_pool,
+	.on_lost = stt_gather_lost,
+	.on_lent = stt_gather_lent,
+};
 
 void stt_conn_init_actor(struct sttcp_conn *conn)
 {

@@ -67,12 +67,13 @@ struct stt_worker {
 	_Atomic uint64_t since_calls;
 	_Atomic int64_t since_ms;
 
-	/* What it gathers in the pool, and whom the monitor asks to let go of it: see gather.c. */
-	_Atomic(struct sttcp_conn *) gathers;
-	struct stt_loop *gather_loop; /* written by its own thread while `gathers` is NULL */
-	struct sttcp_conn *lent;      /* written by the monitor, read by that loop */
+	/* What it has a turn of in the pool, and whom the monitor asks to look at it: see lend.c.
+	 */
+	_Atomic(struct stt_actor *) lends;
+	struct stt_loop *lends_to; /* written by its own thread while `lends` is NULL */
+	struct stt_actor *lent;	   /* written by the monitor, read by that loop */
 	struct stt_actor lender;
-	uint64_t gather_calls; /* only the monitor: `calls` at its last look */
+	uint64_t lent_calls; /* only the monitor: `calls` at its last look */
 
 	/* Under the pool's lock. */
 	struct stt_worker *next_parked;
