@@ -239,6 +239,39 @@ typedef enum sttcp_over {
 typedef struct sttcp_options {
 	size_t size; /* of this struct; STTCP_OPTIONS and sttcp_options_init set it */
 
+	/* --- Framing --- */
+
+	/* A value of sttcp_framing; default STTCP_FRAMING_RAW. */
+	int32_t framing;
+
+	/* All framings but STTCP_FRAMING_RAW: cap on the payload of one message, in both
+	 * directions, and on what is held of one that is not whole. Over it the connection ends
+	 * with STTCP_ELIMIT. Default 1 MiB. */
+	int64_t max_message;
+
+	/* STTCP_FRAMING_DELIMITER: 1 to 16 bytes, which are copied. */
+	const void *delimiter;
+	size_t delimiter_size;
+
+	/* STTCP_FRAMING_LINE and _DELIMITER: bytes that have no end at the peer's FIN are a last
+	 * message. Without it they are half of one, as they are in the other framings:
+	 * STTCP_EFRAME, and no handler gets them. */
+	bool rest_at_end;
+
+	/* STTCP_FRAMING_LENGTH: how many bytes the length has: 1, 2, 4 or 8; default 4. */
+	int32_t prefix_size;
+	bool prefix_little_endian;   /* the length's lowest byte comes first */
+	bool prefix_varint;	     /* the length as protobuf writes it; prefix_size is not used */
+	bool prefix_includes_itself; /* the length counts its own bytes, too */
+
+	/* STTCP_FRAMING_FIXED: the size of each message. */
+	int64_t fixed_size;
+
+	/* STTCP_FRAMING_CUSTOM: with the object's context. */
+	sttcp_frame_fn frame_fn;
+
+	/* --- Queues, and peers that read slowly --- */
+
 	/* Cap on the bytes queued in the library for one connection, those the kernel holds not
 	 * counted. At the cap sttcp_conn_send waits. They take at most 8/7 of that in memory, and
 	 * 24 KiB, however small the parts. Default 1 MiB. */
@@ -260,53 +293,14 @@ typedef struct sttcp_options {
 	 * needs more room ends its connection with STTCP_ELIMIT. Default -1. */
 	int64_t total_queue_max;
 
-	/* All framings but STTCP_FRAMING_RAW: cap on the payload of one message, in both
-	 * directions, and on what is held of one that is not whole. Over it the connection ends
-	 * with STTCP_ELIMIT. Default 1 MiB. */
-	int64_t max_message;
+	bool broadcast_skips; /* a member over its cap misses the message, and stays */
 
-	/* STTCP_FRAMING_FIXED: the size of each message. */
-	int64_t fixed_size;
-
-	/* STTCP_FRAMING_DELIMITER: 1 to 16 bytes, which are copied. */
-	const void *delimiter;
-	size_t delimiter_size;
-
-	/* STTCP_FRAMING_CUSTOM: with the object's context. */
-	sttcp_frame_fn frame_fn;
-
-	/* A value of sttcp_framing; default STTCP_FRAMING_RAW. */
-	int32_t framing;
-
-	/* STTCP_FRAMING_LENGTH: how many bytes the length has: 1, 2, 4 or 8; default 4. */
-	int32_t prefix_size;
-
-	/* Server: the length of the queue of connections not yet accepted, listen(2). Default: the
-	 * system's SOMAXCONN. */
-	int32_t backlog;
+	/* --- Timeouts --- */
 
 	/* Client: limit for name resolution and all addresses together. Default 10 000. Ends in
 	 * STTCP_ETIME_CONNECT. The process asks for four names at a time, on threads that are not
 	 * those of handlers; the time in which a name waits for its turn counts, too. */
 	int32_t connect_timeout_ms;
-
-	/* How long a stop lets connections come to their end by themselves. Server: default -1
-	 * (waits) for close and stop, 10 000 after a signal in keep_alive. Client: how long a close
-	 * waits for what is queued; default 10 000. */
-	int32_t drain_timeout_ms;
-
-	/* A queue, or a waiting sttcp_conn_send, from which no byte leaves for this long ends the
-	 * connection as sttcp_conn_abort does, with STTCP_ETIME_WRITE. Once the connection is being
-	 * closed, ten times as long is what all of its queue may take. Default 30 000. */
-	int32_t write_timeout_ms;
-
-	/* After an end in order on this side (close, false, fail, a limit, a graceful stop) what
-	 * the peer still sends is dropped for so long, from the FIN on or, where the disconnection
-	 * handler takes its time, from its return on; however much it is, or until the peer's FIN.
-	 * Closed with input unread the connection would be reset, and the last answer lost
-	 * (RFC 1122, 4.2.2.13). The connection counts for max_connections until then. -1: it is
-	 * closed at once. Default 2000. */
-	int32_t linger_timeout_ms;
 
 	/* Limits on waiting for the peer, all off by default. They rest while a handler runs and
 	 * while the connection is paused. First byte: from accept or connect on;
@@ -323,6 +317,11 @@ typedef struct sttcp_options {
 	int32_t lifetime_ms;
 	int32_t lifetime_jitter_ms;
 
+	/* A queue, or a waiting sttcp_conn_send, from which no byte leaves for this long ends the
+	 * connection as sttcp_conn_abort does, with STTCP_ETIME_WRITE. Once the connection is being
+	 * closed, ten times as long is what all of its queue may take. Default 30 000. */
+	int32_t write_timeout_ms;
+
 	/* A peer that has vanished, which means that it answers nothing, is found in about this
 	 * time: by TCP keepalive (tcp(7)) while nothing is under way to it, by the library while
 	 * something is. It ends as sttcp_conn_abort does, with STTCP_EDEAD_PEER. One that answers
@@ -330,6 +329,29 @@ typedef struct sttcp_options {
 	 * sockets. Before Linux 6.15 a vanished peer whose window was shut may be found two minutes
 	 * later. */
 	int32_t dead_peer_timeout_ms;
+
+	/* After an end in order on this side (close, false, fail, a limit, a graceful stop) what
+	 * the peer still sends is dropped for so long, from the FIN on or, where the disconnection
+	 * handler takes its time, from its return on; however much it is, or until the peer's FIN.
+	 * Closed with input unread the connection would be reset, and the last answer lost
+	 * (RFC 1122, 4.2.2.13). The connection counts for max_connections until then. -1: it is
+	 * closed at once. Default 2000. */
+	int32_t linger_timeout_ms;
+
+	/* --- Stopping --- */
+
+	/* How long a stop lets connections come to their end by themselves. Server: default -1
+	 * (waits) for close and stop, 10 000 after a signal in keep_alive. Client: how long a close
+	 * waits for what is queued; default 10 000. */
+	int32_t drain_timeout_ms;
+
+	/* Server: in a graceful stop, connections on which nothing is going on end at once with
+	 * STTCP_ESTOPPED, and the others as soon as that is true of them: no handler runs, nothing
+	 * is queued, everything that has come was delivered, and there is no part of a message.
+	 * An answer that another thread is still to send is not known to the library. */
+	bool end_idle_at_stop;
+
+	/* --- Limits of a server --- */
 
 	/* Server: how many connections there may be at a time, how many of one address (of IPv6:
 	 * one /64), and how many are taken a second (in bursts of up to a second's worth). Off by
@@ -342,21 +364,11 @@ typedef struct sttcp_options {
 	 * rejected. */
 	int32_t over_limit;
 
-	/* Server: in a graceful stop, connections on which nothing is going on end at once with
-	 * STTCP_ESTOPPED, and the others as soon as that is true of them: no handler runs, nothing
-	 * is queued, everything that has come was delivered, and there is no part of a message.
-	 * An answer that another thread is still to send is not known to the library. */
-	bool end_idle_at_stop;
+	/* --- Sockets --- */
 
-	bool broadcast_skips;	     /* a member over its cap misses the message, and stays */
-	bool prefix_little_endian;   /* the length's lowest byte comes first */
-	bool prefix_varint;	     /* the length as protobuf writes it; prefix_size is not used */
-	bool prefix_includes_itself; /* the length counts its own bytes, too */
-
-	/* STTCP_FRAMING_LINE and _DELIMITER: bytes that have no end at the peer's FIN are a last
-	 * message. Without it they are half of one, as they are in the other framings:
-	 * STTCP_EFRAME, and no handler gets them. */
-	bool rest_at_end;
+	/* Server: the length of the queue of connections not yet accepted, listen(2). Default: the
+	 * system's SOMAXCONN. */
+	int32_t backlog;
 
 	bool reuse_port; /* server: SO_REUSEPORT, socket(7); else a second start is refused */
 	bool ipv6_only;	 /* server: no IPv4 on an IPv6 socket, ipv6(7) */

@@ -209,8 +209,8 @@ static void start_with_a_shorter_struct_is_fine(void **state)
 
 	(void)state;
 	memset(&options, 0x7f, sizeof(options)); /* what is behind `size` is not looked at */
-	options.size = offsetof(sttcp_options, high_water);
-	options.send_queue_max = 0;
+	options.size = offsetof(sttcp_options, max_message);
+	options.framing = STTCP_FRAMING_RAW;
 	sttcp_server *server = probe_listen(probe, &options);
 	sttcp_server_free(server);
 	probe_free(probe);
