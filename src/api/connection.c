@@ -10,9 +10,9 @@
 #include "base/log.h"
 #include "engine/ending.h"
 #include "engine/figures.h"
+#include "engine/hold.h"
 #include "engine/output.h"
 #include "engine/receive.h"
-#include "engine/trace.h"
 #include "net/socket.h"
 
 enum {
@@ -200,8 +200,7 @@ int sttcp_conn_pause(sttcp_conn *conn)
 
 	int cancel = stt_call_begin();
 
-	if (!(atomic_fetch_or(&conn->holds, STT_HOLD_PAUSED) & STT_HOLD_PAUSED))
-		stt_trace(conn, "pause: sttcp_conn_pause");
+	stt_conn_pause(conn);
 	stt_call_end(cancel);
 	return has_ended(conn) ? stt_conn_end_code(conn) : 0;
 }
@@ -215,13 +214,7 @@ int sttcp_conn_resume(sttcp_conn *conn)
 
 	int cancel = stt_call_begin();
 
-	/* The limits on input begin anew, and the owner finds what was read or came meanwhile. */
-	if (atomic_load(&conn->holds) & STT_HOLD_PAUSED) {
-		atomic_store(&conn->rested, true);
-		atomic_fetch_and(&conn->holds, (unsigned char)~STT_HOLD_PAUSED);
-		stt_trace(conn, "resume: sttcp_conn_resume");
-		stt_conn_ask(conn, STT_WISH_READ | STT_WISH_TIMEOUT);
-	}
+	stt_conn_resume(conn);
 	stt_call_end(cancel);
 	return has_ended(conn) ? stt_conn_end_code(conn) : 0;
 }

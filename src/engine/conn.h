@@ -35,12 +35,6 @@ enum {
 	STT_WISH_DRAINED = 32 /* its queue has become empty: run the drained handler */
 };
 
-enum {
-	STT_HOLD_PAUSED = 1, /* the user has said so */
-	STT_HOLD_HIGH =
-		2 /* its own bytes in the queue are at the high-water mark, as far as is known */
-};
-
 enum stt_phase {
 	STT_CONNECTING, /* a client's: an attempt is under way, there is no descriptor */
 	STT_FAILED,	/* a client's: the attempt has come to nothing */
@@ -76,13 +70,11 @@ struct sttcp_conn {
 	atomic_bool opened;
 	/* Atomic, set under output.lock by whoever ends it: any thread may look. */
 	atomic_bool ended;
-	/* Atomic, any thread: why nothing is to be read now. Whoever clears a bit sets the read
-	 * wish. */
+	/* Atomic, any thread: why nothing is to be read now, see hold.h. */
 	atomic_uchar holds;
 	/* Atomic, set once: what comes in has to be looked into, for messages or for its time. */
 	atomic_bool framed;
-	/* Atomic, any thread, before a timeout wish: reading goes on, and the limits on input begin
-	 * anew. */
+	/* Atomic, any thread: reading has rested, see hold.h. */
 	atomic_bool rested;
 
 	/* Only the owner. */

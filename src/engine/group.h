@@ -258,4 +258,13 @@ int stt_group_each(struct stt_group *group, bool all,
 int stt_group_count(struct stt_group *group);
 struct sttcp_conn *stt_group_find(struct stt_group *group, uint64_t id);
 
+/* What all connections of a group that has a total_queue_max may still queue. Relaxed: what is
+ * gathered at the same moment on several loops may go over it, and nothing else: see
+ * claim_room_locked in output.c. */
+static inline int64_t stt_group_room(const struct stt_group *group)
+{
+	return group->settings.total_queue_max -
+	       atomic_load_explicit(&group->total_queued, memory_order_relaxed);
+}
+
 #endif

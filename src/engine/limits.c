@@ -3,6 +3,7 @@
 #include "engine/limits.h"
 
 #include "engine/ending.h"
+#include "engine/hold.h"
 #include "engine/input.h"
 #include "engine/loop.h"
 
@@ -113,11 +114,7 @@ bool stt_limits_have_passed(const struct sttcp_conn *conn, int64_t now_ms)
 
 void stt_limits_check(struct sttcp_conn *conn, int64_t now_ms)
 {
-	/* Nothing is or was read, so nothing can be expected of the peer. `rested` last: it is set
-	 * before that which it follows ends. */
-	bool rests = (atomic_load(&conn->holds) & STT_HOLD_PAUSED) || stt_output_is_high(conn);
-
-	if (atomic_exchange(&conn->rested, false) || rests)
+	if (stt_hold_has_rested(conn))
 		stt_limits_begin_anew(conn);
 
 	struct deadline first = first_deadline(conn);

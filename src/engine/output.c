@@ -26,8 +26,8 @@
 #include "engine/conn.h"
 #include "engine/ending.h"
 #include "engine/group.h"
+#include "engine/hold.h"
 #include "engine/loop.h"
-#include "engine/trace.h"
 #include "engine/watch.h"
 #include "engine/worker.h"
 #include "net/socket.h"
@@ -108,14 +108,6 @@ static void count_message_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 	atomic_store_explicit(&out->messages_out, before + 1, memory_order_relaxed);
 }
 
-/* What all connections of the group may still queue. Relaxed: what is gathered at the same moment
- * on several loops may go over it, and nothing else: see claim_room_locked. */
-static int64_t room_of_all(const struct stt_group *group)
-{
-	return group->settings.total_queue_max -
-	       atomic_load_explicit(&group->total_queued, memory_order_relaxed);
-}
-
 /* What the connection's own cap leaves. */
 static int64_t room_of_one_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 {
@@ -130,24 +122,10 @@ static size_t room_for_locked(const struct stt_output *out) STT_REQUIRES(out->lo
 	const struct stt_settings *settings = &conn->group->settings;
 	int64_t room = room_of_one_locked(out);
 
-	if (settings->total_queue_max != INT64_MAX && room_of_all(conn->group) < room)
-		room = room_of_all(conn->group);
+	if (settings->total_queue_max != INT64_MAX && stt_group_room(conn->group) < room)
+		room = stt_group_room(conn->group);
 	/* 4 GiB and more are no number of bytes in memory where there are 32 bits. */
 	return room <= 0 ? 0 : (uint64_t)room < SIZE_MAX ? (size_t)room : SIZE_MAX;
-}
-
-/* A handler that answers what it reads would otherwise fill the queue of a peer that does not read,
- * and then block in its send. */
-static bool is_high_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
-{
-	const struct sttcp_conn *conn = conn_of(out);
-	const struct stt_settings *settings = &conn->group->settings;
-	int64_t queued = (int64_t)out->queue.own;
-
-	/* Also when an event asks in between, as those that tell of room in the socket do. */
-	return queued >= settings->high_water ||
-	       (out->holds_reader && queued > settings->low_water) ||
-	       (queued && settings->total_queue_max != INT64_MAX && room_of_all(conn->group) <= 0);
 }
 
 /* To be called before the lock is released whenever the queue has changed. */
@@ -163,17 +141,7 @@ static void note_queue_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 	/* What is only gathered, or goes at the second try, has not waited. */
 	if (out->queue.size && atomic_load_explicit(&out->pending, memory_order_relaxed))
 		out->waited = true;
-	/* Relaxed: only this thread, or one that sends at the same time, makes the queue longer,
-	 * and a reader that is late by one finds it at its next read. */
-	bool high = is_high_locked(out);
-
-	if (high == !!(atomic_load_explicit(&conn->holds, memory_order_relaxed) & STT_HOLD_HIGH))
-		return;
-	if (high)
-		atomic_fetch_or_explicit(&conn->holds, STT_HOLD_HIGH, memory_order_relaxed);
-	else
-		atomic_fetch_and_explicit(&conn->holds, (unsigned char)~STT_HOLD_HIGH,
-					  memory_order_relaxed);
+	stt_hold_note_queue_locked(out);
 }
 
 /* How many of `wanted` bytes may be queued; they count as queued from now on, so that sends on
@@ -328,11 +296,8 @@ unsigned stt_output_finish_locked(struct stt_output *out)
 	struct sttcp_conn *conn = conn_of(out);
 	unsigned what = 0;
 
-	if (out->holds_reader && (int64_t)out->queue.own <= conn->group->settings.low_water) {
-		out->holds_reader = false;
-		atomic_store(&conn->rested, true);
+	if (stt_hold_release_low_locked(out))
 		what = STT_TELL_RESUME | STT_TELL_LOW;
-	}
 	note_queue_locked(out);
 	if (!stt_output_drained_locked(out))
 		return what;
@@ -355,38 +320,6 @@ unsigned stt_output_finish_locked(struct stt_output *out)
 	return what | (atomic_load(&conn->ended) ? STT_TELL_CLOSE : 0);
 }
 
-/* `own` of the bytes that are queued are those of its own handlers: these alone reach the mark. */
-static void trace_reader(struct sttcp_conn *conn, bool holds, size_t own)
-{
-	size_t queued = atomic_load_explicit(&conn->output.queued, memory_order_relaxed);
-
-	if (!holds)
-		stt_trace(conn, "resume: %zu bytes are queued", queued);
-	else if ((int64_t)own >= conn->group->settings.high_water)
-		stt_trace(conn, "pause: %zu bytes are queued, high_water is %lld", own,
-			  (long long)conn->group->settings.high_water);
-	else
-		stt_trace(conn, "pause: %zu bytes are queued, total_queue_max is %lld", queued,
-			  (long long)conn->group->settings.total_queue_max);
-}
-
-bool stt_output_holds_reader(struct sttcp_conn *conn)
-{
-	struct stt_output *out = &conn->output;
-
-	stt_lock(&out->lock);
-	bool held = out->holds_reader;
-
-	out->holds_reader = is_high_locked(out);
-	bool holds = out->holds_reader;
-	size_t own = out->queue.own;
-
-	stt_unlock(&out->lock);
-	if (holds != held)
-		trace_reader(conn, holds, own);
-	return holds;
-}
-
 int stt_output_end_of_input(struct sttcp_conn *conn)
 {
 	stt_lock(&conn->output.lock);
@@ -396,15 +329,6 @@ int stt_output_end_of_input(struct sttcp_conn *conn)
 	/* The kernel tells of a reset once, to a read or to a send, and of one behind a FIN with
 	 * EPIPE. */
 	return broken == -EPIPE ? 0 : broken;
-}
-
-bool stt_output_is_high(struct sttcp_conn *conn)
-{
-	stt_lock(&conn->output.lock);
-	bool high = conn->output.holds_reader || (atomic_load(&conn->holds) & STT_HOLD_HIGH);
-
-	stt_unlock(&conn->output.lock);
-	return high;
 }
 
 unsigned stt_output_break_locked(struct stt_output *out, int code)
@@ -541,7 +465,7 @@ void stt_output_tell(struct sttcp_conn *conn, unsigned what)
 	if (what & STT_TELL_READ)
 		atomic_store(&conn->hangup, true);
 	if (what & STT_TELL_LOW)
-		trace_reader(conn, false, 0);
+		stt_hold_trace_release(conn);
 	if (what)
 		stt_conn_ask(conn, (what & (STT_TELL_READ | STT_TELL_RESUME) ? STT_WISH_READ : 0) |
 					   (what & STT_TELL_RESUME ? STT_WISH_TIMEOUT : 0) |

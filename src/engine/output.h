@@ -33,7 +33,7 @@ struct stt_output {
 	bool fin_wanted : 1; /* FIN when the queue and the line are empty */
 	bool fin_sent : 1;
 	bool forced;	     /* its end does not wait for the queue, which goes out behind it */
-	bool holds_reader;   /* nothing is read until the queue is below its low-water mark */
+	bool holds_reader;   /* the reader rests: see hold.h */
 	bool gathers;	     /* small sends are queued: the end of the turn flushes */
 	bool waited;	     /* bytes had to wait for the socket: the drained handler is due */
 	bool behind;	     /* a visit has stopped short of the socket's end: the alarm is set */
@@ -54,9 +54,9 @@ struct stt_output {
 enum {
 	STT_TELL_CLOSE = 1,   /* the last byte of a connection that ends is out */
 	STT_TELL_READ = 2,    /* sending has failed: the reader finds out what remains to be read */
-	STT_TELL_RESUME = 4,  /* the reader was held, and is no longer */
+	STT_TELL_RESUME = 4,  /* the reader is to look again */
 	STT_TELL_DRAINED = 8, /* the queue is empty again */
-	STT_TELL_LOW = 16     /* with RESUME: the queue has come down to its low-water mark */
+	STT_TELL_LOW = 16     /* with RESUME: it rested, and was released */
 };
 
 enum stt_send_mode {
@@ -72,14 +72,6 @@ enum stt_send_mode {
  */
 int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
 		    enum stt_send_mode mode, struct stt_shared **shared);
-
-/* Whether what its own handlers have queued is over the high-water mark: then nothing is to be read
- * from this peer, and a read wish will tell when it is below the low one. By the connection's
- * owner, when STT_HOLD_HIGH is set. */
-bool stt_output_holds_reader(struct sttcp_conn *conn);
-
-/* Whether the peer is not read from, or would not be. */
-bool stt_output_is_high(struct sttcp_conn *conn);
 
 /* What a read that got nothing has found: 0 for the peer's FIN, or a reset that a send was told of
  * instead. By the connection's owner. */

@@ -32,6 +32,7 @@
 #include "engine/engine.h"
 #include "engine/gather.h"
 #include "engine/group.h"
+#include "engine/hold.h"
 #include "engine/input.h"
 #include "engine/limits.h"
 #include "engine/trace.h"
@@ -216,22 +217,16 @@ static void look_without_reading(struct sttcp_conn *conn)
 	stt_conn_end(conn, code, STT_END_RESET);
 }
 
-static bool holds_out(struct sttcp_conn *conn, unsigned char holds)
-{
-	/* At its high-water mark the queue finds out by itself that it leads nowhere, and then the
-	 * reader goes on: nothing that was read gets lost. */
-	if (!(holds & STT_HOLD_PAUSED))
-		return stt_output_holds_reader(conn);
-	look_without_reading(conn);
-	return true;
-}
-
-/* Whether nothing is to be read or delivered now. */
+/* As stt_is_held, with a look at the peer of one that is paused. At its high-water mark the queue
+ * finds out by itself that it leads nowhere, and then the reader goes on: nothing that was read
+ * gets lost. */
 static inline bool is_held(struct sttcp_conn *conn)
 {
-	unsigned char holds = atomic_load_explicit(&conn->holds, memory_order_relaxed);
-
-	return holds && holds_out(conn, holds);
+	if (!stt_is_held(conn))
+		return false;
+	if (stt_is_paused(conn))
+		look_without_reading(conn);
+	return true;
 }
 
 /* As stt_input_next, outside turns. A user's own function may block as a handler may: so it has a
@@ -511,7 +506,7 @@ static inline bool act_on_input(struct stt_worker *worker, struct sttcp_conn *co
  * it is paused. */
 static void end_if_idle(struct sttcp_conn *conn)
 {
-	bool paused = atomic_load(&conn->holds) & STT_HOLD_PAUSED;
+	bool paused = stt_is_paused(conn);
 
 	if (has_ended(conn) || (conn->held && conn->held->size) || !view_output(conn).drained ||
 	    (paused && stt_socket_has_input(atomic_load(&conn->fd))))
