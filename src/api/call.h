@@ -8,9 +8,9 @@
 
 #include "base/mutex.h"
 #include "engine/conn.h"
+#include "engine/desk.h"
 #include "engine/engine.h"
 #include "engine/group.h"
-#include "engine/worker.h"
 
 struct sttcp_server {
 	struct stt_group group;

@@ -81,7 +81,7 @@ static int start(struct stt_group *group)
 
 	if (result < 0)
 		return result;
-	if (stt_self && stt_self->conn && stt_self->conn->group == group) {
+	if (stt_desk_conn() && stt_desk_conn()->group == group) {
 		result = start_next(group);
 		goto tell;
 	}

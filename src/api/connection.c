@@ -243,8 +243,8 @@ static int end(sttcp_conn *conn, enum stt_end_how how)
 	int cancel = stt_call_begin();
 
 	/* In a connection handler of its own this declines, and a failure may still win over it. */
-	if (stt_conn_end(conn, STTCP_ECLOSED, how) && stt_self && stt_self->conn == conn)
-		stt_self->ended_conn = true;
+	if (stt_conn_end(conn, STTCP_ECLOSED, how) && stt_desk_conn() == conn)
+		stt_desk_self()->ended_conn = true;
 	stt_call_end(cancel);
 	return 0;
 }
@@ -492,7 +492,7 @@ static int take_descriptor_locked(sttcp_conn *conn) STT_REQUIRES(conn->output.lo
 int sttcp_conn_detach(sttcp_conn *conn)
 {
 	int result = stt_check_conn(conn);
-	bool own = stt_self && stt_self->conn == conn;
+	bool own = stt_desk_conn() == conn;
 
 	if (result < 0)
 		return result;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/slabs.h"
+#include "engine/desk.h"
 #include "engine/dispatch.h"
 #include "engine/ending.h"
 #include "engine/engine.h"
@@ -76,7 +77,7 @@ int stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing)
 	int result = 0;
 
 	/* In its own handler nobody else frees one. */
-	if (stt_self && stt_self->conn == conn) {
+	if (stt_desk_conn() == conn) {
 		*framing = *stt_conn_framing(conn);
 		return 0;
 	}
@@ -106,7 +107,7 @@ void stt_conn_free_old_framings(struct sttcp_conn *conn)
 
 	if (!own || !own->previous)
 		return;
-	stt_input_forget_framing(stt_self, conn);
+	stt_input_forget_framing(stt_desk_self(), conn);
 	free_framings(own->previous);
 	own->previous = NULL;
 }
@@ -115,7 +116,7 @@ int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *fram
 {
 	struct stt_own_framing *own = malloc(sizeof(*own));
 	/* A frame_fn that changes the framing is being called with it. */
-	bool in_handler = stt_self && stt_self->conn == conn && !stt_self->input.in_look;
+	bool in_handler = stt_desk_conn() == conn && !stt_desk_self()->input.in_look;
 
 	if (!own)
 		return -ENOMEM;
@@ -138,7 +139,7 @@ int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *fram
 	atomic_store(&conn->framed, true);
 	stt_unlock(&conn->output.lock);
 	if (in_handler) {
-		stt_input_forget_framing(stt_self, conn);
+		stt_input_forget_framing(stt_desk_self(), conn);
 		free_framings(previous);
 	}
 	/* What has come already may be a message now; in a handler that gets one this is seen to.

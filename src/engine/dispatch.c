@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "engine/conn.h"
+#include "engine/desk.h"
 #include "engine/engine.h"
 #include "engine/group.h"
 
@@ -44,11 +45,11 @@ void stt_dispatch_unmark_slow(sttcp_conn *conn)
 	atomic_fetch_sub_explicit(&conn->loop->nslow, 1, memory_order_relaxed);
 }
 
-void stt_dispatch_count(struct stt_worker *worker)
+void stt_dispatch_count(struct stt_desk *desk)
 {
 	/* Odd while a handler runs: it stays even. */
-	atomic_store_explicit(&worker->calls,
-			      atomic_load_explicit(&worker->calls, memory_order_relaxed) + 2,
+	atomic_store_explicit(&desk->worker.calls,
+			      atomic_load_explicit(&desk->worker.calls, memory_order_relaxed) + 2,
 			      memory_order_relaxed);
 }
 
@@ -61,46 +62,46 @@ static long switches_so_far(void)
 	return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
 }
 
-static void begin_call(struct stt_worker *worker, sttcp_conn *conn)
+static void begin_call(struct stt_desk *desk, sttcp_conn *conn)
 {
-	uint64_t call = atomic_load_explicit(&worker->calls, memory_order_relaxed) + 1;
+	uint64_t call = atomic_load_explicit(&desk->worker.calls, memory_order_relaxed) + 1;
 
-	worker->conn = conn;
-	atomic_store_explicit(&worker->call_group, conn->group, memory_order_relaxed);
-	atomic_store_explicit(&worker->call_conn_id, conn->id, memory_order_relaxed);
-	atomic_store_explicit(&worker->calls, call, memory_order_relaxed);
-	if (worker->loop)
+	desk->conn = conn;
+	atomic_store_explicit(&desk->call_group, conn->group, memory_order_relaxed);
+	atomic_store_explicit(&desk->call_conn_id, conn->id, memory_order_relaxed);
+	atomic_store_explicit(&desk->worker.calls, call, memory_order_relaxed);
+	if (desk->worker.loop)
 		return;
 	/* On a loop the monitor keeps the time; in the pool there is nobody else. Where the last
 	 * call has blocked this one will, too, and only one of eight is looked at: the two system
 	 * calls for that were 2% of what a call costs that sleeps. */
-	worker->call_switches =
+	desk->call_switches =
 		conn->slow == QUICK_RUN && call & 14 ? NOT_COUNTED : switches_so_far();
-	worker->call_began_us = stt_now_us();
-	atomic_store_explicit(&worker->since_ms, worker->call_began_us / 1000,
+	desk->call_began_us = stt_now_us();
+	atomic_store_explicit(&desk->worker.since_ms, desk->call_began_us / 1000,
 			      memory_order_relaxed);
-	atomic_store_explicit(&worker->since_calls, call, memory_order_relaxed);
+	atomic_store_explicit(&desk->worker.since_calls, call, memory_order_relaxed);
 }
 
 /* Whether the call that ends now, after `took_us`, has blocked. */
-static bool has_blocked(const struct stt_worker *worker, int64_t took_us)
+static bool has_blocked(const struct stt_desk *desk, int64_t took_us)
 {
 	if (took_us < QUICK_US)
 		return false;
 	/* By its time alone. If that says no, the next call of this connection is looked at. */
-	if (worker->call_switches == NOT_COUNTED)
+	if (desk->call_switches == NOT_COUNTED)
 		return took_us > SLOW_US;
 	/* Long is not enough: with hundreds of threads at work a quick call is preempted for longer
 	 * than a slow one sleeps, and its connection would never find back to its loop. */
-	return switches_so_far() != worker->call_switches;
+	return switches_so_far() != desk->call_switches;
 }
 
-static void learn(struct stt_worker *worker, sttcp_conn *conn)
+static void learn(struct stt_desk *desk, sttcp_conn *conn)
 {
 	int64_t now_us = stt_now_us();
-	int64_t took_us = now_us - worker->call_began_us;
+	int64_t took_us = now_us - desk->call_began_us;
 
-	if (!has_blocked(worker, took_us)) {
+	if (!has_blocked(desk, took_us)) {
 		if (conn->waited)
 			conn->waited--;
 		if (conn->slow > 1)
@@ -119,14 +120,14 @@ static void learn(struct stt_worker *worker, sttcp_conn *conn)
 	conn->waited = QUICK_RUN;
 }
 
-static void end_call(struct stt_worker *worker, sttcp_conn *conn)
+static void end_call(struct stt_desk *desk, sttcp_conn *conn)
 {
-	if (!worker->loop)
-		learn(worker, conn);
-	atomic_store_explicit(&worker->calls,
-			      atomic_load_explicit(&worker->calls, memory_order_relaxed) + 1,
+	if (!desk->worker.loop)
+		learn(desk, conn);
+	atomic_store_explicit(&desk->worker.calls,
+			      atomic_load_explicit(&desk->worker.calls, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
-	worker->conn = NULL;
+	desk->conn = NULL;
 }
 
 static bool has_specific(const struct stt_handlers *handlers, int event)
@@ -191,16 +192,15 @@ void stt_dispatch_prepare(struct stt_handlers *handlers)
 	handlers->wanted = handlers->specific | (handlers->universal ? (1U << STT_DRAINED) - 1 : 0);
 }
 
-bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, int event, const void *data,
-		  size_t size)
+bool stt_dispatch(struct stt_desk *desk, sttcp_conn *conn, int event, const void *data, size_t size)
 {
 	const struct stt_handlers *handlers = &conn->group->handlers;
 	bool verdict = true;
 
-	worker->ended_conn = false;
-	worker->failed_conn = false;
-	begin_call(worker, conn);
-	worker->event = event;
+	desk->ended_conn = false;
+	desk->failed_conn = false;
+	begin_call(desk, conn);
+	desk->event = event;
 	if (handlers->universal && event < STT_DRAINED)
 		verdict = handlers->universal((sttcp_event)event, conn, data, size,
 					      handlers->context);
@@ -208,23 +208,23 @@ bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, int event, const 
 		verdict = call_specific(handlers, conn, event, data, size);
 	/* A child that was forked in the handler, and comes back from it: everything here is the
 	 * parent's, its epoll above all. It goes no further. */
-	while (stt_self != worker)
+	while (stt_self != &desk->worker)
 		pause();
-	end_call(worker, conn);
+	end_call(desk, conn);
 	return verdict;
 }
 
-void stt_dispatch_malformed_inside(struct stt_worker *worker, sttcp_conn *conn, int code)
+void stt_dispatch_malformed_inside(struct stt_desk *desk, sttcp_conn *conn, int code)
 {
 	const struct stt_handlers *handlers = &conn->group->handlers;
-	int event = worker->event;
+	int event = desk->event;
 
 	if (!handlers->malformed)
 		return;
 	/* The call is still the outer one's, for all that is measured and waited for. */
-	worker->event = STT_MALFORMED;
+	desk->event = STT_MALFORMED;
 	handlers->malformed(conn, code, handlers->context);
-	while (stt_self != worker)
+	while (stt_self != &desk->worker)
 		pause();
-	worker->event = event;
+	desk->event = event;
 }

@@ -10,7 +10,7 @@
 #include "engine/group.h"
 #include "sttcp.h"
 
-struct stt_worker;
+struct stt_desk;
 
 /* Places among the events for handlers of what is no phase: the universal one does not see it. The
  * data of the second one is the code, an int. */
@@ -27,14 +27,14 @@ static inline bool stt_dispatch_wanted(const struct stt_handlers *handlers, int 
 }
 
 /* The universal handler, then the specific one; returns the verdict that counts. */
-bool stt_dispatch(struct stt_worker *worker, sttcp_conn *conn, int event, const void *data,
+bool stt_dispatch(struct stt_desk *desk, sttcp_conn *conn, int event, const void *data,
 		  size_t size);
 
 /* The malformed handler, if there is one, inside a handler of the same connection. */
-void stt_dispatch_malformed_inside(struct stt_worker *worker, sttcp_conn *conn, int code);
+void stt_dispatch_malformed_inside(struct stt_desk *desk, sttcp_conn *conn, int code);
 
 /* Another call of user code that is no handler: the monitor sees that it goes on. */
-void stt_dispatch_count(struct stt_worker *worker);
+void stt_dispatch_count(struct stt_desk *desk);
 
 /* The connection's handler was found blocking: its next events go straight to the pool. */
 void stt_dispatch_mark_slow(sttcp_conn *conn);

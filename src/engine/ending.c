@@ -9,16 +9,16 @@
 
 #include "base/error.h"
 #include "engine/conn.h"
+#include "engine/desk.h"
 #include "engine/group.h"
 #include "engine/reasons.h"
-#include "engine/worker.h"
 #include "net/poller.h"
 #include "net/socket.h"
 
 /* Whether the calling thread is inside a handler of this connection. */
 static bool in_own_handler(const struct sttcp_conn *conn)
 {
-	return stt_self && stt_self->conn == conn;
+	return stt_desk_conn() == conn;
 }
 
 int stt_conn_end_code(const struct sttcp_conn *conn)
@@ -128,7 +128,7 @@ bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how
 bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, char *text)
 {
 	bool own = in_own_handler(conn);
-	bool wins = own && stt_self->ended_conn && !stt_self->failed_conn;
+	bool wins = own && stt_desk_self()->ended_conn && !stt_desk_self()->failed_conn;
 	unsigned what = 0;
 
 	stt_lock(&conn->output.lock);
@@ -145,7 +145,7 @@ bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, ch
 	if (!counts)
 		free(text);
 	if (counts && own)
-		stt_self->failed_conn = true;
+		stt_desk_self()->failed_conn = true;
 	stt_output_tell(conn, what | STT_TELL_CLOSE);
 	return counts;
 }

@@ -142,7 +142,7 @@ static struct stt_engine *new_engine(int *result)
 	if (!engine->loops)
 		goto free_engine;
 	stt_semaphore_init(&engine->loops_ended);
-	stt_pool_init(&engine->pool, engine,
+	stt_pool_init(&engine->pool, engine, the_user,
 		      wanted.max_threads ? wanted.max_threads : DEFAULT_THREADS, wanted.stack_size);
 	for (*result = 0; *result == 0 && made < engine->nloops; made++)
 		*result = stt_loop_init(&engine->loops[made], engine, made);

@@ -35,6 +35,13 @@ struct stt_engine_user {
 	void (*end_lingering)(void);
 	/* In the child of a fork, on its only thread. */
 	void (*after_fork)(void);
+	/* The size of a worker's record, whose first member is a struct stt_worker; the rest of a
+	 * new one is 0. */
+	size_t record_size;
+	/* A thread for the record is going to be made: false if it cannot be used. */
+	bool (*open_record)(struct stt_worker *worker);
+	/* The thread leaves, or there was none to be had; also when it could not be opened. */
+	void (*close_record)(struct stt_worker *worker);
 };
 
 /* There is one user in a process. To be called before the first fork and the first start that it

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "engine/conn.h"
+#include "engine/desk.h"
 #include "engine/engine.h"
 #include "engine/group.h"
 
@@ -45,8 +46,9 @@ static bool owns_loop(const struct stt_engine *engine, const struct stt_worker *
 
 /* Relaxed reads of a record that its thread goes on writing: a figure may be one call late. */
 static void add_worker(const struct stt_engine *engine, const struct stt_group *group,
-		       const struct stt_worker *worker, int64_t now_ms, sttcp_stats *stats)
+		       struct stt_worker *worker, int64_t now_ms, sttcp_stats *stats)
 {
+	const struct stt_desk *desk = stt_desk_of(worker);
 	uint64_t calls = atomic_load_explicit(&worker->calls, memory_order_relaxed);
 	int64_t took_ms = 0;
 
@@ -54,14 +56,13 @@ static void add_worker(const struct stt_engine *engine, const struct stt_group *
 		return;
 	if (!owns_loop(engine, worker))
 		stats->threads_blocked++;
-	if (atomic_load_explicit(&worker->call_group, memory_order_relaxed) != group)
+	if (atomic_load_explicit(&desk->call_group, memory_order_relaxed) != group)
 		return;
 	if (atomic_load_explicit(&worker->since_calls, memory_order_relaxed) == calls)
 		took_ms = now_ms - atomic_load_explicit(&worker->since_ms, memory_order_relaxed);
 	if (took_ms > stats->longest_ms || !stats->longest_id) {
 		stats->longest_ms = took_ms;
-		stats->longest_id =
-			atomic_load_explicit(&worker->call_conn_id, memory_order_relaxed);
+		stats->longest_id = atomic_load_explicit(&desk->call_conn_id, memory_order_relaxed);
 	}
 }
 

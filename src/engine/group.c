@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "engine/attempt.h"
 #include "engine/conn.h"
+#include "engine/desk.h"
 #include "engine/ending.h"
 #include "engine/engine.h"
 #include "engine/listener.h"
@@ -57,6 +58,9 @@ static const struct stt_engine_user groups = {
 	.is_busy = any_busy,
 	.end_lingering = end_lingering,
 	.after_fork = forget_groups,
+	.record_size = sizeof(struct stt_desk),
+	.open_record = stt_desk_open,
+	.close_record = stt_desk_close,
 };
 
 int stt_group_init(struct stt_group *group, bool is_client, const char *host, int port)
@@ -321,7 +325,7 @@ void stt_group_cancel(struct stt_group *group)
 
 int stt_group_start_next(struct stt_group *group, struct sttcp_conn *next)
 {
-	const struct sttcp_conn *running = stt_self ? stt_self->conn : NULL;
+	const struct sttcp_conn *running = stt_desk_conn();
 	int result = -EBUSY;
 
 	stt_lock(&group->lock);

@@ -22,8 +22,8 @@
 #include "base/clock.h"
 #include "base/slabs.h"
 #include "engine/conn.h"
+#include "engine/desk.h"
 #include "engine/group.h"
-#include "engine/worker.h"
 #include "net/socket.h"
 
 enum {
@@ -87,7 +87,7 @@ static bool count(const struct stt_held *held, const struct stt_held *old, bool 
 
 /* Memory in place of `old` (may be NULL), which is still there: 0 and `held`, -ENOMEM, or
  * STTCP_ELIMIT unless it `must` be, as for what is no part of a message. */
-static int new_held(struct stt_worker *worker, struct sttcp_conn *conn, size_t capacity,
+static int new_held(struct stt_desk *desk, struct sttcp_conn *conn, size_t capacity,
 		    const struct stt_held *old, bool must, struct stt_held **held)
 {
 	struct stt_group *group = conn->group;
@@ -100,7 +100,7 @@ static int new_held(struct stt_worker *worker, struct sttcp_conn *conn, size_t c
 				  .counted_for = cap == INT64_MAX ? NULL : group};
 	if (!count(made, old, must)) {
 		release(made);
-		snprintf(worker->refusal, sizeof(worker->refusal),
+		snprintf(desk->refusal, sizeof(desk->refusal),
 			 "no room for more of a message, total_queue_max is %" PRId64, cap);
 		return STTCP_ELIMIT;
 	}
@@ -108,9 +108,9 @@ static int new_held(struct stt_worker *worker, struct sttcp_conn *conn, size_t c
 	return 0;
 }
 
-void stt_input_take(struct stt_worker *worker, struct sttcp_conn *conn)
+void stt_input_take(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	struct stt_input *in = &worker->input;
+	struct stt_input *in = &desk->input;
 	struct stt_held *held = conn->held;
 
 	if (!held)
@@ -132,18 +132,17 @@ static void let_go_of(struct stt_input *in, struct stt_held *memory)
 		stt_held_free(memory);
 }
 
-int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn)
+int stt_input_keep(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	struct stt_input *in = &worker->input;
+	struct stt_input *in = &desk->input;
 	struct stt_held *held = in->memory;
 	int result = 0;
 
 	if (in->size && (!held || held->capacity > LEAST_CAPACITY + SLACK * in->size)) {
 		struct stt_held *old = held;
 
-		result = new_held(worker, conn,
-				  in->size < LEAST_CAPACITY ? LEAST_CAPACITY : in->size, old,
-				  !in->waits, &held);
+		result = new_held(desk, conn, in->size < LEAST_CAPACITY ? LEAST_CAPACITY : in->size,
+				  old, !in->waits, &held);
 		if (result == 0) {
 			memcpy(held->bytes, in->at, in->size);
 			held->began_ms = old ? old->began_ms : 0;
@@ -204,17 +203,17 @@ static int look(struct stt_input *in, const struct stt_framing *framing, struct 
 	return found;
 }
 
-void stt_input_skip(struct stt_worker *worker, size_t size)
+void stt_input_skip(struct stt_desk *desk, size_t size)
 {
-	worker->input.at += size;
-	worker->input.size -= size;
-	forget_look(&worker->input);
+	desk->input.at += size;
+	desk->input.size -= size;
+	forget_look(&desk->input);
 }
 
-int stt_input_next(struct stt_worker *worker, const struct stt_framing *framing, bool last,
+int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, bool last,
 		   struct stt_message *message)
 {
-	struct stt_input *in = &worker->input;
+	struct stt_input *in = &desk->input;
 	struct stt_frame frame;
 
 	in->waits = false;
@@ -234,9 +233,9 @@ int stt_input_next(struct stt_worker *worker, const struct stt_framing *framing,
 	in->waits = !found;
 	if (found < 0) {
 		if (cut && found == STTCP_EFRAME)
-			stt_refusal_tell_cut(in->size, in->whole, worker->refusal);
+			stt_refusal_tell_cut(in->size, in->whole, desk->refusal);
 		else
-			stt_refusal_tell(framing, found, &frame, worker->refusal);
+			stt_refusal_tell(framing, found, &frame, desk->refusal);
 	}
 	if (found <= 0)
 		return found;
@@ -250,18 +249,18 @@ int stt_input_next(struct stt_worker *worker, const struct stt_framing *framing,
 	return 1;
 }
 
-void stt_input_forget_framing(struct stt_worker *worker, struct sttcp_conn *conn)
+void stt_input_forget_framing(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	worker->input.framing = NULL;
+	desk->input.framing = NULL;
 	if (conn->held)
 		conn->held->framing = NULL;
 }
 
 /* Makes room for `*more` bytes behind what is there, in memory that no handler's data stands in. At
  * the cap of all connections `*more` becomes what this message alone still needs. */
-static int make_room(struct stt_worker *worker, struct sttcp_conn *conn, size_t *more)
+static int make_room(struct stt_desk *desk, struct sttcp_conn *conn, size_t *more)
 {
-	struct stt_input *in = &worker->input;
+	struct stt_input *in = &desk->input;
 	struct stt_held *old = in->memory;
 	size_t used = old ? (size_t)(in->at - old->bytes) + in->size : 0;
 
@@ -277,14 +276,14 @@ static int make_room(struct stt_worker *worker, struct sttcp_conn *conn, size_t 
 	size_t capacity = in->size + (*more > in->size ? *more : in->size);
 	struct stt_held *memory;
 	/* A handler that begins to read needs a place for that, as a loop has one. */
-	int result = new_held(worker, conn, capacity, instead, !in->size, &memory);
+	int result = new_held(desk, conn, capacity, instead, !in->size, &memory);
 
 	if (result == STTCP_ELIMIT) {
 		size_t least = in->whole > in->size ? in->whole - in->size : in->size;
 
 		if (least < *more)
 			*more = least;
-		result = new_held(worker, conn, in->size + *more, instead, false, &memory);
+		result = new_held(desk, conn, in->size + *more, instead, false, &memory);
 	}
 	if (result < 0)
 		return result;
@@ -297,19 +296,19 @@ static int make_room(struct stt_worker *worker, struct sttcp_conn *conn, size_t 
 	return 0;
 }
 
-ssize_t stt_input_read(struct stt_worker *worker, struct sttcp_conn *conn)
+ssize_t stt_input_read(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	struct stt_input *in = &worker->input;
+	struct stt_input *in = &desk->input;
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 	size_t want = STT_READ_SIZE;
-	unsigned char *place = (unsigned char *)worker->buffer;
+	unsigned char *place = (unsigned char *)desk->buffer;
 
 	if (in->size || in->in_handler) {
 		/* A message that is known to be long is read in large parts. */
 		if (in->whole > in->size + want && in->size > want)
 			want = in->whole - in->size < in->size ? in->whole - in->size : in->size;
 
-		int result = make_room(worker, conn, &want);
+		int result = make_room(desk, conn, &want);
 
 		if (result < 0)
 			return result;
@@ -334,14 +333,14 @@ ssize_t stt_input_read(struct stt_worker *worker, struct sttcp_conn *conn)
 	return size;
 }
 
-void stt_input_pin(struct stt_worker *worker)
+void stt_input_pin(struct stt_desk *desk)
 {
-	worker->input.pinned = worker->input.memory;
+	desk->input.pinned = desk->input.memory;
 }
 
-void stt_input_unpin(struct stt_worker *worker)
+void stt_input_unpin(struct stt_desk *desk)
 {
-	struct stt_input *in = &worker->input;
+	struct stt_input *in = &desk->input;
 
 	if (in->pinned != in->memory)
 		stt_held_free(in->pinned);

@@ -17,10 +17,10 @@
 struct sttcp_conn;
 struct stt_framing;
 struct stt_group;
-struct stt_worker;
+struct stt_desk;
 
 struct stt_held {
-	/* What is kept from turn to turn; in between the worker's struct stt_input has it. */
+	/* What is kept from turn to turn; in between the desk's struct stt_input has it. */
 	size_t start;
 	size_t size;
 	size_t scanned;
@@ -33,7 +33,7 @@ struct stt_held {
 	unsigned char bytes[];
 };
 
-/* In the worker's record; all zero while it has no input in hand. */
+/* On the desk; all zero while it has no input in hand. */
 struct stt_input {
 	const unsigned char *at; /* the next byte */
 	size_t size;
@@ -42,7 +42,7 @@ struct stt_input {
 	size_t looked;			   /* how many bytes it saw; 0: there was none */
 	size_t whole;			   /* how many the message will take; 0: not known */
 	const struct stt_framing *framing; /* that these were found with: only to compare */
-	struct stt_held *memory;	   /* that `at` points into; NULL: the worker's buffer */
+	struct stt_held *memory;	   /* that `at` points into; NULL: the desk's buffer */
 	struct stt_held *pinned;	   /* that the running handler's data stands in, or NULL */
 	bool in_look;			   /* the framing is in use: a frame_fn may run */
 	bool in_handler; /* a handler reads: the worker's buffer may have its data */
@@ -57,31 +57,31 @@ struct stt_message {
 };
 
 /* Takes over what the connection holds. */
-void stt_input_take(struct stt_worker *worker, struct sttcp_conn *conn);
+void stt_input_take(struct stt_desk *desk, struct sttcp_conn *conn);
 
 /* Gives back what is left: 0; or it is lost, for -ENOMEM, or for STTCP_ELIMIT and then
- * worker->refusal says why. */
-int stt_input_keep(struct stt_worker *worker, struct sttcp_conn *conn);
+ * desk->refusal says why. */
+int stt_input_keep(struct stt_desk *desk, struct sttcp_conn *conn);
 
 /* The next message under `framing`: 1, 0 when more has to be read, STTCP_EFRAME or STTCP_ELIMIT,
- * and then worker->refusal says what is wrong.
+ * and then desk->refusal says what is wrong.
  * `last`: no more will come, and a rest counts as the framing says. */
-int stt_input_next(struct stt_worker *worker, const struct stt_framing *framing, bool last,
+int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, bool last,
 		   struct stt_message *message);
 
 /* Takes `size` bytes off the front, not as a message. */
-void stt_input_skip(struct stt_worker *worker, size_t size);
+void stt_input_skip(struct stt_desk *desk, size_t size);
 
 /* Forgets how far was looked with a framing that is about to be freed. In a handler. */
-void stt_input_forget_framing(struct stt_worker *worker, struct sttcp_conn *conn);
+void stt_input_forget_framing(struct stt_desk *desk, struct sttcp_conn *conn);
 
 /* Reads once, behind what is there: how many bytes, 0 at the peer's FIN, or a code. STTCP_ELIMIT:
- * there may be no more memory for the message (worker->refusal). */
-ssize_t stt_input_read(struct stt_worker *worker, struct sttcp_conn *conn);
+ * there may be no more memory for the message (desk->refusal). */
+ssize_t stt_input_read(struct stt_desk *desk, struct sttcp_conn *conn);
 
 /* Around a handler that gets a message: its data stays where it is. */
-void stt_input_pin(struct stt_worker *worker);
-void stt_input_unpin(struct stt_worker *worker);
+void stt_input_pin(struct stt_desk *desk);
+void stt_input_unpin(struct stt_desk *desk);
 
 void stt_held_free(struct stt_held *held); /* NULL is fine */
 

@@ -24,12 +24,12 @@
 #include "base/error.h"
 #include "base/list.h"
 #include "engine/conn.h"
+#include "engine/desk.h"
 #include "engine/ending.h"
 #include "engine/group.h"
 #include "engine/hold.h"
 #include "engine/loop.h"
 #include "engine/watch.h"
-#include "engine/worker.h"
 #include "net/socket.h"
 
 enum {
@@ -70,7 +70,7 @@ struct stt_sender {
  * each rests while anybody's bytes are queued for it wait for each other. */
 static bool is_own(const struct sttcp_conn *conn)
 {
-	return stt_self && stt_self->conn == conn;
+	return stt_desk_conn() == conn;
 }
 
 /* An output is part of its connection, and has what it needs of it from there. */

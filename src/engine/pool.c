@@ -19,7 +19,6 @@
 #include "engine/pool.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -27,7 +26,6 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "engine/lend.h"
-#include "net/socket.h"
 
 enum {
 	PARK_MS = 5000
@@ -35,11 +33,13 @@ enum {
 
 _Thread_local struct stt_worker *stt_self;
 
-void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine, int max_threads,
-		   size_t stack_size)
+void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine,
+		   const struct stt_engine_user *user, int max_threads, size_t stack_size)
 {
-	*pool = (struct stt_pool){
-		.engine = engine, .max_threads = max_threads, .stack_size = stack_size};
+	*pool = (struct stt_pool){.engine = engine,
+				  .user = user,
+				  .max_threads = max_threads,
+				  .stack_size = stack_size};
 	pthread_sigmask(SIG_BLOCK, NULL, &pool->mask);
 	stt_mutex_init(&pool->lock);
 	stt_cond_init(&pool->left);
@@ -125,7 +125,7 @@ static struct stt_worker *take_record(struct stt_pool *pool)
 	if (worker)
 		return worker;
 
-	worker = calloc(1, sizeof(*worker));
+	worker = calloc(1, pool->user->record_size);
 	if (!worker) {
 		stt_lock(&pool->lock);
 		pool->nrunning--;
@@ -133,7 +133,6 @@ static struct stt_worker *take_record(struct stt_pool *pool)
 		return NULL;
 	}
 	worker->engine = pool->engine;
-	worker->waker = -1;
 	stt_semaphore_init(&worker->wake);
 	stt_lend_init_worker(worker);
 	stt_lock(&pool->lock);
@@ -141,31 +140,6 @@ static struct stt_worker *take_record(struct stt_pool *pool)
 	atomic_store_explicit(&pool->records, worker, memory_order_release);
 	stt_unlock(&pool->lock);
 	return worker;
-}
-
-/* Mapped, and so on pages of its own, which go back to the system with the thread: from malloc's
- * arenas, of which there is one for every few threads, each wave of threads left some more behind.
- */
-static char *new_buffer(void)
-{
-	void *pages = mmap(NULL, STT_READ_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			   -1, 0);
-
-	return pages == MAP_FAILED ? NULL : pages;
-}
-
-static void free_buffer(struct stt_worker *worker)
-{
-	if (worker->buffer)
-		munmap(worker->buffer, STT_READ_SIZE);
-	worker->buffer = NULL;
-}
-
-static void empty_record(struct stt_worker *worker)
-{
-	free_buffer(worker);
-	stt_socket_close(worker->waker);
-	worker->waker = -1;
 }
 
 static void give_record_back_locked(struct stt_pool *pool, struct stt_worker *worker)
@@ -181,7 +155,7 @@ static void give_record_back_locked(struct stt_pool *pool, struct stt_worker *wo
 /* Of a thread that could not be had. */
 static void give_record_back(struct stt_pool *pool, struct stt_worker *worker)
 {
-	empty_record(worker);
+	pool->user->close_record(worker);
 	stt_lock(&pool->lock);
 	give_record_back_locked(pool, worker);
 	stt_unlock(&pool->lock);
@@ -191,7 +165,7 @@ static void give_record_back(struct stt_pool *pool, struct stt_worker *worker)
  * may be gone before it has joined the other thread. */
 static void leave(struct stt_pool *pool, struct stt_worker *worker)
 {
-	empty_record(worker);
+	pool->user->close_record(worker);
 	stt_lock(&pool->lock);
 	bool joins = pool->unjoined;
 	pthread_t before = pool->last_gone;
@@ -220,8 +194,7 @@ struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, str
 		return NULL;
 	worker->role = role;
 	worker->assigned = loop;
-	worker->buffer = new_buffer();
-	if (!worker->buffer ||
+	if (!pool->user->open_record(worker) ||
 	    stt_thread_start(&thread, pool->stack_size, run_worker, worker) < 0) {
 		give_record_back(pool, worker);
 		return NULL;

@@ -13,11 +13,13 @@
 #include "engine/actor.h"
 #include "engine/worker.h"
 
+struct stt_engine_user;
 struct stt_loop;
 
 struct stt_pool {
 	/* Set before start. */
 	struct stt_engine *engine;
+	const struct stt_engine_user *user;
 	int max_threads; /* owners, heirs and the monitor not counted */
 	size_t stack_size;
 	/* The signal mask of the thread that made the engine. What a handler does meets the signals
@@ -54,8 +56,8 @@ struct stt_pool {
 	atomic_bool starved;
 };
 
-void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine, int max_threads,
-		   size_t stack_size);
+void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine,
+		   const struct stt_engine_user *user, int max_threads, size_t stack_size);
 
 /* For the end of an engine: from now on a thread that finds the queue empty leaves; and then, when
  * owners and heirs are of the pool, too, the wait until all of them are gone. */

@@ -13,21 +13,21 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/conn.h"
+#include "engine/desk.h"
 #include "engine/dispatch.h"
 #include "engine/ending.h"
 #include "engine/group.h"
 #include "engine/input.h"
 #include "engine/output.h"
 #include "engine/watch.h"
-#include "engine/worker.h"
 #include "net/poller.h"
 #include "net/socket.h"
 
 /* 0, or why the calling thread may not read here. */
 static int check_caller(const struct sttcp_conn *conn)
 {
-	if (!stt_self || stt_self->conn != conn || stt_self->event > (int)STTCP_RESPONSE ||
-	    stt_self->input.in_look)
+	if (stt_desk_conn() != conn || stt_desk_self()->event > (int)STTCP_RESPONSE ||
+	    stt_desk_self()->input.in_look)
 		return -EDEADLK;
 	return atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;
 }
@@ -48,24 +48,24 @@ static int set_receiver(struct sttcp_conn *conn, int waker)
 }
 
 /* Waits for input: 0, -ETIMEDOUT, or why the connection has ended. */
-static int wait_for_input(struct stt_worker *worker, struct sttcp_conn *conn, int64_t until_ms)
+static int wait_for_input(struct stt_desk *desk, struct sttcp_conn *conn, int64_t until_ms)
 {
-	if (worker->waker < 0) {
+	if (desk->waker < 0) {
 		int waker = stt_waker_new();
 
 		if (waker < 0)
 			return waker;
-		worker->waker = waker;
+		desk->waker = waker;
 	}
 
-	int result = set_receiver(conn, worker->waker);
+	int result = set_receiver(conn, desk->waker);
 
 	if (result == 0)
-		result = stt_socket_wait(atomic_load(&conn->fd), worker->waker, until_ms);
+		result = stt_socket_wait(atomic_load(&conn->fd), desk->waker, until_ms);
 
 	int ended = set_receiver(conn, -1);
 
-	stt_waker_clear(worker->waker);
+	stt_waker_clear(desk->waker);
 	return ended ? ended : result;
 }
 
@@ -84,7 +84,7 @@ ssize_t stt_receive(struct sttcp_conn *conn, void *buffer, size_t size, int time
 	if (result < 0)
 		return result;
 
-	struct stt_input *in = &stt_self->input;
+	struct stt_input *in = &stt_desk_self()->input;
 
 	stt_output_flush(conn);
 	if (in->size || !size) {
@@ -92,7 +92,7 @@ ssize_t stt_receive(struct sttcp_conn *conn, void *buffer, size_t size, int time
 
 		if (taken)
 			memcpy(buffer, in->at, taken);
-		stt_input_skip(stt_self, taken);
+		stt_input_skip(stt_desk_self(), taken);
 		return (ssize_t)taken;
 	}
 	for (;;) {
@@ -106,42 +106,42 @@ ssize_t stt_receive(struct sttcp_conn *conn, void *buffer, size_t size, int time
 			return got;
 		if (got != -EAGAIN)
 			return fail(conn, (int)got);
-		result = wait_for_input(stt_self, conn, until_ms);
+		result = wait_for_input(stt_desk_self(), conn, until_ms);
 		if (result < 0)
 			return result;
 	}
 }
 
 /* Ends the connection for a message that cannot be taken, after its handler had the last word. */
-static int refuse_message(struct stt_worker *worker, struct sttcp_conn *conn, int code)
+static int refuse_message(struct stt_desk *desk, struct sttcp_conn *conn, int code)
 {
 	if (!atomic_load(&conn->ended))
-		stt_dispatch_malformed_inside(worker, conn, code);
-	stt_conn_end_with(conn, code, STT_END_FLUSH, "%s", worker->refusal);
-	worker->input.at += worker->input.size;
-	worker->input.size = 0;
+		stt_dispatch_malformed_inside(desk, conn, code);
+	stt_conn_end_with(conn, code, STT_END_FLUSH, "%s", desk->refusal);
+	desk->input.at += desk->input.size;
+	desk->input.size = 0;
 	return stt_conn_end_code(conn);
 }
 
 /* Reads more of a message: 1, 0 at the peer's FIN, or a code. */
-static int read_more(struct stt_worker *worker, struct sttcp_conn *conn, int64_t until_ms)
+static int read_more(struct stt_desk *desk, struct sttcp_conn *conn, int64_t until_ms)
 {
 	for (;;) {
-		worker->input.in_handler = true;
+		desk->input.in_handler = true;
 
-		ssize_t got = stt_input_read(worker, conn);
+		ssize_t got = stt_input_read(desk, conn);
 
-		worker->input.in_handler = false;
+		desk->input.in_handler = false;
 		if (got >= 0)
 			return got > 0;
 		if (got == -ENOMEM)
 			return -ENOMEM;
 		if (got == STTCP_ELIMIT)
-			return refuse_message(worker, conn, STTCP_ELIMIT);
+			return refuse_message(desk, conn, STTCP_ELIMIT);
 		if (got != -EAGAIN)
 			return (int)fail(conn, (int)got);
 
-		int result = wait_for_input(worker, conn, until_ms);
+		int result = wait_for_input(desk, conn, until_ms);
 
 		if (result < 0)
 			return result;
@@ -149,12 +149,12 @@ static int read_more(struct stt_worker *worker, struct sttcp_conn *conn, int64_t
 }
 
 /* The next message, as stt_input_next gives it, if it is not larger than `size`. */
-static int take_message(struct stt_worker *worker, struct sttcp_conn *conn, bool last, size_t size,
+static int take_message(struct stt_desk *desk, struct sttcp_conn *conn, bool last, size_t size,
 			struct stt_message *message)
 {
-	struct stt_input *in = &worker->input;
+	struct stt_input *in = &desk->input;
 	struct stt_input before = *in;
-	int found = stt_input_next(worker, stt_conn_framing(conn), last, message);
+	int found = stt_input_next(desk, stt_conn_framing(conn), last, message);
 
 	if (found == 1 && message->size > size) {
 		in->whole = before.size - in->size; /* a frame_fn has said so */
@@ -162,7 +162,7 @@ static int take_message(struct stt_worker *worker, struct sttcp_conn *conn, bool
 		in->size = before.size;
 		return -EMSGSIZE;
 	}
-	return found < 0 ? refuse_message(worker, conn, found) : found;
+	return found < 0 ? refuse_message(desk, conn, found) : found;
 }
 
 ssize_t stt_receive_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
@@ -182,14 +182,14 @@ ssize_t stt_receive_message(struct sttcp_conn *conn, void *buffer, size_t size, 
 	}
 	stt_output_flush(conn);
 	for (;;) {
-		result = take_message(stt_self, conn, last, size, &message);
+		result = take_message(stt_desk_self(), conn, last, size, &message);
 		if (result < 0)
 			return result;
 		if (result == 1)
 			break;
 		if (last)
 			return -ENODATA;
-		result = read_more(stt_self, conn, until_ms);
+		result = read_more(stt_desk_self(), conn, until_ms);
 		if (result < 0)
 			return result;
 		last = !result;

@@ -121,7 +121,7 @@ static int take_chunk(struct stt_roster *roster, const struct stt_walk *walk,
 /* A loop's owner leaves user code to the pool; everybody else is where it may run. */
 static void drop_ref(struct sttcp_conn *conn)
 {
-	if (stt_self && !stt_self->conn)
+	if (stt_worker_is_ours())
 		stt_conn_unref_on_loop(conn);
 	else
 		stt_conn_unref(conn);

@@ -27,6 +27,7 @@
 #include "base/error.h"
 #include "engine/attempt.h"
 #include "engine/conn.h"
+#include "engine/desk.h"
 #include "engine/dispatch.h"
 #include "engine/ending.h"
 #include "engine/engine.h"
@@ -69,33 +70,33 @@ static void note_loss(struct sttcp_conn *conn)
 }
 
 /* In the pool, where others wait for a thread: whether this one has had its share. */
-static inline bool is_to_yield(const struct stt_worker *worker)
+static inline bool is_to_yield(const struct stt_desk *desk)
 {
-	return !worker->loop && stt_pool_is_short(&worker->engine->pool) &&
-	       stt_now_us() - worker->turn_began_us > SHARE_US;
+	return !desk->worker.loop && stt_pool_is_short(&desk->worker.engine->pool) &&
+	       stt_now_us() - desk->turn_began_us > SHARE_US;
 }
 
 /* Runs the handlers of a phase, in a turn. */
-static bool run_handlers(struct stt_worker *worker, struct sttcp_conn *conn, int event,
+static bool run_handlers(struct stt_desk *desk, struct sttcp_conn *conn, int event,
 			 const void *data, size_t size)
 {
 	if (!stt_dispatch_wanted(&conn->group->handlers, event)) {
-		worker->ended_conn = worker->failed_conn = false;
+		desk->ended_conn = desk->failed_conn = false;
 		return true;
 	}
-	worker->watch = STT_WATCH_MAY_WAIT;
-	stt_turn_begin(worker);
-	bool verdict = stt_dispatch(worker, conn, event, data, size);
+	desk->watch = STT_WATCH_MAY_WAIT;
+	stt_turn_begin(&desk->worker);
+	bool verdict = stt_dispatch(desk, conn, event, data, size);
 
-	if (!stt_turn_end(worker))
+	if (!stt_turn_end(&desk->worker))
 		note_loss(conn);
-	if (worker->watch == STT_WATCH_WAITS)
-		stt_watch_begin_late(worker, conn);
-	worker->watch = 0;
+	if (desk->watch == STT_WATCH_WAITS)
+		stt_watch_begin_late(&desk->worker, conn);
+	desk->watch = 0;
 	return verdict;
 }
 
-static void open_conn(struct stt_worker *worker, struct sttcp_conn *conn)
+static void open_conn(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	bool is_client = conn->group->is_client;
 
@@ -107,12 +108,12 @@ static void open_conn(struct stt_worker *worker, struct sttcp_conn *conn)
 	}
 	atomic_store(&conn->opened, true);
 
-	bool verdict = run_handlers(worker, conn, STTCP_CONNECTION, NULL, 0);
-	bool failed = worker->failed_conn;
-	bool refused = !verdict || worker->ended_conn;
+	bool verdict = run_handlers(desk, conn, STTCP_CONNECTION, NULL, 0);
+	bool failed = desk->failed_conn;
+	bool refused = !verdict || desk->ended_conn;
 
 	/* What it has read and left. */
-	if (worker->input.memory && stt_input_keep(worker, conn) < 0)
+	if (desk->input.memory && stt_input_keep(desk, conn) < 0)
 		stt_conn_end(conn, -ENOMEM, STT_END_RESET);
 	stt_limits_begin(conn);
 
@@ -152,13 +153,13 @@ static struct view view_output(struct sttcp_conn *conn)
 }
 
 /* The peer sends no more. */
-static void take_fin(struct stt_worker *worker, struct sttcp_conn *conn)
+static void take_fin(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	bool first = !conn->fin_seen;
 
 	conn->fin_seen = true;
 	if (first && conn->group->settings.half_close) {
-		bool verdict = run_handlers(worker, conn, STTCP_END, NULL, 0);
+		bool verdict = run_handlers(desk, conn, STTCP_END, NULL, 0);
 
 		stt_limits_note_input(conn);
 		if (!verdict && !conn->group->handlers.end)
@@ -183,23 +184,23 @@ static void take_error(struct sttcp_conn *conn, int code)
 	stt_conn_end(conn, broken ? broken : stt_error_of_peer(code), STT_END_RESET);
 }
 
-static inline void deliver(struct stt_worker *worker, struct sttcp_conn *conn, const void *data,
+static inline void deliver(struct stt_desk *desk, struct sttcp_conn *conn, const void *data,
 			   size_t size)
 {
 	int event = (int)(conn->group->is_client ? STTCP_RESPONSE : STTCP_RECEIVE);
 	int64_t messages = atomic_load_explicit(&conn->messages_in, memory_order_relaxed);
 
 	atomic_store_explicit(&conn->messages_in, messages + 1, memory_order_relaxed);
-	if (!run_handlers(worker, conn, event, data, size))
+	if (!run_handlers(desk, conn, event, data, size))
 		stt_conn_end(conn, 0, STT_END_FLUSH);
 }
 
 /* Ends a connection for a message that cannot be taken; its handler has the last word. */
-static void refuse_message(struct stt_worker *worker, struct sttcp_conn *conn, int code)
+static void refuse_message(struct stt_desk *desk, struct sttcp_conn *conn, int code)
 {
 	if (!has_ended(conn))
-		run_handlers(worker, conn, STT_MALFORMED, &code, sizeof(code));
-	stt_conn_end_with(conn, code, STT_END_FLUSH, "%s", worker->refusal);
+		run_handlers(desk, conn, STT_MALFORMED, &code, sizeof(code));
+	stt_conn_end_with(conn, code, STT_END_FLUSH, "%s", desk->refusal);
 }
 
 /* A connection that is paused learns all the same that its peer is gone: else one that is paused
@@ -231,22 +232,22 @@ static inline bool is_held(struct sttcp_conn *conn)
 
 /* As stt_input_next, outside turns. A user's own function may block as a handler may: so it has a
  * turn. */
-static inline int find_message(struct stt_worker *worker, struct sttcp_conn *conn, bool last,
+static inline int find_message(struct stt_desk *desk, struct sttcp_conn *conn, bool last,
 			       struct stt_message *message)
 {
 	/* Loaded once: another thread may change it at any time. */
 	const struct stt_framing *framing = stt_conn_framing(conn);
 
 	if (framing->kind != STTCP_FRAMING_CUSTOM)
-		return stt_input_next(worker, framing, last, message);
-	stt_turn_begin(worker);
-	int found = stt_input_next(worker, framing, last, message);
+		return stt_input_next(desk, framing, last, message);
+	stt_turn_begin(&desk->worker);
+	int found = stt_input_next(desk, framing, last, message);
 
 	/* A child that was forked there goes no further, see dispatch.c. */
-	while (stt_self != worker)
+	while (stt_self != &desk->worker)
 		pause();
-	stt_dispatch_count(worker);
-	if (!stt_turn_end(worker))
+	stt_dispatch_count(desk);
+	if (!stt_turn_end(&desk->worker))
 		note_loss(conn);
 	return found;
 }
@@ -258,25 +259,25 @@ enum delivered {
 	OVER_BUDGET
 };
 
-static enum delivered deliver_messages(struct stt_worker *worker, struct sttcp_conn *conn,
-				       bool last, int *budget)
+static enum delivered deliver_messages(struct stt_desk *desk, struct sttcp_conn *conn, bool last,
+				       int *budget)
 {
-	struct stt_input *in = &worker->input;
+	struct stt_input *in = &desk->input;
 	enum delivered result = STOPPED;
 	bool gathers = false;
 
 	while (!has_ended(conn) && !is_held(conn)) {
 		struct stt_message message;
 
-		if (!*budget || (*budget < MESSAGES_PER_TURN && is_to_yield(worker))) {
+		if (!*budget || (*budget < MESSAGES_PER_TURN && is_to_yield(desk))) {
 			result = OVER_BUDGET;
 			break;
 		}
 
-		int found = find_message(worker, conn, last, &message);
+		int found = find_message(desk, conn, last, &message);
 
 		if (found < 0)
-			refuse_message(worker, conn, found);
+			refuse_message(desk, conn, found);
 		if (found == 0)
 			result = WANTS_MORE;
 		if (found <= 0)
@@ -284,48 +285,48 @@ static enum delivered deliver_messages(struct stt_worker *worker, struct sttcp_c
 		--*budget;
 		/* Only where there is another message. */
 		if (!gathers && in->size)
-			gathers = stt_gather_begin(worker, conn);
-		stt_input_pin(worker);
-		deliver(worker, conn, message.data, message.size);
-		stt_input_unpin(worker);
+			gathers = stt_gather_begin(&desk->worker, conn);
+		stt_input_pin(desk);
+		deliver(desk, conn, message.data, message.size);
+		stt_input_unpin(desk);
 	}
 	if (gathers)
-		stt_gather_end(worker, conn);
+		stt_gather_end(&desk->worker, conn);
 	return result;
 }
 
 /* Reads and delivers message by message; true when the budget of the turn is used up. */
-static bool read_messages(struct stt_worker *worker, struct sttcp_conn *conn)
+static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	struct stt_input *in = &worker->input;
+	struct stt_input *in = &desk->input;
 	int budget = MESSAGES_PER_TURN;
 	enum delivered delivered;
 	bool behind = false;
 	bool came = false; /* something has: a look that finds nothing is no sign of life */
 
 	stt_conn_free_old_framings(conn);
-	stt_input_take(worker, conn);
+	stt_input_take(desk, conn);
 	for (int reads = 0;; reads++) {
-		delivered = deliver_messages(worker, conn, false, &budget);
+		delivered = deliver_messages(desk, conn, false, &budget);
 		behind = delivered == OVER_BUDGET || reads == READS_PER_TURN;
 		if (delivered != WANTS_MORE || behind)
 			break;
 		if (reads && in->emptied && !atomic_load(&conn->hangup))
 			break;
 
-		ssize_t size = stt_input_read(worker, conn);
+		ssize_t size = stt_input_read(desk, conn);
 
 		if (size == STTCP_ELIMIT)
-			refuse_message(worker, conn, STTCP_ELIMIT);
+			refuse_message(desk, conn, STTCP_ELIMIT);
 		else if (size < 0)
 			take_error(conn, (int)size);
 		if (size == 0) {
 			/* A rest that is held back stays in front of the FIN, which is read again.
 			 */
-			delivered = deliver_messages(worker, conn, true, &budget);
+			delivered = deliver_messages(desk, conn, true, &budget);
 			behind = delivered == OVER_BUDGET;
 			if (delivered == WANTS_MORE)
-				take_fin(worker, conn);
+				take_fin(desk, conn);
 		}
 		if (size <= 0)
 			break;
@@ -336,10 +337,10 @@ static bool read_messages(struct stt_worker *worker, struct sttcp_conn *conn)
 		stt_limits_note_input(conn);
 	if (has_ended(conn))
 		in->size = 0;
-	int kept = stt_input_keep(worker, conn);
+	int kept = stt_input_keep(desk, conn);
 
 	if (kept == STTCP_ELIMIT)
-		refuse_message(worker, conn, kept);
+		refuse_message(desk, conn, kept);
 	else if (kept < 0)
 		stt_conn_end(conn, -ENOMEM, STT_END_RESET);
 	stt_limits_watch_message(conn);
@@ -347,7 +348,7 @@ static bool read_messages(struct stt_worker *worker, struct sttcp_conn *conn)
 }
 
 /* The same for bytes as they come, which need no looking into. */
-static bool read_raw(struct stt_worker *worker, struct sttcp_conn *conn)
+static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
@@ -355,41 +356,40 @@ static bool read_raw(struct stt_worker *worker, struct sttcp_conn *conn)
 		if (is_held(conn))
 			return false;
 
-		ssize_t size = stt_socket_recv(fd, worker->buffer, STT_READ_SIZE);
+		ssize_t size = stt_socket_recv(fd, desk->buffer, STT_READ_SIZE);
 
 		if (size == 0)
 			size = stt_output_end_of_input(conn);
 		if (size < 0)
 			take_error(conn, (int)size);
 		else if (size == 0)
-			take_fin(worker, conn);
+			take_fin(desk, conn);
 		if (size <= 0)
 			return false;
 
 		int64_t bytes = atomic_load_explicit(&conn->bytes_in, memory_order_relaxed);
 
 		atomic_store_explicit(&conn->bytes_in, bytes + size, memory_order_relaxed);
-		deliver(worker, conn, worker->buffer, (size_t)size);
+		deliver(desk, conn, desk->buffer, (size_t)size);
 		/* The handler has set a framing: what it may have read further is looked into. */
 		if (atomic_load_explicit(&conn->framed, memory_order_relaxed))
-			return read_messages(worker, conn);
+			return read_messages(desk, conn);
 		if (has_ended(conn))
 			return false;
 		/* A short read has emptied the socket, and an edge will tell of more - but not when
 		 * the peer's hang-up has come already: data and FIN come in one edge. */
 		if (size < STT_READ_SIZE && !atomic_load(&conn->hangup))
 			return false;
-		if (is_to_yield(worker))
+		if (is_to_yield(desk))
 			break;
 	}
 	return true;
 }
 
-static bool read_input(struct stt_worker *worker, struct sttcp_conn *conn)
+static bool read_input(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	return atomic_load_explicit(&conn->framed, memory_order_relaxed)
-		       ? read_messages(worker, conn)
-		       : read_raw(worker, conn);
+	return atomic_load_explicit(&conn->framed, memory_order_relaxed) ? read_messages(desk, conn)
+									 : read_raw(desk, conn);
 }
 
 /* What is left of the input of a connection that has ended. */
@@ -400,7 +400,7 @@ enum rest {
 };
 
 /* Drops input, so that closing the socket does not reset it (RFC 1122, 4.2.2.13). */
-static enum rest drop_input(struct stt_worker *worker, struct sttcp_conn *conn)
+static enum rest drop_input(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
@@ -408,7 +408,7 @@ static enum rest drop_input(struct stt_worker *worker, struct sttcp_conn *conn)
 		if (reads == READS_PER_TURN)
 			return REST_IS_THERE;
 
-		ssize_t size = stt_socket_drop(fd, worker->buffer, STT_READ_SIZE);
+		ssize_t size = stt_socket_drop(fd, desk->buffer, STT_READ_SIZE);
 
 		if (size > 0)
 			continue;
@@ -424,7 +424,7 @@ static enum rest drop_input(struct stt_worker *worker, struct sttcp_conn *conn)
 	return REST_GONE;
 }
 
-static void run_last_handler(struct stt_worker *worker, struct sttcp_conn *conn)
+static void run_last_handler(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	struct stt_group *group = conn->group;
 	int event = (int)(conn->phase == STT_FAILED ? STTCP_UNCONNECTED : STTCP_DISCONNECTION);
@@ -432,11 +432,11 @@ static void run_last_handler(struct stt_worker *worker, struct sttcp_conn *conn)
 	stt_group_leave(group, conn);
 	stt_trace_ended(conn);
 	if (!conn->declined)
-		run_handlers(worker, conn, event, NULL, 0);
+		run_handlers(desk, conn, event, NULL, 0);
 	/* Also user code, and so a turn of its own. */
-	stt_turn_begin(worker);
+	stt_turn_begin(&desk->worker);
 	stt_conn_free_data_if_last(conn);
-	stt_turn_end(worker);
+	stt_turn_end(&desk->worker);
 
 	stt_group_conn_ended(group, conn);
 }
@@ -450,19 +450,19 @@ static void limit_lingering(struct sttcp_conn *conn, int64_t at)
 }
 
 /* The input goes on after a turn of the others, or when more of it comes. */
-static enum next go_on_dropping(struct stt_worker *worker, struct sttcp_conn *conn, enum rest rest)
+static enum next go_on_dropping(struct stt_desk *desk, struct sttcp_conn *conn, enum rest rest)
 {
 	if (rest != REST_IS_THERE)
 		return LET_GO;
-	stt_loop_requeue(worker, conn->loop, &conn->actor);
+	stt_loop_requeue(&desk->worker, conn->loop, &conn->actor);
 	return HANDED_ON;
 }
 
 /* Goes on with a connection that has ended, as far as that is possible now. */
-static enum next go_on_ending(struct stt_worker *worker, struct sttcp_conn *conn)
+static enum next go_on_ending(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	/* First the input: a reset that is read there is an end of the output, too. */
-	enum rest rest = drop_input(worker, conn);
+	enum rest rest = drop_input(desk, conn);
 	int linger_ms = conn->group->settings.linger_timeout_ms;
 	struct view view = view_output(conn);
 
@@ -472,8 +472,8 @@ static enum next go_on_ending(struct stt_worker *worker, struct sttcp_conn *conn
 	}
 	if (conn->phase < STT_LINGERING) {
 		if (!view.drained && !view.forced)
-			return go_on_dropping(worker, conn, rest);
-		run_last_handler(worker, conn);
+			return go_on_dropping(desk, conn, rest);
+		run_last_handler(desk, conn);
 		conn->phase = STT_LINGERING;
 		if (!view.drained)
 			limit_lingering(conn, stt_deadline_ms(atomic_load(&conn->group->flush_ms)));
@@ -488,15 +488,15 @@ static enum next go_on_ending(struct stt_worker *worker, struct sttcp_conn *conn
 	}
 	if (!(view.drained && all_dropped) && stt_now_ms() < atomic_load(&conn->owner_due_ms) &&
 	    !atomic_load(&conn->loop->ending))
-		return go_on_dropping(worker, conn, rest);
+		return go_on_dropping(desk, conn, rest);
 	stt_conn_die(conn);
 	return HANDED_ON;
 }
 
 /* Reads, if that is wished for; true when the budget of the turn is used up. */
-static inline bool act_on_input(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
+static inline bool act_on_input(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 {
-	if ((!(wishes & STT_WISH_READ) && !conn->held) || !read_input(worker, conn))
+	if ((!(wishes & STT_WISH_READ) && !conn->held) || !read_input(desk, conn))
 		return false;
 	atomic_fetch_or(&conn->word, wishes | STT_WISH_READ);
 	return true;
@@ -518,72 +518,71 @@ static void end_if_idle(struct sttcp_conn *conn)
 /* Before the read of a rarer wish: what has come is served before an end, and it takes a read to
  * know that there is no more. Out of line, as is what comes after it: inlined, they would have each
  * message save the registers that only they need. */
-__attribute__((__noinline__)) static unsigned look_before_read(struct stt_worker *worker,
-							       struct sttcp_conn *conn,
-							       unsigned wishes, bool ends_idle)
+__attribute__((__noinline__)) static unsigned
+look_before_read(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes, bool ends_idle)
 {
-	worker->judged_ms = stt_now_ms();
+	desk->judged_ms = stt_now_ms();
 	if (ends_idle)
 		atomic_store(&conn->hangup, true);
 	/* A limit is only then over when a look finds nothing that came before. */
 	if (ends_idle ||
-	    ((wishes & STT_WISH_TIMEOUT) && stt_limits_have_passed(conn, worker->judged_ms)))
+	    ((wishes & STT_WISH_TIMEOUT) && stt_limits_have_passed(conn, desk->judged_ms)))
 		wishes |= STT_WISH_READ;
 	return wishes;
 }
 
 __attribute__((__noinline__)) static void
-act_on_notices(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes, bool ends_idle)
+act_on_notices(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes, bool ends_idle)
 {
 	if ((wishes & STT_WISH_DRAINED) && !has_ended(conn)) {
-		run_handlers(worker, conn, STT_DRAINED, NULL, 0);
+		run_handlers(desk, conn, STT_DRAINED, NULL, 0);
 		stt_limits_begin_anew(conn);
 	}
 	if ((wishes & STT_WISH_TIMEOUT) && !has_ended(conn))
-		stt_limits_check(conn, worker->judged_ms);
+		stt_limits_check(conn, desk->judged_ms);
 	if (ends_idle)
 		end_if_idle(conn);
 }
 
 /* The phase OPEN; true when the budget of the turn is used up. */
-static inline bool act_open(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
+static inline bool act_open(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 {
 	bool ends_idle = atomic_load_explicit(&conn->group->ends_idle, memory_order_relaxed);
 
 	bool rare = ends_idle || (wishes & (STT_WISH_DRAINED | STT_WISH_TIMEOUT));
 
 	if (rare)
-		wishes = look_before_read(worker, conn, wishes, ends_idle);
-	if (act_on_input(worker, conn, wishes))
+		wishes = look_before_read(desk, conn, wishes, ends_idle);
+	if (act_on_input(desk, conn, wishes))
 		return true;
 	if (rare)
-		act_on_notices(worker, conn, wishes, ends_idle);
+		act_on_notices(desk, conn, wishes, ends_idle);
 	return false;
 }
 
-static enum next act(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
+static enum next act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 {
 	if (conn->phase == STT_BORN)
-		open_conn(worker, conn);
+		open_conn(desk, conn);
 	if (conn->phase == STT_OPEN && !has_ended(conn)) {
-		if (act_open(worker, conn, wishes)) {
+		if (act_open(desk, conn, wishes)) {
 			/* The others first: it stays owned, by the list. */
-			stt_loop_requeue(worker, conn->loop, &conn->actor);
+			stt_loop_requeue(&desk->worker, conn->loop, &conn->actor);
 			return HANDED_ON;
 		}
 		if (!has_ended(conn))
 			return LET_GO;
 	}
-	return go_on_ending(worker, conn);
+	return go_on_ending(desk, conn);
 }
 
 /* Works on a connection that the worker owns until it has let go of it. */
-static void work(struct stt_worker *worker, struct sttcp_conn *conn, unsigned wishes)
+static void work(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 {
-	while (act(worker, conn, wishes) != HANDED_ON && !stt_conn_let_go(conn)) {
+	while (act(desk, conn, wishes) != HANDED_ON && !stt_conn_let_go(conn)) {
 		/* A peer that always has more to say would keep this thread for good. */
-		if (is_to_yield(worker)) {
-			stt_pool_push(&worker->engine->pool, &conn->actor);
+		if (is_to_yield(desk)) {
+			stt_pool_push(&desk->worker.engine->pool, &conn->actor);
 			return;
 		}
 		wishes = stt_conn_take_wishes(conn);
@@ -622,7 +621,7 @@ static inline bool needs_pool(struct sttcp_conn *conn)
 	return conn->slow && !has_ended(conn);
 }
 
-static void give_to_pool(struct stt_worker *worker, struct sttcp_conn *conn)
+static void give_to_pool(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	const struct stt_settings *settings = &conn->group->settings;
 
@@ -630,7 +629,7 @@ static void give_to_pool(struct stt_worker *worker, struct sttcp_conn *conn)
 	if (conn->phase == STT_BORN && settings->first_byte_timeout_ms >= 0)
 		stt_alarm_set(conn->loop, &conn->alarm,
 			      conn->born_ms + settings->first_byte_timeout_ms);
-	stt_pool_push(&worker->engine->pool, &conn->actor);
+	stt_pool_push(&desk->worker.engine->pool, &conn->actor);
 }
 
 /* Limits on input need no thread: where there is nothing else to do, the loop judges them. False
@@ -655,23 +654,24 @@ static bool judge_limits(struct sttcp_conn *conn)
 	return false;
 }
 
-void stt_conn_dispatch(struct stt_worker *worker, struct sttcp_conn *conn)
+void stt_conn_dispatch(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	if (conn->phase == STT_CONNECTING)
 		stt_attempt_cancel(conn);
 	while (needs_pool(conn)) {
 		if (!judge_limits(conn)) {
-			give_to_pool(worker, conn);
+			give_to_pool(desk, conn);
 			return;
 		}
 		if (stt_conn_let_go(conn))
 			return;
 	}
-	work(worker, conn, stt_conn_take_wishes(conn));
+	work(desk, conn, stt_conn_take_wishes(conn));
 }
 
 static void conn_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events)
 {
+	struct stt_desk *desk = stt_desk_of(worker);
 	struct sttcp_conn *conn = stt_container_of(actor, struct sttcp_conn, actor);
 	unsigned wish = 0;
 
@@ -689,13 +689,13 @@ static void conn_event(struct stt_worker *worker, struct stt_actor *actor, uint3
 	 * one atomic operation less for a message. */
 	if (stt_conn_try_own(conn)) {
 		if (!needs_pool(conn)) {
-			work(worker, conn, wish);
+			work(desk, conn, wish);
 			return;
 		}
 		stt_conn_wish(conn, wish);
-		give_to_pool(worker, conn);
+		give_to_pool(desk, conn);
 	} else if (stt_conn_wish(conn, wish)) {
-		stt_conn_dispatch(worker, conn);
+		stt_conn_dispatch(desk, conn);
 	}
 }
 
@@ -704,7 +704,7 @@ static void conn_ready(struct stt_worker *worker, struct stt_actor *actor)
 	struct sttcp_conn *conn = stt_container_of(actor, struct sttcp_conn, actor);
 
 	if (conn->phase != STT_DEAD) {
-		stt_conn_dispatch(worker, conn);
+		stt_conn_dispatch(stt_desk_of(worker), conn);
 		return;
 	}
 	stt_alarm_cancel(conn->loop, &conn->alarm);
@@ -714,13 +714,14 @@ static void conn_ready(struct stt_worker *worker, struct stt_actor *actor)
 
 static void conn_on_pool(struct stt_worker *worker, struct stt_actor *actor)
 {
+	struct stt_desk *desk = stt_desk_of(worker);
 	struct sttcp_conn *conn = stt_container_of(actor, struct sttcp_conn, actor);
 
-	worker->turn_began_us = stt_now_us();
+	desk->turn_began_us = stt_now_us();
 	if (conn->phase == STT_DEAD)
 		stt_conn_free_on_pool(conn);
 	else
-		work(worker, conn, stt_conn_take_wishes(conn));
+		work(desk, conn, stt_conn_take_wishes(conn));
 }
 
 /* The first byte of one that waits for a thread to run its connection handler: silent peers must

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "engine/conn.h"
+#include "engine/desk.h"
 #include "engine/group.h"
 #include "engine/loop.h"
 #include "engine/turn.h"
@@ -63,8 +64,10 @@ void stt_watch_begin_locked(struct stt_output *out)
 			stt_alarm_set_here(conn->loop, &conn->alarm, first_look(conn));
 			return;
 		}
-		if (self->watch == STT_WATCH_MAY_WAIT && self->conn == conn) {
-			self->watch = STT_WATCH_WAITS;
+		struct stt_desk *desk = stt_desk_of(self);
+
+		if (desk->watch == STT_WATCH_MAY_WAIT && desk->conn == conn) {
+			desk->watch = STT_WATCH_WAITS;
 			out->watch = STT_WATCH_LATE;
 			return;
 		}

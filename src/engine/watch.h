@@ -27,7 +27,7 @@ enum stt_watch {
 	STT_WATCH_OFF
 };
 
-/* What a worker's `watch` says, in a handler: the first send on its connection has the alarm set
+/* What a desk's `watch` says, in a handler: the first send on its connection has the alarm set
  * once the turn is over, where that takes no system call. */
 enum {
 	STT_WATCH_MAY_WAIT = 1,

@@ -17,11 +17,8 @@
 #include <unistd.h>
 
 #include "base/semaphore.h"
-#include "codec/refusal.h"
 #include "engine/actor.h"
-#include "engine/input.h"
 
-struct sttcp_conn;
 struct stt_engine;
 struct stt_loop;
 
@@ -31,36 +28,22 @@ enum stt_role {
 	STT_POOL   /* takes actors off the pool's queue */
 };
 
+/* The first member of a record, whose other ones are the business of the engine's user. */
 struct stt_worker {
 	/* Set before the thread starts. */
 	struct stt_engine *engine;
 	struct stt_worker *next_record;
-	char *buffer; /* STT_READ_SIZE bytes that this worker reads into */
 
 	/* Set by the thread itself before anybody can find it. */
 	pid_t tid;
 	clockid_t cpu_clock;
 
 	/* Only its own thread. */
-	struct stt_loop *loop;	 /* the loop that it owns, NULL for the pool and after a loss */
-	struct sttcp_conn *conn; /* the connection whose handler it runs */
-	int event;		 /* that it is about */
-	struct stt_input input;
-	int waker; /* an eventfd that wakes it out of a wait for input; -1 while not needed yet */
-	char refusal[STT_REFUSAL_TEXT]; /* what is wrong with the last message refused */
-	unsigned char watch;		/* see watch.h */
-	bool ended_conn;		/* that handler has closed or aborted `conn` */
-	bool failed_conn;		/* that handler has failed `conn` */
-	int64_t judged_ms;		/* before a look for input: limits are judged by it */
-	int64_t turn_began_us;		/* pool only: when it took the connection off the queue */
-	int64_t call_began_us;		/* pool only */
-	long call_switches;		/* likewise: see dispatch.c */
+	struct stt_loop *loop; /* the loop that it owns, NULL for the pool and after a loss */
 
 	/* Written by its own thread, read by any, relaxed: figures to look at, nothing hangs on
 	 * their order. `calls` is odd while a handler runs. */
 	_Atomic uint64_t calls;
-	_Atomic(const void *) call_group;
-	_Atomic uint64_t call_conn_id;
 
 	/* When the call with the number `since_calls` was first seen: by the monitor on a loop, by
 	 * the worker itself in the pool. Relaxed, as above. */
@@ -95,7 +78,7 @@ extern _Thread_local struct stt_worker *stt_self;
  * meanwhile comes back into the library. */
 static inline bool stt_worker_is_ours(void)
 {
-	return stt_self && !stt_self->conn;
+	return stt_self && !(atomic_load_explicit(&stt_self->calls, memory_order_relaxed) & 1);
 }
 
 /* After user code, with what was so before: a child that was forked there goes no further, for
@@ -105,11 +88,5 @@ static inline void stt_worker_stop_child(bool was_ours)
 	while (was_ours && !stt_self)
 		pause();
 }
-
-/* Not 64 KiB: a peer that echoes sends such a read back as a full segment and a tail of 53 bytes,
- * and a large stream ran at 0.55 of the speed. */
-enum {
-	STT_READ_SIZE = 60 * 1024
-};
 
 #endif

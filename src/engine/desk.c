@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* The memory of a desk and its descriptor. */
+#include "engine/desk.h"
+
+#include <stddef.h>
+#include <sys/mman.h>
+
+#include "net/socket.h"
+
+_Static_assert(offsetof(struct stt_desk, worker) == 0, "freed through its worker");
+
+/* Mapped, and so on pages of its own, which go back to the system with the thread: from malloc's
+ * arenas, of which there is one for every few threads, each wave of threads left some more behind.
+ */
+static char *new_buffer(void)
+{
+	void *pages = mmap(NULL, STT_READ_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
+
+	return pages == MAP_FAILED ? NULL : pages;
+}
+
+bool stt_desk_open(struct stt_worker *worker)
+{
+	struct stt_desk *desk = stt_desk_of(worker);
+
+	desk->waker = -1;
+	desk->buffer = new_buffer();
+	return desk->buffer;
+}
+
+void stt_desk_close(struct stt_worker *worker)
+{
+	struct stt_desk *desk = stt_desk_of(worker);
+
+	if (desk->buffer)
+		munmap(desk->buffer, STT_READ_SIZE);
+	desk->buffer = NULL;
+	stt_socket_close(desk->waker);
+	desk->waker = -1;
+}

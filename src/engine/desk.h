@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A desk: what a worker has at hand while it works on a connection. The engine
+ * makes one for each thread of its workers, and knows the first member alone.
+ */
+#ifndef STT_ENGINE_DESK_H
+#define STT_ENGINE_DESK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "codec/refusal.h"
+#include "engine/input.h"
+#include "engine/worker.h"
+
+struct sttcp_conn;
+
+struct stt_desk {
+	struct stt_worker worker;
+
+	/* Only its own thread. */
+	char *buffer;		 /* STT_READ_SIZE bytes that this worker reads into */
+	struct sttcp_conn *conn; /* the connection whose handler it runs */
+	int event;		 /* that it is about */
+	struct stt_input input;
+	int waker; /* an eventfd that wakes it out of a wait for input; -1 while not needed yet */
+	char refusal[STT_REFUSAL_TEXT]; /* what is wrong with the last message refused */
+	unsigned char watch;		/* see watch.h */
+	bool ended_conn;		/* that handler has closed or aborted `conn` */
+	bool failed_conn;		/* that handler has failed `conn` */
+	int64_t judged_ms;		/* before a look for input: limits are judged by it */
+	int64_t turn_began_us;		/* pool only: when it took the connection off the queue */
+	int64_t call_began_us;		/* pool only */
+	long call_switches;		/* likewise: see dispatch.c */
+
+	/* Written by its own thread, read by any, relaxed: figures to look at, nothing hangs on
+	 * their order. They are of the call that `worker.calls` counts. */
+	_Atomic(const void *) call_group;
+	_Atomic uint64_t call_conn_id;
+};
+
+static inline struct stt_desk *stt_desk_of(struct stt_worker *worker)
+{
+	return stt_container_of(worker, struct stt_desk, worker);
+}
+
+/* The calling thread's; only on threads of the library's. */
+static inline struct stt_desk *stt_desk_self(void)
+{
+	return stt_desk_of(stt_self);
+}
+
+/* The connection whose handler the calling thread runs, or NULL. */
+static inline struct sttcp_conn *stt_desk_conn(void)
+{
+	return stt_self ? stt_desk_self()->conn : NULL;
+}
+
+/* For struct stt_engine_user: around the thread of a record. */
+bool stt_desk_open(struct stt_worker *worker);
+void stt_desk_close(struct stt_worker *worker);
+
+/* Not 64 KiB: a peer that echoes sends such a read back as a full segment and a tail of 53 bytes,
+ * and a large stream ran at 0.55 of the speed. */
+enum {
+	STT_READ_SIZE = 60 * 1024
+};
+
+#endif
