@@ -28,28 +28,30 @@
  *
  *  - TCP carries bytes, not messages: a receive handler gets them in arbitrary
  *    chunks. Two sends may arrive as one chunk, one send as many.
- *  - Handlers of one connection never overlap and run in order. Handlers of
+ *  - Handlers of one connection run one at a time, in sequence. Handlers of
  *    different connections run at the same time, on different threads: what
  *    they share needs a lock of yours.
  *  - Every function may be called from any thread at any time, inside handlers
- *    too, unless its comment says otherwise. Sends, and outside handlers stop,
- *    close, free and wait, may wait: a lock of yours that a handler wants must
- *    not be held over them.
- *  - Results of type int are >= 0 when all is well, and a negative code
- *    otherwise: -errno, or one of the codes below. sttcp_strerror() tells. Most
- *    compilers warn where a start, or what prepares one, is not looked at.
+ *    too, unless its comment says otherwise. Sends may block. So may stop,
+ *    close, free and wait outside handlers. Holding a lock that a handler
+ *    needs over one of these calls is a deadlock.
+ *  - Results of type int are >= 0 on success and a negative code otherwise:
+ *    -errno, or one of the codes below. sttcp_strerror() describes it. Most
+ *    compilers warn when the result of a start, or of a call that prepares
+ *    one, is ignored.
  *  - Returning from main ends everything: wait with sttcp_server_keep_alive().
  *
  * A handler may not leave by pthread_exit, longjmp or a C++ exception: the
  * thread that runs it is the library's.
  *
- * After a fork, the parent's objects give STTCP_EFORK in the child (or NULL,
- * false, 0) and touch nothing; objects that the child makes itself work. A
- * child that was forked in a handler, or in another function of yours on a
- * thread of the library, must exec or _exit: it does not come back from there.
+ * After a fork, the parent's objects return STTCP_EFORK in the child (or NULL,
+ * false, 0) and touch nothing. Objects that the child creates itself work. A
+ * child that was forked inside a handler, or inside another callback on a
+ * thread of the library, must exec or _exit: it cannot return from there.
  *
- * Handlers run with the signal mask of the thread that made the first start; a
- * handler that changes it puts it back. Only keep_alive sets signals up.
+ * Handlers run with the signal mask of the thread that made the first start. A
+ * handler that changes the mask must restore it. Only keep_alive changes
+ * signal dispositions.
  *
  * NULL where an object is expected gives -EINVAL (or NULL, false, 0).
  */
@@ -78,8 +80,9 @@ extern "C" {
 #define STTCP_PRINTF(text, first)
 #endif
 
-/* Who does not look at the result is warned by the compiler: it alone tells that nothing was done.
- * A program that defines this as nothing, before it includes this header, is not warned. */
+/* Marks functions whose result alone says that nothing was done: the compiler warns when it is
+ * ignored. To turn these warnings off, define STTCP_CHECKED as nothing before including this
+ * header. */
 #ifndef STTCP_CHECKED
 #if defined(__GNUC__)
 #define STTCP_CHECKED __attribute__((__warn_unused_result__))
@@ -88,7 +91,7 @@ extern "C" {
 #endif
 #endif
 
-/* The version of the library that runs, "0.1.0"; static. */
+/* The version of the library at run time, "0.1.0"; static. */
 STTCP_API const char *sttcp_version(void);
 
 typedef struct sttcp_server sttcp_server;
@@ -99,27 +102,33 @@ typedef struct sttcp_conn sttcp_conn;
 
 /* The phases of a connection, as the universal handler sees them. */
 typedef enum sttcp_event {
-	STTCP_CONNECTION = 1, /* a connection is there: accept or decline it */
+	STTCP_CONNECTION = 1, /* a new connection: accept or decline it */
 	STTCP_RECEIVE,	      /* a server's connection has data */
 	STTCP_RESPONSE,	      /* a client's connection has data */
-	STTCP_END,	      /* the peer sends no more (only with the option half_close) */
+	STTCP_END,	      /* the peer's FIN (only with the option half_close) */
 	STTCP_DISCONNECTION,  /* the end of a connection that had been accepted */
-	STTCP_UNCONNECTED     /* a client's attempt has failed */
+	STTCP_UNCONNECTED     /* a client's connection attempt has failed */
 } sttcp_event;
 
 /* "connection", "receive", ...; "unknown" for any other value; static. */
 STTCP_API const char *sttcp_event_name(sttcp_event event);
 
 /*
- * In every handler `conn` is never NULL; it and the strings it gives are valid
- * from the start of its first handler to the return of its last (longer with
- * sttcp_conn_ref). `data` is the library's and valid until the handler returns.
- * `size` is in bytes. `context` is what _set_context set, else NULL. The urgent
- * byte of TCP (RFC 6093) and descriptors sent over a Unix socket are dropped.
+ * In every handler:
  *
- * A verdict of false ends the connection in order: what was sent is flushed,
- * then FIN; the reason is 0. From a server's connection handler it declines
- * the connection, and then no other handler runs for it.
+ *  - `conn` is never NULL. It and the strings that it returns are valid from the
+ *    start of its first handler to the return of its last (longer with
+ *    sttcp_conn_ref).
+ *  - `data` belongs to the library and is valid until the handler returns.
+ *  - `size` is in bytes.
+ *  - `context` is the pointer set with _set_context, or NULL.
+ *
+ * A handler that returns false closes the connection in an orderly way: output
+ * is flushed, then FIN; the reason is 0. From a server's connection handler,
+ * false declines the connection, and no other handler runs for it.
+ *
+ * TCP's urgent byte (RFC 6093) and descriptors sent over a Unix socket are
+ * dropped.
  */
 typedef bool (*sttcp_connection_handler)(sttcp_conn *conn, void *context);
 typedef void (*sttcp_receive_handler)(sttcp_conn *conn, const void *data, size_t size,
@@ -127,40 +136,48 @@ typedef void (*sttcp_receive_handler)(sttcp_conn *conn, const void *data, size_t
 typedef bool (*sttcp_response_handler)(sttcp_conn *conn, const void *data, size_t size,
 				       void *context);
 
-/* The peer's FIN, once, with the option half_close: sending goes on until the program
- * closes, or ends this side, too, with sttcp_conn_shutdown; the library does neither. */
+/* The peer's FIN, once, and only with the option half_close. The connection is now half-closed:
+ * the program can still send. It stays so until the program closes the connection, or shuts its
+ * own side down with sttcp_conn_shutdown; the library does neither. */
 typedef void (*sttcp_end_handler)(sttcp_conn *conn, void *context);
 
-/* Bytes had to wait in the queue, because the peer or the network was slow, and all of them have
- * gone to the kernel: a good moment to go on with a long answer. It is a handler like the others
- * (one at a time), but no phase: the universal handler does not see it. */
+/* The send queue is empty again: all of it has gone to the kernel. Called after bytes were queued,
+ * a send blocked, or sttcp_conn_try_send returned -EAGAIN, because the peer or the network was
+ * slow. A good moment to continue a long answer. Runs one at a time with the other handlers of the
+ * connection, but is not a phase: the universal handler does not see it. */
 typedef void (*sttcp_drained_handler)(sttcp_conn *conn, void *context);
 
 /*
- * A message cannot be taken: `code` is STTCP_EFRAME (it is malformed, or the
- * peer's FIN has cut it) or STTCP_ELIMIT (it is over max_message, or there is no
- * room for it under total_queue_max), and with that the connection ends when this
- * returns. What is sent here still leaves; sttcp_conn_fail gives
- * another reason. What came behind the message is dropped. A handler like the
- * others (one at a time, may block), but no phase: the universal handler does
- * not see it. While a handler waits in sttcp_conn_recv_message it runs inside
- * that, on its thread. Reading here gives -EDEADLK.
+ * A message was refused, and its connection ends when this handler returns.
+ * `code` is one of:
+ *
+ *  - STTCP_EFRAME: it is malformed, or cut off by the peer's FIN.
+ *  - STTCP_ELIMIT: it is larger than max_message, or total_queue_max leaves no
+ *    room for it.
+ *
+ * What this handler sends still goes out, and sttcp_conn_fail sets another
+ * reason. Input behind the refused message is dropped. The handler may block. It
+ * runs one at a time with the other handlers of the connection, but is not a
+ * phase: the universal handler does not see it. If a handler is waiting in
+ * sttcp_conn_recv_message, this one runs inside that call, on the same thread.
+ * Reading here gives -EDEADLK.
  */
 typedef void (*sttcp_malformed_handler)(sttcp_conn *conn, int code, void *context);
 
-/* Exactly once, last, after a connection handler that accepted. `reason` is 0 when the peer
- * closed in order or a handler said false, else a code. Sending fails here. */
+/* Exactly once, and last, for every connection that a connection handler accepted. `reason` is 0
+ * after an orderly close (the peer's FIN, or a handler that returned false), else a code. Sending
+ * fails here. */
 typedef void (*sttcp_disconnection_handler)(sttcp_conn *conn, int reason, void *context);
 
-/* A client's attempt has failed: `conn` never opened; its address, client, reason and text can
- * be read. The client may be started again from here. */
+/* A client's connection attempt has failed. `conn` never opened; its address, client, reason and
+ * text can be read. The client may be started again from here. */
 typedef void (*sttcp_unconnected_handler)(sttcp_conn *conn, int reason, void *context);
 
 /*
- * Runs before the specific handler in every phase. Where a phase has a specific
- * handler, that one's verdict counts; where it has none, this one's does.
- * Verdicts about DISCONNECTION and UNCONNECTED are ignored. `data` is NULL and
- * `size` 0 outside RECEIVE and RESPONSE; sttcp_conn_reason() tells the reason.
+ * Runs before the specific handler in every phase. If the phase has a specific
+ * handler, that one's return value counts; if it has none, this one's does. The
+ * return value is ignored for DISCONNECTION and UNCONNECTED. Outside RECEIVE and
+ * RESPONSE, `data` is NULL and `size` 0. sttcp_conn_reason() gives the reason.
  */
 typedef bool (*sttcp_universal_handler)(sttcp_event event, sttcp_conn *conn, const void *data,
 					size_t size, void *context);
@@ -169,7 +186,7 @@ typedef bool (*sttcp_universal_handler)(sttcp_event event, sttcp_conn *conn, con
 
 /* The library's own codes. All other negative results are -errno. */
 enum {
-	STTCP_EDESTROYED = -5001,	/* the client was closed by its owner */
+	STTCP_EDESTROYED = -5001,	/* the program closed the client */
 	STTCP_ECLOSED = -5002,		/* closed on this side */
 	STTCP_ESTOPPED = -5003,		/* the server is stopping */
 	STTCP_EHANDLER = -5004,		/* a handler failed the connection */
@@ -177,7 +194,7 @@ enum {
 	STTCP_ELIMIT = -5006,		/* over a limit */
 	STTCP_ESLOW = -5007,		/* the peer reads too slowly */
 	STTCP_ERESOLVE = -5008,		/* the host name could not be resolved */
-	STTCP_ETLS = -5009,		/* TLS failed */
+	STTCP_ETLS = -5009,		/* TLS failed; not used yet */
 	STTCP_ETIME_CONNECT = -5010,	/* connecting took too long */
 	STTCP_ETIME_FIRST_BYTE = -5011, /* no first byte in time */
 	STTCP_ETIME_IDLE = -5012,	/* nothing sent or received for too long */
@@ -188,36 +205,42 @@ enum {
 	STTCP_EFORK = -5017		/* the object belongs to the parent process */
 };
 
-/* A sentence for `code`, 0 and -errno too. Never NULL; static or the C library's, not to be
- * freed; any thread. */
+/* A sentence that describes `code`, which may also be 0 or -errno. Never NULL. Static, or the C
+ * library's; not to be freed. Any thread. */
 STTCP_API const char *sttcp_strerror(int code);
 
-/* "STTCP_ESLOW", "ECONNRESET", ...; "OK" for 0, "UNKNOWN" for a number that is no code; static. */
+/* "STTCP_ESLOW", "ECONNRESET", ...; "OK" for 0, "UNKNOWN" for a number that is not a code; static.
+ */
 STTCP_API const char *sttcp_error_name(int code);
 
 /* ------------------------------------------------------------------- framing */
 
-/* How a stream of bytes is cut into messages: the receive or response handler is called once for
- * each, with the payload alone. */
+/* How the byte stream is split into messages. The receive or response handler is called once for
+ * each message, with the payload only. */
 typedef enum sttcp_framing {
-	STTCP_FRAMING_RAW, /* not at all: bytes as they come */
-	/* Up to "\n"; "\r\n" is accepted, too; see rest_at_end. Not for SMTP, HTTP and their like,
-	 * where a bare "\n" is no end: they want the delimiter "\r\n". */
+	STTCP_FRAMING_RAW, /* no messages: bytes as they arrive */
+	/* Lines: up to "\n"; "\r\n" is accepted, too. Not for SMTP, HTTP/1.1 and other protocols
+	 * in which a bare "\n" does not end a line: use the delimiter "\r\n" for those. For input
+	 * without a line ending at the peer's FIN see rest_at_end. */
 	STTCP_FRAMING_LINE,
-	STTCP_FRAMING_DELIMITER, /* up to `delimiter`; likewise */
-	STTCP_FRAMING_LENGTH,	 /* a length, then as many bytes */
+	STTCP_FRAMING_DELIMITER, /* up to `delimiter`; see rest_at_end as well */
+	STTCP_FRAMING_LENGTH,	 /* a length prefix, then that many bytes */
 	STTCP_FRAMING_FIXED,	 /* always `fixed_size` bytes */
 	STTCP_FRAMING_CUSTOM	 /* as `frame_fn` says */
 } sttcp_framing;
 
 /*
- * Where the first message in `data` ends: 0 when more is needed to tell; n > 0
- * when the first n bytes are one message, delivered whole (n may be more than
- * `size`); below 0 when it is malformed, which ends the connection with
- * STTCP_EFRAME. Called where a handler of the connection would be, never at the
- * same time as one; like one it may block. It sees all bytes of the message that
- * have come so far, each time; it is called when more of them have come, and not
- * again for a message whose end it has told.
+ * Finds the end of the first message in `data`. Returns
+ *
+ *  - 0: more bytes are needed to tell;
+ *  - n > 0: the first n bytes are one message, delivered whole; n may be more
+ *    than `size`;
+ *  - below 0: the message is malformed, and the connection ends with
+ *    STTCP_EFRAME.
+ *
+ * It is given all bytes of the message received so far, and is called again
+ * when more of them have arrived, until it has found the end. Never runs at the
+ * same time as a handler of the connection, and may block like one.
  */
 typedef ssize_t (*sttcp_frame_fn)(const void *data, size_t size, void *context);
 
@@ -230,14 +253,17 @@ typedef enum sttcp_over {
 } sttcp_over;
 
 /*
- * In every number 0 means the default and -1 means off or unlimited. Sizes are
- * in bytes, times in milliseconds. Options are copied by _new; start tells
- * -EINVAL for a value that an option cannot have, for one that has no effect
- * (without its framing; a client's on a server) or contradicts another, and for
- * a struct that this library cannot know. The sentence of _error names it.
+ * In every number, 0 means the default and -1 means off or unlimited. Sizes are
+ * in bytes, times in milliseconds. Options are copied by _new. start returns
+ * -EINVAL, and _error names the option, for
+ *
+ *  - a value that the option cannot have;
+ *  - an option without effect (its framing is missing; a client's on a server);
+ *  - an option that contradicts another;
+ *  - a struct with something set that this library does not know.
  */
 typedef struct sttcp_options {
-	size_t size; /* of this struct; STTCP_OPTIONS and sttcp_options_init set it */
+	size_t size; /* of this struct; set by STTCP_OPTIONS and sttcp_options_init */
 
 	/* --- Framing --- */
 
@@ -245,135 +271,144 @@ typedef struct sttcp_options {
 	int32_t framing;
 
 	/* All framings but STTCP_FRAMING_RAW: cap on the payload of one message, in both
-	 * directions, and on what is held of one that is not whole. Over it the connection ends
-	 * with STTCP_ELIMIT. Default 1 MiB. */
+	 * directions, and on the memory held for an incomplete one. A connection that exceeds it
+	 * ends with STTCP_ELIMIT. Default 1 MiB. */
 	int64_t max_message;
 
 	/* STTCP_FRAMING_DELIMITER: 1 to 16 bytes, which are copied. */
 	const void *delimiter;
 	size_t delimiter_size;
 
-	/* STTCP_FRAMING_LINE and _DELIMITER: bytes that have no end at the peer's FIN are a last
-	 * message. Without it they are half of one, as they are in the other framings:
-	 * STTCP_EFRAME, and no handler gets them. */
+	/* STTCP_FRAMING_LINE and _DELIMITER: bytes without a delimiter at the peer's FIN are
+	 * delivered as a last message. Without this option they are an incomplete message, as in
+	 * the other framings: no handler gets them, and the connection ends with STTCP_EFRAME. */
 	bool rest_at_end;
 
-	/* STTCP_FRAMING_LENGTH: how many bytes the length has: 1, 2, 4 or 8; default 4. */
+	/* STTCP_FRAMING_LENGTH: size of the length prefix in bytes, 1, 2, 4 or 8; default 4. */
 	int32_t prefix_size;
-	bool prefix_little_endian;   /* the length's lowest byte comes first */
-	bool prefix_varint;	     /* the length as protobuf writes it; prefix_size is not used */
+	bool prefix_little_endian;   /* the length is little-endian; default big-endian */
+	bool prefix_varint;	     /* the length is a protobuf varint; no prefix_size */
 	bool prefix_includes_itself; /* the length counts its own bytes, too */
 
 	/* STTCP_FRAMING_FIXED: the size of each message. */
 	int64_t fixed_size;
 
-	/* STTCP_FRAMING_CUSTOM: with the object's context. */
+	/* STTCP_FRAMING_CUSTOM; its context is that of the server or client. */
 	sttcp_frame_fn frame_fn;
 
-	/* --- Queues, and peers that read slowly --- */
+	/* --- Queues and backpressure --- */
 
-	/* Cap on the bytes queued in the library for one connection, those the kernel holds not
-	 * counted. At the cap sttcp_conn_send waits. They take at most 8/7 of that in memory, and
-	 * 24 KiB, however small the parts. Default 1 MiB. */
+	/* Cap on the bytes queued in the library for one connection. Bytes in the kernel are not
+	 * counted. At the cap sttcp_conn_send blocks. Queued bytes use at most 8/7 of their size in
+	 * memory, plus 24 KiB, however small the parts. Default 1 MiB. */
 	int64_t send_queue_max;
 
-	/* While that many bytes that the connection's own handlers have sent are queued likewise,
-	 * nothing is read from its peer; it goes on when low_water or fewer of them are left. What
-	 * is sent on it elsewhere (by main, a handler of another connection, a broadcast of theirs)
-	 * never stops its reading: two ends of which each rests while anybody's bytes are queued
-	 * for it would wait for each other. Default 512 KiB and 128 KiB; under a send_queue_max
-	 * that is smaller, half of it and a quarter of the high one. -1 for high_water: reading
-	 * goes on. Neither may be over the one before it. */
+	/* Backpressure: stop reading from a peer when high_water bytes are queued for it, and
+	 * resume when the queue has shrunk to low_water. Only bytes sent by the connection's own
+	 * handlers count. Bytes sent on it elsewhere (by main, by a handler of another connection,
+	 * by a broadcast of either) never stop its reading; otherwise two peers that each stop
+	 * reading while anybody's bytes are queued would deadlock.
+	 *
+	 * Default 512 KiB and 128 KiB, but high_water at most half of send_queue_max, and low_water
+	 * at most a quarter of high_water. -1 for high_water: reading never stops. high_water may
+	 * not exceed send_queue_max, nor low_water high_water. */
 	int64_t high_water;
 	int64_t low_water;
 
-	/* Cap on what is queued for all connections of the object together, with what is held of
-	 * messages that are not whole. At it each of them is as if it were at its own cap, peers
-	 * are not read from for whom their own handlers have something queued, and a message that
-	 * needs more room ends its connection with STTCP_ELIMIT. Default -1. */
+	/* Cap on the bytes queued for all connections of the server or client together, plus the
+	 * memory held for incomplete messages. At the cap
+	 *
+	 *  - each connection behaves as at its own send_queue_max;
+	 *  - a peer is not read from while its own handlers have bytes queued for it;
+	 *  - a message that needs more room ends its connection with STTCP_ELIMIT.
+	 *
+	 * Default -1. */
 	int64_t total_queue_max;
 
-	bool broadcast_skips; /* a member over its cap misses the message, and stays */
+	bool broadcast_skips; /* a member over its cap misses a broadcast, but stays connected */
 
 	/* --- Timeouts --- */
 
-	/* Client: limit for name resolution and all addresses together. Default 10 000. Ends in
-	 * STTCP_ETIME_CONNECT. The process asks for four names at a time, on threads that are not
-	 * those of handlers; the time in which a name waits for its turn counts, too. */
+	/* Client: limit for name resolution and all addresses together. Default 10 000. Ends the
+	 * attempt with STTCP_ETIME_CONNECT. A process resolves four names at a time, on threads of
+	 * their own; the time that a name waits for one of them counts. */
 	int32_t connect_timeout_ms;
 
-	/* Limits on waiting for the peer, all off by default. They rest while a handler runs and
-	 * while the connection is paused. First byte: from accept or connect on;
-	 * STTCP_ETIME_FIRST_BYTE. Idle: no byte in or out; STTCP_ETIME_IDLE. Message: from the
-	 * first byte of a message to its last; STTCP_ETIME_MESSAGE. The connection is flushed and
-	 * closed. */
+	/* Limits on waiting for the peer, off by default. They do not run while a handler runs, or
+	 * while nothing is read from the peer (sttcp_conn_pause, high_water). The connection is
+	 * flushed and closed.
+	 *
+	 *  - First byte: from the return of the connection handler, or from accept while a
+	 *    connection waits for a thread to run it; STTCP_ETIME_FIRST_BYTE.
+	 *  - Idle: without a byte received, or given to the kernel; STTCP_ETIME_IDLE.
+	 *  - Message: from the first byte of a message to its last; STTCP_ETIME_MESSAGE. */
 	int32_t first_byte_timeout_ms;
 	int32_t idle_timeout_ms;
 	int32_t message_timeout_ms;
 
-	/* How long a connection may live, whatever it does, and how much longer at most, chosen for
-	 * each at random so that they do not all end at once. It ends as sttcp_conn_abort does,
-	 * with STTCP_ETIME_LIFETIME. Off by default. */
+	/* Maximum age of a connection, counted from the return of its connection handler, whatever
+	 * it is doing. Up to lifetime_jitter_ms is added, at random for each connection, so that
+	 * not all end at once. Ends as sttcp_conn_abort does, with STTCP_ETIME_LIFETIME. Off by
+	 * default. */
 	int32_t lifetime_ms;
 	int32_t lifetime_jitter_ms;
 
-	/* A queue, or a waiting sttcp_conn_send, from which no byte leaves for this long ends the
-	 * connection as sttcp_conn_abort does, with STTCP_ETIME_WRITE. Once the connection is being
-	 * closed, ten times as long is what all of its queue may take. Default 30 000. */
+	/* A queue, or a blocked sttcp_conn_send, that makes no progress for this long ends the
+	 * connection as sttcp_conn_abort does, with STTCP_ETIME_WRITE. The final flush of a
+	 * connection that is being closed may take ten times as long. Default 30 000. */
 	int32_t write_timeout_ms;
 
-	/* A peer that has vanished, which means that it answers nothing, is found in about this
-	 * time: by TCP keepalive (tcp(7)) while nothing is under way to it, by the library while
-	 * something is. It ends as sttcp_conn_abort does, with STTCP_EDEAD_PEER. One that answers
-	 * with its window shut lives. Default 60 000; 3000 at least, in whole seconds. Not on Unix
-	 * sockets. Before Linux 6.15 a vanished peer whose window was shut may be found two minutes
-	 * later. */
+	/* Approximate time to detect a peer that has vanished, that is, one that answers nothing:
+	 * by TCP keepalive (tcp(7)) while nothing is in flight, else by the library. Ends as
+	 * sttcp_conn_abort does, with STTCP_EDEAD_PEER. A peer that answers, even with a closed
+	 * window, is alive. Default 60 000; at least 3000; whole seconds. Not on Unix sockets.
+	 * Before Linux 6.15, a peer that vanishes behind a closed window may be detected two
+	 * minutes later. */
 	int32_t dead_peer_timeout_ms;
 
-	/* After an end in order on this side (close, false, fail, a limit, a graceful stop) what
-	 * the peer still sends is dropped for so long, from the FIN on or, where the disconnection
-	 * handler takes its time, from its return on; however much it is, or until the peer's FIN.
-	 * Closed with input unread the connection would be reset, and the last answer lost
-	 * (RFC 1122, 4.2.2.13). The connection counts for max_connections until then. -1: it is
-	 * closed at once. Default 2000. */
+	/* After an orderly close by this side (close, false, fail, a limit, a graceful stop), input
+	 * is read and dropped, however much it is, until the peer's FIN or for this long. Closing a
+	 * socket with unread input would reset the connection, and the last answer could be lost
+	 * (RFC 1122, 4.2.2.13). The time starts with our FIN, or when the disconnection handler
+	 * returns if that is later. Until then the connection counts for max_connections. -1: close
+	 * at once. Default 2000. */
 	int32_t linger_timeout_ms;
 
 	/* --- Stopping --- */
 
-	/* How long a stop lets connections come to their end by themselves. Server: default -1
-	 * (waits) for close and stop, 10 000 after a signal in keep_alive. Client: how long a close
-	 * waits for what is queued; default 10 000. */
+	/* Server: how long a stop waits for connections to end by themselves. Default -1 (no limit)
+	 * for close and stop, 10 000 after a signal in keep_alive. Client: how long a close
+	 * flushes; default 10 000. */
 	int32_t drain_timeout_ms;
 
-	/* Server: in a graceful stop, connections on which nothing is going on end at once with
-	 * STTCP_ESTOPPED, and the others as soon as that is true of them: no handler runs, nothing
-	 * is queued, everything that has come was delivered, and there is no part of a message.
-	 * An answer that another thread is still to send is not known to the library. */
+	/* Server: a graceful stop ends idle connections with STTCP_ESTOPPED, at once or as soon as
+	 * they become idle. Idle means: no handler runs, nothing is queued, all input has been
+	 * delivered, and no message is incomplete. The library cannot know about an answer that
+	 * another thread is still going to send. */
 	bool end_idle_at_stop;
 
 	/* --- Limits of a server --- */
 
-	/* Server: how many connections there may be at a time, how many of one address (of IPv6:
-	 * one /64), and how many are taken a second (in bursts of up to a second's worth). Off by
-	 * default. A connection counts until its descriptor is closed. */
+	/* Connections at a time; connections per address (an IPv6 /64 counts as one address);
+	 * connections accepted per second, in bursts of up to one second's worth. Off by default. A
+	 * connection counts until its descriptor is closed. */
 	int32_t max_connections;
 	int32_t max_connections_per_ip;
 	int32_t accept_rate;
 
-	/* A value of sttcp_over, for max_connections and accept_rate; per address it is always
-	 * rejected. */
+	/* A value of sttcp_over, for max_connections and accept_rate. Connections over
+	 * max_connections_per_ip are always rejected. */
 	int32_t over_limit;
 
 	/* --- Sockets --- */
 
-	/* Server: the length of the queue of connections not yet accepted, listen(2). Default: the
-	 * system's SOMAXCONN. */
+	/* Server: length of the accept queue, listen(2). Default: the system's SOMAXCONN. */
 	int32_t backlog;
 
 	bool reuse_port; /* server: SO_REUSEPORT, socket(7); else a second start is refused */
 	bool ipv6_only;	 /* server: no IPv4 on an IPv6 socket, ipv6(7) */
 	bool nagle;	 /* leave Nagle's algorithm on (TCP_NODELAY off, tcp(7)) */
-	bool half_close; /* the peer's FIN calls the end handler; sending stays open */
+	bool half_close; /* the peer's FIN calls the end handler; sending stays possible */
 } sttcp_options;
 
 #ifndef __cplusplus
@@ -385,75 +420,87 @@ typedef struct sttcp_options {
 STTCP_API void sttcp_options_init(sttcp_options *options, size_t size);
 
 /*
- * The event loops and threads of the process; before the first start, or the
- * first after sttcp_engine_shutdown. 0 means
- * the default: one loop per CPU that the process may use; 4096 threads for
- * handlers that block; the system's stack size (in bytes).
- * -EINVAL: a negative number, or a stack below PTHREAD_STACK_MIN. -EBUSY: something was started
- * already.
+ * Configures the event loops and threads of the process. Call it before the
+ * first start, or before the first one after sttcp_engine_shutdown. 0 means the
+ * default: one loop per CPU that the process may use; 4096 threads for handlers
+ * that block; the system's stack size (in bytes). -EINVAL: a negative number, or
+ * a stack below PTHREAD_STACK_MIN. -EBUSY: something was started already.
  */
 STTCP_API int sttcp_engine_configure(int loops, int max_threads, size_t stack_size) STTCP_CHECKED;
 
 /*
- * Ends every thread and closes every descriptor of the library. Nobody needs
- * this at the end of a program; it is for leak checkers, for a fork that should
- * find a process without threads, and for sttcp_engine_configure, which may be
- * called again: the next start begins anew, and its thread's signal mask is
- * that of handlers. Objects can be started again, and connections whose
- * references are held go on to answer.
+ * Ends every thread and closes every descriptor of the library. No program needs
+ * this at its end. It is for
  *
- * Connections that have ended and still flush, or wait for the peer's end, are
- * closed at once. The call waits for name lookups under way and for free and
- * release functions that still run. 0, also when nothing was ever started;
- * -EBUSY while a server or client is started (a stop is over, too, only when no
- * handler runs); -EDEADLK inside a handler, or such a function on a thread of
- * the library.
+ *  - leak checkers;
+ *  - a fork that should find a process without threads;
+ *  - another sttcp_engine_configure.
+ *
+ * The next start begins anew, and handlers then have the signal mask of its
+ * thread. Objects can be started again, and referenced connections still answer.
+ *
+ * Connections that have ended but still flush or linger are closed at once. The
+ * call waits for name lookups in progress, and for free_fn and release callbacks
+ * that are running. 0, also when nothing was ever started; -EBUSY while a server
+ * or client is started (a stop is complete only when no handler runs); -EDEADLK
+ * inside a handler, or inside such a callback on a thread of the library.
  */
 STTCP_API int sttcp_engine_shutdown(void);
 
 /*
- * What the library has to say: nothing is printed unless one of these asks for
- * it. Levels: 1 error, 2 warning, 3 info, which tells each end that the library
- * decided (a limit, a malformed message, a peer that is gone), 4 trace, which
- * tells the life of each connection: accept, open, pause, resume, ended. A line
- * has the address that it is about, and the id of the connection. What nobody
- * asks for costs next to nothing.
+ * Diagnostics. Nothing is printed by default. Levels:
  *
- * `fn` gets lines without a newline, which are valid during the call, on any
- * thread, with no lock held. It may not block: other connections may wait for
- * its thread. It may call what does not wait; what that would have to say is not
- * told. NULL turns logging off, which is the default. Returns when the function
- * from before does not run any more and will not, so that its context may go;
- * inside that function at once. (So it may not be called with a lock that the
- * function takes.)
+ *  1 error
+ *  2 warning
+ *  3 info: each end that the library decided (a limit, a malformed message, a
+ *    peer that is gone)
+ *  4 trace: the life of each connection: accept, open, pause, resume, ended
+ *
+ * A line names the address and, for a connection, its id. A level that is off
+ * costs next to nothing.
+ *
+ * `fn` is called with one line, without a newline, which is valid during the
+ * call. It may be called on any thread, with no lock held. It must not block:
+ * other connections may wait for its thread. It may call functions that do not
+ * wait; lines that those would log are dropped.
+ *
+ * NULL turns logging off, which is the default. Returns when the previous
+ * callback is no longer running and will not be called again, so that its
+ * context may go; called inside that callback, it returns at once. So do not
+ * call it with a lock held that the callback takes.
  */
 typedef void (*sttcp_log_fn)(int level, const char *text, void *context);
 STTCP_API void sttcp_set_log(sttcp_log_fn fn, void *context);
 
-/* Up to which level a function that is set gets lines: 0 to 4, 3 by default. */
+/* The highest level that the log callback is called for: 0 to 4, default 3. */
 STTCP_API void sttcp_log_level(int level);
 
 /*
- * Prints what is at most `level`, with the time, a line in one write(2); 0: off.
- * The last of it and sttcp_set_log counts. With STTCP_LOG=0 to 4 in the
- * environment (secure_getenv(3)) the first start does so, unless one of the two
- * was called before.
+ * Prints lines up to `level` to standard error, each with the time and in one
+ * write(2); 0 turns it off. The last call of this and sttcp_set_log counts. With
+ * STTCP_LOG=0 to 4 in the environment (secure_getenv(3)), the first start does
+ * this, unless one of the two was called before.
  */
 STTCP_API void sttcp_log_to_stderr(int level);
 
 /* -------------------------------------------------------------------- server */
 
 /*
- * A server for `host`: a name, an IPv4 or IPv6 literal, "" or NULL for all
- * interfaces, "unix:/path" for a Unix socket (port is ignored; a relative path is
- * meant as it is at each start). Port 0 lets the kernel choose. `options` may be
- * NULL. NULL only for want of memory: bad arguments are told by start. To be
- * freed with sttcp_server_free.
+ * Creates a server. `host` is one of
+ *
+ *  - a name, or an IPv4 or IPv6 literal;
+ *  - "" or NULL: all interfaces;
+ *  - "unix:/path": a Unix socket. The port is ignored. A relative path is
+ *    resolved at each start.
+ *
+ * With port 0 the kernel chooses one. `options` may be NULL. Returns NULL only
+ * when out of memory; invalid arguments are reported by start. Release it with
+ * sttcp_server_free.
  */
 STTCP_API sttcp_server *sttcp_server_new(const char *host, int port,
 					 const sttcp_options *options) STTCP_CHECKED;
 
-/* Handlers and the context change only while the server is stopped, else -EBUSY. NULL removes a
+/* Handlers and the context can only be set while the server is stopped, else -EBUSY. NULL removes a
  * handler. */
 STTCP_API int sttcp_server_on_connection(sttcp_server *server,
 					 sttcp_connection_handler handler) STTCP_CHECKED;
@@ -470,78 +517,80 @@ STTCP_API int sttcp_server_on_malformed(sttcp_server *server,
 					sttcp_malformed_handler handler) STTCP_CHECKED;
 STTCP_API int sttcp_server_set_context(sttcp_server *server, void *context) STTCP_CHECKED;
 
-/* `fn` is the very last call for this server, once, also if it was never started: the context
- * may go then. A free outside handlers returns after it. */
+/* `fn` is the very last call for this server, once, even if it was never started: the context may
+ * go then. A free outside handlers returns after it. */
 STTCP_API int sttcp_server_on_release(sttcp_server *server,
 				      void (*fn)(void *context)) STTCP_CHECKED;
 
 /*
- * Binds and listens on every address of the host's name, and returns when that
- * has succeeded or failed. On failure nothing is left running, no handler will
- * ever run, and sttcp_server_error tells a sentence with the address in it:
- * -EINVAL (port, options), STTCP_ERESOLVE, -EADDRINUSE, -EADDRNOTAVAIL,
- * -EACCES, -EMFILE, -ENOMEM, -EAGAIN (no thread), and others of bind(2).
- * -EBUSY: it runs, or handlers of its last run have not returned yet. Addresses
- * that this machine does not have are skipped if at least one listens.
+ * Binds and listens on every address of the host, and returns when that has
+ * succeeded or failed. Addresses that this machine does not have are skipped if
+ * at least one can be listened on. After a failure nothing is left running, no
+ * handler will ever run, and sttcp_server_error gives a sentence with the
+ * address in it. Codes: -EINVAL (port, options), STTCP_ERESOLVE, -EADDRINUSE,
+ * -EADDRNOTAVAIL, -EACCES, -EMFILE, -ENOMEM, -EAGAIN (no thread), others of
+ * bind(2); -EBUSY: the server runs, or handlers of its last run have not
+ * returned yet.
  */
 STTCP_API int sttcp_server_start(sttcp_server *server) STTCP_CHECKED;
 
-/* The port that it listens on, from start on; before that the one given to new. 0 for a Unix
- * socket. */
+/* The port that the server listens on, from start on; before that, the one given to new. 0 for a
+ * Unix socket. */
 STTCP_API int sttcp_server_port(const sttcp_server *server);
 
 /* A sentence about the last failure; "" when there is none; valid until the next start or free. */
 STTCP_API const char *sttcp_server_error(const sttcp_server *server);
 
 /*
- * close and stop are the same: stop listening at once, let every connection
- * come to its end (within the option drain_timeout_ms), then stop. Returns when
- * that is done; inside any handler it returns at once and completes later.
- * 0 also when connections had to be closed by force and when nothing was
- * started. Connections can see it coming with sttcp_conn_stopping.
+ * close and stop are the same, a graceful stop: stop listening at once, wait for
+ * every connection to end (for at most drain_timeout_ms), then stop. Returns
+ * when that is done. Inside any handler it returns at once, and the stop
+ * completes later. Returns 0 also when connections had to be closed by force,
+ * and when nothing was started. A handler can see a stop coming with
+ * sttcp_conn_stopping.
  */
 STTCP_API int sttcp_server_close(sttcp_server *server);
 STTCP_API int sttcp_server_stop(sttcp_server *server);
 
-/* How a stop went, in connections. */
+/* The outcome of a stop, in connections. */
 typedef struct sttcp_stop_report {
-	int64_t ended;	 /* came to their end by themselves after the stop had begun */
-	int64_t forced;	 /* were flushed and closed at the deadline, with STTCP_ESTOPPED */
+	int64_t ended;	 /* ended by themselves after the stop had begun */
+	int64_t forced;	 /* flushed and closed at the deadline, with STTCP_ESTOPPED */
 	int64_t running; /* closed as well, but still in a handler, or waiting for a thread */
 } sttcp_stop_report;
 
 /*
- * A stop with its own deadline: 0 is at once, -1 waits without limit. A later
- * stop can only shorten the deadline. `report` may be NULL; inside a handler it
- * holds what is known then. -EINVAL: timeout below -1.
+ * A graceful stop with its own deadline: 0 is at once, -1 waits without limit. A
+ * later stop can only shorten the deadline. `report` may be NULL; inside a
+ * handler it holds what is known at that moment. -EINVAL: timeout below -1.
  */
 STTCP_API int sttcp_server_stop_within(sttcp_server *server, int timeout_ms,
 				       sttcp_stop_report *report);
 
 /*
- * The stop for a signal handler: begins what a first SIGTERM begins in
- * keep_alive (a graceful stop with the drain limit of a signal), and does not
- * wait. Async-signal-safe (signal-safety(7)); it may interrupt any function of
- * the library, and leaves errno as it is. A second request does nothing more,
- * and is not a second signal. 0, also when nothing is started: then nothing
+ * The stop for a signal handler: starts what the first SIGTERM starts in
+ * keep_alive (a graceful stop, limited as after a signal), and does not wait.
+ * Async-signal-safe (signal-safety(7)): it may interrupt any function of the
+ * library, and preserves errno. A second request does nothing more, and does not
+ * count as a second signal. 0, also when nothing is started: then nothing
  * happens, and a later start is not stopped. -EINVAL, STTCP_EFORK.
  */
 STTCP_API int sttcp_server_request_stop(sttcp_server *server);
 
 /*
- * Waits until the server has stopped: 0, -ETIMEDOUT after `timeout_ms` (-1 waits
- * for ever), -EDEADLK inside any handler, -EINVAL when it was never started or
- * the timeout is below -1.
+ * Waits until the server has stopped: 0; -ETIMEDOUT after `timeout_ms` (-1 waits
+ * without limit); -EDEADLK inside any handler; -EINVAL when it was never started,
+ * or the timeout is below -1.
  */
 STTCP_API int sttcp_server_wait(sttcp_server *server, int timeout_ms);
 
 /*
- * Waits likewise, with SIGINT and SIGTERM starting the stop, and a second one
- * making it immediate. The calling thread lets both through while it waits,
- * whatever its mask was; mask and dispositions from before come back at the end,
- * and a signal that was ignored stays ignored. (The seed's word for "wait until
- * Ctrl+C": it has nothing to do with TCP's keepalive.) -EDEADLK, -EINVAL as
- * for wait.
+ * Waits without limit, and until then SIGINT and SIGTERM stop the server: the
+ * first one gracefully, the second one at once. The calling thread unblocks both
+ * signals while it waits. The previous signal mask and dispositions are restored
+ * at the end. A signal that was ignored stays ignored. -EDEADLK and -EINVAL as
+ * for wait. The name is that of the Python package; it has nothing to do with
+ * TCP keepalive.
  */
 STTCP_API int sttcp_server_keep_alive(sttcp_server *server);
 
@@ -550,69 +599,72 @@ STTCP_API int sttcp_keep_alive(void);
 
 /*
  * Stops at once, and returns when none of its handlers runs or ever will. Inside
- * one of its own handlers it returns at once and takes effect when that handler
- * returns; inside another object's it returns at once, too. NULL is fine.
+ * one of its own handlers it returns at once, and takes effect when that handler
+ * returns. Inside a handler of another object it returns at once, too. NULL is
+ * fine.
  */
 STTCP_API void sttcp_server_free(sttcp_server *server);
 
 /*
- * Sends the bytes as they are to every member: each connection from the true of
- * its connection handler until its disconnection handler starts. Never waits: a
- * member whose queue would go over its cap is dropped with STTCP_ESLOW, or with
- * the option broadcast_skips misses the message. Returns how many it went to.
- * `except` (may be NULL) is left out.
+ * Sends the bytes unframed to every member, except `except` (may be NULL). A
+ * connection is a member from the moment its connection handler returns true
+ * until its disconnection handler starts. Never waits: a member whose queue
+ * would exceed its cap is dropped with STTCP_ESLOW, or, with the option
+ * broadcast_skips, misses the message. Returns the number of members it was sent
+ * to.
  */
 STTCP_API int sttcp_server_broadcast(sttcp_server *server, const void *data, size_t size);
 STTCP_API int sttcp_server_broadcast_except(sttcp_server *server, sttcp_conn *except,
 					    const void *data, size_t size);
 
-/* The same, framed as each member's framing asks; a member whose framing cannot carry it
+/* The same with one message, framed for each member. A member whose framing cannot carry it
  * (sttcp_conn_send_message would refuse) is left out. */
 STTCP_API int sttcp_server_broadcast_message(sttcp_server *server, sttcp_conn *except,
 					     const void *data, size_t size);
 
-/* Calls `fn` for every member, on the caller's thread, with no lock held; returns how many. Who is
- * a member all the time is met once, who comes or leaves meanwhile once or not at all; it may have
- * ended. */
+/* Calls `fn` for every member, on the calling thread, with no lock held; returns the number of
+ * calls. A connection that is a member throughout is visited once, one that joins or leaves
+ * meanwhile once or not at all. A visited connection may have ended already. */
 STTCP_API int sttcp_server_each(sttcp_server *server, void (*fn)(sttcp_conn *conn, void *argument),
 				void *argument);
 
-/* How many members there are. */
+/* The number of members. */
 STTCP_API int sttcp_server_count(const sttcp_server *server);
 
 /* The member with this id: a new reference (sttcp_conn_unref), or NULL. */
 STTCP_API sttcp_conn *sttcp_server_find(sttcp_server *server, uint64_t id) STTCP_CHECKED;
 
-/* Counters since new; gauges are marked. Sizes in bytes. */
+/* Counters since new; gauges, which tell the present, are marked. Sizes in bytes. */
 typedef struct sttcp_stats {
-	int64_t connections;  /* gauge: members now */
+	int64_t connections;  /* gauge: members */
 	int64_t total;	      /* accepted from the kernel */
 	int64_t declined;     /* turned away by the connection handler */
 	int64_t failed;	      /* ended with a reason other than 0 */
 	int64_t bytes_in;     /* read from the kernel and delivered */
-	int64_t bytes_out;    /* handed to the kernel */
+	int64_t bytes_out;    /* given to the kernel */
 	int64_t messages_in;  /* calls of a receive or response handler */
-	int64_t messages_out; /* sends that were taken */
+	int64_t messages_out; /* successful sends */
 	int64_t queued;	      /* gauge: bytes queued in the library */
 	int64_t threads; /* gauge: threads of the process's engine that run or wait for handlers */
-	int64_t threads_blocked; /* gauge: of these, inside a handler and off the loops */
-	int64_t takeovers;	 /* loops of the process taken from a blocked handler */
-	int64_t longest_ms;    /* gauge: the handler of this object that has been running longest */
-	uint64_t longest_id;   /* gauge: its connection; 0 for none */
-	int64_t accept_pauses; /* accepting paused: no files or memory, or it is denied */
+	int64_t threads_blocked; /* gauge: of these, blocked in a handler, no longer running a loop
+				  */
+	int64_t takeovers;     /* loops of the process taken from a thread whose handler blocked */
+	int64_t longest_ms;    /* gauge: age of the longest-running handler call of this object */
+	uint64_t longest_id;   /* gauge: the connection of that call; 0 for none */
+	int64_t accept_pauses; /* accepting paused: out of descriptors or memory, or denied */
 	int64_t over_connections; /* over a limit on connections */
 	int64_t over_per_ip;	  /* over a limit per address */
 	int64_t over_rate;	  /* over a limit on accepting */
 	int64_t thread_cap_hits;  /* times a handler of the process had to wait for max_threads */
 } sttcp_stats;
 
-/* Fills the first `size` bytes of `stats`: sizeof(sttcp_stats). Walks the connections. */
+/* Fills the first `size` bytes of `stats`: sizeof(sttcp_stats). Visits every connection. */
 STTCP_API int sttcp_server_stats(const sttcp_server *server, sttcp_stats *stats, size_t size);
 
 /* -------------------------------------------------------------------- client */
 
-/* A client for one connection at a time; host and port as for a server, but the port may not be
- * 0. NULL only for want of memory. To be freed with sttcp_client_free. */
+/* Creates a client, which has one connection at a time. Host and port are as for a server, but the
+ * port may not be 0. Returns NULL only when out of memory. Release it with sttcp_client_free. */
 STTCP_API sttcp_client *sttcp_client_new(const char *host, int port,
 					 const sttcp_options *options) STTCP_CHECKED;
 
@@ -637,35 +689,35 @@ STTCP_API int sttcp_client_on_release(sttcp_client *client,
 				      void (*fn)(void *context)) STTCP_CHECKED;
 
 /*
- * Returns once the attempt is under way; the outcome is a handler: connection or
- * unconnected, exactly one of them. The addresses of a name race as RFC 8305
- * says, one more every 250 ms. May be called again after the end, also from
- * inside the client's own unconnected or disconnection handler: the next
- * attempt begins when that returns. -EINVAL (port, options), -EBUSY, -ENOMEM,
- * -EAGAIN (no thread).
+ * Starts an attempt to connect, and returns. Exactly one handler reports the
+ * outcome: connection or unconnected. The addresses of a name race as in
+ * RFC 8305, one more every 250 ms. A client may be started again after its end,
+ * also from inside its own unconnected or disconnection handler: the next
+ * attempt begins when that handler returns. -EINVAL (port, options), -EBUSY,
+ * -ENOMEM, -EAGAIN (no thread).
  */
 STTCP_API int sttcp_client_start(sttcp_client *client) STTCP_CHECKED;
 
 /*
- * Ends the attempt (STTCP_EDESTROYED goes to the unconnected handler) or the
- * connection (flushed within the option drain_timeout_ms; STTCP_EDESTROYED goes
- * to the disconnection handler), and returns when the last handler has; inside
+ * Ends the attempt (the unconnected handler gets STTCP_EDESTROYED) or the
+ * connection (flushed for at most drain_timeout_ms; the disconnection handler
+ * gets STTCP_EDESTROYED), and returns when the last handler has returned. Inside
  * any handler it returns at once. 0 also when nothing was started.
  */
 STTCP_API int sttcp_client_close(sttcp_client *client);
 STTCP_API int sttcp_client_stop(sttcp_client *client);
 
-/* Waits for the end: 0, the reason it ended with, or -ETIMEDOUT, -EDEADLK, -EINVAL as for a
- * server. */
+/* Waits for the end of the attempt or connection: returns its reason, which may be 0; or
+ * -ETIMEDOUT, -EDEADLK, -EINVAL as for a server. */
 STTCP_API int sttcp_client_wait(sttcp_client *client, int timeout_ms);
 
-/* As for a server; the result is that of wait. */
+/* As for a server; returns what wait does. */
 STTCP_API int sttcp_client_keep_alive(sttcp_client *client);
 
 /* A new reference to the open connection, or NULL. */
 STTCP_API sttcp_conn *sttcp_client_conn(sttcp_client *client) STTCP_CHECKED;
 
-/* "localhost:62134", as it was given to new; lives as long as the client. */
+/* "localhost:62134", as given to new; lives as long as the client. */
 STTCP_API const char *sttcp_client_address(const sttcp_client *client);
 
 /* As for a server. */
@@ -675,135 +727,154 @@ STTCP_API void sttcp_client_free(sttcp_client *client);
 /* ---------------------------------------------------------------- connection */
 
 /*
- * All of these may be called from any thread, also when the connection has
- * ended, by whoever is in one of its handlers or holds a reference: they give
- * the reason it ended with then, or STTCP_ECLOSED where that is 0.
+ * All of these may be called from any thread, by a handler of the connection or
+ * by the holder of a reference, even after the connection has ended. Functions
+ * that return a code then return the reason of the end, or STTCP_ECLOSED where
+ * that is 0.
  */
 
 /*
- * Sends all of it, as one contiguous run of bytes, and returns 0; or a code and,
- * where a part had gone already, the end of the connection. What the kernel
- * does not take at once is copied into the queue; at the cap it waits for room.
- * `data` is the caller's again on return. -ENOMEM, -EPIPE after shutdown.
+ * Sends all of the data as one contiguous run of bytes, and returns 0. Data that
+ * the kernel does not accept at once is copied into the queue; at its cap the
+ * call blocks until there is room. The caller may reuse `data` when the call
+ * returns. After a failure in the middle of the data the connection has ended.
+ * -ENOMEM; -EPIPE after sttcp_conn_shutdown.
  */
 STTCP_API int sttcp_conn_send(sttcp_conn *conn, const void *data, size_t size);
 
-/* The same without ever waiting: -EAGAIN when the queue has no room, and nothing was taken;
- * -EMSGSIZE if size is over the option send_queue_max. */
+/* The same, but never blocks. -EAGAIN: the queue has no room, and nothing was sent; the drained
+ * handler will follow. -EMSGSIZE: `size` is over the option send_queue_max. */
 STTCP_API int sttcp_conn_try_send(sttcp_conn *conn, const void *data, size_t size) STTCP_CHECKED;
 
 /* sttcp_conn_send of several parts as one run of bytes. -EINVAL: count below 0 or over 1024, or
- * more bytes together than PTRDIFF_MAX. */
+ * more than PTRDIFF_MAX bytes in total. */
 STTCP_API int sttcp_conn_sendv(sttcp_conn *conn, const struct iovec *parts, int count);
 
-/* sttcp_conn_send of what printf(3) makes of format and arguments. */
+/* sttcp_conn_send of text formatted as by printf(3). */
 STTCP_API int sttcp_conn_sendf(sttcp_conn *conn, const char *format, ...) STTCP_PRINTF(2, 3);
 
 /*
- * sttcp_conn_send of one message, framed as this connection's reader expects it:
- * with the delimiter behind it or the length before it. With STTCP_FRAMING_RAW
- * and _CUSTOM it goes as it is. -EMSGSIZE: over max_message, or more than the
- * prefix can tell; -EINVAL: it contains the delimiter, or is not of fixed_size.
+ * sttcp_conn_send of one message, framed the way this connection's input is: with
+ * the delimiter after it, or the length before it. With STTCP_FRAMING_RAW and
+ * _CUSTOM the data is sent as it is. -EMSGSIZE: over max_message, or more than
+ * the prefix can express. -EINVAL: it contains the delimiter, or is not of
+ * fixed_size.
  */
 STTCP_API int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t size);
 
 /*
- * Changes the framing of this connection: the fields framing, delimiter,
- * delimiter_size, prefix_*, fixed_size, frame_fn, rest_at_end and max_message of
- * `framing` count, the others do not. At once for sttcp_conn_send_message; for input from
- * the byte after the message that is being handled (with STTCP_FRAMING_RAW what
- * was delivered is gone). -EINVAL as from start (the log has the sentence), and
- * for NULL; -ENOMEM.
+ * Changes the framing of this connection. Only these fields of `framing` are
+ * used: framing, delimiter, delimiter_size, prefix_*, fixed_size, frame_fn,
+ * rest_at_end and max_message. Takes effect at once for sttcp_conn_send_message,
+ * and for input from the byte after the message that is being handled (under
+ * RAW, bytes already delivered are not framed again). -EINVAL for NULL, and as
+ * from start (the log has the sentence); -ENOMEM.
  */
 STTCP_API int sttcp_conn_set_framing(sttcp_conn *conn, const sttcp_options *framing) STTCP_CHECKED;
 
 /*
- * Reads up to `size` bytes from inside a handler, after what the handler was
- * called with: a dialogue can be written as one straight function. Returns how
- * many; 0 at the peer's FIN. Waits up to `timeout_ms` for the first byte (-1
- * without limit, 0 only looks): -ETIMEDOUT. What was sent leaves first. Bytes
- * taken this way are not delivered again, and `data` of the handler stays valid.
- * Only in the connection's own connection, receive and response handlers, on
- * their thread: -EDEADLK elsewhere. When the connection ends meanwhile, by a
- * forced stop for one: why, or STTCP_ECLOSED.
+ * Reads up to `size` bytes inside a handler, starting after the data that the
+ * handler was called with, so that a dialogue can be written as one function.
+ * Returns the number of bytes, or 0 at the peer's FIN. Waits up to `timeout_ms`
+ * for the first byte (-1: without limit, 0: not at all), then -ETIMEDOUT. Queued
+ * output is written first, as by sttcp_conn_flush. Bytes read this way are not
+ * delivered to a handler again, and the `data` of the handler stays valid.
+ *
+ * Works only in the connection's own connection, receive and response handlers,
+ * on the thread that runs them: -EDEADLK elsewhere. If the connection ends
+ * meanwhile, for example by a forced stop: its reason, or STTCP_ECLOSED.
  */
 STTCP_API ssize_t sttcp_conn_recv(sttcp_conn *conn, void *buffer, size_t size,
 				  int timeout_ms) STTCP_CHECKED;
 
-/* The same for one whole message, framed as set: its size, 0 for an empty one. -ENODATA: the
- * peer's FIN came instead. -EMSGSIZE: it is larger than `size`, and stays to be read.
- * STTCP_ELIMIT, STTCP_EFRAME (also when the FIN has cut it): it ends the connection. */
+/* The same for one whole message: its size, 0 for an empty one. -ENODATA: the peer's FIN came
+ * instead. -EMSGSIZE: it is larger than `size`, and can still be read. STTCP_ELIMIT, STTCP_EFRAME
+ * (also for a message cut off by the FIN): the connection ends. */
 STTCP_API ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t size,
 					  int timeout_ms) STTCP_CHECKED;
 
 /*
- * Stops and continues reading from this peer: after the running handler no
- * message more is delivered, also of bytes that were read already. Meanwhile
- * limits on input rest; sending and closing go on as ever. A peer's end in order
- * is found after resume, one that is gone (-ECONNRESET, a send that fails) at
- * once, and what it sent before is lost.
+ * Stops and resumes reading from this peer. Once the running handler has
+ * returned, no further message is delivered, not even one that was read already.
+ * While paused:
+ *
+ *  - the limits on waiting for the peer do not run;
+ *  - sending and closing work as ever;
+ *  - a FIN is noticed only after resume;
+ *  - a reset, or a send that fails, ends the connection at once, and unread
+ *    input is lost.
  */
 STTCP_API int sttcp_conn_pause(sttcp_conn *conn);
 STTCP_API int sttcp_conn_resume(sttcp_conn *conn);
 
-/* Hands what is held back or queued to the socket as far as it takes it; does not wait. */
+/* Writes coalesced and queued output as far as the kernel accepts it, without blocking. */
 STTCP_API int sttcp_conn_flush(sttcp_conn *conn);
 
 /*
- * Ends the connection on this side: what was sent is flushed, FIN, then the
- * disconnection handler with STTCP_ECLOSED, once the running handler has
- * returned. Never waits; calling it again is fine. What the peer still sends is
- * dropped in the background, for linger_timeout_ms.
+ * Closes the connection in an orderly way: output is flushed, then FIN, then,
+ * once the running handler has returned, the disconnection handler with
+ * STTCP_ECLOSED. Never blocks; calling it again is fine. Further input is dropped
+ * in the background, for linger_timeout_ms.
  */
 STTCP_API int sttcp_conn_close(sttcp_conn *conn);
 
-/* Ends it with a reset at once (RFC 9293, 3.10.5); what is queued is lost. STTCP_ECLOSED. */
+/* Resets the connection at once (RFC 9293, 3.10.5); queued output is lost. The reason is
+ * STTCP_ECLOSED. */
 STTCP_API int sttcp_conn_abort(sttcp_conn *conn);
 
 /*
- * Ends it as close does, with `code` as the reason (if it is below 0, else
- * STTCP_EHANDLER) and a text for sttcp_conn_fail_text, made as by printf(3).
- * Wins over the handler's verdict, and over close and abort in the same call of
- * a handler. An abort after it still resets at once; the reason stays.
+ * Closes the connection as close does, with `code` as the reason if it is below
+ * 0, else STTCP_EHANDLER, and with a text for sttcp_conn_fail_text, formatted as
+ * by printf(3). Overrides the handler's return value, and a close or abort in the
+ * same call of a handler. An abort after it still resets at once; the reason
+ * stays.
  */
 STTCP_API int sttcp_conn_fail(sttcp_conn *conn, int code, const char *format, ...)
 	STTCP_PRINTF(3, 4);
 
-/* The same, but with a reset at once, as abort does: what is queued is lost. The first of fail and
- * fail_now counts, and the other does nothing. */
+/* The same with a reset at once, as abort does: queued output is lost. Of several calls of fail and
+ * fail_now the first counts, and the others do nothing. */
 STTCP_API int sttcp_conn_fail_now(sttcp_conn *conn, int code, const char *format, ...)
 	STTCP_PRINTF(3, 4);
 
-/* No more sending from here: FIN once the queue is empty; receiving goes on. */
+/* Ends sending from this side (a half close): FIN once the queue is empty. Receiving goes on. */
 STTCP_API int sttcp_conn_shutdown(sttcp_conn *conn);
 
-/* Why it ended; 0 while it is open, and after an end in order. */
+/* The reason of the end; 0 while the connection is open, and after an orderly close. */
 STTCP_API int sttcp_conn_reason(const sttcp_conn *conn);
 
-/* More than the reason tells: the text that was given to sttcp_conn_fail, what a failed attempt has
- * to say, or, for an end that the library decided, which option it was and its value, or what was
- * malformed: "no byte for 30000 ms, idle_timeout_ms is 30000". "" when there is none, which is
- * never the case with a code of this library but STTCP_ECLOSED and STTCP_EDESTROYED. */
+/*
+ * A text that adds to the reason, one of
+ *
+ *  - the text given to sttcp_conn_fail;
+ *  - why an attempt failed;
+ *  - for an end that the library decided: the option and its value, or what was
+ *    malformed: "no byte for 30000 ms, idle_timeout_ms is 30000".
+ *
+ * "" when there is none. The library's own codes always have one, but for
+ * STTCP_ECLOSED and STTCP_EDESTROYED.
+ */
 STTCP_API const char *sttcp_conn_fail_text(const sttcp_conn *conn);
 
-/* The peer: its address as a number ("127.0.0.1", "::1", "unix:/path"; the name as given for an
- * attempt that never resolved) and its port (0 for a Unix socket). */
+/* The peer: its numeric address ("127.0.0.1", "::1", "unix:/path"; the name as given if an attempt
+ * could not resolve it), and its port (0 for a Unix socket). */
 STTCP_API const char *sttcp_conn_host(const sttcp_conn *conn);
 STTCP_API int sttcp_conn_port(const sttcp_conn *conn);
 
-/* "127.0.0.1:80", "[::1]:80", "unix:/path": the peer's end, and this one ("" if it never
- * opened). */
+/* "127.0.0.1:80", "[::1]:80", "unix:/path": the address of the peer, and of this side ("" if the
+ * connection never opened). */
 STTCP_API const char *sttcp_conn_address(const sttcp_conn *conn);
 STTCP_API const char *sttcp_conn_local_address(const sttcp_conn *conn);
 
-/* A number from 1 on that no other connection of the process ever has. */
+/* A number, 1 or more, that is unique among all connections of the process, past and future. */
 STTCP_API uint64_t sttcp_conn_id(const sttcp_conn *conn);
 
-/* Its owner; NULL if it is of the other kind, and once its free has taken effect. */
+/* The server or client of the connection. NULL if it is of the other kind, and once its free has
+ * taken effect. */
 STTCP_API sttcp_server *sttcp_conn_server(const sttcp_conn *conn);
 STTCP_API sttcp_client *sttcp_conn_client(const sttcp_conn *conn);
 
-/* Counters of one connection, as in sttcp_stats; age_ms is counted from accept or start. */
+/* Counters of one connection, as in sttcp_stats. age_ms counts from accept or start. */
 typedef struct sttcp_conn_counts {
 	int64_t bytes_in;
 	int64_t bytes_out;
@@ -816,32 +887,33 @@ typedef struct sttcp_conn_counts {
 /* Fills the first `size` bytes of `counts`: sizeof(sttcp_conn_counts). */
 STTCP_API int sttcp_conn_stats(const sttcp_conn *conn, sttcp_conn_counts *counts, size_t size);
 
-/* A pointer of yours. `free_fn` (may be NULL) is called for it once: when it is replaced, or with
- * the last reference to the connection; on any thread, with no lock of the library held. A lock
- * that it takes must not be held over set_data, unref, each and broadcast, where it may run. */
+/* Per-connection state: a pointer of yours. `free_fn` (may be NULL) is called for it once, when it
+ * is replaced or the last reference to the connection goes: on any thread, with no lock of the
+ * library held. It may run inside set_data, unref, each and broadcast: a lock that it takes must
+ * not be held over them. */
 STTCP_API void sttcp_conn_set_data(sttcp_conn *conn, void *data, void (*free_fn)(void *data));
 STTCP_API void *sttcp_conn_data(const sttcp_conn *conn);
 
-/* A reference keeps the handle and its strings valid beyond the last handler, and beyond its
- * server. ref returns `conn`; each needs one unref. */
+/* A reference keeps the handle and its strings valid beyond the last handler, and beyond the server
+ * or client. ref returns `conn`; each call needs one unref. */
 STTCP_API sttcp_conn *sttcp_conn_ref(sttcp_conn *conn);
 STTCP_API void sttcp_conn_unref(sttcp_conn *conn);
 
-/* Whether it can still be sent to: opened, and not ended. */
+/* Whether it can still be sent to: it has opened, and not ended. */
 STTCP_API bool sttcp_conn_is_open(const sttcp_conn *conn);
 
 /* Whether its server is stopping: a good moment to say goodbye. */
 STTCP_API bool sttcp_conn_stopping(const sttcp_conn *conn);
 
-/* The descriptor, borrowed, for setsockopt and fileno; -1 once it is closed. Reading or writing
- * it is an error of the caller. */
+/* The descriptor, borrowed, for setsockopt(2) and the like; -1 once it is closed. Reading or
+ * writing it is an error of the caller. */
 STTCP_API int sttcp_conn_fd(const sttcp_conn *conn);
 
 /*
- * Takes the descriptor, in blocking mode, out of the library: it is the caller's
- * to close. The connection ends with STTCP_ECLOSED. -EBUSY while another thread
- * runs its handler, -EAGAIN while output is queued. Bytes that were read but
- * not delivered are lost.
+ * Takes the descriptor out of the library and returns it, in blocking mode; the
+ * caller has to close it. The connection ends with STTCP_ECLOSED. -EBUSY while
+ * another thread runs its handler; -EAGAIN while output is queued. Bytes that
+ * were read but not delivered are lost.
  */
 STTCP_API int sttcp_conn_detach(sttcp_conn *conn) STTCP_CHECKED;
 
