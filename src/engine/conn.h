@@ -186,6 +186,7 @@ void stt_conn_free_data_if_last(struct sttcp_conn *conn);
  *	0		anybody			owns: word = busy	is its owner
  *	busy...		anybody			wish: adds the bit	the owner will see it
  *	busy + wishes	the owner		takes: word = busy	acts on them
+ *	busy...		the owner		wishes again: adds	takes them later
  *	busy		the owner		lets go: word = 0	touches it no more
  *	busy + wishes	the owner		lets go: fails		goes round again
  *	busy...		the owner, at its death	nothing, ever		wishes are lost on it
@@ -219,6 +220,18 @@ static inline bool stt_conn_try_own(struct sttcp_conn *conn)
 static inline unsigned stt_conn_take_wishes(struct sttcp_conn *conn)
 {
 	return atomic_exchange_explicit(&conn->word, STT_BUSY, memory_order_acq_rel);
+}
+
+/* For the owner, which stays it: puts wishes back that it has not come to. */
+static inline void stt_conn_wish_again(struct sttcp_conn *conn, unsigned wishes)
+{
+	atomic_fetch_or(&conn->word, wishes);
+}
+
+/* Whether a wish waits for the owner. Any thread: it may be gone by then. */
+static inline bool stt_conn_is_wished(const struct sttcp_conn *conn, unsigned wish)
+{
+	return atomic_load(&conn->word) & wish;
 }
 
 /* For the owner: false if there are new wishes, and it is still the owner. */

@@ -498,7 +498,7 @@ static inline bool act_on_input(struct stt_desk *desk, struct sttcp_conn *conn, 
 {
 	if ((!(wishes & STT_WISH_READ) && !conn->held) || !read_input(desk, conn))
 		return false;
-	atomic_fetch_or(&conn->word, wishes | STT_WISH_READ);
+	stt_conn_wish_again(conn, wishes | STT_WISH_READ);
 	return true;
 }
 
@@ -650,7 +650,7 @@ static bool judge_limits(struct sttcp_conn *conn)
 			return true;
 		}
 	}
-	atomic_fetch_or(&conn->word, wishes);
+	stt_conn_wish_again(conn, wishes);
 	return false;
 }
 
@@ -735,7 +735,7 @@ static int64_t ring_unopened(struct stt_worker *worker, struct sttcp_conn *conn,
 	if (conn->born_ms + limit_ms > now)
 		return conn->born_ms + limit_ms;
 	/* If it has spoken, it is not the one who is late. */
-	if (!(atomic_load(&conn->word) & STT_WISH_READ) &&
+	if (!stt_conn_is_wished(conn, STT_WISH_READ) &&
 	    stt_pool_take(&worker->engine->pool, &conn->actor)) {
 		stt_conn_end(conn, STTCP_ETIME_FIRST_BYTE, STT_END_FLUSH);
 		stt_loop_requeue(worker, conn->loop, &conn->actor);
