@@ -22,6 +22,7 @@
 #include "base/slabs.h"
 #include "engine/cpus.h"
 #include "engine/lookup.h"
+#include "engine/turn.h"
 
 enum {
 	DEFAULT_THREADS = 4096,
@@ -96,14 +97,14 @@ static int start_threads(struct stt_engine *engine)
 
 		if (!owner)
 			goto send_away;
-		atomic_store(&loop->word, (uintptr_t)owner);
+		stt_turn_give(loop, owner);
 		atomic_store(&loop->heir, stt_pool_spawn(pool, STT_HEIR, loop));
 	}
 	result = stt_monitor_start(engine);
 	if (result < 0)
 		goto send_away;
 	for (int i = 0; i < engine->nloops; i++) {
-		struct stt_worker *owner = (struct stt_worker *)atomic_load(&engine->loops[i].word);
+		struct stt_worker *owner = stt_turn_owner(&engine->loops[i]);
 
 		owner->after_heir = STT_OWNER;
 		stt_semaphore_post(&owner->wake);
@@ -115,7 +116,7 @@ send_away:
 	while (made-- > 0) {
 		struct stt_loop *loop = &engine->loops[made];
 
-		stt_pool_return_heir(pool, (struct stt_worker *)atomic_load(&loop->word));
+		stt_pool_return_heir(pool, stt_turn_owner(loop));
 		stt_pool_return_heir(pool, atomic_load(&loop->heir));
 	}
 	return result;

@@ -8,6 +8,7 @@
 #include "engine/desk.h"
 #include "engine/engine.h"
 #include "engine/group.h"
+#include "engine/turn.h"
 
 void stt_figures_of_conn(const struct sttcp_conn *conn, sttcp_conn_counts *counts)
 {
@@ -39,7 +40,7 @@ static void add_conn(struct sttcp_conn *conn, void *argument)
 static bool owns_loop(const struct stt_engine *engine, const struct stt_worker *worker)
 {
 	for (int i = 0; i < engine->nloops; i++)
-		if ((atomic_load(&engine->loops[i].word) & ~(uintptr_t)1) == (uintptr_t)worker)
+		if (stt_turn_owner(&engine->loops[i]) == worker)
 			return true;
 	return false;
 }

@@ -79,11 +79,10 @@ static void take_over(struct stt_loop *loop, struct stt_worker *owner, int64_t n
 	/* The next heir first, so that the loop is never without one if one can be had. */
 	struct stt_worker *next = stt_pool_find_heir(pool, loop);
 	struct stt_worker *heir = atomic_exchange(&loop->heir, next);
-	uintptr_t in_turn = (uintptr_t)owner | STT_IN_TURN;
 
 	if (!heir)
 		return;
-	if (!atomic_compare_exchange_strong(&loop->word, &in_turn, (uintptr_t)heir)) {
+	if (!stt_turn_take_over(loop, owner, heir)) {
 		/* The handler has just returned: all stays as it was. */
 		if (!atomic_compare_exchange_strong(&loop->heir, &next, heir))
 			next = heir;
@@ -128,9 +127,9 @@ static void suspect(struct stt_loop *loop, struct stt_worker *owner, bool used_c
 
 static enum sight look_at(struct stt_loop *loop)
 {
-	uintptr_t word = atomic_load_explicit(&loop->word, memory_order_acquire);
-	struct stt_worker *owner = (struct stt_worker *)(word & ~(uintptr_t)STT_IN_TURN);
-	bool in_turn = word & STT_IN_TURN;
+	struct stt_turn turn = stt_turn_look(loop);
+	struct stt_worker *owner = turn.owner;
+	bool in_turn = turn.in_turn;
 
 	if (!in_turn && atomic_load(&loop->waiting)) {
 		loop->seen_worker = NULL;

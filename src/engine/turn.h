@@ -9,6 +9,7 @@
  * The loop's word:
  *
  *	word		who		does			word then
+ *	0		the start	gives it to the first	A
  *	A		A, the owner	begins a turn: store	A | IN_TURN
  *	A | IN_TURN	A		leaves: swap		A
  *	A | IN_TURN	the monitor	takes over: swap	B, the heir
@@ -25,6 +26,43 @@
 enum {
 	STT_IN_TURN = 1
 };
+
+/* Who owns the loop, and whether that worker is inside a turn of it. Any thread. */
+struct stt_turn {
+	struct stt_worker *owner;
+	bool in_turn;
+};
+
+static inline struct stt_turn stt_turn_look(const struct stt_loop *loop)
+{
+	/* Acquire: who finds a worker there finds its record as it was then. */
+	uintptr_t word = atomic_load_explicit(&loop->word, memory_order_acquire);
+
+	return (struct stt_turn){
+		.owner = (struct stt_worker *)(word & ~(uintptr_t)STT_IN_TURN),
+		.in_turn = word & STT_IN_TURN,
+	};
+}
+
+static inline struct stt_worker *stt_turn_owner(const struct stt_loop *loop)
+{
+	return stt_turn_look(loop).owner;
+}
+
+/* Before the loop's first owner runs. */
+static inline void stt_turn_give(struct stt_loop *loop, struct stt_worker *owner)
+{
+	atomic_store(&loop->word, (uintptr_t)owner);
+}
+
+/* By the monitor: false when the owner has just left its turn, and all stays as it is. */
+static inline bool stt_turn_take_over(struct stt_loop *loop, struct stt_worker *owner,
+				      struct stt_worker *heir)
+{
+	uintptr_t in_turn = (uintptr_t)owner | STT_IN_TURN;
+
+	return atomic_compare_exchange_strong(&loop->word, &in_turn, (uintptr_t)heir);
+}
 
 /* Whether the owner of a loop, which asks, is inside a turn of it. */
 static inline bool stt_turn_runs(const struct stt_worker *worker)
