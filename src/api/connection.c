@@ -13,7 +13,6 @@
 #include "engine/hold.h"
 #include "engine/output.h"
 #include "engine/receive.h"
-#include "net/socket.h"
 
 enum {
 	MAX_PARTS = 1024,
@@ -470,48 +469,16 @@ int sttcp_conn_fd(const sttcp_conn *conn)
 	return result < 0 ? result : atomic_load(&conn->fd);
 }
 
-/* With the connection owned: the descriptor, or a code. */
-static int take_descriptor_locked(sttcp_conn *conn) STT_REQUIRES(conn->output.lock)
-{
-	int fd = atomic_load(&conn->fd);
-
-	if (has_ended(conn))
-		return stt_conn_end_code(conn);
-	if (fd < 0)
-		return -ENOTCONN;
-	if (!stt_output_drained_locked(&conn->output))
-		return -EAGAIN;
-	stt_poller_remove(conn->loop->poller, fd);
-	atomic_store(&conn->fd, -1);
-	atomic_store(&conn->reason, STTCP_ECLOSED);
-	atomic_store(&conn->ended, true);
-	stt_socket_set_blocking(fd);
-	return fd;
-}
-
 int sttcp_conn_detach(sttcp_conn *conn)
 {
 	int result = stt_check_conn(conn);
-	bool own = stt_desk_conn() == conn;
 
 	if (result < 0)
 		return result;
-	if (!own && !stt_conn_try_own(conn))
-		return has_ended(conn) ? stt_conn_end_code(conn) : -EBUSY;
 
 	int cancel = stt_call_begin();
 
-	/* Its local address goes with the descriptor. */
-	stt_conn_local(conn);
-	stt_output_flush(conn);
-	stt_lock(&conn->output.lock);
-	result = take_descriptor_locked(conn);
-	stt_unlock(&conn->output.lock);
-	if (result >= 0)
-		stt_conn_wish(conn, STT_WISH_CLOSE);
-	/* Not kept, unless there are wishes: then it is worked on. */
-	if (!own && !stt_conn_let_go(conn))
-		stt_loop_push(conn->loop, &conn->actor);
+	result = stt_conn_detach(conn);
 	stt_call_end(cancel);
 	return result;
 }

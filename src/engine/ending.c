@@ -3,6 +3,7 @@
  * the owner, now or later, goes on from there (serve.c). */
 #include "engine/ending.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,15 +12,10 @@
 #include "engine/conn.h"
 #include "engine/desk.h"
 #include "engine/group.h"
+#include "engine/loop.h"
 #include "engine/reasons.h"
 #include "net/poller.h"
 #include "net/socket.h"
-
-/* Whether the calling thread is inside a handler of this connection. */
-static bool in_own_handler(const struct sttcp_conn *conn)
-{
-	return stt_desk_conn() == conn;
-}
 
 int stt_conn_end_code(const struct sttcp_conn *conn)
 {
@@ -83,6 +79,24 @@ static bool set_reason_locked(struct sttcp_conn *conn, int reason, char *text, b
 	return true;
 }
 
+/* With the connection owned: the descriptor, or a code. */
+static int take_descriptor_locked(struct sttcp_conn *conn) STT_REQUIRES(conn->output.lock)
+{
+	int fd = atomic_load(&conn->fd);
+
+	if (atomic_load(&conn->ended))
+		return stt_conn_end_code(conn);
+	if (fd < 0)
+		return -ENOTCONN;
+	if (!stt_output_drained_locked(&conn->output))
+		return -EAGAIN;
+	stt_poller_remove(conn->loop->poller, fd);
+	atomic_store(&conn->fd, -1);
+	set_reason_locked(conn, STTCP_ECLOSED, NULL, false);
+	stt_socket_set_blocking(fd);
+	return fd;
+}
+
 static bool end_with_text(struct sttcp_conn *conn, int reason, enum stt_end_how how, char *text)
 {
 	unsigned what = 0;
@@ -127,7 +141,7 @@ bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how
 
 bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, char *text)
 {
-	bool own = in_own_handler(conn);
+	bool own = stt_desk_conn() == conn;
 	bool wins = own && stt_desk_self()->ended_conn && !stt_desk_self()->failed_conn;
 	unsigned what = 0;
 
@@ -148,4 +162,25 @@ bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, ch
 		stt_desk_self()->failed_conn = true;
 	stt_output_tell(conn, what | STT_TELL_CLOSE);
 	return counts;
+}
+
+int stt_conn_detach(struct sttcp_conn *conn)
+{
+	bool own = stt_desk_conn() == conn;
+
+	if (!own && !stt_conn_try_own(conn))
+		return atomic_load(&conn->ended) ? stt_conn_end_code(conn) : -EBUSY;
+	/* Its local address goes with the descriptor. */
+	stt_conn_local(conn);
+	stt_output_flush(conn);
+	stt_lock(&conn->output.lock);
+	int result = take_descriptor_locked(conn);
+
+	stt_unlock(&conn->output.lock);
+	if (result >= 0)
+		stt_conn_wish(conn, STT_WISH_CLOSE);
+	/* Not kept, unless there are wishes: then it is worked on. */
+	if (!own && !stt_conn_let_go(conn))
+		stt_loop_push(conn->loop, &conn->actor);
+	return result;
 }

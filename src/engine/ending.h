@@ -33,6 +33,9 @@ bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how
  * (may be NULL) is the connection's now. */
 bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, char *text);
 
+/* As sttcp_conn_detach: the descriptor, which is the caller's, or a code. */
+int stt_conn_detach(struct sttcp_conn *conn);
+
 /* What there is to say beyond the reason; "" when there is nothing. Any thread. */
 const char *stt_conn_fail_text(const struct sttcp_conn *conn);
 
