@@ -107,10 +107,8 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 fail:
 	if (attempt)
 		free_attempt(attempt);
-	if (conn) {
-		atomic_fetch_sub_explicit(&loop->nconns, 1, memory_order_relaxed);
-		stt_conn_unref(conn);
-	}
+	if (conn)
+		stt_conn_discard(conn);
 	return NULL;
 }
 
@@ -118,8 +116,7 @@ void stt_attempt_discard(struct sttcp_conn *conn)
 {
 	stt_lookup_drop(conn->attempt->lookup);
 	free_attempt(conn->attempt);
-	atomic_fetch_sub_explicit(&conn->loop->nconns, 1, memory_order_relaxed);
-	stt_conn_unref(conn);
+	stt_conn_discard(conn);
 }
 
 struct stt_attempt *stt_attempt_take(struct sttcp_conn *conn)

@@ -57,6 +57,25 @@ struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, 
 	return conn;
 }
 
+/* The loop has one connection less. */
+static void leave_loop(struct sttcp_conn *conn)
+{
+	atomic_fetch_sub_explicit(&conn->loop->nconns, 1, memory_order_relaxed);
+}
+
+void stt_conn_discard(struct sttcp_conn *conn)
+{
+	leave_loop(conn);
+	stt_conn_unref(conn);
+}
+
+void stt_conn_bury(struct sttcp_conn *conn)
+{
+	stt_alarm_cancel(conn->loop, &conn->alarm);
+	leave_loop(conn);
+	stt_conn_unref_on_loop(conn);
+}
+
 /* One that another thread has replaced stays until the owner has seen that: it may be reading with
  * it. `previous` is the owner's alone, once this one can be found. */
 struct stt_own_framing {

@@ -146,6 +146,14 @@ struct sttcp_conn {
 struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, int fd,
 				const struct stt_addr *peer);
 
+/* Takes that back, with the reference, as long as nobody can find it. A descriptor stays the
+ * caller's. */
+void stt_conn_discard(struct sttcp_conn *conn);
+
+/* A dead one is gone for its loop, where neither an event nor an alarm can name it any more. By the
+ * loop's owner, outside turns. */
+void stt_conn_bury(struct sttcp_conn *conn);
+
 /* The framing of what comes in, for the owner. */
 const struct stt_framing *stt_conn_framing(const struct sttcp_conn *conn);
 

@@ -141,9 +141,8 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 
 	if (place != STT_PLACE_FREE) {
 		tell_refused(group, place, peer);
-		atomic_fetch_sub_explicit(&loop->nconns, 1, memory_order_relaxed);
 		stt_conn_unref(conn);
-		stt_conn_unref(conn);
+		stt_conn_discard(conn);
 		stt_socket_end(fd);
 		return 0;
 	}

@@ -703,13 +703,10 @@ static void conn_ready(struct stt_worker *worker, struct stt_actor *actor)
 {
 	struct sttcp_conn *conn = stt_container_of(actor, struct sttcp_conn, actor);
 
-	if (conn->phase != STT_DEAD) {
+	if (conn->phase == STT_DEAD)
+		stt_conn_bury(conn);
+	else
 		stt_conn_dispatch(stt_desk_of(worker), conn);
-		return;
-	}
-	stt_alarm_cancel(conn->loop, &conn->alarm);
-	atomic_fetch_sub_explicit(&conn->loop->nconns, 1, memory_order_relaxed);
-	stt_conn_unref_on_loop(conn);
 }
 
 static void conn_on_pool(struct stt_worker *worker, struct stt_actor *actor)
