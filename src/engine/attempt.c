@@ -16,6 +16,7 @@
 #include "engine/ending.h"
 #include "engine/engine.h"
 #include "engine/group.h"
+#include "engine/serve.h"
 #include "engine/lookup.h"
 #include "net/poller.h"
 #include "net/socket.h"
@@ -74,7 +75,7 @@ static void free_attempt(struct stt_attempt *attempt)
 struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 {
 	struct stt_loop *loop = stt_engine_pick_loop(group->engine);
-	struct sttcp_conn *conn = stt_conn_new(group, loop, -1, NULL);
+	struct sttcp_conn *conn = stt_serve_new(group, loop, -1, NULL);
 	struct stt_attempt *attempt = calloc(1, sizeof(*attempt));
 
 	if (!conn || !attempt)

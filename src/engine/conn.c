@@ -14,7 +14,6 @@
 #include "engine/engine.h"
 #include "engine/group.h"
 #include "engine/input.h"
-#include "engine/serve.h"
 #include "engine/watch.h"
 #include "net/socket.h"
 
@@ -26,15 +25,16 @@ struct stt_names {
 static _Atomic uint64_t last_id;
 static struct stt_slabs conns = STT_SLABS_INIT(sizeof(struct sttcp_conn), STT_SLABS_OF_CONNS);
 
-struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, int fd,
-				const struct stt_addr *peer)
+struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_group *group,
+				struct stt_loop *loop, int fd, const struct stt_addr *peer)
 {
 	struct sttcp_conn *conn = stt_slabs_take(&conns);
 
 	if (!conn)
 		return NULL;
 	memset(conn, 0, sizeof(*conn));
-	stt_conn_init_actor(conn);
+	conn->actor.ops = &work->ops;
+	stt_alarm_init(&conn->alarm, work->ring);
 	conn->loop = loop;
 	conn->group = stt_group_ref(group);
 	conn->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;

@@ -140,11 +140,17 @@ struct sttcp_conn {
 	struct stt_link in_table;
 };
 
-/* A connection with one reference, busy with nobody, in phase CONNECTING or, with a descriptor,
- * BORN. It takes a reference to the group, and the descriptor. NULL for want of memory: then the
- * descriptor is still the caller's. */
-struct sttcp_conn *stt_conn_new(struct stt_group *group, struct stt_loop *loop, int fd,
-				const struct stt_addr *peer);
+/* What is done with a connection: by serve.c, which stands above. */
+struct stt_conn_work {
+	struct stt_actor_ops ops;
+	int64_t (*ring)(struct stt_worker *worker, struct stt_alarm *alarm);
+};
+
+/* For serve.h. A connection with one reference, busy with nobody, in phase CONNECTING or, with a
+ * descriptor, BORN. It takes a reference to the group, and the descriptor. NULL for want of memory:
+ * then the descriptor is still the caller's. */
+struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_group *group,
+				struct stt_loop *loop, int fd, const struct stt_addr *peer);
 
 /* Takes that back, with the reference, as long as nobody can find it. A descriptor stays the
  * caller's. */
@@ -181,6 +187,10 @@ void stt_conn_unref(struct sttcp_conn *conn);
 
 /* The same for a loop's owner: leaves user code to the pool. */
 void stt_conn_unref_on_loop(struct sttcp_conn *conn);
+
+/* The end of a dead connection's memory, where user code may run: for the pool, to which
+ * stt_conn_unref_on_loop has left it. */
+void stt_conn_free_on_pool(struct sttcp_conn *conn);
 
 /* Runs the user's free_fn if nobody outside the library can reach the connection any more. For its
  * owner, in a turn, after its last handler. */

@@ -16,6 +16,7 @@
 #include "engine/ending.h"
 #include "engine/engine.h"
 #include "engine/group.h"
+#include "engine/serve.h"
 #include "engine/trace.h"
 #include "net/poller.h"
 #include "net/socket.h"
@@ -124,7 +125,7 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 {
 	struct stt_group *group = listener->group;
 	struct stt_loop *loop = stt_engine_pick_loop(group->engine);
-	struct sttcp_conn *conn = stt_conn_new(group, loop, fd, peer);
+	struct sttcp_conn *conn = stt_serve_new(group, loop, fd, peer);
 
 	if (!conn) {
 		stt_socket_end(fd);

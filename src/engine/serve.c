@@ -654,7 +654,9 @@ static bool judge_limits(struct sttcp_conn *conn)
 	return false;
 }
 
-void stt_conn_dispatch(struct stt_desk *desk, struct sttcp_conn *conn)
+/* On the loop, outside turns, by the connection's owner: works on it right here, or gives it to the
+ * pool. The loop may be lost after that. */
+static void dispatch(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	if (conn->phase == STT_CONNECTING)
 		stt_attempt_cancel(conn);
@@ -695,7 +697,7 @@ static void conn_event(struct stt_worker *worker, struct stt_actor *actor, uint3
 		stt_conn_wish(conn, wish);
 		give_to_pool(desk, conn);
 	} else if (stt_conn_wish(conn, wish)) {
-		stt_conn_dispatch(desk, conn);
+		dispatch(desk, conn);
 	}
 }
 
@@ -706,7 +708,7 @@ static void conn_ready(struct stt_worker *worker, struct stt_actor *actor)
 	if (conn->phase == STT_DEAD)
 		stt_conn_bury(conn);
 	else
-		stt_conn_dispatch(stt_desk_of(worker), conn);
+		dispatch(stt_desk_of(worker), conn);
 }
 
 static void conn_on_pool(struct stt_worker *worker, struct stt_actor *actor)
@@ -764,16 +766,20 @@ static int64_t ring_conn(struct stt_worker *worker, struct stt_alarm *alarm)
 	return first_byte < next ? first_byte : next;
 }
 
-static const struct stt_actor_ops conn_ops = {
-	.on_event = conn_event,
-	.on_ready = conn_ready,
-	.on_pool = conn_on_pool,
-	.on_lost = stt_gather_lost,
-	.on_lent = stt_gather_lent,
+static const struct stt_conn_work conn_work = {
+	.ops =
+		{
+			.on_event = conn_event,
+			.on_ready = conn_ready,
+			.on_pool = conn_on_pool,
+			.on_lost = stt_gather_lost,
+			.on_lent = stt_gather_lent,
+		},
+	.ring = ring_conn,
 };
 
-void stt_conn_init_actor(struct sttcp_conn *conn)
+struct sttcp_conn *stt_serve_new(struct stt_group *group, struct stt_loop *loop, int fd,
+				 const struct stt_addr *peer)
 {
-	conn->actor.ops = &conn_ops;
-	stt_alarm_init(&conn->alarm, ring_conn);
+	return stt_conn_new(&conn_work, group, loop, fd, peer);
 }

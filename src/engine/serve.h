@@ -3,17 +3,13 @@
 #ifndef STT_ENGINE_SERVE_H
 #define STT_ENGINE_SERVE_H
 
+struct stt_addr;
+struct stt_group;
+struct stt_loop;
 struct sttcp_conn;
-struct stt_desk;
 
-/* Makes the connection an actor of its loop. */
-void stt_conn_init_actor(struct sttcp_conn *conn);
-
-/* On the loop, outside turns, by the connection's owner: works on it right here, or gives it to the
- * pool. The loop may be lost after that. */
-void stt_conn_dispatch(struct stt_desk *desk, struct sttcp_conn *conn);
-
-/* The end of a dead connection's memory, where user code may run. */
-void stt_conn_free_on_pool(struct sttcp_conn *conn);
+/* A new connection, as stt_conn_new, on which its loop works from now on. */
+struct sttcp_conn *stt_serve_new(struct stt_group *group, struct stt_loop *loop, int fd,
+				 const struct stt_addr *peer);
 
 #endif
