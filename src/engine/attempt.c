@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * Until it has a descriptor a connection has the attempt's table of actor calls
+ * instead of its own: there is nothing to serve yet, and its end is that of the
+ * attempt. It is also how an attempt is found.
+ *
  * Only the loop touches an attempt once it has begun. Together with its sockets
  * it outlives its end for a moment, until the loop finds it on the ready list,
  * when no event and no alarm can name it any more.
@@ -40,7 +44,9 @@ struct racer {
 struct stt_attempt {
 	struct stt_actor actor;
 	struct stt_alarm alarm;
-	struct sttcp_conn *conn; /* a reference; NULL once the attempt is over */
+	struct sttcp_conn *conn;	 /* a reference; NULL once the attempt is over */
+	struct stt_actor_ops lent;	 /* the connection's meanwhile */
+	const struct stt_actor_ops *own; /* and its own */
 	struct stt_loop *loop;
 	struct stt_lookup *lookup; /* NULL for a literal, and once it has answered */
 	bool begun;
@@ -61,9 +67,15 @@ static int64_t ring_attempt(struct stt_worker *worker, struct stt_alarm *alarm);
 static void work_attempt(struct stt_worker *worker, struct stt_actor *actor);
 static void take_answer(void *asker, int result, struct stt_addr *addrs, const char *why);
 static void race_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events);
+static void cancel_attempt(struct stt_worker *worker, struct stt_actor *actor);
 
 static const struct stt_actor_ops attempt_ops = {.on_ready = work_attempt};
 static const struct stt_actor_ops racer_ops = {.on_event = race_event};
+
+static struct stt_attempt *attempt_of(const struct sttcp_conn *conn)
+{
+	return stt_container_of(conn->actor.ops, struct stt_attempt, lent);
+}
 
 static void free_attempt(struct stt_attempt *attempt)
 {
@@ -102,7 +114,9 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 			goto fail;
 	}
 	attempt->conn = conn;
-	conn->attempt = attempt;
+	attempt->own = conn->actor.ops;
+	attempt->lent.on_ready = cancel_attempt;
+	conn->actor.ops = &attempt->lent;
 	return conn;
 
 fail:
@@ -115,15 +129,18 @@ fail:
 
 void stt_attempt_discard(struct sttcp_conn *conn)
 {
-	stt_lookup_drop(conn->attempt->lookup);
-	free_attempt(conn->attempt);
+	struct stt_attempt *attempt = attempt_of(conn);
+
+	stt_lookup_drop(attempt->lookup);
+	conn->actor.ops = attempt->own;
+	free_attempt(attempt);
 	stt_conn_discard(conn);
 }
 
 struct stt_attempt *stt_attempt_take(struct sttcp_conn *conn)
 {
 	stt_conn_ref(conn);
-	return conn->attempt;
+	return attempt_of(conn);
 }
 
 void stt_attempt_begin(struct stt_attempt *attempt)
@@ -146,7 +163,7 @@ static void end_attempt(struct stt_attempt *attempt)
 	stt_lookup_drop(attempt->lookup);
 	attempt->lookup = NULL;
 	attempt->conn = NULL;
-	conn->attempt = NULL;
+	conn->actor.ops = attempt->own;
 	/* One that has not begun is on its way to the list already. */
 	if (attempt->begun)
 		stt_loop_requeue(stt_self, attempt->loop, &attempt->actor);
@@ -154,14 +171,17 @@ static void end_attempt(struct stt_attempt *attempt)
 	stt_conn_unref(conn);
 }
 
-void stt_attempt_cancel(struct sttcp_conn *conn)
+/* The connection has ended. */
+static void cancel_attempt(struct stt_worker *worker, struct stt_actor *actor)
 {
-	if (conn->attempt)
-		end_attempt(conn->attempt);
+	struct sttcp_conn *conn = stt_container_of(actor, struct sttcp_conn, actor);
+
+	end_attempt(attempt_of(conn));
 	conn->phase = STT_FAILED;
+	actor->ops->on_ready(worker, actor);
 }
 
-/* The connection's end takes it to the ready list, and from there to stt_attempt_cancel. */
+/* The connection's end takes it to the ready list, and from there to cancel_attempt. */
 static void fail_attempt(struct stt_attempt *attempt, int code, const char *why)
 {
 	stt_conn_end_with(attempt->conn, code, STT_END_FLUSH, "cannot connect to %s: %s",

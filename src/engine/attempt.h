@@ -26,8 +26,4 @@ void stt_attempt_begin(struct stt_attempt *attempt);
 /* Gives up a connection that was not begun. */
 void stt_attempt_discard(struct sttcp_conn *conn);
 
-/* Ends the attempt of a connection in phase CONNECTING, which is FAILED then. By the loop's owner,
- * outside turns, as the connection's owner. */
-void stt_attempt_cancel(struct sttcp_conn *conn);
-
 #endif

@@ -19,7 +19,6 @@
 #include "net/address.h"
 #include "sttcp.h"
 
-struct stt_attempt;
 struct stt_own_framing;
 struct stt_group;
 struct stt_loop;
@@ -107,7 +106,6 @@ struct sttcp_conn {
 	/* Two that fill a gap: see output.h. */
 	bool failed; /* under output.lock: by fail or fail_now, of which the first counts */
 	bool member; /* under the roster's lock: `each` and `find` see it */
-	struct stt_attempt *attempt;
 
 	/* Written by the owner before the alarm is set; read by the loop when it rings: when the
 	 * owner wants a timeout wish. */

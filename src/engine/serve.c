@@ -3,7 +3,7 @@
  * What the owner of a connection does, in the phase that it finds:
  *
  *	phase		it does							then
- *	CONNECTING	cancels the attempt (the loop only)			FAILED
+ *	CONNECTING	is never found: attempt.c lends it its own table	FAILED
  *	FAILED		runs the unconnected handler				DEAD
  *	BORN		runs the connection handler				OPEN
  *	BORN, ended	nothing, or for a client as FAILED			ENDING
@@ -25,7 +25,6 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "engine/attempt.h"
 #include "engine/conn.h"
 #include "engine/desk.h"
 #include "engine/dispatch.h"
@@ -658,8 +657,6 @@ static bool judge_limits(struct sttcp_conn *conn)
  * pool. The loop may be lost after that. */
 static void dispatch(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	if (conn->phase == STT_CONNECTING)
-		stt_attempt_cancel(conn);
 	while (needs_pool(conn)) {
 		if (!judge_limits(conn)) {
 			give_to_pool(desk, conn);
