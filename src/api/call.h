@@ -25,12 +25,14 @@ static inline int stt_check_group(const struct stt_group *group)
 {
 	if (!group)
 		return -EINVAL;
-	return group->fork_count == stt_fork_count() ? 0 : STTCP_EFORK;
+	return group->service.fork_count == stt_fork_count() ? 0 : STTCP_EFORK;
 }
 
 static inline int stt_check_conn(const struct sttcp_conn *conn)
 {
-	return conn ? stt_check_group(conn->group) : -EINVAL;
+	if (!conn)
+		return -EINVAL;
+	return conn->service->fork_count == stt_fork_count() ? 0 : STTCP_EFORK;
 }
 
 /* The library's own threads are never cancelled, and skip the two calls. */

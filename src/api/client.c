@@ -81,7 +81,7 @@ static int start(struct stt_group *group)
 
 	if (result < 0)
 		return result;
-	if (stt_desk_conn() && stt_desk_conn()->group == group) {
+	if (stt_desk_conn() && stt_group_of(stt_desk_conn()) == group) {
 		result = start_next(group);
 		goto tell;
 	}
@@ -105,7 +105,7 @@ static int start(struct stt_group *group)
 tell:
 	if (result == 0)
 		return stt_group_tell(group, 0, "%s", "");
-	return stt_group_tell(group, result, "cannot start %s: %s", group->given,
+	return stt_group_tell(group, result, "cannot start %s: %s", group->service.given,
 			      result == -EBUSY ? "it is started already" : sttcp_strerror(result));
 }
 
@@ -135,7 +135,7 @@ int sttcp_client_close(sttcp_client *client)
 
 	int cancel = stt_call_begin();
 
-	stt_group_stop(&client->group, client->group.settings.drain_timeout_ms, NULL);
+	stt_group_stop(&client->group, client->group.service.settings.drain_timeout_ms, NULL);
 	stt_call_end(cancel);
 	return 0;
 }
@@ -176,7 +176,8 @@ sttcp_conn *sttcp_client_conn(sttcp_client *client)
 
 const char *sttcp_client_address(const sttcp_client *client)
 {
-	return stt_check_group(client ? &client->group : NULL) < 0 ? NULL : client->group.given;
+	return stt_check_group(client ? &client->group : NULL) < 0 ? NULL
+								   : client->group.service.given;
 }
 
 const char *sttcp_client_error(const sttcp_client *client)

@@ -52,7 +52,7 @@ int sttcp_conn_try_send(sttcp_conn *conn, const void *data, size_t size)
 
 	if (result < 0)
 		return result;
-	if ((uint64_t)size > (uint64_t)conn->group->settings.send_queue_max)
+	if ((uint64_t)size > (uint64_t)conn->service->settings.send_queue_max)
 		return -EMSGSIZE;
 	return send_one(conn, data, size, STT_SEND_TRY);
 }
@@ -351,8 +351,8 @@ int sttcp_conn_port(const sttcp_conn *conn)
 	if (result < 0)
 		return result;
 	if (conn->peer.sin6_family == AF_UNSPEC)
-		return conn->group->is_client && !stt_host_is_unix(conn->group->host)
-			       ? conn->group->port
+		return conn->service->is_client && !stt_host_is_unix(conn->service->host)
+			       ? conn->service->port
 			       : 0;
 	/* sockaddr_in has its port in the same place. */
 	return ntohs(conn->peer.sin6_port);
@@ -382,18 +382,18 @@ uint64_t sttcp_conn_id(const sttcp_conn *conn)
 
 sttcp_server *sttcp_conn_server(const sttcp_conn *conn)
 {
-	if (stt_check_conn(conn) < 0 || conn->group->is_client ||
-	    atomic_load(&conn->group->released))
+	if (stt_check_conn(conn) < 0 || conn->service->is_client ||
+	    atomic_load(&stt_group_of(conn)->released))
 		return NULL;
-	return (sttcp_server *)conn->group;
+	return (sttcp_server *)stt_group_of(conn);
 }
 
 sttcp_client *sttcp_conn_client(const sttcp_conn *conn)
 {
-	if (stt_check_conn(conn) < 0 || !conn->group->is_client ||
-	    atomic_load(&conn->group->released))
+	if (stt_check_conn(conn) < 0 || !conn->service->is_client ||
+	    atomic_load(&stt_group_of(conn)->released))
 		return NULL;
-	return (sttcp_client *)conn->group;
+	return (sttcp_client *)stt_group_of(conn);
 }
 
 int sttcp_conn_stats(const sttcp_conn *conn, sttcp_conn_counts *counts, size_t size)
@@ -459,7 +459,7 @@ bool sttcp_conn_is_open(const sttcp_conn *conn)
 
 bool sttcp_conn_stopping(const sttcp_conn *conn)
 {
-	return stt_check_conn(conn) == 0 && atomic_load(&conn->group->stopping);
+	return stt_check_conn(conn) == 0 && atomic_load(&stt_group_of(conn)->stopping);
 }
 
 int sttcp_conn_fd(const sttcp_conn *conn)

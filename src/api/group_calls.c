@@ -17,6 +17,7 @@ struct stt_group *stt_group_new(bool is_client, const char *host, int port,
 {
 	_Static_assert(offsetof(struct sttcp_server, group) == 0, "freed through its group");
 	_Static_assert(offsetof(struct sttcp_client, group) == 0, "freed through its group");
+	_Static_assert(offsetof(struct stt_group, service) == 0, "and that through its service");
 	_Static_assert(sizeof(((struct stt_group *)0)->bad_options) ==
 			       sizeof(((struct stt_option_fault *)0)->text),
 		       "copied");
@@ -28,7 +29,7 @@ struct stt_group *stt_group_new(bool is_client, const char *host, int port,
 		return NULL;
 	struct stt_option_fault fault;
 
-	if (stt_options_read(options, is_client, &group->settings, &fault) < 0)
+	if (stt_options_read(options, is_client, &group->service.settings, &fault) < 0)
 		memcpy(group->bad_options, fault.text, sizeof(group->bad_options));
 	if (stt_group_init(group, is_client, host, port) < 0) {
 		free(group);
@@ -45,8 +46,8 @@ int stt_group_set_handler(struct stt_group *group, size_t offset, const void *va
 		return result;
 	stt_lock(&group->lock);
 	if (group->state == STT_IDLE) {
-		memcpy((char *)&group->handlers + offset, value, size);
-		stt_dispatch_prepare(&group->handlers);
+		memcpy((char *)&group->service.handlers + offset, value, size);
+		stt_dispatch_prepare(&group->service.handlers);
 	} else {
 		result = -EBUSY;
 	}
@@ -74,11 +75,12 @@ int stt_group_check_start(struct stt_group *group, int least_port)
 {
 	stt_log_begin();
 	if (group->bad_options[0])
-		return stt_group_tell(group, -EINVAL, "cannot start %s: %s", group->given,
+		return stt_group_tell(group, -EINVAL, "cannot start %s: %s", group->service.given,
 				      group->bad_options);
-	if (!stt_host_is_unix(group->host) && (group->port < least_port || group->port > 65535))
+	if (!stt_host_is_unix(group->service.host) &&
+	    (group->service.port < least_port || group->service.port > 65535))
 		return stt_group_tell(group, -EINVAL, "%s: the port must be from %d to 65535",
-				      group->given, least_port);
+				      group->service.given, least_port);
 	return 0;
 }
 

@@ -91,7 +91,7 @@ static int told(struct stt_group *group, const struct stt_addr *addr, int code)
 
 static bool is_wildcard(const struct stt_group *group)
 {
-	return !group->host[0];
+	return !group->service.host[0];
 }
 
 /* Not on this machine: to be passed over, as long as something listens. */
@@ -107,7 +107,7 @@ static bool is_absent(int code)
  */
 static int listen_on_all(struct stt_group *group, struct listening *all, struct stt_addr *addrs)
 {
-	const struct stt_settings *settings = &group->settings;
+	const struct stt_settings *settings = &group->service.settings;
 	struct stt_listen_options options = {
 		.backlog = settings->backlog,
 		.reuse_port = settings->reuse_port,
@@ -115,7 +115,7 @@ static int listen_on_all(struct stt_group *group, struct listening *all, struct 
 		.nagle = settings->nagle,
 		.dead_peer_timeout_ms = settings->dead_peer_timeout_ms,
 	};
-	int port = group->port;
+	int port = group->service.port;
 	int listening = 0;
 	int absent = -EADDRNOTAVAIL;
 	int absent_at = 0;
@@ -180,10 +180,10 @@ static int start_listening(struct stt_group *group)
 {
 	struct stt_addr *addrs = NULL;
 	const char *why = "";
-	int count = stt_addr_resolve(group->host, group->port, true, &addrs, &why);
+	int count = stt_addr_resolve(group->service.host, group->service.port, true, &addrs, &why);
 
 	if (count < 0)
-		return stt_group_tell(group, count, "cannot listen on %s: %s", group->given,
+		return stt_group_tell(group, count, "cannot listen on %s: %s", group->service.given,
 				      *why ? why : sttcp_strerror(count));
 
 	struct listening all = {.count = count, .addrs = addrs};
@@ -191,7 +191,7 @@ static int start_listening(struct stt_group *group)
 
 	all.fds = malloc((size_t)count * sizeof(int));
 	if (!all.fds) {
-		stt_group_tell(group, result, "cannot listen on %s: %s", group->given,
+		stt_group_tell(group, result, "cannot listen on %s: %s", group->service.given,
 			       sttcp_strerror(result));
 		goto free_addrs;
 	}
@@ -199,7 +199,7 @@ static int start_listening(struct stt_group *group)
 		all.fds[i] = -1;
 	for (int tries = 0; tries < PORT_TRIES; tries++) {
 		result = listen_on_all(group, &all, addrs);
-		if (result != -EADDRINUSE || group->port)
+		if (result != -EADDRINUSE || group->service.port)
 			break;
 	}
 	if (result > 0)
@@ -225,7 +225,7 @@ static int start(struct stt_group *group)
 		stt_engine_release();
 	}
 	if (result < 0)
-		return stt_group_tell(group, result, "cannot start %s: %s", group->given,
+		return stt_group_tell(group, result, "cannot start %s: %s", group->service.given,
 				      result == -EBUSY ? "it is started already"
 						       : sttcp_strerror(result));
 	result = start_listening(group);
@@ -260,12 +260,12 @@ int sttcp_server_port(const sttcp_server *server)
 
 	if (result < 0)
 		return result;
-	if (stt_host_is_unix(server->group.host))
+	if (stt_host_is_unix(server->group.service.host))
 		return 0;
 
 	int bound = atomic_load(&server->group.port_bound);
 
-	return bound ? bound : server->group.port;
+	return bound ? bound : server->group.service.port;
 }
 
 const char *sttcp_server_error(const sttcp_server *server)
@@ -296,7 +296,7 @@ int sttcp_server_stop_within(sttcp_server *server, int timeout_ms, sttcp_stop_re
 
 int sttcp_server_close(sttcp_server *server)
 {
-	return stop(server, server ? server->group.settings.drain_timeout_ms : 0, NULL);
+	return stop(server, server ? server->group.service.settings.drain_timeout_ms : 0, NULL);
 }
 
 int sttcp_server_stop(sttcp_server *server)
@@ -352,8 +352,8 @@ static void send_to_member(struct sttcp_conn *conn, void *argument)
 	if (conn == broadcast->except)
 		return;
 	/* It could never be queued, and half of it may not be skipped. */
-	if (conn->group->settings.broadcast_skips &&
-	    (uint64_t)broadcast->part.iov_len > (uint64_t)conn->group->settings.send_queue_max)
+	if (conn->service->settings.broadcast_skips &&
+	    (uint64_t)broadcast->part.iov_len > (uint64_t)conn->service->settings.send_queue_max)
 		return;
 
 	int result =
@@ -408,8 +408,8 @@ static int broadcast(sttcp_server *server, sttcp_conn *except, const void *data,
 	int cancel = stt_call_begin();
 
 	if (framed)
-		broadcast.refused = stt_message_frame(&server->group.settings.framing, data, size,
-						      &broadcast.part);
+		broadcast.refused = stt_message_frame(&server->group.service.settings.framing, data,
+						      size, &broadcast.part);
 	/* What the framing of the group cannot carry may be fine for one who has another. */
 	if (broadcast.refused != -ENOMEM)
 		stt_group_each(&server->group, false,

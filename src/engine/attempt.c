@@ -87,7 +87,7 @@ static void free_attempt(struct stt_attempt *attempt)
 struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 {
 	struct stt_loop *loop = stt_engine_pick_loop(group->engine);
-	struct sttcp_conn *conn = stt_serve_new(group, loop, -1, NULL);
+	struct sttcp_conn *conn = stt_serve_new(&group->service, loop, -1, NULL);
 	struct stt_attempt *attempt = calloc(1, sizeof(*attempt));
 
 	if (!conn || !attempt)
@@ -98,7 +98,7 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 	attempt->limit_ms = STT_NEVER;
 	attempt->next_ms = STT_NEVER;
 
-	int result = stt_addr_literal(&attempt->literal, group->host, group->port);
+	int result = stt_addr_literal(&attempt->literal, group->service.host, group->service.port);
 
 	if (result == 0) {
 		attempt->place = attempt->literal;
@@ -108,8 +108,8 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 		if (!attempt->racers)
 			goto fail;
 	} else {
-		attempt->lookup =
-			stt_lookup_new(loop, group->host, group->port, take_answer, attempt);
+		attempt->lookup = stt_lookup_new(loop, group->service.host, group->service.port,
+						 take_answer, attempt);
 		if (!attempt->lookup)
 			goto fail;
 	}
@@ -185,17 +185,17 @@ static void cancel_attempt(struct stt_worker *worker, struct stt_actor *actor)
 static void fail_attempt(struct stt_attempt *attempt, int code, const char *why)
 {
 	stt_conn_end_with(attempt->conn, code, STT_END_FLUSH, "cannot connect to %s: %s",
-			  attempt->conn->group->given, why);
+			  attempt->conn->service->given, why);
 }
 
 static void time_out(struct stt_attempt *attempt)
 {
-	const struct stt_group *group = attempt->conn->group;
-	int limit_ms = group->settings.connect_timeout_ms;
+	const struct stt_group *group = stt_group_of(attempt->conn);
+	int limit_ms = group->service.settings.connect_timeout_ms;
 
 	stt_conn_end_with(attempt->conn, STTCP_ETIME_CONNECT, STT_END_FLUSH,
 			  "cannot connect to %s: no answer for %d ms, connect_timeout_ms is %d",
-			  group->given, limit_ms, limit_ms);
+			  group->service.given, limit_ms, limit_ms);
 }
 
 /* The connection has its descriptor, and its first owner. */
@@ -211,7 +211,7 @@ static void win(struct stt_attempt *attempt, int fd, const struct stt_addr *addr
 	}
 	end_attempt(attempt);
 	if (addr->sa.sa_family != AF_UNIX)
-		(void)stt_socket_set_dead_peer(fd, conn->group->settings.dead_peer_timeout_ms);
+		(void)stt_socket_set_dead_peer(fd, conn->service->settings.dead_peer_timeout_ms);
 	stt_conn_set_peer(conn, addr);
 	stt_lock(&conn->output.lock);
 	atomic_store(&conn->fd, fd);
@@ -278,7 +278,7 @@ static void wait_for_queue(struct stt_attempt *attempt)
 static void race_next(struct stt_attempt *attempt)
 {
 	const struct stt_addr *addrs = attempt->addrs ? attempt->addrs : &attempt->place;
-	bool nagle = attempt->conn->group->settings.nagle;
+	bool nagle = attempt->conn->service->settings.nagle;
 
 	while (attempt->next < attempt->naddrs) {
 		const struct stt_addr *addr = &addrs[attempt->next];
@@ -377,7 +377,7 @@ static void work_attempt(struct stt_worker *worker, struct stt_actor *actor)
 		return;
 	}
 	attempt->begun = true;
-	attempt->limit_ms = stt_deadline_ms(attempt->conn->group->settings.connect_timeout_ms);
+	attempt->limit_ms = stt_deadline_ms(attempt->conn->service->settings.connect_timeout_ms);
 	if (attempt->lookup) {
 		stt_lookup_ask(attempt->lookup);
 	} else {

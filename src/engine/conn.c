@@ -12,7 +12,7 @@
 #include "engine/dispatch.h"
 #include "engine/ending.h"
 #include "engine/engine.h"
-#include "engine/group.h"
+#include "engine/service.h"
 #include "engine/input.h"
 #include "engine/watch.h"
 #include "net/socket.h"
@@ -25,7 +25,7 @@ struct stt_names {
 static _Atomic uint64_t last_id;
 static struct stt_slabs conns = STT_SLABS_INIT(sizeof(struct sttcp_conn), STT_SLABS_OF_CONNS);
 
-struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_group *group,
+struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_service *service,
 				struct stt_loop *loop, int fd, const struct stt_addr *peer)
 {
 	struct sttcp_conn *conn = stt_slabs_take(&conns);
@@ -36,7 +36,7 @@ struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_gro
 	conn->actor.ops = &work->ops;
 	stt_alarm_init(&conn->alarm, work->ring);
 	conn->loop = loop;
-	conn->group = stt_group_ref(group);
+	conn->service = stt_service_ref(service);
 	conn->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
 	conn->born_ms = stt_now_ms();
 	atomic_init(&conn->refs, 1);
@@ -44,12 +44,12 @@ struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_gro
 	atomic_init(&conn->owner_due_ms, STT_NEVER);
 	atomic_init(&conn->fd, fd);
 	/* A read from a Unix socket ends behind bytes that came with descriptors (unix(7)). */
-	atomic_init(&conn->hangup, stt_host_is_unix(group->host));
+	atomic_init(&conn->hangup, stt_host_is_unix(service->host));
 	stt_mutex_init(&conn->output.lock);
 	conn->output.receiver = -1;
 	conn->output.watch = stt_watch_for(conn);
-	atomic_init(&conn->framed, group->settings.framing.kind != STTCP_FRAMING_RAW ||
-					   group->settings.limits_input);
+	atomic_init(&conn->framed, service->settings.framing.kind != STTCP_FRAMING_RAW ||
+					   service->settings.limits_input);
 	stt_list_init(&conn->in_roster);
 	if (peer)
 		stt_conn_set_peer(conn, peer);
@@ -88,7 +88,7 @@ const struct stt_framing *stt_conn_framing(const struct sttcp_conn *conn)
 	const struct stt_own_framing *own =
 		atomic_load_explicit(&conn->framing, memory_order_acquire);
 
-	return own ? &own->framing : &conn->group->settings.framing;
+	return own ? &own->framing : &conn->service->settings.framing;
 }
 
 int stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing)
@@ -101,7 +101,7 @@ int stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing)
 		return 0;
 	}
 	stt_lock(&conn->output.lock);
-	/* The group may be started again, with another one, once all have ended. */
+	/* The service may be started again, with another one, once all have ended. */
 	if (atomic_load(&conn->ended))
 		result = stt_conn_end_code(conn);
 	else
@@ -140,7 +140,7 @@ int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *fram
 	if (!own)
 		return -ENOMEM;
 	stt_lock(&conn->output.lock);
-	/* The group may be started again, with another context, once all have ended. */
+	/* The service may be started again, with another context, once all have ended. */
 	if (atomic_load(&conn->ended)) {
 		int code = stt_conn_end_code(conn);
 
@@ -149,7 +149,7 @@ int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *fram
 		return code;
 	}
 	own->framing = *framing;
-	own->framing.context = conn->group->handlers.context;
+	own->framing.context = conn->service->handlers.context;
 	struct stt_own_framing *previous =
 		atomic_load_explicit(&conn->framing, memory_order_relaxed);
 
@@ -198,7 +198,7 @@ static void free_conn(struct sttcp_conn *conn)
 	free(atomic_load(&conn->fail_text));
 	free_framings(atomic_load(&conn->framing));
 	stt_held_free(conn->held);
-	stt_group_unref(conn->group);
+	stt_service_unref(conn->service);
 	stt_slabs_give(&conns, conn);
 }
 
@@ -260,7 +260,7 @@ void stt_conn_ask(struct sttcp_conn *conn, unsigned wish)
 
 void stt_conn_die(struct sttcp_conn *conn)
 {
-	struct stt_group *group = conn->group;
+	struct stt_service *service = conn->service;
 	bool other_refs = atomic_load_explicit(&conn->refs, memory_order_relaxed) > 1;
 
 	/* Its own end can still be asked for by whoever holds a reference. */
@@ -284,13 +284,13 @@ void stt_conn_die(struct sttcp_conn *conn)
 
 	stt_held_free(conn->held);
 	conn->held = NULL;
-	/* First the group: the loop may be done with the connection as soon as it is on the list.
+	/* First the service: the loop may be done with the connection as soon as it is on the list.
 	 */
-	stt_group_ref(group);
-	stt_group_conn_closed(group, conn);
+	stt_service_ref(service);
+	service->calls->closed(service, conn);
 	conn->phase = STT_DEAD;
 	stt_loop_requeue(stt_self, conn->loop, &conn->actor);
-	stt_group_unref(group);
+	stt_service_unref(service);
 }
 
 static const struct stt_names *names_of(struct sttcp_conn *conn)
@@ -317,14 +317,14 @@ const char *stt_conn_host(struct sttcp_conn *conn)
 {
 	const struct stt_names *names = names_of(conn);
 
-	return names ? names->host : conn->group->host;
+	return names ? names->host : conn->service->host;
 }
 
 const char *stt_conn_address(struct sttcp_conn *conn)
 {
 	const struct stt_names *names = names_of(conn);
 
-	return names ? names->address : conn->group->given;
+	return names ? names->address : conn->service->given;
 }
 
 const char *stt_conn_local(struct sttcp_conn *conn)

@@ -20,7 +20,7 @@
 #include "sttcp.h"
 
 struct stt_own_framing;
-struct stt_group;
+struct stt_service;
 struct stt_loop;
 struct stt_names;
 
@@ -51,7 +51,7 @@ struct sttcp_conn {
 
 	/* Set before anybody can find it. */
 	struct stt_loop *loop;
-	struct stt_group *group; /* one reference */
+	struct stt_service *service; /* one reference */
 	uint64_t id;
 
 	/* Atomic: see the table below. */
@@ -88,7 +88,7 @@ struct sttcp_conn {
 	/* Only the owner: what was read and not delivered, between its turns. */
 	struct stt_held *held;
 
-	/* Its own framing, NULL for the group's. Changed under output.lock; the owner reads it
+	/* Its own framing, NULL for the service's. Changed under output.lock; the owner reads it
 	 * without, others copy it under the lock. */
 	_Atomic(struct stt_own_framing *) framing;
 
@@ -145,9 +145,9 @@ struct stt_conn_work {
 };
 
 /* For serve.h. A connection with one reference, busy with nobody, in phase CONNECTING or, with a
- * descriptor, BORN. It takes a reference to the group, and the descriptor. NULL for want of memory:
- * then the descriptor is still the caller's. */
-struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_group *group,
+ * descriptor, BORN. It takes a reference to the service, and the descriptor. NULL for want of
+ * memory: then the descriptor is still the caller's. */
+struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_service *service,
 				struct stt_loop *loop, int fd, const struct stt_addr *peer);
 
 /* Takes that back, with the reference, as long as nobody can find it. A descriptor stays the

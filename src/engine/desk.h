@@ -37,7 +37,7 @@ struct stt_desk {
 
 	/* Written by its own thread, read by any, relaxed: figures to look at, nothing hangs on
 	 * their order. They are of the call that `worker.calls` counts. */
-	_Atomic(const void *) call_group;
+	_Atomic(const void *) call_service;
 	_Atomic uint64_t call_conn_id;
 };
 

@@ -11,7 +11,7 @@
 #include "engine/conn.h"
 #include "engine/desk.h"
 #include "engine/engine.h"
-#include "engine/group.h"
+#include "engine/service.h"
 
 enum {
 	/* A call of the pool that is quicker than this may as well have run on its loop, for all
@@ -67,7 +67,7 @@ static void begin_call(struct stt_desk *desk, sttcp_conn *conn)
 	uint64_t call = atomic_load_explicit(&desk->worker.calls, memory_order_relaxed) + 1;
 
 	desk->conn = conn;
-	atomic_store_explicit(&desk->call_group, conn->group, memory_order_relaxed);
+	atomic_store_explicit(&desk->call_service, conn->service, memory_order_relaxed);
 	atomic_store_explicit(&desk->call_conn_id, conn->id, memory_order_relaxed);
 	atomic_store_explicit(&desk->worker.calls, call, memory_order_relaxed);
 	if (desk->worker.loop)
@@ -194,7 +194,7 @@ void stt_dispatch_prepare(struct stt_handlers *handlers)
 
 bool stt_dispatch(struct stt_desk *desk, sttcp_conn *conn, int event, const void *data, size_t size)
 {
-	const struct stt_handlers *handlers = &conn->group->handlers;
+	const struct stt_handlers *handlers = &conn->service->handlers;
 	bool verdict = true;
 
 	desk->ended_conn = false;
@@ -216,7 +216,7 @@ bool stt_dispatch(struct stt_desk *desk, sttcp_conn *conn, int event, const void
 
 void stt_dispatch_malformed_inside(struct stt_desk *desk, sttcp_conn *conn, int code)
 {
-	const struct stt_handlers *handlers = &conn->group->handlers;
+	const struct stt_handlers *handlers = &conn->service->handlers;
 	int event = desk->event;
 
 	if (!handlers->malformed)

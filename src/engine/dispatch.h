@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "engine/group.h"
+#include "engine/service.h"
 #include "sttcp.h"
 
 struct stt_desk;

@@ -11,9 +11,9 @@
 #include "base/error.h"
 #include "engine/conn.h"
 #include "engine/desk.h"
-#include "engine/group.h"
 #include "engine/loop.h"
 #include "engine/reasons.h"
+#include "engine/service.h"
 #include "net/poller.h"
 #include "net/socket.h"
 
@@ -57,7 +57,7 @@ static unsigned flush_and_finish_locked(struct sttcp_conn *conn, bool force)
 		return what;
 	conn->output.forced = true;
 	/* A client's close has waited for its bytes already, as long as it was asked to. */
-	if (!atomic_load(&conn->group->flush_ms) && !stt_output_drained_locked(&conn->output))
+	if (!atomic_load(&conn->service->flush_ms) && !stt_output_drained_locked(&conn->output))
 		what |= reset_locked(conn);
 	return what;
 }
@@ -118,7 +118,7 @@ static bool end_with_text(struct sttcp_conn *conn, int reason, enum stt_end_how 
 
 bool stt_conn_end(struct sttcp_conn *conn, int reason, enum stt_end_how how)
 {
-	char *text = atomic_load(&conn->ended) ? NULL : stt_reason_text(conn->group, reason);
+	char *text = atomic_load(&conn->ended) ? NULL : stt_reason_text(conn->service, reason);
 
 	return end_with_text(conn, reason, how, text);
 }

@@ -57,7 +57,7 @@ static void add_worker(const struct stt_engine *engine, const struct stt_group *
 		return;
 	if (!owns_loop(engine, worker))
 		stats->threads_blocked++;
-	if (atomic_load_explicit(&desk->call_group, memory_order_relaxed) != group)
+	if (atomic_load_explicit(&desk->call_service, memory_order_relaxed) != &group->service)
 		return;
 	if (atomic_load_explicit(&worker->since_calls, memory_order_relaxed) == calls)
 		took_ms = now_ms - atomic_load_explicit(&worker->since_ms, memory_order_relaxed);

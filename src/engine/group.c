@@ -51,6 +51,11 @@ static const struct stt_actor_ops releaser_ops = {.on_pool = release_on_pool};
 static bool any_busy(void);
 static void end_lingering(void);
 static void forget_groups(void);
+static void note_joined(struct stt_service *service, struct sttcp_conn *conn);
+static void note_left(struct stt_service *service, struct sttcp_conn *conn);
+static void note_ended(struct stt_service *service, struct sttcp_conn *conn);
+static void note_closed(struct stt_service *service, struct sttcp_conn *conn);
+static void free_group(struct stt_service *service);
 
 static const struct stt_engine_user groups = {
 	.begin = stt_signals_open,
@@ -63,23 +68,32 @@ static const struct stt_engine_user groups = {
 	.close_record = stt_desk_close,
 };
 
+static const struct stt_service_calls calls = {
+	.joined = note_joined,
+	.left = note_left,
+	.ended = note_ended,
+	.closed = note_closed,
+	.free = free_group,
+};
+
 int stt_group_init(struct stt_group *group, bool is_client, const char *host, int port)
 {
 	char given[STT_ADDR_TEXT * 3];
 
 	stt_addr_given(host, port, given, sizeof(given));
 	stt_engine_serve(&groups);
-	group->is_client = is_client;
-	group->fork_count = stt_fork_count();
-	group->host = strdup(host ? host : "");
-	group->given = strdup(given);
-	if (!group->host || !group->given) {
-		free(group->host);
-		free(group->given);
+	group->service.calls = &calls;
+	group->service.is_client = is_client;
+	group->service.fork_count = stt_fork_count();
+	group->service.host = strdup(host ? host : "");
+	group->service.given = strdup(given);
+	if (!group->service.host || !group->service.given) {
+		free(group->service.host);
+		free(group->service.given);
 		return -ENOMEM;
 	}
-	group->port = port;
-	atomic_init(&group->refs, 1);
+	group->service.port = port;
+	atomic_init(&group->service.refs, 1);
 	stt_mutex_init(&group->lock);
 	stt_cond_init(&group->changed);
 	stt_alarm_init(&group->alarm, ring_group);
@@ -90,21 +104,20 @@ int stt_group_init(struct stt_group *group, bool is_client, const char *host, in
 	return 0;
 }
 
-struct stt_group *stt_group_ref(struct stt_group *group)
-{
-	atomic_fetch_add_explicit(&group->refs, 1, memory_order_relaxed);
-	return group;
-}
-
 /* Of a group on the registry, which holds no reference: false if it is on its way out. */
 static bool try_ref(struct stt_group *group)
 {
-	int refs = atomic_load_explicit(&group->refs, memory_order_relaxed);
+	int refs = atomic_load_explicit(&group->service.refs, memory_order_relaxed);
 
 	while (refs > 0)
-		if (atomic_compare_exchange_weak(&group->refs, &refs, refs + 1))
+		if (atomic_compare_exchange_weak(&group->service.refs, &refs, refs + 1))
 			return true;
 	return false;
+}
+
+static struct stt_group *group_of(struct stt_service *service)
+{
+	return stt_container_of(service, struct stt_group, service);
 }
 
 static void free_rosters(struct stt_rosters *rosters)
@@ -119,18 +132,18 @@ static void free_rosters(struct stt_rosters *rosters)
 	}
 }
 
-void stt_group_unref(struct stt_group *group)
+static void free_group(struct stt_service *service)
 {
-	if (atomic_fetch_sub_explicit(&group->refs, 1, memory_order_acq_rel) > 1)
-		return;
+	struct stt_group *group = group_of(service);
+
 	stt_lock(&registry_lock);
 	stt_list_remove(&group->in_registry);
 	stt_unlock(&registry_lock);
 	free_rosters(atomic_load(&group->rosters));
 	stt_admission_fini(&group->admission);
 	free(group->sweepers);
-	free(group->host);
-	free(group->given);
+	free(group->service.host);
+	free(group->service.given);
 	stt_cond_fini(&group->changed);
 	stt_mutex_fini(&group->lock);
 	free(group);
@@ -148,7 +161,7 @@ static void enter_locked(struct stt_group *group, enum stt_group_state state)
 	if (group->alarm_armed)
 		stt_alarm_set(&group->engine->loops[0], &group->alarm, 0);
 	atomic_store(&group->stopping, false);
-	atomic_store(&group->ends_idle, false);
+	atomic_store(&group->service.ends_idle, false);
 	group->release_now = group->release_later;
 	group->release_later = false;
 }
@@ -172,13 +185,13 @@ static void check_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 	case STT_STARTING:
 		return;
 	case STT_RUNNING:
-		if (group->is_client && !group->live)
+		if (group->service.is_client && !group->live)
 			enter_locked(group, STT_IDLE);
 		return;
 	case STT_STOPPING:
 		/* Only a server waits until the last bytes of input were dropped. */
 		if (!group->nlisteners && !group->unasked && !group->live &&
-		    (group->is_client || !group->open))
+		    (group->service.is_client || !group->open))
 			enter_locked(group, STT_IDLE);
 		return;
 	case STT_FORCING:
@@ -267,7 +280,7 @@ static int prepare_locked(struct stt_group *group, struct stt_engine *engine)
 	int result = make_sweepers_locked(group, 2 * engine->nloops);
 
 	if (result == 0)
-		result = make_rosters_locked(group, group->is_client ? 1 : engine->nloops);
+		result = make_rosters_locked(group, group->service.is_client ? 1 : engine->nloops);
 	if (result == 0)
 		group->engine = engine;
 	return result;
@@ -284,10 +297,10 @@ int stt_group_begin(struct stt_group *group, struct stt_engine *engine)
 		/* One that came before concerns no run. */
 		atomic_store(&group->stop_requested, false);
 		group->open = 0;
-		group->settings.framing.context = group->handlers.context;
+		group->service.settings.framing.context = group->service.handlers.context;
 		group->stop_pending = false;
 		group->stop_at_ms = STT_NEVER;
-		atomic_store(&group->forced_after_ms, -1);
+		atomic_store(&group->service.forced_after_ms, -1);
 		group->report = (sttcp_stop_report){0};
 		enter_locked(group, STT_STARTING);
 	}
@@ -330,8 +343,8 @@ int stt_group_start_next(struct stt_group *group, struct sttcp_conn *next)
 
 	stt_lock(&group->lock);
 	/* Its last handler is the one that runs when the connection has left the open phases. */
-	if (running && running->group == group && group->state == STT_RUNNING && !group->next &&
-	    (running->phase == STT_FAILED || running->phase == STT_ENDING)) {
+	if (running && stt_group_of(running) == group && group->state == STT_RUNNING &&
+	    !group->next && (running->phase == STT_FAILED || running->phase == STT_ENDING)) {
 		group->next = next;
 		result = 0;
 	}
@@ -361,7 +374,8 @@ static void call_listeners_locked(struct stt_group *group) STT_REQUIRES(group->l
 
 static bool has_places(const struct stt_group *group)
 {
-	return group->settings.max_connections >= 0 || group->settings.accept_rate >= 0;
+	return group->service.settings.max_connections >= 0 ||
+	       group->service.settings.accept_rate >= 0;
 }
 
 enum stt_place stt_group_reserve(struct stt_group *group, struct stt_listener *listener,
@@ -371,11 +385,11 @@ enum stt_place stt_group_reserve(struct stt_group *group, struct stt_listener *l
 		return STT_PLACE_FREE;
 
 	stt_lock(&group->lock);
-	enum stt_place place =
-		stt_admission_reserve(&group->admission, &group->settings, group->open, again_ms);
+	enum stt_place place = stt_admission_reserve(&group->admission, &group->service.settings,
+						     group->open, again_ms);
 
 	/* Who waits is counted here, who is rejected with stt_group_count_over. */
-	if (!group->settings.rejects) {
+	if (!group->service.settings.rejects) {
 		count_over_locked(group, place);
 		listener->waits = place == STT_PLACE_OVER_NUMBER;
 	}
@@ -416,7 +430,7 @@ enum stt_place stt_group_admit(struct stt_group *group, struct sttcp_conn *conn)
 	if (group->state != STT_RUNNING && group->state != STT_STOPPING)
 		place = STT_PLACE_CLOSED;
 	else if (!stt_admission_add(&group->admission, &conn->peer,
-				    group->settings.max_connections_per_ip))
+				    group->service.settings.max_connections_per_ip))
 		place = STT_PLACE_OVER_ADDRESS;
 	group->totals.over_per_ip += place == STT_PLACE_OVER_ADDRESS;
 	if (has_places(group))
@@ -442,8 +456,10 @@ static void add_totals_locked(struct stt_group *group, const struct sttcp_conn *
 		atomic_load_explicit(&conn->output.messages_out, memory_order_relaxed);
 }
 
-void stt_group_conn_ended(struct stt_group *group, struct sttcp_conn *conn)
+static void note_ended(struct stt_service *service, struct sttcp_conn *conn)
 {
+	struct stt_group *group = group_of(service);
+
 	stt_lock(&group->lock);
 	struct sttcp_conn *next = group->next;
 	bool stopped = group->state != STT_RUNNING;
@@ -470,15 +486,17 @@ void stt_group_conn_ended(struct stt_group *group, struct sttcp_conn *conn)
 		stt_conn_unref_on_loop(next);
 }
 
-void stt_group_conn_closed(struct stt_group *group, struct sttcp_conn *conn)
+static void note_closed(struct stt_service *service, struct sttcp_conn *conn)
 {
+	struct stt_group *group = group_of(service);
+
 	stt_lock(&group->lock);
 	stt_roster_remove(roster_of(group, conn), conn);
 	add_totals_locked(group, conn);
 	/* One that a forced stop has left behind concerns no later run. */
 	if (conn->run == group->runs)
 		group->open--;
-	if (group->settings.max_connections_per_ip >= 0)
+	if (group->service.settings.max_connections_per_ip >= 0)
 		stt_admission_remove(&group->admission, &conn->peer);
 	call_listeners_locked(group);
 	check_locked(group);
@@ -517,14 +535,14 @@ void stt_group_count_pause(struct stt_group *group)
 	stt_unlock(&group->lock);
 }
 
-void stt_group_join(struct stt_group *group, struct sttcp_conn *conn)
+static void note_joined(struct stt_service *service, struct sttcp_conn *conn)
 {
-	stt_roster_join(roster_of(group, conn), conn);
+	stt_roster_join(roster_of(group_of(service), conn), conn);
 }
 
-void stt_group_leave(struct stt_group *group, struct sttcp_conn *conn)
+static void note_left(struct stt_service *service, struct sttcp_conn *conn)
 {
-	stt_roster_leave(roster_of(group, conn), conn);
+	stt_roster_leave(roster_of(group_of(service), conn), conn);
 }
 
 int stt_group_each(struct stt_group *group, bool all,
@@ -566,9 +584,10 @@ static void tell_stop(struct stt_group *group, const char *what, int64_t count, 
 	char address[STT_ADDR_TEXT * 3];
 	int port = atomic_load(&group->port_bound);
 
-	if (group->is_client || !stt_log_wants(STT_LOG_INFO))
+	if (group->service.is_client || !stt_log_wants(STT_LOG_INFO))
 		return;
-	stt_addr_given(group->host, port ? port : group->port, address, sizeof(address));
+	stt_addr_given(group->service.host, port ? port : group->service.port, address,
+		       sizeof(address));
 	stt_log(STT_LOG_INFO, "%s: stopping, %s %lld connection%s%s", address, what,
 		(long long)count, count == 1 ? "" : "s", more);
 }
@@ -601,19 +620,20 @@ static void end_by_force(struct sttcp_conn *conn, void *argument)
 {
 	const struct stt_group *group = argument;
 
-	stt_conn_end(conn, group->is_client ? STTCP_EDESTROYED : STTCP_ESTOPPED, STT_END_FORCE);
+	stt_conn_end(conn, group->service.is_client ? STTCP_EDESTROYED : STTCP_ESTOPPED,
+		     STT_END_FORCE);
 }
 
 static void begin_force_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 {
-	const struct stt_settings *settings = &group->settings;
+	const struct stt_settings *settings = &group->service.settings;
 	int flush_ms = settings->write_timeout_ms;
 
 	/* A client that is being freed has its drain limit; one whose limit has passed, nothing. */
-	if (group->is_client)
+	if (group->service.is_client)
 		flush_ms = group->stop_at_ms == STT_NEVER ? settings->drain_timeout_ms : 0;
-	atomic_store(&group->flush_ms, flush_ms);
-	atomic_store(&group->forced_after_ms, group->stop_limit_ms);
+	atomic_store(&group->service.flush_ms, flush_ms);
+	atomic_store(&group->service.forced_after_ms, group->stop_limit_ms);
 	group->forced_of = group->live;
 	group->unsettled = group->engine->nloops;
 	enter_locked(group, STT_FORCING);
@@ -661,7 +681,7 @@ static bool sweep(struct stt_sweeper *sweeper, void (*fn)(struct sttcp_conn *con
 static void force(struct stt_group *group)
 {
 	/* Who closes a client finds it closed. */
-	if (group->is_client)
+	if (group->service.is_client)
 		stt_group_each(group, true, end_by_force, group);
 	send_sweepers(group, group->sweepers, &force_ops);
 }
@@ -750,8 +770,8 @@ static void begin_stop_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 {
 	atomic_store(&group->stopping, true);
 	/* First for those who look at it, and then they are asked to look. */
-	atomic_store(&group->ends_idle, group->settings.end_idle_at_stop);
-	if (group->settings.end_idle_at_stop)
+	atomic_store(&group->service.ends_idle, group->service.settings.end_idle_at_stop);
+	if (group->service.settings.end_idle_at_stop)
 		group->unasked = group->engine->nloops;
 	for (struct stt_listener *each = group->listeners; each; each = each->next)
 		stt_listener_close(each);
@@ -808,9 +828,9 @@ static uint64_t begin_stop_of(struct stt_group *group, uint64_t of, int timeout_
 	if (forces)
 		tell_forced(group);
 
-	if (first && group->is_client)
+	if (first && group->service.is_client)
 		stt_group_each(group, true, end_by_owner, NULL);
-	if (first && group->settings.end_idle_at_stop)
+	if (first && group->service.settings.end_idle_at_stop)
 		send_sweepers(group, group->sweepers + group->engine->nloops, &ask_ops);
 	if (forces)
 		force(group);
@@ -859,7 +879,7 @@ int stt_group_wait(struct stt_group *group, int timeout_ms)
 		while (in_time && !is_over_locked(group, run))
 			in_time = stt_cond_wait_until(&group->changed, &group->lock, until);
 		result = !is_over_locked(group, run) ? -ETIMEDOUT
-			 : group->is_client	     ? group->end_reason
+			 : group->service.is_client  ? group->end_reason
 						     : 0;
 	}
 	stt_unlock(&group->lock);
@@ -873,8 +893,8 @@ static void release(struct stt_group *group)
 	bool ours = stt_worker_is_ours();
 
 	atomic_store(&group->released, true);
-	if (group->handlers.release)
-		group->handlers.release(group->handlers.context);
+	if (group->service.handlers.release)
+		group->service.handlers.release(group->service.handlers.context);
 	stt_worker_stop_child(ours);
 	stt_group_unref(group);
 }
@@ -919,7 +939,7 @@ static struct stt_group *next_group(struct stt_group *group)
 
 	for (; !next && node != &registry; node = node->next) {
 		next = stt_container_of(node, struct stt_group, in_registry);
-		if (next->fork_count != stt_fork_count() || !try_ref(next))
+		if (next->service.fork_count != stt_fork_count() || !try_ref(next))
 			next = NULL;
 	}
 	stt_unlock(&registry_lock);
@@ -940,7 +960,7 @@ void stt_group_signal_all(bool everything)
 		/* Of this run: another one may begin in between. */
 		if (meant)
 			begin_stop_of(group, run,
-				      signals > 1 ? 0 : group->settings.signal_drain_ms);
+				      signals > 1 ? 0 : group->service.settings.signal_drain_ms);
 	}
 }
 
@@ -959,7 +979,7 @@ void stt_group_stop_requested(void)
 
 		stt_unlock(&group->lock);
 		if (meant)
-			begin_stop_of(group, run, group->settings.signal_drain_ms);
+			begin_stop_of(group, run, group->service.settings.signal_drain_ms);
 	}
 }
 

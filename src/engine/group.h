@@ -15,64 +15,16 @@
 #include "base/list.h"
 #include "base/mutex.h"
 #include "base/table.h"
-#include "codec/framing.h"
 #include "engine/admission.h"
 #include "engine/actor.h"
+#include "engine/conn.h"
+#include "engine/service.h"
 #include "sttcp.h"
 
 struct stt_engine;
 struct stt_listener;
 struct stt_loop;
 struct stt_sweeper;
-
-struct stt_handlers {
-	sttcp_connection_handler connection;
-	sttcp_receive_handler receive;	 /* servers */
-	sttcp_response_handler response; /* clients */
-	sttcp_end_handler end;
-	sttcp_disconnection_handler disconnection;
-	sttcp_unconnected_handler unconnected;
-	sttcp_universal_handler universal;
-	sttcp_drained_handler drained;
-	sttcp_malformed_handler malformed;
-	void (*release)(void *context);
-	void *context;
-	/* A bit for each event: which have a handler of their own, and which have any. */
-	unsigned specific;
-	unsigned wanted;
-};
-
-/* Options after their defaults were filled in: -1 is off or unlimited, nothing is 0 by default. */
-struct stt_settings {
-	int64_t send_queue_max; /* INT64_MAX: unlimited; so are the next three */
-	int64_t high_water;
-	int64_t low_water;
-	int64_t total_queue_max;
-	struct stt_framing framing; /* its context stands in the handlers */
-	int backlog;
-	int connect_timeout_ms;
-	int drain_timeout_ms;
-	int signal_drain_ms; /* the same after a signal */
-	int write_timeout_ms;
-	int linger_timeout_ms;
-	int first_byte_timeout_ms;
-	int idle_timeout_ms;
-	int message_timeout_ms;
-	int lifetime_ms;
-	int lifetime_jitter_ms;
-	int dead_peer_timeout_ms;
-	int max_connections;
-	int max_connections_per_ip;
-	int accept_rate;
-	bool rejects;	   /* what is over max_connections or accept_rate */
-	bool limits_input; /* there is a limit for which the time of input matters */
-	bool broadcast_skips;
-	bool end_idle_at_stop;
-	bool reuse_port;
-	bool ipv6_only;
-	bool nagle;
-	bool half_close;
-};
 
 /* The connections of a group that live on one loop. */
 struct stt_roster {
@@ -111,42 +63,25 @@ enum stt_group_state {
 };
 
 struct stt_group {
+	struct stt_service service; /* first: its settings, handlers, references */
+
 	/* Set before anybody can find it. */
-	bool is_client;
-	unsigned fork_count;
-	char *host;
-	int port;
-	char *given; /* host and port as the user gave them */
-	struct stt_settings settings;
 	char bad_options[160]; /* a sentence for start to tell; "" when they are good */
 
 	/* Changed only while IDLE, under the lock; read by workers after start. */
-	struct stt_handlers handlers;
 	struct stt_engine *engine; /* the one that it was started with last */
 	/* Atomic: those of the last start, NULL before the first one. Earlier ones stay as long as
 	 * the group, for whoever is walking over them. */
 	_Atomic(struct stt_rosters *) rosters;
 
-	/* Atomic: a stop is under way that ends those on which nothing is going on. */
-	atomic_bool ends_idle;
-
-	atomic_int refs;
 	/* Atomic: free has taken effect, and handles no longer lead to the user's object. */
 	atomic_bool released;
-	/* Atomic: for how long what is queued may still go out behind a forced end; -1: no limit.
-	 */
-	atomic_int flush_ms;
-	/* Atomic: how long connections had to end by themselves, once they are ended by force; else
-	 * -1. */
-	atomic_int forced_after_ms;
 	/* Atomic: the port that it listens on; 0 before. */
 	atomic_int port_bound;
 	/* Atomic: for sttcp_conn_stopping. */
 	atomic_bool stopping;
 	/* Atomic, set in signal handlers, too: this run is to stop as after a first signal. */
 	atomic_bool stop_requested;
-	/* Atomic, relaxed: bytes queued on all connections; kept only where they have a cap. */
-	_Atomic int64_t total_queued;
 
 	struct stt_mutex lock;
 	struct stt_cond changed; /* state, or anything that state depends on */
@@ -190,8 +125,24 @@ struct stt_group {
 /* 0 or -ENOMEM. `host` is copied; the settings are there already, for from now on the group can be
  * found. */
 int stt_group_init(struct stt_group *group, bool is_client, const char *host, int port);
-struct stt_group *stt_group_ref(struct stt_group *group);
-void stt_group_unref(struct stt_group *group); /* the last one frees it with free(3) */
+
+/* The group of a connection. */
+static inline struct stt_group *stt_group_of(const struct sttcp_conn *conn)
+{
+	return stt_container_of(conn->service, struct stt_group, service);
+}
+
+static inline struct stt_group *stt_group_ref(struct stt_group *group)
+{
+	stt_service_ref(&group->service);
+	return group;
+}
+
+/* The last one frees it with free(3). */
+static inline void stt_group_unref(struct stt_group *group)
+{
+	stt_service_unref(&group->service);
+}
 
 /* Begins a start: IDLE to STARTING. 0, -EBUSY, -ENOMEM. It ends with stt_group_run or with
  * stt_group_cancel. */
@@ -220,18 +171,9 @@ void stt_group_listener_closing(struct stt_group *group, struct stt_listener *li
 /* A new connection, with its place: counted and on the roster. Else STT_PLACE_OVER_ADDRESS or
  * STT_PLACE_CLOSED. */
 enum stt_place stt_group_admit(struct stt_group *group, struct sttcp_conn *conn);
-/* Its last handler has returned (or none will run). Outside turns. A client that was started again
- * from inside that handler goes on with the next attempt. */
-void stt_group_conn_ended(struct stt_group *group, struct sttcp_conn *conn);
-/* Its descriptor is closed. The caller holds a reference to the group. */
-void stt_group_conn_closed(struct stt_group *group, struct sttcp_conn *conn);
 void stt_group_listener_added(struct stt_group *group, struct stt_listener *listener);
 void stt_group_listener_closed(struct stt_group *group, struct stt_listener *listener);
 void stt_group_count_pause(struct stt_group *group);
-
-/* Membership: from the true of the connection handler to the start of the disconnection handler. */
-void stt_group_join(struct stt_group *group, struct sttcp_conn *conn);
-void stt_group_leave(struct stt_group *group, struct sttcp_conn *conn);
 
 /* Stops within `timeout_ms` (-1: no limit) and, outside handlers, waits for it. */
 void stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report);
@@ -257,14 +199,5 @@ int stt_group_each(struct stt_group *group, bool all,
 		   void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
 int stt_group_count(struct stt_group *group);
 struct sttcp_conn *stt_group_find(struct stt_group *group, uint64_t id);
-
-/* What all connections of a group that has a total_queue_max may still queue. Relaxed: what is
- * gathered at the same moment on several loops may go over it, and nothing else: see
- * claim_room_locked in output.c. */
-static inline int64_t stt_group_room(const struct stt_group *group)
-{
-	return group->settings.total_queue_max -
-	       atomic_load_explicit(&group->total_queued, memory_order_relaxed);
-}
 
 #endif

@@ -3,7 +3,7 @@
 #include "engine/hold.h"
 
 #include "base/list.h"
-#include "engine/group.h"
+#include "engine/service.h"
 #include "engine/trace.h"
 
 bool stt_hold(struct sttcp_conn *conn, enum stt_hold why)
@@ -34,16 +34,16 @@ void stt_conn_resume(struct sttcp_conn *conn)
 
 /* A handler that answers what it reads would otherwise fill the queue of a peer that does not read,
  * and then block in its send. */
-static bool is_high_locked(const struct stt_output *out, const struct stt_group *group)
+static bool is_high_locked(const struct stt_output *out, const struct stt_service *service)
 	STT_REQUIRES(out->lock)
 {
-	const struct stt_settings *settings = &group->settings;
+	const struct stt_settings *settings = &service->settings;
 	int64_t queued = (int64_t)out->queue.own;
 
 	/* Also when an event asks in between, as those that tell of room in the socket do. */
 	return queued >= settings->high_water ||
 	       (out->holds_reader && queued > settings->low_water) ||
-	       (queued && settings->total_queue_max != INT64_MAX && stt_group_room(group) <= 0);
+	       (queued && settings->total_queue_max != INT64_MAX && stt_service_room(service) <= 0);
 }
 
 void stt_hold_note_queue_locked(struct stt_output *out)
@@ -52,7 +52,7 @@ void stt_hold_note_queue_locked(struct stt_output *out)
 	/* Relaxed: only this thread, or one that sends at the same time, makes the queue longer,
 	 * and a reader that is late by one finds it at its next read. */
 	bool was_high = atomic_load_explicit(&conn->holds, memory_order_relaxed) & STT_HOLD_HIGH;
-	bool high = is_high_locked(out, conn->group);
+	bool high = is_high_locked(out, conn->service);
 
 	if (high && !was_high)
 		stt_hold(conn, STT_HOLD_HIGH);
@@ -64,7 +64,7 @@ bool stt_hold_release_low_locked(struct stt_output *out)
 {
 	struct sttcp_conn *conn = stt_container_of(out, struct sttcp_conn, output);
 
-	if (!out->holds_reader || (int64_t)out->queue.own > conn->group->settings.low_water)
+	if (!out->holds_reader || (int64_t)out->queue.own > conn->service->settings.low_water)
 		return false;
 	out->holds_reader = false;
 	atomic_store(&conn->rested, true);
@@ -80,7 +80,7 @@ void stt_hold_trace_release(struct sttcp_conn *conn)
 /* `own` of the bytes that are queued are those of its own handlers: these alone reach the mark. */
 static void trace_rest(struct sttcp_conn *conn, size_t own)
 {
-	const struct stt_settings *settings = &conn->group->settings;
+	const struct stt_settings *settings = &conn->service->settings;
 
 	if ((int64_t)own >= settings->high_water)
 		stt_trace(conn, "pause: %zu bytes are queued, high_water is %lld", own,
@@ -98,7 +98,7 @@ static bool look_at_queue(struct sttcp_conn *conn)
 
 	stt_lock(&out->lock);
 	bool rested = out->holds_reader;
-	bool rests = is_high_locked(out, conn->group);
+	bool rests = is_high_locked(out, conn->service);
 	size_t own = out->queue.own;
 
 	out->holds_reader = rests;

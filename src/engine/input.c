@@ -23,7 +23,7 @@
 #include "base/slabs.h"
 #include "engine/conn.h"
 #include "engine/desk.h"
-#include "engine/group.h"
+#include "engine/service.h"
 #include "net/socket.h"
 
 enum {
@@ -71,17 +71,17 @@ void stt_held_free(struct stt_held *held)
  * whole, waiting for room would be waiting for each other. */
 static bool count(const struct stt_held *held, const struct stt_held *old, bool must)
 {
-	struct stt_group *group = held->counted_for;
+	struct stt_service *service = held->counted_for;
 	int64_t size = memory_of(held);
 	int64_t before = 0;
 
-	if (!group)
+	if (!service)
 		return true;
-	before = atomic_fetch_add_explicit(&group->total_queued, size, memory_order_relaxed);
+	before = atomic_fetch_add_explicit(&service->total_queued, size, memory_order_relaxed);
 	if (must || size <= memory_of(old) ||
-	    size - memory_of(old) <= group->settings.total_queue_max - before)
+	    size - memory_of(old) <= service->settings.total_queue_max - before)
 		return true;
-	atomic_fetch_sub_explicit(&group->total_queued, size, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&service->total_queued, size, memory_order_relaxed);
 	return false;
 }
 
@@ -90,14 +90,14 @@ static bool count(const struct stt_held *held, const struct stt_held *old, bool 
 static int new_held(struct stt_desk *desk, struct sttcp_conn *conn, size_t capacity,
 		    const struct stt_held *old, bool must, struct stt_held **held)
 {
-	struct stt_group *group = conn->group;
-	int64_t cap = group->settings.total_queue_max;
+	struct stt_service *service = conn->service;
+	int64_t cap = service->settings.total_queue_max;
 	struct stt_held *made = allocate(capacity);
 
 	if (!made)
 		return -ENOMEM;
 	*made = (struct stt_held){.capacity = capacity,
-				  .counted_for = cap == INT64_MAX ? NULL : group};
+				  .counted_for = cap == INT64_MAX ? NULL : service};
 	if (!count(made, old, must)) {
 		release(made);
 		snprintf(desk->refusal, sizeof(desk->refusal),
@@ -158,7 +158,7 @@ int stt_input_keep(struct stt_desk *desk, struct sttcp_conn *conn)
 	if (held) {
 		if (!in->waits)
 			held->began_ms = 0;
-		else if (!held->began_ms && conn->group->settings.message_timeout_ms >= 0)
+		else if (!held->began_ms && conn->service->settings.message_timeout_ms >= 0)
 			held->began_ms = stt_now_ms();
 		held->start = (size_t)(in->at - held->bytes);
 		held->size = in->size;

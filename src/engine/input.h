@@ -16,7 +16,7 @@
 
 struct sttcp_conn;
 struct stt_framing;
-struct stt_group;
+struct stt_service;
 struct stt_desk;
 
 struct stt_held {
@@ -28,7 +28,7 @@ struct stt_held {
 	size_t whole;
 	const struct stt_framing *framing; /* that these were found with: only to compare */
 	int64_t began_ms; /* when the first byte of a message that is not whole came; 0: none */
-	struct stt_group *counted_for; /* it is in its total_queued; NULL: there is no such cap */
+	struct stt_service *counted_for; /* it is in its total_queued; NULL: there is no such cap */
 	size_t capacity;
 	unsigned char bytes[];
 };

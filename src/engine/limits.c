@@ -18,7 +18,7 @@ static uint64_t scatter(uint64_t number)
 
 int64_t stt_limits_lifetime(const struct sttcp_conn *conn)
 {
-	const struct stt_settings *settings = &conn->group->settings;
+	const struct stt_settings *settings = &conn->service->settings;
 	int64_t opened = atomic_load_explicit(&conn->opened_ms, memory_order_relaxed);
 	int64_t at = STT_NEVER;
 
@@ -50,7 +50,7 @@ static void take_earlier(struct deadline *first, int64_t at, int code)
 
 static struct deadline first_deadline(const struct sttcp_conn *conn)
 {
-	const struct stt_settings *settings = &conn->group->settings;
+	const struct stt_settings *settings = &conn->service->settings;
 	int64_t opened = atomic_load_explicit(&conn->opened_ms, memory_order_relaxed);
 	int64_t active = atomic_load_explicit(&conn->active_ms, memory_order_relaxed);
 	struct deadline first = {STT_NEVER, 0};
@@ -80,7 +80,7 @@ void stt_limits_begin(struct sttcp_conn *conn)
 
 	atomic_store_explicit(&conn->opened_ms, now, memory_order_relaxed);
 	atomic_store_explicit(&conn->active_ms, now, memory_order_relaxed);
-	if (conn->group->settings.limits_input)
+	if (conn->service->settings.limits_input)
 		look_again(conn, first_deadline(conn).at);
 
 	int64_t death = stt_limits_lifetime(conn);
@@ -93,7 +93,7 @@ void stt_limits_watch_message(struct sttcp_conn *conn)
 {
 	if (conn->held && conn->held->began_ms)
 		look_again(conn,
-			   limit(conn->held->began_ms, conn->group->settings.message_timeout_ms));
+			   limit(conn->held->began_ms, conn->service->settings.message_timeout_ms));
 }
 
 void stt_limits_begin_anew(struct sttcp_conn *conn)

@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 #include "engine/conn.h"
-#include "engine/group.h"
+#include "engine/service.h"
 
 /* The connection handler has returned. By the owner, as all of these. */
 void stt_limits_begin(struct sttcp_conn *conn);
@@ -20,7 +20,7 @@ void stt_limits_begin(struct sttcp_conn *conn);
 /* Bytes have come, or their handler has returned. */
 static inline void stt_limits_note_input(struct sttcp_conn *conn)
 {
-	if (conn->group->settings.limits_input)
+	if (conn->service->settings.limits_input)
 		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
 }
 

@@ -101,7 +101,7 @@ static void trace_accept(const struct stt_listener *listener, struct sttcp_conn 
 static void tell_refused(const struct stt_group *group, enum stt_place place,
 			 const struct stt_addr *peer)
 {
-	const struct stt_settings *settings = &group->settings;
+	const struct stt_settings *settings = &group->service.settings;
 	char address[STT_ADDR_TEXT];
 
 	if (!stt_log_wants(STT_LOG_INFO))
@@ -125,7 +125,7 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 {
 	struct stt_group *group = listener->group;
 	struct stt_loop *loop = stt_engine_pick_loop(group->engine);
-	struct sttcp_conn *conn = stt_serve_new(group, loop, fd, peer);
+	struct sttcp_conn *conn = stt_serve_new(&group->service, loop, fd, peer);
 
 	if (!conn) {
 		stt_socket_end(fd);
@@ -238,7 +238,7 @@ static int accept_some(struct stt_listener *listener, int max)
 		int64_t again_ms;
 		enum stt_place place = stt_group_reserve(listener->group, listener, &again_ms);
 
-		if (place != STT_PLACE_FREE && !listener->group->settings.rejects) {
+		if (place != STT_PLACE_FREE && !listener->group->service.settings.rejects) {
 			stand_back(listener);
 			listener->again_ms = again_ms;
 			return 0;

@@ -26,7 +26,7 @@
 #include "engine/conn.h"
 #include "engine/desk.h"
 #include "engine/ending.h"
-#include "engine/group.h"
+#include "engine/service.h"
 #include "engine/hold.h"
 #include "engine/loop.h"
 #include "engine/watch.h"
@@ -113,17 +113,17 @@ static int64_t room_of_one_locked(const struct stt_output *out) STT_REQUIRES(out
 {
 	const struct sttcp_conn *conn = conn_of(out);
 
-	return conn->group->settings.send_queue_max - (int64_t)out->queue.size;
+	return conn->service->settings.send_queue_max - (int64_t)out->queue.size;
 }
 
 static size_t room_for_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 {
 	const struct sttcp_conn *conn = conn_of(out);
-	const struct stt_settings *settings = &conn->group->settings;
+	const struct stt_settings *settings = &conn->service->settings;
 	int64_t room = room_of_one_locked(out);
 
-	if (settings->total_queue_max != INT64_MAX && stt_group_room(conn->group) < room)
-		room = stt_group_room(conn->group);
+	if (settings->total_queue_max != INT64_MAX && stt_service_room(conn->service) < room)
+		room = stt_service_room(conn->service);
 	/* 4 GiB and more are no number of bytes in memory where there are 32 bits. */
 	return room <= 0 ? 0 : (uint64_t)room < SIZE_MAX ? (size_t)room : SIZE_MAX;
 }
@@ -135,8 +135,9 @@ static void note_queue_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 	int64_t grown = (int64_t)out->queue.size -
 			(int64_t)atomic_load_explicit(&out->queued, memory_order_relaxed);
 
-	if (conn->group->settings.total_queue_max != INT64_MAX)
-		atomic_fetch_add_explicit(&conn->group->total_queued, grown, memory_order_relaxed);
+	if (conn->service->settings.total_queue_max != INT64_MAX)
+		atomic_fetch_add_explicit(&conn->service->total_queued, grown,
+					  memory_order_relaxed);
 	atomic_store_explicit(&out->queued, out->queue.size, memory_order_relaxed);
 	/* What is only gathered, or goes at the second try, has not waited. */
 	if (out->queue.size && atomic_load_explicit(&out->pending, memory_order_relaxed))
@@ -149,19 +150,19 @@ static void note_queue_locked(struct stt_output *out) STT_REQUIRES(out->lock)
  * what was not queued. */
 static size_t claim_room_locked(struct stt_output *out, size_t wanted) STT_REQUIRES(out->lock)
 {
-	struct stt_group *group = conn_of(out)->group;
+	struct stt_service *service = conn_of(out)->service;
 	size_t room = room_for_locked(out);
 	size_t size = wanted < room ? wanted : room;
 
-	if (!size || group->settings.total_queue_max == INT64_MAX)
+	if (!size || service->settings.total_queue_max == INT64_MAX)
 		return size;
 
-	int64_t before = atomic_fetch_add_explicit(&group->total_queued, (int64_t)size,
+	int64_t before = atomic_fetch_add_explicit(&service->total_queued, (int64_t)size,
 						   memory_order_relaxed);
-	int64_t left = group->settings.total_queue_max - before;
+	int64_t left = service->settings.total_queue_max - before;
 	size_t claimed = left <= 0 ? 0 : left < (int64_t)size ? (size_t)left : size;
 
-	atomic_fetch_sub_explicit(&group->total_queued, (int64_t)(size - claimed),
+	atomic_fetch_sub_explicit(&service->total_queued, (int64_t)(size - claimed),
 				  memory_order_relaxed);
 	atomic_store_explicit(&out->queued,
 			      atomic_load_explicit(&out->queued, memory_order_relaxed) + claimed,
@@ -173,7 +174,7 @@ static size_t claim_room_locked(struct stt_output *out, size_t wanted) STT_REQUI
 static void note_activity(struct sttcp_conn *conn)
 {
 	if (atomic_load_explicit(&conn->framed, memory_order_relaxed) &&
-	    conn->group->settings.limits_input)
+	    conn->service->settings.limits_input)
 		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
 }
 
@@ -275,7 +276,7 @@ static void visit_again_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 static void expect_writable_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
 	struct sttcp_conn *conn = conn_of(out);
-	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
+	int64_t timeout_ms = conn->service->settings.write_timeout_ms;
 
 	stt_watch_wait_locked(out);
 	atomic_store(&out->pending, true);
@@ -303,9 +304,9 @@ unsigned stt_output_finish_locked(struct stt_output *out)
 		return what;
 	atomic_store(&out->pending, false);
 	/* It may have been all that was going on. */
-	if (atomic_load_explicit(&conn->group->ends_idle, memory_order_relaxed))
+	if (atomic_load_explicit(&conn->service->ends_idle, memory_order_relaxed))
 		what |= STT_TELL_RESUME;
-	if (out->waited && !out->broken && conn->group->handlers.drained)
+	if (out->waited && !out->broken && conn->service->handlers.drained)
 		what |= STT_TELL_DRAINED;
 	out->waited = false;
 	if (out->fin_wanted && !out->fin_sent && !out->broken) {
@@ -508,7 +509,7 @@ void stt_output_stop_gathering(struct sttcp_conn *conn)
 static int64_t stalls_at_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 {
 	const struct sttcp_conn *conn = conn_of(out);
-	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
+	int64_t timeout_ms = conn->service->settings.write_timeout_ms;
 	int64_t at = STT_NEVER;
 
 	if (timeout_ms < 0 || stt_output_drained_locked(out))
@@ -522,7 +523,7 @@ static int64_t stalls_at_locked(const struct stt_output *out) STT_REQUIRES(out->
 void stt_output_limit_flush_locked(struct stt_output *out)
 {
 	struct sttcp_conn *conn = conn_of(out);
-	int64_t timeout_ms = conn->group->settings.write_timeout_ms;
+	int64_t timeout_ms = conn->service->settings.write_timeout_ms;
 
 	if (timeout_ms < 0 || out->flush_until_ms || stt_output_drained_locked(out))
 		return;
@@ -736,7 +737,7 @@ static void end_after(struct sttcp_conn *conn, int result, bool torn, enum stt_s
 	/* A broadcast waits for nobody, and tells nobody: who would miss it is dropped. */
 	else if (mode == STT_SEND_BROADCAST && result == -ENOMEM)
 		stt_conn_end(conn, result, STT_END_RESET);
-	else if (mode == STT_SEND_BROADCAST && !conn->group->settings.broadcast_skips)
+	else if (mode == STT_SEND_BROADCAST && !conn->service->settings.broadcast_skips)
 		stt_conn_end(conn, STTCP_ESLOW, STT_END_RESET);
 }
 

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "engine/group.h"
+#include "engine/service.h"
 
 /* A size as the user gave it. */
 static long long as_given(int64_t size)
@@ -40,9 +40,9 @@ static int format_stopped(char **text, const struct stt_settings *settings, int 
 }
 
 /* The length of the text, or below 0 without one. */
-static int format_text(char **text, struct stt_group *group, int reason)
+static int format_text(char **text, struct stt_service *service, int reason)
 {
-	const struct stt_settings *settings = &group->settings;
+	const struct stt_settings *settings = &service->settings;
 	int limit;
 
 	switch (reason) {
@@ -72,7 +72,7 @@ static int format_text(char **text, struct stt_group *group, int reason)
 		limit = settings->lifetime_ms;
 		return asprintf(text, "open for %d ms, lifetime_ms is %d", limit, limit);
 	case STTCP_ESTOPPED:
-		return format_stopped(text, settings, atomic_load(&group->forced_after_ms));
+		return format_stopped(text, settings, atomic_load(&service->forced_after_ms));
 	case STTCP_EDEAD_PEER:
 		limit = settings->dead_peer_timeout_ms;
 		return asprintf(text, "no answer from the peer, dead_peer_timeout_ms is %d", limit);
@@ -80,9 +80,9 @@ static int format_text(char **text, struct stt_group *group, int reason)
 	return -1;
 }
 
-char *stt_reason_text(struct stt_group *group, int reason)
+char *stt_reason_text(struct stt_service *service, int reason)
 {
 	char *text;
 
-	return format_text(&text, group, reason) < 0 ? NULL : text;
+	return format_text(&text, service, reason) < 0 ? NULL : text;
 }

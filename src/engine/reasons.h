@@ -3,10 +3,10 @@
 #ifndef STT_ENGINE_REASONS_H
 #define STT_ENGINE_REASONS_H
 
-struct stt_group;
+struct stt_service;
 
 /* A text for the reason, to be freed; NULL when there is nothing to add to sttcp_strerror, or no
  * memory. Any thread. */
-char *stt_reason_text(struct stt_group *group, int reason);
+char *stt_reason_text(struct stt_service *service, int reason);
 
 #endif

@@ -16,7 +16,7 @@
 #include "engine/desk.h"
 #include "engine/dispatch.h"
 #include "engine/ending.h"
-#include "engine/group.h"
+#include "engine/service.h"
 #include "engine/input.h"
 #include "engine/output.h"
 #include "engine/watch.h"

@@ -31,7 +31,7 @@
 #include "engine/ending.h"
 #include "engine/engine.h"
 #include "engine/gather.h"
-#include "engine/group.h"
+#include "engine/service.h"
 #include "engine/hold.h"
 #include "engine/input.h"
 #include "engine/limits.h"
@@ -79,7 +79,7 @@ static inline bool is_to_yield(const struct stt_desk *desk)
 static bool run_handlers(struct stt_desk *desk, struct sttcp_conn *conn, int event,
 			 const void *data, size_t size)
 {
-	if (!stt_dispatch_wanted(&conn->group->handlers, event)) {
+	if (!stt_dispatch_wanted(&conn->service->handlers, event)) {
 		desk->ended_conn = desk->failed_conn = false;
 		return true;
 	}
@@ -97,7 +97,7 @@ static bool run_handlers(struct stt_desk *desk, struct sttcp_conn *conn, int eve
 
 static void open_conn(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	bool is_client = conn->group->is_client;
+	bool is_client = conn->service->is_client;
 
 	if (has_ended(conn)) {
 		/* Closed or stopped before any handler saw it. */
@@ -122,7 +122,7 @@ static void open_conn(struct stt_desk *desk, struct sttcp_conn *conn)
 	if (refused && !is_client)
 		conn->declined = true;
 	else
-		stt_group_join(conn->group, conn);
+		conn->service->calls->joined(conn->service, conn);
 	if (refused)
 		stt_conn_end(conn, 0, STT_END_FLUSH);
 	else
@@ -157,17 +157,17 @@ static void take_fin(struct stt_desk *desk, struct sttcp_conn *conn)
 	bool first = !conn->fin_seen;
 
 	conn->fin_seen = true;
-	if (first && conn->group->settings.half_close) {
+	if (first && conn->service->settings.half_close) {
 		bool verdict = run_handlers(desk, conn, STTCP_END, NULL, 0);
 
 		stt_limits_note_input(conn);
-		if (!verdict && !conn->group->handlers.end)
+		if (!verdict && !conn->service->handlers.end)
 			stt_conn_end(conn, 0, STT_END_FLUSH);
 	}
 
 	struct view view = view_output(conn);
 
-	if (view.broken || view.fin_sent || !conn->group->settings.half_close)
+	if (view.broken || view.fin_sent || !conn->service->settings.half_close)
 		stt_conn_end(conn, view.broken, STT_END_FLUSH);
 }
 
@@ -186,7 +186,7 @@ static void take_error(struct sttcp_conn *conn, int code)
 static inline void deliver(struct stt_desk *desk, struct sttcp_conn *conn, const void *data,
 			   size_t size)
 {
-	int event = (int)(conn->group->is_client ? STTCP_RESPONSE : STTCP_RECEIVE);
+	int event = (int)(conn->service->is_client ? STTCP_RESPONSE : STTCP_RECEIVE);
 	int64_t messages = atomic_load_explicit(&conn->messages_in, memory_order_relaxed);
 
 	atomic_store_explicit(&conn->messages_in, messages + 1, memory_order_relaxed);
@@ -425,10 +425,10 @@ static enum rest drop_input(struct stt_desk *desk, struct sttcp_conn *conn)
 
 static void run_last_handler(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	struct stt_group *group = conn->group;
+	struct stt_service *service = conn->service;
 	int event = (int)(conn->phase == STT_FAILED ? STTCP_UNCONNECTED : STTCP_DISCONNECTION);
 
-	stt_group_leave(group, conn);
+	service->calls->left(service, conn);
 	stt_trace_ended(conn);
 	if (!conn->declined)
 		run_handlers(desk, conn, event, NULL, 0);
@@ -437,7 +437,7 @@ static void run_last_handler(struct stt_desk *desk, struct sttcp_conn *conn)
 	stt_conn_free_data_if_last(conn);
 	stt_turn_end(&desk->worker);
 
-	stt_group_conn_ended(group, conn);
+	service->calls->ended(service, conn);
 }
 
 /* Sets the time at which a connection in phase LINGERING is closed in any case. */
@@ -462,7 +462,7 @@ static enum next go_on_ending(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	/* First the input: a reset that is read there is an end of the output, too. */
 	enum rest rest = drop_input(desk, conn);
-	int linger_ms = conn->group->settings.linger_timeout_ms;
+	int linger_ms = conn->service->settings.linger_timeout_ms;
 	struct view view = view_output(conn);
 
 	if (conn->phase == STT_OPEN) {
@@ -475,7 +475,8 @@ static enum next go_on_ending(struct stt_desk *desk, struct sttcp_conn *conn)
 		run_last_handler(desk, conn);
 		conn->phase = STT_LINGERING;
 		if (!view.drained)
-			limit_lingering(conn, stt_deadline_ms(atomic_load(&conn->group->flush_ms)));
+			limit_lingering(conn,
+					stt_deadline_ms(atomic_load(&conn->service->flush_ms)));
 		view = view_output(conn);
 	}
 
@@ -546,7 +547,7 @@ act_on_notices(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes, 
 /* The phase OPEN; true when the budget of the turn is used up. */
 static inline bool act_open(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 {
-	bool ends_idle = atomic_load_explicit(&conn->group->ends_idle, memory_order_relaxed);
+	bool ends_idle = atomic_load_explicit(&conn->service->ends_idle, memory_order_relaxed);
 
 	bool rare = ends_idle || (wishes & (STT_WISH_DRAINED | STT_WISH_TIMEOUT));
 
@@ -591,14 +592,14 @@ static void work(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes
 /* Whether user code runs once more on a connection that has ended. */
 static bool has_last_words(struct sttcp_conn *conn)
 {
-	bool is_client = conn->group->is_client;
+	bool is_client = conn->service->is_client;
 	int event = (int)(conn->phase == STT_FAILED || (conn->phase == STT_BORN && is_client)
 				  ? STTCP_UNCONNECTED
 				  : STTCP_DISCONNECTION);
 
 	if (conn->phase == STT_BORN && !is_client)
 		return false;
-	if (!conn->declined && stt_dispatch_wanted(&conn->group->handlers, event))
+	if (!conn->declined && stt_dispatch_wanted(&conn->service->handlers, event))
 		return true;
 	stt_lock(&conn->output.lock);
 	bool has_data = conn->data_free;
@@ -622,7 +623,7 @@ static inline bool needs_pool(struct sttcp_conn *conn)
 
 static void give_to_pool(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	const struct stt_settings *settings = &conn->group->settings;
+	const struct stt_settings *settings = &conn->service->settings;
 
 	/* The limit counts from the accept on, and it may wait there for long. */
 	if (conn->phase == STT_BORN && settings->first_byte_timeout_ms >= 0)
@@ -724,9 +725,9 @@ static void conn_on_pool(struct stt_worker *worker, struct stt_actor *actor)
  * not pile up while all threads are in handlers. Returns when to look again. */
 static int64_t ring_unopened(struct stt_worker *worker, struct sttcp_conn *conn, int64_t now)
 {
-	int limit_ms = conn->group->settings.first_byte_timeout_ms;
+	int limit_ms = conn->service->settings.first_byte_timeout_ms;
 
-	if (limit_ms < 0 || atomic_load(&conn->opened) || conn->group->is_client)
+	if (limit_ms < 0 || atomic_load(&conn->opened) || conn->service->is_client)
 		return STT_NEVER;
 	if (conn->born_ms + limit_ms > now)
 		return conn->born_ms + limit_ms;
@@ -775,8 +776,8 @@ static const struct stt_conn_work conn_work = {
 	.ring = ring_conn,
 };
 
-struct sttcp_conn *stt_serve_new(struct stt_group *group, struct stt_loop *loop, int fd,
+struct sttcp_conn *stt_serve_new(struct stt_service *service, struct stt_loop *loop, int fd,
 				 const struct stt_addr *peer)
 {
-	return stt_conn_new(&conn_work, group, loop, fd, peer);
+	return stt_conn_new(&conn_work, service, loop, fd, peer);
 }

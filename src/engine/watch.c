@@ -14,7 +14,7 @@
 #include "base/list.h"
 #include "engine/conn.h"
 #include "engine/desk.h"
-#include "engine/group.h"
+#include "engine/service.h"
 #include "engine/loop.h"
 #include "engine/turn.h"
 #include "net/socket.h"
@@ -27,7 +27,7 @@ enum {
 
 static int64_t limit_of(const struct sttcp_conn *conn)
 {
-	int64_t limit = conn->group->settings.dead_peer_timeout_ms;
+	int64_t limit = conn->service->settings.dead_peer_timeout_ms;
 
 	return limit > LEAST_LIMIT_MS ? limit : LEAST_LIMIT_MS;
 }
@@ -41,8 +41,8 @@ static int64_t look_at(const struct sttcp_conn *conn, int64_t at)
 
 unsigned char stt_watch_for(const struct sttcp_conn *conn)
 {
-	const struct stt_group *group = conn->group;
-	bool off = group->settings.dead_peer_timeout_ms < 0 || stt_host_is_unix(group->host);
+	const struct stt_service *service = conn->service;
+	bool off = service->settings.dead_peer_timeout_ms < 0 || stt_host_is_unix(service->host);
 
 	return off ? STT_WATCH_OFF : STT_WATCH_QUIET;
 }

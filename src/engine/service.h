@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A service: what all connections of a server or client share, and only read -
+ * handlers, settings, counters under a cap - and whom they tell of their life.
+ * It is the first member of a group (group.h), of which nothing else is known
+ * here.
+ */
+#ifndef STT_ENGINE_SERVICE_H
+#define STT_ENGINE_SERVICE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "codec/framing.h"
+#include "sttcp.h"
+
+struct stt_service;
+
+struct stt_handlers {
+	sttcp_connection_handler connection;
+	sttcp_receive_handler receive;	 /* servers */
+	sttcp_response_handler response; /* clients */
+	sttcp_end_handler end;
+	sttcp_disconnection_handler disconnection;
+	sttcp_unconnected_handler unconnected;
+	sttcp_universal_handler universal;
+	sttcp_drained_handler drained;
+	sttcp_malformed_handler malformed;
+	void (*release)(void *context);
+	void *context;
+	/* A bit for each event: which have a handler of their own, and which have any. */
+	unsigned specific;
+	unsigned wanted;
+};
+
+/* Options after their defaults were filled in: -1 is off or unlimited, nothing is 0 by default. */
+struct stt_settings {
+	int64_t send_queue_max; /* INT64_MAX: unlimited; so are the next three */
+	int64_t high_water;
+	int64_t low_water;
+	int64_t total_queue_max;
+	struct stt_framing framing; /* its context stands in the handlers */
+	int backlog;
+	int connect_timeout_ms;
+	int drain_timeout_ms;
+	int signal_drain_ms; /* the same after a signal */
+	int write_timeout_ms;
+	int linger_timeout_ms;
+	int first_byte_timeout_ms;
+	int idle_timeout_ms;
+	int message_timeout_ms;
+	int lifetime_ms;
+	int lifetime_jitter_ms;
+	int dead_peer_timeout_ms;
+	int max_connections;
+	int max_connections_per_ip;
+	int accept_rate;
+	bool rejects;	   /* what is over max_connections or accept_rate */
+	bool limits_input; /* there is a limit for which the time of input matters */
+	bool broadcast_skips;
+	bool end_idle_at_stop;
+	bool reuse_port;
+	bool ipv6_only;
+	bool nagle;
+	bool half_close;
+};
+
+/* By a connection's owner, outside turns: each once in its life, and cold. */
+struct stt_service_calls {
+	/* Its connection handler has taken it: it is a member, until it has left. */
+	void (*joined)(struct stt_service *service, struct sttcp_conn *conn);
+	/* Its disconnection handler is about to run; also for one that has not joined. */
+	void (*left)(struct stt_service *service, struct sttcp_conn *conn);
+	/* Its last handler has returned, or none will run. */
+	void (*ended)(struct stt_service *service, struct sttcp_conn *conn);
+	/* Its descriptor is closed. The caller holds a reference to the service. */
+	void (*closed)(struct stt_service *service, struct sttcp_conn *conn);
+	/* Its last reference is gone. */
+	void (*free)(struct stt_service *service);
+};
+
+struct stt_service {
+	/* Set before anybody can find it. */
+	const struct stt_service_calls *calls;
+	bool is_client;
+	unsigned fork_count;
+	char *host;
+	int port;
+	char *given; /* host and port as the user gave them */
+	struct stt_settings settings;
+
+	/* Changed only while there is no connection; read by workers. */
+	struct stt_handlers handlers;
+
+	atomic_int refs;
+	/* Atomic: a stop is under way that ends those on which nothing is going on. */
+	atomic_bool ends_idle;
+	/* Atomic: for how long what is queued may still go out behind a forced end; -1: no limit.
+	 */
+	atomic_int flush_ms;
+	/* Atomic: how long connections had to end by themselves, once they are ended by force; else
+	 * -1. */
+	atomic_int forced_after_ms;
+	/* Atomic, relaxed: bytes queued on all connections; kept only where they have a cap. */
+	_Atomic int64_t total_queued;
+};
+
+static inline struct stt_service *stt_service_ref(struct stt_service *service)
+{
+	/* Relaxed: whoever takes a reference has one, or a lock under which one stands. */
+	atomic_fetch_add_explicit(&service->refs, 1, memory_order_relaxed);
+	return service;
+}
+
+static inline void stt_service_unref(struct stt_service *service)
+{
+	/* Release and acquire: whoever frees it has seen what all others did to it. */
+	if (atomic_fetch_sub_explicit(&service->refs, 1, memory_order_acq_rel) == 1)
+		service->calls->free(service);
+}
+
+/* What all connections of a service that has a total_queue_max may still queue. Relaxed: what is
+ * gathered at the same moment on several loops may go over it, and nothing else: see
+ * claim_room_locked in output.c. */
+static inline int64_t stt_service_room(const struct stt_service *service)
+{
+	return service->settings.total_queue_max -
+	       atomic_load_explicit(&service->total_queued, memory_order_relaxed);
+}
+
+#endif
