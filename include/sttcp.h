@@ -287,7 +287,7 @@ typedef struct sttcp_options {
 	/* STTCP_FRAMING_LENGTH: size of the length prefix in bytes, 1, 2, 4 or 8; default 4. */
 	int32_t prefix_size;
 	bool prefix_little_endian;   /* the length is little-endian; default big-endian */
-	bool prefix_varint;	     /* the length is a protobuf varint; no prefix_size */
+	bool prefix_varint;	     /* the length is a protobuf varint, of no fixed prefix_size */
 	bool prefix_includes_itself; /* the length counts its own bytes, too */
 
 	/* STTCP_FRAMING_FIXED: the size of each message. */
