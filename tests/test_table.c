@@ -4,7 +4,7 @@
 #include "base/table.h"
 
 #include "base/list.h"
-#include "engine/admission.h"
+#include "group/admission.h"
 #include "support/support.h"
 
 #include <netinet/in.h>

@@ -10,7 +10,7 @@
 #include "engine/conn.h"
 #include "engine/desk.h"
 #include "engine/engine.h"
-#include "engine/group.h"
+#include "group/group.h"
 
 struct sttcp_server {
 	struct stt_group group;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What users hold as a client: its group, with one connection or attempt at a time. */
 #include "api/call.h"
-#include "engine/attempt.h"
+#include "group/attempt.h"
 
 sttcp_client *sttcp_client_new(const char *host, int port, const sttcp_options *options)
 {

@@ -9,10 +9,10 @@
 #include "api/options.h"
 #include "base/log.h"
 #include "engine/ending.h"
-#include "engine/figures.h"
 #include "engine/hold.h"
 #include "engine/output.h"
 #include "engine/receive.h"
+#include "group/figures.h"
 
 enum {
 	MAX_PARTS = 1024,

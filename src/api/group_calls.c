@@ -10,7 +10,7 @@
 #include "api/options.h"
 #include "base/log.h"
 #include "engine/dispatch.h"
-#include "engine/signals.h"
+#include "group/signals.h"
 
 struct stt_group *stt_group_new(bool is_client, const char *host, int port,
 				const sttcp_options *options)

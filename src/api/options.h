@@ -4,7 +4,7 @@
 #define STT_API_OPTIONS_H
 
 #include "api/option_rules.h"
-#include "engine/group.h"
+#include "group/group.h"
 
 enum {
 	STT_DEFAULT_MESSAGE = 1024 * 1024

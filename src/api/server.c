@@ -5,8 +5,8 @@
 
 #include "api/call.h"
 #include "api/message.h"
-#include "engine/figures.h"
-#include "engine/listener.h"
+#include "group/figures.h"
+#include "group/listener.h"
 #include "net/socket.h"
 
 enum {

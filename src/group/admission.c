@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* A bucket of tokens for the rate, and a table of the addresses, which has an entry only for who
  * is there. */
-#include "engine/admission.h"
+#include "group/admission.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/list.h"
-#include "engine/group.h"
+#include "group/group.h"
 
 enum {
 	ONE = 1000 /* token */

@@ -4,10 +4,10 @@
  * order of their coming, with the members among them also in a table by id. Any
  * thread; its lock is taken inside, after the group's if both are.
  */
-#ifndef STT_ENGINE_ROSTER_H
-#define STT_ENGINE_ROSTER_H
+#ifndef STT_GROUP_ROSTER_H
+#define STT_GROUP_ROSTER_H
 
-#include "engine/group.h"
+#include "group/group.h"
 
 void stt_roster_init(struct stt_roster *roster);
 void stt_roster_fini(struct stt_roster *roster);

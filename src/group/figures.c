@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Figures are gathered when somebody asks: on the hot path each connection and each worker only
  * writes its own. */
-#include "engine/figures.h"
+#include "group/figures.h"
 
 #include "base/clock.h"
 #include "engine/conn.h"
 #include "engine/desk.h"
 #include "engine/engine.h"
-#include "engine/group.h"
 #include "engine/turn.h"
+#include "group/group.h"
 
 void stt_figures_of_conn(const struct sttcp_conn *conn, sttcp_conn_counts *counts)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What sttcp_server_stats tells. */
-#ifndef STT_ENGINE_FIGURES_H
-#define STT_ENGINE_FIGURES_H
+#ifndef STT_GROUP_FIGURES_H
+#define STT_GROUP_FIGURES_H
 
 #include "sttcp.h"
 

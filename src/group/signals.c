@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Signals. A signal handler may do little (signal-safety(7)): ours, and a request of somebody
  * else's, leave a note in an atomic variable and write to an eventfd. */
-#include "engine/signals.h"
+#include "group/signals.h"
 
 #include <signal.h>
 #include <stdatomic.h>
 
 #include "base/mutex.h"
 #include "engine/engine.h"
-#include "engine/group.h"
+#include "group/group.h"
 #include "net/poller.h"
 #include "net/socket.h"
 

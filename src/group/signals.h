@@ -4,8 +4,8 @@
  * wakes a loop, which begins the stops. The only place that touches signals. A
  * stop that a signal handler of the program asks for goes the same way.
  */
-#ifndef STT_ENGINE_SIGNALS_H
-#define STT_ENGINE_SIGNALS_H
+#ifndef STT_GROUP_SIGNALS_H
+#define STT_GROUP_SIGNALS_H
 
 #include <signal.h>
 #include <stdbool.h>

@@ -3,8 +3,8 @@
  * Who may come in: how many connections at a time, how many of one address, how
  * many a second. The numbers of one server; all functions under its group's lock.
  */
-#ifndef STT_ENGINE_ADMISSION_H
-#define STT_ENGINE_ADMISSION_H
+#ifndef STT_GROUP_ADMISSION_H
+#define STT_GROUP_ADMISSION_H
 
 #include <netinet/in.h>
 #include <stdbool.h>

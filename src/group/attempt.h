@@ -5,8 +5,8 @@
  * A Unix socket whose queue is full is tried again until there is a place.
  * The outcome is handed to the connection, whose owner runs the handler.
  */
-#ifndef STT_ENGINE_ATTEMPT_H
-#define STT_ENGINE_ATTEMPT_H
+#ifndef STT_GROUP_ATTEMPT_H
+#define STT_GROUP_ATTEMPT_H
 
 struct stt_attempt;
 struct stt_group;

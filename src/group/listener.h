@@ -4,8 +4,8 @@
  * closed by anybody else, an event that was fetched before would make the loop
  * accept on a stranger's descriptor.
  */
-#ifndef STT_ENGINE_LISTENER_H
-#define STT_ENGINE_LISTENER_H
+#ifndef STT_GROUP_LISTENER_H
+#define STT_GROUP_LISTENER_H
 
 #include "engine/actor.h"
 #include "net/address.h"

@@ -10,7 +10,7 @@
  * there, every connection of that loop has ended, or is in a handler, or waits
  * for a thread. That is when the report can go out.
  */
-#include "engine/group.h"
+#include "group/group.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,14 +19,14 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "engine/attempt.h"
 #include "engine/conn.h"
 #include "engine/desk.h"
 #include "engine/ending.h"
 #include "engine/engine.h"
-#include "engine/listener.h"
-#include "engine/roster.h"
-#include "engine/signals.h"
+#include "group/attempt.h"
+#include "group/listener.h"
+#include "group/roster.h"
+#include "group/signals.h"
 
 struct stt_sweeper {
 	struct stt_actor actor;

@@ -8,7 +8,7 @@
  * it outlives its end for a moment, until the loop finds it on the ready list,
  * when no event and no alarm can name it any more.
  */
-#include "engine/attempt.h"
+#include "group/attempt.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,9 +19,9 @@
 #include "engine/conn.h"
 #include "engine/ending.h"
 #include "engine/engine.h"
-#include "engine/group.h"
-#include "engine/serve.h"
 #include "engine/lookup.h"
+#include "engine/serve.h"
+#include "group/group.h"
 #include "net/poller.h"
 #include "net/socket.h"
 

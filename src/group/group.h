@@ -5,8 +5,8 @@
  * is counted: the user's handle, every connection and every waiting call hold a
  * reference, so that it outlives them all.
  */
-#ifndef STT_ENGINE_GROUP_H
-#define STT_ENGINE_GROUP_H
+#ifndef STT_GROUP_GROUP_H
+#define STT_GROUP_GROUP_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -15,10 +15,10 @@
 #include "base/list.h"
 #include "base/mutex.h"
 #include "base/table.h"
-#include "engine/admission.h"
 #include "engine/actor.h"
 #include "engine/conn.h"
 #include "engine/service.h"
+#include "group/admission.h"
 #include "sttcp.h"
 
 struct stt_engine;

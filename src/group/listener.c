@@ -4,7 +4,7 @@
  * over (accept(2)), but no run of it without an end: a filter of system calls may answer with any
  * number.
  */
-#include "engine/listener.h"
+#include "group/listener.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,9 +15,9 @@
 #include "engine/conn.h"
 #include "engine/ending.h"
 #include "engine/engine.h"
-#include "engine/group.h"
 #include "engine/serve.h"
 #include "engine/trace.h"
+#include "group/group.h"
 #include "net/poller.h"
 #include "net/socket.h"
 

@@ -6,7 +6,7 @@
  * place is passed once, so nobody is visited twice; and what comes after the
  * walk has begun has a place behind its end.
  */
-#include "engine/roster.h"
+#include "group/roster.h"
 
 #include "engine/conn.h"
 #include "engine/worker.h"
