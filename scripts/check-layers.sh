@@ -3,7 +3,7 @@
 #
 # Checks that every #include keeps to the layers:
 #
-#	base <- codec, net <- engine <- group <- api
+#	base <- codec, net <- engine <- conn <- group <- api
 #
 # A file in src/ may include its own folder and those that stand behind it in scripts/layers, as
 # "folder/file.h". cli/, examples/ and python/ext/ are like a user's: the public header, the
@@ -96,7 +96,8 @@ self_test()
 	printf '#include "base/x.h"\n#include "net/x.h" // bad\n' >src/codec/x.c
 	printf '#include <net/if.h>\n  #  include "codec/x.h" // bad\n' >src/net/x.c
 	printf '#include "net/x.h"\n#include "codec/x.h"\n#include "api/x.h" // bad\n' >src/engine/x.c
-	printf '#include "engine/x.h"\n#include "api/x.h" // bad\n' >src/group/x.c
+	printf '#include "engine/x.h"\n#include "group/x.h" // bad\n' >src/conn/x.c
+	printf '#include "conn/x.h"\n#include "api/x.h" // bad\n' >src/group/x.c
 	printf '#include "group/x.h"\n#include "x.h" // bad\n#include <base/x.h> // bad\n' >src/api/x.c
 	printf '#include "../base/x.h" // bad\n#include NAME // bad\n' >src/api/y.c
 	printf '#include "own.h"\n#include <sttcp.h>\n#include "api/x.h" // bad\n' >cli/main.c

@@ -4,7 +4,7 @@
 
 #include <sys/socket.h>
 
-#include "engine/ending.h"
+#include "conn/ending.h"
 
 struct limit {
 	sttcp_options options;

@@ -7,8 +7,8 @@
 #include <errno.h>
 
 #include "base/mutex.h"
-#include "engine/conn.h"
-#include "engine/desk.h"
+#include "conn/conn.h"
+#include "conn/desk.h"
 #include "engine/engine.h"
 #include "group/group.h"
 

@@ -8,10 +8,10 @@
 #include "api/call.h"
 #include "api/options.h"
 #include "base/log.h"
-#include "engine/ending.h"
-#include "engine/hold.h"
-#include "engine/output.h"
-#include "engine/receive.h"
+#include "conn/ending.h"
+#include "conn/hold.h"
+#include "conn/output.h"
+#include "conn/receive.h"
 #include "group/figures.h"
 
 enum {

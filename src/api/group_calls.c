@@ -9,7 +9,7 @@
 #include "api/call.h"
 #include "api/options.h"
 #include "base/log.h"
-#include "engine/dispatch.h"
+#include "conn/dispatch.h"
 #include "group/signals.h"
 
 struct stt_group *stt_group_new(bool is_client, const char *host, int port,

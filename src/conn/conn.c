@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Connections: their memory, references, names, and death. */
-#include "engine/conn.h"
+#include "conn/conn.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,13 +8,13 @@
 
 #include "base/clock.h"
 #include "base/slabs.h"
-#include "engine/desk.h"
-#include "engine/dispatch.h"
-#include "engine/ending.h"
+#include "conn/desk.h"
+#include "conn/dispatch.h"
+#include "conn/ending.h"
+#include "conn/input.h"
+#include "conn/service.h"
+#include "conn/watch.h"
 #include "engine/engine.h"
-#include "engine/service.h"
-#include "engine/input.h"
-#include "engine/watch.h"
 #include "net/socket.h"
 
 struct stt_names {

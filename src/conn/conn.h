@@ -4,8 +4,8 @@
  * on it. What its owner does with it is in serve.c, what goes out in output.c,
  * how it ends in ending.c.
  */
-#ifndef STT_ENGINE_CONN_H
-#define STT_ENGINE_CONN_H
+#ifndef STT_CONN_CONN_H
+#define STT_CONN_CONN_H
 
 #include <netinet/in.h>
 #include <stdatomic.h>
@@ -14,8 +14,8 @@
 
 #include "base/list.h"
 #include "base/table.h"
+#include "conn/output.h"
 #include "engine/actor.h"
-#include "engine/output.h"
 #include "net/address.h"
 #include "sttcp.h"
 

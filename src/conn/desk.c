@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The memory of a desk and its descriptor. */
-#include "engine/desk.h"
+#include "conn/desk.h"
 
 #include <stddef.h>
 #include <sys/mman.h>

@@ -3,8 +3,8 @@
  * A desk: what a worker has at hand while it works on a connection. The engine
  * makes one for each thread of its workers, and knows the first member alone.
  */
-#ifndef STT_ENGINE_DESK_H
-#define STT_ENGINE_DESK_H
+#ifndef STT_CONN_DESK_H
+#define STT_CONN_DESK_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -12,7 +12,7 @@
 
 #include "base/list.h"
 #include "codec/refusal.h"
-#include "engine/input.h"
+#include "conn/input.h"
 #include "engine/worker.h"
 
 struct sttcp_conn;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* The calls, and what the library learns from how long they take: a connection whose handler was
  * slow in the pool stays there, until a run of quick calls shows that it need not. */
-#include "engine/dispatch.h"
+#include "conn/dispatch.h"
 
 #include <unistd.h>
 
 #include <sys/resource.h>
 
 #include "base/clock.h"
-#include "engine/conn.h"
-#include "engine/desk.h"
+#include "conn/conn.h"
+#include "conn/desk.h"
+#include "conn/service.h"
 #include "engine/engine.h"
-#include "engine/service.h"
 
 enum {
 	/* A call of the pool that is quicker than this may as well have run on its loop, for all

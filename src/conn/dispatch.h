@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Calls of a user's handlers: which ones run in a phase, in what order, and whose verdict counts.
  * Only in turns and in the pool, by the connection's owner. */
-#ifndef STT_ENGINE_DISPATCH_H
-#define STT_ENGINE_DISPATCH_H
+#ifndef STT_CONN_DISPATCH_H
+#define STT_CONN_DISPATCH_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "engine/service.h"
+#include "conn/service.h"
 #include "sttcp.h"
 
 struct stt_desk;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Ends: the reason is set and the output told under the output lock; then a close wish sees that
  * the owner, now or later, goes on from there (serve.c). */
-#include "engine/ending.h"
+#include "conn/ending.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -9,11 +9,11 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "engine/conn.h"
-#include "engine/desk.h"
+#include "conn/conn.h"
+#include "conn/desk.h"
+#include "conn/reasons.h"
+#include "conn/service.h"
 #include "engine/loop.h"
-#include "engine/reasons.h"
-#include "engine/service.h"
 #include "net/poller.h"
 #include "net/socket.h"
 

@@ -5,8 +5,8 @@
  * that a failure wins over a close in the same call of a handler. Any thread,
  * with no lock held.
  */
-#ifndef STT_ENGINE_ENDING_H
-#define STT_ENGINE_ENDING_H
+#ifndef STT_CONN_ENDING_H
+#define STT_CONN_ENDING_H
 
 #include <stdbool.h>
 

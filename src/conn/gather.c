@@ -11,12 +11,12 @@
  * Whoever does it clears the flag in the output, too: what the blocked handler
  * sends afterwards leaves at once. To do it twice changes nothing.
  */
-#include "engine/gather.h"
+#include "conn/gather.h"
 
-#include "engine/conn.h"
+#include "conn/conn.h"
+#include "conn/output.h"
 #include "engine/lend.h"
 #include "engine/loop.h"
-#include "engine/output.h"
 
 bool stt_gather_begin(struct stt_worker *worker, struct sttcp_conn *conn)
 {

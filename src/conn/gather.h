@@ -5,8 +5,8 @@
  * that blocks must not hold back what was gathered before, so somebody else can
  * let go of it at any time: the table is in gather.c.
  */
-#ifndef STT_ENGINE_GATHER_H
-#define STT_ENGINE_GATHER_H
+#ifndef STT_CONN_GATHER_H
+#define STT_CONN_GATHER_H
 
 #include <stdbool.h>
 

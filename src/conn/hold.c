@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Holding a reader back, and letting it go on. */
-#include "engine/hold.h"
+#include "conn/hold.h"
 
 #include "base/list.h"
-#include "engine/service.h"
-#include "engine/trace.h"
+#include "conn/service.h"
+#include "conn/trace.h"
 
 bool stt_hold(struct sttcp_conn *conn, enum stt_hold why)
 {

@@ -17,14 +17,14 @@
  * wishes for a read and for a look at the limits on input, which begin anew:
  * what came meanwhile has told of itself already.
  */
-#ifndef STT_ENGINE_HOLD_H
-#define STT_ENGINE_HOLD_H
+#ifndef STT_CONN_HOLD_H
+#define STT_CONN_HOLD_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "engine/conn.h"
-#include "engine/output.h"
+#include "conn/conn.h"
+#include "conn/output.h"
 
 enum stt_hold {
 	STT_HOLD_PAUSED = 1,

@@ -11,7 +11,7 @@
  *	read by a handler	never where its `data` stands: new memory is begun, and the old
  *				one goes when the handler returns
  */
-#include "engine/input.h"
+#include "conn/input.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -21,9 +21,9 @@
 
 #include "base/clock.h"
 #include "base/slabs.h"
-#include "engine/conn.h"
-#include "engine/desk.h"
-#include "engine/service.h"
+#include "conn/conn.h"
+#include "conn/desk.h"
+#include "conn/service.h"
 #include "net/socket.h"
 
 enum {

@@ -6,8 +6,8 @@
  * may not be delivered: an idle connection holds none. Only the connection's
  * owner.
  */
-#ifndef STT_ENGINE_INPUT_H
-#define STT_ENGINE_INPUT_H
+#ifndef STT_CONN_INPUT_H
+#define STT_CONN_INPUT_H
 
 #include <stdbool.h>
 #include <stddef.h>

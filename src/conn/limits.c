@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The deadlines of a connection that is open; what they are measured from stands in conn.h. */
-#include "engine/limits.h"
+#include "conn/limits.h"
 
-#include "engine/ending.h"
-#include "engine/hold.h"
-#include "engine/input.h"
+#include "conn/ending.h"
+#include "conn/hold.h"
+#include "conn/input.h"
 #include "engine/loop.h"
 
 /* A number that looks random and is the same for a connection each time: the finaliser of

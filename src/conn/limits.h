@@ -5,14 +5,14 @@
  * have passed, and then it is looked what has happened since. Limits on input
  * are the owner's to judge, and so rest while a handler runs.
  */
-#ifndef STT_ENGINE_LIMITS_H
-#define STT_ENGINE_LIMITS_H
+#ifndef STT_CONN_LIMITS_H
+#define STT_CONN_LIMITS_H
 
 #include <stdint.h>
 
 #include "base/clock.h"
-#include "engine/conn.h"
-#include "engine/service.h"
+#include "conn/conn.h"
+#include "conn/service.h"
 
 /* The connection handler has returned. By the owner, as all of these. */
 void stt_limits_begin(struct sttcp_conn *conn);

@@ -16,20 +16,20 @@
  * nothing can slip in between two parts of a send, and a sender is woken only
  * when all of it is queued.
  */
-#include "engine/output.h"
+#include "conn/output.h"
 
 #include <errno.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/list.h"
-#include "engine/conn.h"
-#include "engine/desk.h"
-#include "engine/ending.h"
-#include "engine/service.h"
-#include "engine/hold.h"
+#include "conn/conn.h"
+#include "conn/desk.h"
+#include "conn/ending.h"
+#include "conn/hold.h"
+#include "conn/service.h"
+#include "conn/watch.h"
 #include "engine/loop.h"
-#include "engine/watch.h"
 #include "net/socket.h"
 
 enum {

@@ -5,8 +5,8 @@
  * here belongs to the output lock, not to the connection's owner: a handler that
  * sleeps holds back nobody's bytes.
  */
-#ifndef STT_ENGINE_OUTPUT_H
-#define STT_ENGINE_OUTPUT_H
+#ifndef STT_CONN_OUTPUT_H
+#define STT_CONN_OUTPUT_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

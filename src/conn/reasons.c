@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The sentences of ends that are about one option. An end that knows more, as that of a message
  * which is too large, brings its own (stt_conn_end_with). */
-#include "engine/reasons.h"
+#include "conn/reasons.h"
 
 #include <stdio.h>
 
-#include "engine/service.h"
+#include "conn/service.h"
 
 /* A size as the user gave it. */
 static long long as_given(int64_t size)

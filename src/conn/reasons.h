@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the library has to say about an end that it decided itself: which option, and its value. */
-#ifndef STT_ENGINE_REASONS_H
-#define STT_ENGINE_REASONS_H
+#ifndef STT_CONN_REASONS_H
+#define STT_CONN_REASONS_H
 
 struct stt_service;
 

@@ -5,21 +5,21 @@
  * wakes no poll for input. That the thread waits is what any handler may do: its
  * loop is taken over meanwhile.
  */
-#include "engine/receive.h"
+#include "conn/receive.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "engine/conn.h"
-#include "engine/desk.h"
-#include "engine/dispatch.h"
-#include "engine/ending.h"
-#include "engine/service.h"
-#include "engine/input.h"
-#include "engine/output.h"
-#include "engine/watch.h"
+#include "conn/conn.h"
+#include "conn/desk.h"
+#include "conn/dispatch.h"
+#include "conn/ending.h"
+#include "conn/input.h"
+#include "conn/output.h"
+#include "conn/service.h"
+#include "conn/watch.h"
 #include "net/poller.h"
 #include "net/socket.h"
 

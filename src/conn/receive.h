@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading inside a handler. By the thread that runs the connection's own connection, receive or
  * response handler: anywhere else -EDEADLK. */
-#ifndef STT_ENGINE_RECEIVE_H
-#define STT_ENGINE_RECEIVE_H
+#ifndef STT_CONN_RECEIVE_H
+#define STT_CONN_RECEIVE_H
 
 #include <stddef.h>
 #include <sys/types.h>

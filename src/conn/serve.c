@@ -18,26 +18,26 @@
  * The same code runs on a loop, where the handlers are turns, and in the pool.
  * A worker that loses its loop in a turn goes on as one of the pool.
  */
-#include "engine/serve.h"
+#include "conn/serve.h"
 
 #include <errno.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "engine/conn.h"
-#include "engine/desk.h"
-#include "engine/dispatch.h"
-#include "engine/ending.h"
+#include "conn/conn.h"
+#include "conn/desk.h"
+#include "conn/dispatch.h"
+#include "conn/ending.h"
+#include "conn/gather.h"
+#include "conn/hold.h"
+#include "conn/input.h"
+#include "conn/limits.h"
+#include "conn/service.h"
+#include "conn/trace.h"
+#include "conn/watch.h"
 #include "engine/engine.h"
-#include "engine/gather.h"
-#include "engine/service.h"
-#include "engine/hold.h"
-#include "engine/input.h"
-#include "engine/limits.h"
-#include "engine/trace.h"
 #include "engine/turn.h"
-#include "engine/watch.h"
 #include "net/socket.h"
 
 enum {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the owner of a connection does with it: opens it, reads, runs its handlers, ends it. */
-#ifndef STT_ENGINE_SERVE_H
-#define STT_ENGINE_SERVE_H
+#ifndef STT_CONN_SERVE_H
+#define STT_CONN_SERVE_H
 
 struct stt_addr;
 struct stt_service;

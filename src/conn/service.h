@@ -5,8 +5,8 @@
  * It is the first member of a group (group.h), of which nothing else is known
  * here.
  */
-#ifndef STT_ENGINE_SERVICE_H
-#define STT_ENGINE_SERVICE_H
+#ifndef STT_CONN_SERVICE_H
+#define STT_CONN_SERVICE_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

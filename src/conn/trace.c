@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Lines about one connection. */
-#include "engine/trace.h"
+#include "conn/trace.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
-#include "engine/conn.h"
-#include "engine/ending.h"
+#include "conn/conn.h"
+#include "conn/ending.h"
 
 void stt_trace_tell(struct sttcp_conn *conn, enum stt_log_level level, const char *format, ...)
 {

@@ -5,8 +5,8 @@
  * each of these is one load. Never with a lock held; by whoever owns the
  * connection or holds a reference.
  */
-#ifndef STT_ENGINE_TRACE_H
-#define STT_ENGINE_TRACE_H
+#ifndef STT_CONN_TRACE_H
+#define STT_CONN_TRACE_H
 
 #include "base/log.h"
 

@@ -8,13 +8,13 @@
  * Looks are due at whole parts of the limit, so that those of thousands of
  * connections come together, in few wake-ups.
  */
-#include "engine/watch.h"
+#include "conn/watch.h"
 
 #include "base/clock.h"
 #include "base/list.h"
-#include "engine/conn.h"
-#include "engine/desk.h"
-#include "engine/service.h"
+#include "conn/conn.h"
+#include "conn/desk.h"
+#include "conn/service.h"
 #include "engine/loop.h"
 #include "engine/turn.h"
 #include "net/socket.h"

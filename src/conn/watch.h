@@ -6,13 +6,13 @@
  * window shut. So from the first send after a quiet time the loop looks now and
  * then whether the peer still answers, and stops when nothing is under way.
  */
-#ifndef STT_ENGINE_WATCH_H
-#define STT_ENGINE_WATCH_H
+#ifndef STT_CONN_WATCH_H
+#define STT_CONN_WATCH_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/output.h"
+#include "conn/output.h"
 
 struct stt_worker;
 struct sttcp_conn;

@@ -16,11 +16,11 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "engine/conn.h"
-#include "engine/ending.h"
+#include "conn/conn.h"
+#include "conn/ending.h"
+#include "conn/serve.h"
 #include "engine/engine.h"
 #include "engine/lookup.h"
-#include "engine/serve.h"
 #include "group/group.h"
 #include "net/poller.h"
 #include "net/socket.h"

@@ -4,8 +4,8 @@
 #include "group/figures.h"
 
 #include "base/clock.h"
-#include "engine/conn.h"
-#include "engine/desk.h"
+#include "conn/conn.h"
+#include "conn/desk.h"
 #include "engine/engine.h"
 #include "engine/turn.h"
 #include "group/group.h"

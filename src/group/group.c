@@ -19,9 +19,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "engine/conn.h"
-#include "engine/desk.h"
-#include "engine/ending.h"
+#include "conn/conn.h"
+#include "conn/desk.h"
+#include "conn/ending.h"
 #include "engine/engine.h"
 #include "group/attempt.h"
 #include "group/listener.h"

@@ -15,9 +15,9 @@
 #include "base/list.h"
 #include "base/mutex.h"
 #include "base/table.h"
+#include "conn/conn.h"
+#include "conn/service.h"
 #include "engine/actor.h"
-#include "engine/conn.h"
-#include "engine/service.h"
 #include "group/admission.h"
 #include "sttcp.h"
 

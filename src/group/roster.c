@@ -8,7 +8,7 @@
  */
 #include "group/roster.h"
 
-#include "engine/conn.h"
+#include "conn/conn.h"
 #include "engine/worker.h"
 
 enum {
