@@ -156,6 +156,9 @@ begin live gather
 begin plain cap
 large plain cap -DNSAYS=5
 
+begin plain width
+large plain width -DNWORKERS=4
+
 begin plain lend
 large plain lend -DNTURNS=3 -DNMESSAGES=3 -DNBLOCKS=4
 
@@ -205,6 +208,9 @@ for rule in YIELD JUDGE_ON_LOOP TAKE_FROM_QUEUE; do
 	begin drop cap -DDROP_$rule
 done
 
+for rule in WIDEN WAKE_MONITOR CHAIN TAKE_CALLS; do
+	begin drop width -DDROP_$rule
+done
 for rule in FLAG_FIRST REFERENCE COMPARE ASK LENT_WAITS LET_GO_CLEARS; do
 	begin drop lend -DDROP_$rule
 done
@@ -242,7 +248,7 @@ done
 
 # Lines that no plain run came through: a model that cannot go there proves nothing of it.
 unreached=0
-for model in sleep takeover output cap lend stop conn; do
+for model in sleep takeover output cap width lend stop conn; do
 	is_meant $model || continue
 	cat "$work/$model".*.present 2>/dev/null | sort -un >"$work/present" || :
 	cat "$work/$model".*.reached 2>/dev/null | sort -un >"$work/reached" || :

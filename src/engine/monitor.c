@@ -36,6 +36,8 @@ enum {
 	RETRY_MS = 100,
 	/* Looks in which a worker may run without coming to an end. */
 	MAX_LOOKS = 10,
+	/* Workers of the pool that are looked at in one look. */
+	MAX_STUCK = 32,
 	/* Take-overs that are closer than this are a storm, and how long that lasts. */
 	STORM_GAP_MS = 5,
 	STORM_MS = 10,
@@ -170,9 +172,46 @@ static enum sight look_at(struct stt_loop *loop)
 	return known && !lazy ? BUSY : UNSURE;
 }
 
+/* Whether one of these, or of those that are in a turn of a loop, is running or ready to run. */
+static bool any_runs(struct stt_engine *engine, struct stt_worker **workers, int count)
+{
+	for (int i = 0; i < engine->nloops; i++) {
+		uintptr_t word = atomic_load_explicit(&engine->loops[i].word, memory_order_acquire);
+
+		if (word & STT_IN_TURN &&
+		    thread_runs((struct stt_worker *)(word & ~(uintptr_t)STT_IN_TURN), false))
+			return true;
+	}
+	for (int i = 0; i < count; i++)
+		if (thread_runs(workers[i], false))
+			return true;
+	return false;
+}
+
+/* Handlers that are not known to block stand in the way of others: with one of them awake they get
+ * on without more threads, unless it takes long. */
+static enum sight look_at_pool(struct stt_engine *engine)
+{
+	struct stt_pool *pool = &engine->pool;
+	struct stt_worker *workers[MAX_STUCK];
+
+	/* The width is written by this thread alone. */
+	if (!atomic_load(&pool->is_held) && !stt_width_is_wide(&pool->width))
+		return WAITING;
+
+	int count = stt_pool_find_stuck(pool, workers, MAX_STUCK);
+
+	pool->stuck_looks = count ? pool->stuck_looks + 1 : 0;
+	if (count && (pool->stuck_looks >= MAX_LOOKS || !any_runs(engine, workers, count))) {
+		stt_pool_widen(pool);
+		pool->stuck_looks = 0;
+	}
+	return atomic_load(&pool->is_held) ? SUSPECT : WAITING;
+}
+
 static enum sight look(struct stt_engine *engine)
 {
-	enum sight most = WAITING;
+	enum sight most = look_at_pool(engine);
 
 	for (int i = 0; i < engine->nloops; i++) {
 		enum sight sight = look_at(&engine->loops[i]);

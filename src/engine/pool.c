@@ -41,6 +41,7 @@ void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine,
 				  .max_threads = max_threads,
 				  .stack_size = stack_size};
 	pthread_sigmask(SIG_BLOCK, NULL, &pool->mask);
+	stt_width_init(&pool->width, engine->nloops);
 	stt_mutex_init(&pool->lock);
 	stt_cond_init(&pool->left);
 }
@@ -207,6 +208,7 @@ struct need {
 	struct stt_worker *woken; /* to be posted: under the lock it would run into it at once */
 	bool thread;
 	bool tell_of_cap;
+	bool monitor;
 };
 
 /* A handler has to wait for a thread: counted, and true the first time, which is to be logged. */
@@ -223,7 +225,10 @@ static struct need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->
 
 	if (!pool->head || pool->waking)
 		return need;
-	if (pool->parked) {
+	if (stt_width_holds(&pool->width, pool->head)) {
+		atomic_store_explicit(&pool->is_short, true, memory_order_relaxed);
+		need.monitor = !atomic_exchange(&pool->is_held, true);
+	} else if (pool->parked) {
 		need.woken = unpark_locked(pool);
 	} else if (pool->nthreads < pool->max_threads) {
 		pool->nthreads++;
@@ -253,6 +258,8 @@ static void serve_need(struct stt_pool *pool, struct need need)
 		stt_semaphore_post(&need.woken->wake);
 	if (need.tell_of_cap)
 		tell_of_cap(pool, pool->max_threads);
+	if (need.monitor)
+		stt_monitor_wake(&pool->engine->monitor);
 	if (!need.thread || stt_pool_spawn(pool, STT_POOL, NULL))
 		return;
 	/* A thread that cannot be had counts as the cap reached, until the monitor has tried again.
@@ -310,7 +317,12 @@ bool stt_pool_take(struct stt_pool *pool, struct stt_actor *actor)
 
 	if (is_there)
 		remove_locked(pool, actor);
+
+	/* What stands behind it may not have to wait. */
+	struct need need = call_worker_locked(pool);
+
 	stt_unlock(&pool->lock);
+	serve_need(pool, need);
 	return is_there;
 }
 
@@ -385,6 +397,7 @@ static bool work_pool(struct stt_pool *pool, struct stt_worker *worker, bool cal
 
 		if (actor) {
 			remove_locked(pool, actor);
+			worker->unproven = stt_width_take(&pool->width, actor);
 
 			struct need need = call_worker_locked(pool);
 
@@ -392,6 +405,8 @@ static bool work_pool(struct stt_pool *pool, struct stt_worker *worker, bool cal
 			serve_need(pool, need);
 			actor->ops->on_pool(worker, actor);
 			stt_lock(&pool->lock);
+			stt_width_give_back(&pool->width, worker->unproven);
+			worker->unproven = false;
 			continue;
 		}
 		if (pool->closing) {
@@ -478,6 +493,42 @@ void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker)
 	stt_unlock(&pool->lock);
 	worker->after_heir = STT_OWNER;
 	stt_semaphore_post(&worker->wake);
+}
+
+static int list_unproven_locked(const struct stt_pool *pool, struct stt_worker **workers, int max)
+	STT_REQUIRES(pool->lock)
+{
+	int count = 0;
+
+	for (struct stt_worker *worker = atomic_load_explicit(&pool->records, memory_order_acquire);
+	     worker && count < max; worker = worker->next_record)
+		if (worker->unproven)
+			workers[count++] = worker;
+	return count;
+}
+
+int stt_pool_find_stuck(struct stt_pool *pool, struct stt_worker **workers, int max)
+{
+	stt_lock(&pool->lock);
+	bool held = pool->head && stt_width_holds(&pool->width, pool->head);
+	bool stuck = stt_width_look(&pool->width, held);
+	int count = stuck ? list_unproven_locked(pool, workers, max) : 0;
+
+	if (!held)
+		atomic_store(&pool->is_held, false);
+	stt_unlock(&pool->lock);
+	return count;
+}
+
+void stt_pool_widen(struct stt_pool *pool)
+{
+	stt_lock(&pool->lock);
+	stt_width_widen(&pool->width, pool->max_threads);
+
+	struct need need = call_worker_locked(pool);
+
+	stt_unlock(&pool->lock);
+	serve_need(pool, need);
 }
 
 bool stt_pool_retry(struct stt_pool *pool)

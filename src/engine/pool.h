@@ -11,6 +11,7 @@
 
 #include "base/mutex.h"
 #include "engine/actor.h"
+#include "engine/width.h"
 #include "engine/worker.h"
 
 struct stt_engine_user;
@@ -35,9 +36,10 @@ struct stt_pool {
 	struct stt_worker *free_records; /* those whose thread has gone */
 	int nthreads;			 /* neither owner nor heir */
 	int nparked;
-	int waking;	  /* woken or made, but not yet at the queue */
-	int nrunning;	  /* all threads with a record */
-	int64_t cap_hits; /* times that a handler had to wait for want of a thread */
+	int waking;		/* woken or made, but not yet at the queue */
+	int nrunning;		/* all threads with a record */
+	struct stt_width width; /* for what is not known to block */
+	int64_t cap_hits;	/* times that a handler had to wait for want of a thread */
 	bool closing;
 	struct stt_cond left; /* a thread has left while closing */
 	bool unjoined;	      /* a thread has left while closing, and is to be joined: */
@@ -48,8 +50,13 @@ struct stt_pool {
 	/* Atomic: workers that lend an actor, and loops that were asked for it. */
 	atomic_int nlending;
 
-	/* Atomic, relaxed: something stands in the queue and no thread can be had for it. */
+	/* Atomic, relaxed: something stands in the queue and no thread comes for it yet. */
 	atomic_bool is_short;
+	/* Atomic: likewise, because of `width`; the monitor must stay awake and look. */
+	atomic_bool is_held;
+
+	/* Only the monitor: looks running that have found it held, and nothing taken off it. */
+	int stuck_looks;
 
 	/* Atomic: something waits for a thread that could not be had, or a loop for an heir, so the
 	 * monitor must stay awake and try again. */
@@ -90,6 +97,13 @@ void stt_pool_return_heir(struct stt_pool *pool, struct stt_worker *worker);
 
 /* Wakes an heir that the loop's word names as its owner now. */
 void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker);
+
+/* The workers that are in the way, up to `max` of them, and how many: where the width holds the
+ * queue, and nothing was taken off it since the last look. The monitor only. */
+int stt_pool_find_stuck(struct stt_pool *pool, struct stt_worker **workers, int max);
+
+/* They are asleep: others may come. The monitor only. */
+void stt_pool_widen(struct stt_pool *pool);
 
 /* Tries again what could not be had: heirs for loops without one, a worker for the queue. Returns
  * whether something is still wanting. The monitor only. */

@@ -61,6 +61,7 @@ struct stt_worker {
 	/* Under the pool's lock. */
 	struct stt_worker *next_parked;
 	bool parked;
+	bool unproven;		   /* is at an actor that is not known to block */
 	enum stt_role role;	   /* what to be after parking; its own thread's while not parked */
 	struct stt_loop *assigned; /* for owners and heirs */
 
