@@ -93,6 +93,16 @@ uint32_t next_random(uint32_t *state)
 	return x;
 }
 
+uint32_t test_seed(void)
+{
+	const char *said = getenv("STTCP_TEST_SEED");
+	uint32_t seed = said ? (uint32_t)strtoul(said, NULL, 10)
+			     : (uint32_t)now_ms() * 2654435761u ^ (uint32_t)getpid();
+
+	print_message("STTCP_TEST_SEED=%u\n", (unsigned)seed);
+	return seed;
+}
+
 /* -------------------------------------------------------------------- events */
 
 void event_raise(struct event *event)

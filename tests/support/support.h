@@ -88,6 +88,9 @@ void fill_pattern(void *data, size_t size, uint32_t seed);
 /* xorshift; a state of 0 is made 1. */
 uint32_t next_random(uint32_t *state);
 
+/* Another one in each run, which is printed: STTCP_TEST_SEED=number repeats a run. */
+uint32_t test_seed(void);
+
 /* Waits until all threads but the calling one sleep; then nothing may move for a second (G15).
  * Not under the thread sanitizer, whose own thread never sleeps. */
 void expect_silence(void);
