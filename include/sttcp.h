@@ -32,9 +32,9 @@
  *    different connections run at the same time, on different threads: what
  *    they share needs a lock of yours.
  *  - Every function may be called from any thread at any time, inside handlers
- *    too, unless its comment says otherwise. Sends may block. So may stop,
- *    close, free and wait outside handlers. Holding a lock that a handler
- *    needs over one of these calls is a deadlock.
+ *    too, unless its comment says otherwise. Sends may block, and so may stop,
+ *    close, free and wait outside handlers. To avoid a deadlock, do not hold a
+ *    lock that a handler needs over one of these calls.
  *  - Results of type int are >= 0 on success and a negative code otherwise:
  *    -errno, or one of the codes below. sttcp_strerror() describes it. Most
  *    compilers warn when the result of a start, or of a call that prepares
