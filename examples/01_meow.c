@@ -3,12 +3,12 @@
  * The first program: a server and a client in one process that talk to each
  * other, with every kind of handler that they have. It is the example of the
  * Python package that this library mirrors, handler by handler, and prints the
- * same lines. The client says "Meow", the server answers what it gets with an
- * exclamation mark behind it, and after two answers the client is content.
- * Then the server goes on until Ctrl+C. (There the host is "localhost"; with
- * 127.0.0.1 the lines are the same on machines where that name is ::1, too.)
+ * same lines. The client says "Meow". The server answers with what it received,
+ * plus an exclamation mark. After two answers the client closes. Then the server
+ * runs until Ctrl+C. (The Python example uses "localhost"; with 127.0.0.1 the
+ * lines are the same on machines where that name is ::1, too.)
  *
- * Usage: 01_meow [PORT]. Without a port it is 62134; 0 lets the kernel choose.
+ * Usage: 01_meow [PORT]. The default is 62134; 0 lets the kernel choose.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +27,8 @@ static bool server_connected(sttcp_conn *conn, void *context)
 	return true;
 }
 
-/* One chunk is taken for one message here, which two so short ones that wait for each other
- * nearly always are; 05_chat.c shows what to do when that is not good enough. */
+/* Treats each chunk as one message. That nearly always holds for short messages that wait for each
+ * other; 05_chat.c shows what to do otherwise. */
 static void server_received(sttcp_conn *conn, const void *data, size_t size, void *context)
 {
 	(void)context;
@@ -42,7 +42,7 @@ static void server_disconnected(sttcp_conn *conn, int reason, void *context)
 	printf("Disconnected by %s\n", sttcp_conn_address(conn));
 }
 
-/* Runs before each of the others. What it returns counts where there is no other. */
+/* Runs before each of the others. Its return value counts if there is no other. */
 static bool server_universal(sttcp_event event, sttcp_conn *conn, const void *data, size_t size,
 			     void *context)
 {
@@ -101,7 +101,7 @@ static sttcp_server *make_server(int port)
 {
 	sttcp_server *server = sttcp_server_new("127.0.0.1", port, NULL);
 
-	/* Refused only while a server runs, or where there is no memory for one. */
+	/* Fails only if the server runs, or is NULL because memory was short. */
 	if (sttcp_server_on_connection(server, server_connected) < 0 ||
 	    sttcp_server_on_receive(server, server_received) < 0 ||
 	    sttcp_server_on_disconnection(server, server_disconnected) < 0 ||

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The shortest complete server: it sends back what it gets, until Ctrl+C. No
- * handler is required, so this one has only what it needs. There is one check
- * for all calls: a new server refuses no handler, and where a start fails the
- * server holds a sentence that says why.
+ * The shortest complete server: it sends back what it receives, until Ctrl+C. No
+ * handler is required, so it sets only the one that it needs. One check covers
+ * all calls: setting a handler on a new server cannot fail, and after a failed
+ * start the server holds a sentence that says why.
  *
  * Usage: 02_echo [PORT]. Try it with "nc 127.0.0.1 7000".
  */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client that asks and waits. start returns at once, the outcome comes in
- * handlers on another thread, and main waits for the end with
- * sttcp_client_wait, whose result is 0 or the reason why it ended otherwise.
- * The answer may arrive in any number of chunks, so the response handler counts
- * bytes until it has as many as were asked for; false then ends the connection.
+ * A client that sends a request and waits. start returns at once, handlers on
+ * another thread report the outcome, and main waits for the end with
+ * sttcp_client_wait, which returns 0 or the reason of another end. The answer
+ * may arrive in any number of chunks, so the response handler counts bytes until
+ * the answer is complete; then false ends the connection.
  *
- * Usage: 03_client [PORT [TEXT]]. It wants its TEXT back: start 02_echo first.
+ * Usage: 03_client [PORT [TEXT]]. It expects its TEXT back: start 02_echo first.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 
 #include <sttcp.h>
 
-/* Handlers of one connection never overlap, and main looks only after the end: no lock. */
+/* Handlers of one connection run one at a time, and main reads only after the end: no lock. */
 struct question {
 	const char *text;
 	size_t answered;

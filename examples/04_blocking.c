@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A handler that blocks, and what that costs the others: nothing. Every byte is
- * a request. A digit from 1 to 9 takes that many seconds of sleep, anything
- * else takes no time, and each byte is sent back when its work is done. Open
- * several terminals and let some of them sleep: the rest is answered at once,
- * and new connections are accepted as before. Within one connection things stay
- * in order: what comes behind a digit waits until the digit is done.
+ * A handler that blocks, without delaying any other connection. Every byte is a
+ * request: a digit from 1 to 9 sleeps that many seconds, anything else takes no
+ * time, and each byte is sent back when its work is done. Open several terminals
+ * and let some of them sleep: the others are answered at once, and new
+ * connections are accepted. Within one connection requests are handled in
+ * sequence: what follows a digit waits until its sleep is over.
  *
- * The sleep stands for anything that makes a thread wait: a query to a
- * database, a file, a lock, a call to another server.
+ * The sleep stands for anything that blocks a thread: a database query, a file, a
+ * lock, a call to another server.
  *
  * Usage: 04_blocking [PORT]. Port 0 lets the kernel choose.
  */

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A chat: the first line that a guest sends is the name, every other line goes
- * to all the others. It shows three things. Each connection carries a pointer
- * of ours (sttcp_conn_set_data), which the library frees with the connection.
- * TCP knows no lines, so they are put together here from the chunks that come,
- * with a limit: a peer may not make us keep as much as it likes. And a broadcast
- * never waits for a guest who does not read, it drops that guest.
+ * to all the others. It shows three things:
  *
- * Usage: 05_chat [PORT]. Port 0 lets the kernel choose. Guests come with nc.
+ *  - Each connection carries a pointer of ours (sttcp_conn_set_data), which the
+ *    library frees with the connection.
+ *  - TCP has no lines, so they are assembled here from the chunks, with a limit:
+ *    a peer must not make us keep as much as it likes.
+ *  - A broadcast never waits for a guest who does not read; it drops that guest.
+ *
+ * Usage: 05_chat [PORT]. Port 0 lets the kernel choose. Guests connect with nc.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +17,7 @@
 
 #include <sttcp.h>
 
-/* Only the handlers of its own connection touch a guest, one at a time: no lock. */
+/* Only the handlers of its own connection access a guest, one at a time: no lock. */
 struct guest {
 	char name[32];	/* "" until it is told */
 	char line[512]; /* the line so far */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Options, and an end in good order. Main waits for the Enter key (or the end
- * of its input), tells everybody that the server is about to stop, and stops it
- * within two seconds. From then on nobody new is accepted. A connection whose
- * handler sees sttcp_conn_stopping may finish what it has and close; whoever is
- * still there at the deadline is closed with the reason STTCP_ESTOPPED, which
- * its disconnection handler gets. The report says how it went.
+ * Options, and a graceful stop. Main waits for the Enter key (or the end of its
+ * input), tells all guests that the server is about to stop, and stops it within
+ * two seconds. From then on no connection is accepted. A connection whose handler
+ * sees sttcp_conn_stopping may finish its work and close. Those still open at the
+ * deadline are closed with the reason STTCP_ESTOPPED, which the disconnection
+ * handler gets. The report counts both kinds.
  *
  * Usage: 06_graceful [PORT]. Port 0 lets the kernel choose.
  */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lines without putting them together: with the option framing the receive
- * handler is called once for each line, however the bytes came, and gets it
- * without its end. sttcp_conn_send_message puts the end behind the answer. A
- * line over max_message ends its connection with STTCP_ELIMIT, so no peer makes
- * us keep more than that. 05_chat.c does the same by hand.
+ * Lines without assembling them: with the option framing the receive handler is
+ * called once for each line, however its bytes arrived, and gets it without its
+ * line ending. sttcp_conn_send_message appends one to the answer. A line over
+ * max_message ends its connection with STTCP_ELIMIT, so no peer makes us keep
+ * more than that. 05_chat.c does the same by hand.
  *
  * Usage: 07_lines [PORT]. Port 0 lets the kernel choose. Try it with nc.
  */

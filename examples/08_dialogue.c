@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A dialogue as one straight function: the connection handler asks for a name
- * and a password and reads the answers right there, with
- * sttcp_conn_recv_message. It waits for as long as its guest does, and nobody
- * else notices. False declines: what was sent still leaves, and no other handler
- * runs. After true each further line comes to the receive handler as ever.
+ * A dialogue as one function: the connection handler asks for a name and a
+ * password, and reads the answers right there with sttcp_conn_recv_message. It
+ * waits as long as its guest does, and delays no other connection. False
+ * declines: output is flushed, and no other handler runs. After true each further
+ * line goes to the receive handler as usual.
  *
  * Usage: 08_dialogue [PORT]. Port 0 lets the kernel choose. The password is
  * "sesame".

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A server that nobody can fill: limits on what is queued for a peer, on how
- * long one may be silent and stay, and on how many there may be. No handler has
- * anything to do with them; each of them that ends a connection has a reason of
- * its own, and those that keep one out are counted. Try it with four nc at a
- * time, and with one that says nothing for two seconds.
+ * A server that cannot be overloaded: limits on the bytes queued for a peer, on
+ * how long a peer may be silent and stay, and on the number of connections. No
+ * handler has to deal with them. Each limit that ends a connection has a reason
+ * of its own, and connections that are kept out are counted. Try it with four nc
+ * at a time, and with one that says nothing for two seconds.
  *
  * Usage: 09_limits [PORT]. Port 0 lets the kernel choose.
  */
@@ -17,17 +17,17 @@ static sttcp_server *make_server(int port)
 {
 	sttcp_options options = {.size = sizeof(options)};
 
-	/* Bytes that wait for a slow peer, and for all of them together. */
+	/* Bytes queued for one slow peer, and for all of them together. */
 	options.send_queue_max = 64 * 1024;
 	options.total_queue_max = 16 * 1024 * 1024;
 
-	/* Time for the first byte, for silence, and in all. */
+	/* Time to the first byte, without a byte, and in all. */
 	options.first_byte_timeout_ms = 2000;
 	options.idle_timeout_ms = 60000;
 	options.lifetime_ms = 3600000;
 	options.lifetime_jitter_ms = 600000;
 
-	/* How many may be here, how many from one address, and how many may come a second. */
+	/* Connections at a time, per address, and per second. */
 	options.max_connections = 1000;
 	options.max_connections_per_ip = 3;
 	options.accept_rate = 200;
