@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/counter.h"
 #include "base/list.h"
 #include "base/table.h"
 #include "conn/output.h"
@@ -93,8 +94,8 @@ struct sttcp_conn {
 	_Atomic(struct stt_own_framing *) framing;
 
 	/* Written by the owner, read by any thread for figures, relaxed. */
-	_Atomic int64_t bytes_in;
-	_Atomic int64_t messages_in;
+	struct stt_counter bytes_in;
+	struct stt_counter messages_in;
 
 	struct stt_output output;
 

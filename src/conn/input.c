@@ -325,9 +325,7 @@ ssize_t stt_input_read(struct stt_desk *desk, struct sttcp_conn *conn)
 	if (size == 0)
 		return stt_output_end_of_input(conn);
 	if (size > 0) {
-		int64_t before = atomic_load_explicit(&conn->bytes_in, memory_order_relaxed);
-
-		atomic_store_explicit(&conn->bytes_in, before + size, memory_order_relaxed);
+		stt_counter_add(&conn->bytes_in, size);
 		in->size += (size_t)size;
 	}
 	return size;

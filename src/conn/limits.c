@@ -55,7 +55,7 @@ static struct deadline first_deadline(const struct sttcp_conn *conn)
 	int64_t active = atomic_load_explicit(&conn->active_ms, memory_order_relaxed);
 	struct deadline first = {STT_NEVER, 0};
 
-	if (!atomic_load_explicit(&conn->bytes_in, memory_order_relaxed))
+	if (!stt_counter_get(&conn->bytes_in))
 		take_earlier(&first, limit(opened + conn->anew_ms, settings->first_byte_timeout_ms),
 			     STTCP_ETIME_FIRST_BYTE);
 	if (conn->held && conn->held->began_ms)

@@ -93,19 +93,9 @@ static void skip_sent(struct cursor *cursor, size_t size)
 
 static void count_sent_locked(struct stt_output *out, size_t size) STT_REQUIRES(out->lock)
 {
-	/* Written under the lock only, so a load and a store will do. */
-	int64_t before = atomic_load_explicit(&out->bytes_out, memory_order_relaxed);
-
-	atomic_store_explicit(&out->bytes_out, before + (int64_t)size, memory_order_relaxed);
+	stt_counter_add(&out->bytes_out, (int64_t)size);
 	if (out->watch == STT_WATCH_QUIET)
 		stt_watch_begin_locked(out);
-}
-
-static void count_message_locked(struct stt_output *out) STT_REQUIRES(out->lock)
-{
-	int64_t before = atomic_load_explicit(&out->messages_out, memory_order_relaxed);
-
-	atomic_store_explicit(&out->messages_out, before + 1, memory_order_relaxed);
 }
 
 /* What the connection's own cap leaves. */
@@ -724,7 +714,7 @@ static int send_whole_locked(struct stt_output *out, struct cursor *cursor, enum
 	    atomic_load_explicit(&out->queued, memory_order_relaxed))
 		note_queue_locked(out);
 	if (result == 0)
-		count_message_locked(out);
+		stt_counter_add(&out->messages_out, 1);
 	return result;
 }
 
@@ -763,7 +753,7 @@ static bool gather_locked(struct stt_output *out, const struct iovec *parts, int
 	if (!size || !fits_gathered_locked(out, size) || refusal_locked(out) < 0 ||
 	    stt_bytes_append_parts(&out->queue, parts, count, size, is_own(conn)) < 0)
 		return false;
-	count_message_locked(out);
+	stt_counter_add(&out->messages_out, 1);
 	note_queue_locked(out);
 	return true;
 }
@@ -784,7 +774,7 @@ static int send_run(struct sttcp_conn *conn, const struct iovec *parts, int coun
 		tried = stt_socket_send(fd, parts, 1);
 		if (tried == (ssize_t)parts->iov_len) {
 			count_sent_locked(out, parts->iov_len);
-			count_message_locked(out);
+			stt_counter_add(&out->messages_out, 1);
 			note_activity(conn);
 			stt_unlock(&out->lock);
 			return 0;

@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 
 #include "base/bytes.h"
+#include "base/counter.h"
 #include "base/mutex.h"
 
 struct sttcp_conn;
@@ -45,8 +46,8 @@ struct stt_output {
 	atomic_bool pending;
 
 	/* Written under the lock, read by any thread for figures, relaxed. */
-	_Atomic int64_t bytes_out;
-	_Atomic int64_t messages_out;
+	struct stt_counter bytes_out;
+	struct stt_counter messages_out;
 	_Atomic size_t queued;
 };
 

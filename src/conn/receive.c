@@ -101,7 +101,7 @@ ssize_t stt_receive(struct sttcp_conn *conn, void *buffer, size_t size, int time
 		if (got == 0)
 			got = stt_output_end_of_input(conn);
 		if (got > 0)
-			atomic_fetch_add_explicit(&conn->bytes_in, got, memory_order_relaxed);
+			stt_counter_add(&conn->bytes_in, got);
 		if (got >= 0)
 			return got;
 		if (got != -EAGAIN)
@@ -196,6 +196,6 @@ ssize_t stt_receive_message(struct sttcp_conn *conn, void *buffer, size_t size, 
 	}
 	if (message.size)
 		memcpy(buffer, message.data, message.size);
-	atomic_fetch_add_explicit(&conn->messages_in, 1, memory_order_relaxed);
+	stt_counter_add(&conn->messages_in, 1);
 	return (ssize_t)message.size;
 }

@@ -187,9 +187,8 @@ static inline void deliver(struct stt_desk *desk, struct sttcp_conn *conn, const
 			   size_t size)
 {
 	int event = (int)(conn->service->is_client ? STTCP_RESPONSE : STTCP_RECEIVE);
-	int64_t messages = atomic_load_explicit(&conn->messages_in, memory_order_relaxed);
 
-	atomic_store_explicit(&conn->messages_in, messages + 1, memory_order_relaxed);
+	stt_counter_add(&conn->messages_in, 1);
 	if (!run_handlers(desk, conn, event, data, size))
 		stt_conn_end(conn, 0, STT_END_FLUSH);
 }
@@ -366,9 +365,7 @@ static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 		if (size <= 0)
 			return false;
 
-		int64_t bytes = atomic_load_explicit(&conn->bytes_in, memory_order_relaxed);
-
-		atomic_store_explicit(&conn->bytes_in, bytes + size, memory_order_relaxed);
+		stt_counter_add(&conn->bytes_in, size);
 		deliver(desk, conn, desk->buffer, (size_t)size);
 		/* The handler has set a framing: what it may have read further is looked into. */
 		if (atomic_load_explicit(&conn->framed, memory_order_relaxed))

@@ -15,10 +15,10 @@ void stt_figures_of_conn(const struct sttcp_conn *conn, sttcp_conn_counts *count
 	const struct stt_output *out = &conn->output;
 
 	*counts = (sttcp_conn_counts){
-		.bytes_in = atomic_load_explicit(&conn->bytes_in, memory_order_relaxed),
-		.bytes_out = atomic_load_explicit(&out->bytes_out, memory_order_relaxed),
-		.messages_in = atomic_load_explicit(&conn->messages_in, memory_order_relaxed),
-		.messages_out = atomic_load_explicit(&out->messages_out, memory_order_relaxed),
+		.bytes_in = stt_counter_get(&conn->bytes_in),
+		.bytes_out = stt_counter_get(&out->bytes_out),
+		.messages_in = stt_counter_get(&conn->messages_in),
+		.messages_out = stt_counter_get(&out->messages_out),
 		.queued = (int64_t)atomic_load_explicit(&out->queued, memory_order_relaxed),
 		.age_ms = stt_now_ms() - conn->born_ms,
 	};

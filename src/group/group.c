@@ -449,11 +449,10 @@ static void add_totals_locked(struct stt_group *group, const struct sttcp_conn *
 {
 	sttcp_stats *totals = &group->totals;
 
-	totals->bytes_in += atomic_load_explicit(&conn->bytes_in, memory_order_relaxed);
-	totals->messages_in += atomic_load_explicit(&conn->messages_in, memory_order_relaxed);
-	totals->bytes_out += atomic_load_explicit(&conn->output.bytes_out, memory_order_relaxed);
-	totals->messages_out +=
-		atomic_load_explicit(&conn->output.messages_out, memory_order_relaxed);
+	totals->bytes_in += stt_counter_get(&conn->bytes_in);
+	totals->messages_in += stt_counter_get(&conn->messages_in);
+	totals->bytes_out += stt_counter_get(&conn->output.bytes_out);
+	totals->messages_out += stt_counter_get(&conn->output.messages_out);
 }
 
 static void note_ended(struct stt_service *service, struct sttcp_conn *conn)
