@@ -107,27 +107,36 @@ static void networks_of_one_prefix_do_not_meet(void **state)
 
 	(void)state;
 	for (int how = 0; how < 2; how++) {
-		struct stt_admission admission = {0};
+		struct stt_group group = {.state = STT_RUNNING,
+					  .service.settings = {.max_connections = -1,
+							       .max_connections_per_ip = 1,
+							       .accept_rate = -1}};
+		const struct stt_table *addresses = &group.admission.addresses;
 		struct sockaddr_in6 peer = {.sin6_family = AF_INET6};
 		unsigned char *address = peer.sin6_addr.s6_addr;
 
 		address[0] = 0x20;
 		address[1] = 0x01;
+		stt_mutex_init(&group.lock);
+		stt_lock(&group.lock);
 		for (int i = 0; i < MANY; i++) {
 			address[places[how]] = (unsigned char)(i >> 8);
 			address[places[how] + 1] = (unsigned char)i;
-			assert_true(stt_admission_add(&admission, &peer, 1));
-			assert_false(stt_admission_add(&admission, &peer, 1));
+			assert_int_equal(stt_admission_enter_locked(&group, &peer), STT_PLACE_FREE);
+			assert_int_equal(stt_admission_enter_locked(&group, &peer),
+					 STT_PLACE_OVER_ADDRESS);
 		}
-		assert_int_equal(admission.addresses.count, MANY);
-		assert_true(longest_chain(&admission.addresses) <= LONGEST);
+		assert_int_equal(addresses->count, MANY);
+		assert_true(longest_chain(addresses) <= LONGEST);
 		for (int i = 0; i < MANY; i++) {
 			address[places[how]] = (unsigned char)(i >> 8);
 			address[places[how] + 1] = (unsigned char)i;
-			stt_admission_remove(&admission, &peer);
-			assert_true(stt_admission_add(&admission, &peer, 1));
+			stt_admission_leave_locked(&group, &peer);
+			assert_int_equal(stt_admission_enter_locked(&group, &peer), STT_PLACE_FREE);
 		}
-		stt_admission_fini(&admission);
+		stt_unlock(&group.lock);
+		stt_mutex_fini(&group.lock);
+		stt_admission_fini(&group.admission);
 	}
 }
 

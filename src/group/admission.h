@@ -1,47 +1,49 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who may come in: how many connections at a time, how many of one address, how
- * many a second. The numbers of one server; all functions under its group's lock.
+ * many a second. Of one server, on any of its loops.
+ *
+ * A place is reserved before an accept. It is used by the connection that was
+ * accepted, or given back when there was none. When none is free the listener
+ * stands back, or accepts and rejects, as over_limit says. For a server without
+ * such limits a place is always free, and nothing is kept.
  */
 #ifndef STT_GROUP_ADMISSION_H
 #define STT_GROUP_ADMISSION_H
 
 #include <netinet/in.h>
-#include <stdbool.h>
 #include <stdint.h>
 
-#include "base/table.h"
+#include "group/group.h"
 
-struct stt_settings;
+struct stt_addr;
+struct stt_listener;
 
-struct stt_admission {
-	int64_t reserved;    /* places promised to connections that are being accepted */
-	int64_t tokens;	     /* thousandths of connections that may be accepted now */
-	int64_t refilled_ms; /* when `tokens` was right; 0: never yet */
-	struct stt_table addresses;
-};
-
-enum stt_place {
-	STT_PLACE_FREE,		/* reserved, until it is used or given back */
-	STT_PLACE_OVER_NUMBER,	/* there are as many connections as there may be */
-	STT_PLACE_OVER_RATE,	/* too many have come of late; `again_ms` tells when one more may */
-	STT_PLACE_OVER_ADDRESS, /* there are as many of its address as there may be */
-	STT_PLACE_CLOSED	/* the group takes none any more */
-};
-
-/* Asks for a place beside `open` connections. */
-enum stt_place stt_admission_reserve(struct stt_admission *admission,
-				     const struct stt_settings *settings, int64_t open,
+/* When no place is free, that is counted, and the listener is to stand back until `again_ms`, or
+ * until it is called: with `waits` set, the close of a connection sets its alarm. Where it is to
+ * reject instead, it is not counted yet. */
+enum stt_place stt_admission_reserve(struct stt_group *group, struct stt_listener *listener,
 				     int64_t *again_ms);
-/* The place was used, or is not needed: then nothing was accepted. */
-void stt_admission_use(struct stt_admission *admission);
-void stt_admission_give_back(struct stt_admission *admission);
+void stt_admission_give_back(struct stt_group *group);
 
-/* Counts an address in: false if there are `most` of it already (-1: no limit). IPv6 counts by /64;
- * Unix sockets do not count. Without memory it is let in, and not counted. */
-bool stt_admission_add(struct stt_admission *admission, const struct sockaddr_in6 *peer, int most);
+/* One was accepted only to be rejected. */
+void stt_admission_count_rejected(struct stt_group *group, enum stt_place place);
+
+/* Logs that a connection is ended which no handler will see. */
+void stt_admission_tell_refused(const struct stt_group *group, enum stt_place place,
+				const struct stt_addr *peer);
+
+/* The listener is being closed: nobody sets its alarm from now on. */
+void stt_admission_forget_listener(struct stt_group *group, struct stt_listener *listener);
+
+/* A connection with a place: FREE, and it is counted by its address, or OVER_ADDRESS or CLOSED. The
+ * place is used in any case. IPv6 counts by /64; Unix sockets do not count. Without memory it is
+ * let in, and not counted. */
+enum stt_place stt_admission_enter_locked(struct stt_group *group, const struct sockaddr_in6 *peer)
+	STT_REQUIRES(group->lock);
 /* And out. */
-void stt_admission_remove(struct stt_admission *admission, const struct sockaddr_in6 *peer);
+void stt_admission_leave_locked(struct stt_group *group, const struct sockaddr_in6 *peer)
+	STT_REQUIRES(group->lock);
 
 void stt_admission_fini(struct stt_admission *admission);
 

@@ -23,6 +23,7 @@
 #include "conn/desk.h"
 #include "conn/ending.h"
 #include "engine/engine.h"
+#include "group/admission.h"
 #include "group/attempt.h"
 #include "group/listener.h"
 #include "group/roster.h"
@@ -354,91 +355,13 @@ int stt_group_start_next(struct stt_group *group, struct sttcp_conn *next)
 
 /* ---------------------------------------------------------- connections */
 
-static void count_over_locked(struct stt_group *group, enum stt_place place)
-	STT_REQUIRES(group->lock)
-{
-	group->totals.over_connections += place == STT_PLACE_OVER_NUMBER;
-	group->totals.over_rate += place == STT_PLACE_OVER_RATE;
-}
-
-/* A place is free: listeners that wait for one try again. */
-static void call_listeners_locked(struct stt_group *group) STT_REQUIRES(group->lock)
-{
-	for (struct stt_listener *each = group->listeners; each; each = each->next) {
-		if (!each->waits || each->closing)
-			continue;
-		each->waits = false;
-		stt_alarm_set(each->loop, &each->alarm, 0);
-	}
-}
-
-static bool has_places(const struct stt_group *group)
-{
-	return group->service.settings.max_connections >= 0 ||
-	       group->service.settings.accept_rate >= 0;
-}
-
-enum stt_place stt_group_reserve(struct stt_group *group, struct stt_listener *listener,
-				 int64_t *again_ms)
-{
-	if (!has_places(group))
-		return STT_PLACE_FREE;
-
-	stt_lock(&group->lock);
-	enum stt_place place = stt_admission_reserve(&group->admission, &group->service.settings,
-						     group->open, again_ms);
-
-	/* Who waits is counted here, who is rejected with stt_group_count_over. */
-	if (!group->service.settings.rejects) {
-		count_over_locked(group, place);
-		listener->waits = place == STT_PLACE_OVER_NUMBER;
-	}
-	stt_unlock(&group->lock);
-	return place;
-}
-
-void stt_group_count_over(struct stt_group *group, enum stt_place place)
-{
-	stt_lock(&group->lock);
-	count_over_locked(group, place);
-	stt_unlock(&group->lock);
-}
-
-void stt_group_give_back(struct stt_group *group)
-{
-	if (!has_places(group))
-		return;
-	stt_lock(&group->lock);
-	stt_admission_give_back(&group->admission);
-	/* Another listener may have found all places taken, this one among them. */
-	call_listeners_locked(group);
-	stt_unlock(&group->lock);
-}
-
-void stt_group_listener_closing(struct stt_group *group, struct stt_listener *listener)
-{
-	stt_lock(&group->lock);
-	listener->closing = true;
-	stt_unlock(&group->lock);
-}
-
 enum stt_place stt_group_admit(struct stt_group *group, struct sttcp_conn *conn)
 {
-	enum stt_place place = STT_PLACE_FREE;
-
 	stt_lock(&group->lock);
-	if (group->state != STT_RUNNING && group->state != STT_STOPPING)
-		place = STT_PLACE_CLOSED;
-	else if (!stt_admission_add(&group->admission, &conn->peer,
-				    group->service.settings.max_connections_per_ip))
-		place = STT_PLACE_OVER_ADDRESS;
-	group->totals.over_per_ip += place == STT_PLACE_OVER_ADDRESS;
-	if (has_places(group))
-		stt_admission_use(&group->admission);
+	enum stt_place place = stt_admission_enter_locked(group, &conn->peer);
+
 	if (place == STT_PLACE_FREE)
 		admit_locked(group, conn);
-	else
-		call_listeners_locked(group);
 	stt_unlock(&group->lock);
 	return place;
 }
@@ -495,9 +418,7 @@ static void note_closed(struct stt_service *service, struct sttcp_conn *conn)
 	/* One that a forced stop has left behind concerns no later run. */
 	if (conn->run == group->runs)
 		group->open--;
-	if (group->service.settings.max_connections_per_ip >= 0)
-		stt_admission_remove(&group->admission, &conn->peer);
-	call_listeners_locked(group);
+	stt_admission_leave_locked(group, &conn->peer);
 	check_locked(group);
 	unlock_group(group);
 }

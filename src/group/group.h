@@ -18,7 +18,6 @@
 #include "conn/conn.h"
 #include "conn/service.h"
 #include "engine/actor.h"
-#include "group/admission.h"
 #include "sttcp.h"
 
 struct stt_engine;
@@ -40,6 +39,22 @@ struct stt_rosters {
 	struct stt_rosters *previous;
 	int count;
 	struct stt_roster all[];
+};
+
+/* Who may come in, see admission.h. */
+struct stt_admission {
+	int64_t reserved;    /* places promised to connections that are being accepted */
+	int64_t tokens;	     /* thousandths of connections that may be accepted now */
+	int64_t refilled_ms; /* when `tokens` was right; 0: never yet */
+	struct stt_table addresses;
+};
+
+enum stt_place {
+	STT_PLACE_FREE,		/* reserved, until it is used or given back */
+	STT_PLACE_OVER_NUMBER,	/* there are as many connections as there may be */
+	STT_PLACE_OVER_RATE,	/* too many have come of late; `again_ms` tells when one more may */
+	STT_PLACE_OVER_ADDRESS, /* there are as many of its address as there may be */
+	STT_PLACE_CLOSED	/* the group takes none any more */
 };
 
 /*
@@ -156,17 +171,6 @@ uint64_t stt_group_begin_stop(struct stt_group *group, int timeout_ms);
 void stt_group_cancel(struct stt_group *group);
 /* A client's start from inside its own last handler: the next attempt, taken. -EBUSY. */
 int stt_group_start_next(struct stt_group *group, struct sttcp_conn *next);
-
-/* Before an accept: a place for it. When there is none, it is counted, and the listener is to stand
- * back until `again_ms`, or until it is called: with `waits` set, the close of a connection sets
- * its alarm. For a group without such limits it is always free, and nothing is kept. */
-enum stt_place stt_group_reserve(struct stt_group *group, struct stt_listener *listener,
-				 int64_t *again_ms);
-void stt_group_give_back(struct stt_group *group);
-/* One was rejected. */
-void stt_group_count_over(struct stt_group *group, enum stt_place place);
-/* The listener is being closed: nobody sets its alarm from now on. */
-void stt_group_listener_closing(struct stt_group *group, struct stt_listener *listener);
 
 /* A new connection, with its place: counted and on the roster. Else STT_PLACE_OVER_ADDRESS or
  * STT_PLACE_CLOSED. */

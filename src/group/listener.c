@@ -17,6 +17,7 @@
 #include "conn/serve.h"
 #include "conn/trace.h"
 #include "engine/engine.h"
+#include "group/admission.h"
 #include "group/group.h"
 #include "net/poller.h"
 #include "net/socket.h"
@@ -97,29 +98,6 @@ static void trace_accept(const struct stt_listener *listener, struct sttcp_conn 
 	stt_trace(conn, "accept on %s", address);
 }
 
-/* A connection that no handler will see. */
-static void tell_refused(const struct stt_group *group, enum stt_place place,
-			 const struct stt_addr *peer)
-{
-	const struct stt_settings *settings = &group->service.settings;
-	char address[STT_ADDR_TEXT];
-
-	if (!stt_log_wants(STT_LOG_INFO))
-		return;
-	stt_addr_text(peer, address);
-	if (place == STT_PLACE_OVER_NUMBER)
-		stt_log(STT_LOG_INFO, "%s: ended at accept, max_connections is %d", address,
-			settings->max_connections);
-	else if (place == STT_PLACE_OVER_RATE)
-		stt_log(STT_LOG_INFO, "%s: ended at accept, accept_rate is %d", address,
-			settings->accept_rate);
-	else if (place == STT_PLACE_OVER_ADDRESS)
-		stt_log(STT_LOG_INFO, "%s: ended at accept, max_connections_per_ip is %d", address,
-			settings->max_connections_per_ip);
-	else
-		stt_log(STT_LOG_INFO, "%s: ended at accept, the server is stopping", address);
-}
-
 /* 0, or -ENOMEM and the connection is closed. */
 static int take_connection(struct stt_listener *listener, int fd, const struct stt_addr *peer)
 {
@@ -129,7 +107,7 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 
 	if (!conn) {
 		stt_socket_end(fd);
-		stt_group_give_back(group);
+		stt_admission_give_back(group);
 		return -ENOMEM;
 	}
 	/* Before anybody can find it: a forced stop on another loop may end it, and its loop be
@@ -141,7 +119,7 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 	enum stt_place place = stt_group_admit(group, conn);
 
 	if (place != STT_PLACE_FREE) {
-		tell_refused(group, place, peer);
+		stt_admission_tell_refused(group, place, peer);
 		stt_conn_unref(conn);
 		stt_conn_discard(conn);
 		stt_socket_end(fd);
@@ -221,13 +199,13 @@ static int accept_one(struct stt_listener *listener, enum stt_place place)
 	}
 	if (fd >= 0) {
 		/* In this order: who has seen the end may look at the counters. */
-		stt_group_count_over(listener->group, place);
-		tell_refused(listener->group, place, &peer);
+		stt_admission_count_rejected(listener->group, place);
+		stt_admission_tell_refused(listener->group, place, &peer);
 		stt_socket_end(fd);
 		return 0;
 	}
 	if (place == STT_PLACE_FREE)
-		stt_group_give_back(listener->group);
+		stt_admission_give_back(listener->group);
 	return judge(listener, fd);
 }
 
@@ -236,7 +214,7 @@ static int accept_some(struct stt_listener *listener, int max)
 {
 	for (int i = 0; i < max; i++) {
 		int64_t again_ms;
-		enum stt_place place = stt_group_reserve(listener->group, listener, &again_ms);
+		enum stt_place place = stt_admission_reserve(listener->group, listener, &again_ms);
 
 		if (place != STT_PLACE_FREE && !listener->group->service.settings.rejects) {
 			stand_back(listener);
@@ -324,7 +302,7 @@ static void close_listener(struct stt_worker *worker, struct stt_actor *actor)
 
 	/* Whoever called it just before this waits on the loop's list of alarms: that is worked
 	 * first. */
-	stt_group_listener_closing(group, listener);
+	stt_admission_forget_listener(group, listener);
 	if (atomic_load(&listener->alarm.listed)) {
 		stt_loop_requeue(worker, listener->loop, actor);
 		return;
