@@ -31,7 +31,7 @@ struct call {
 
 atomic_int stt_log_most;
 
-static struct stt_mutex lock = STT_MUTEX_INIT;
+static struct stt_mutex log_lock = STT_MUTEX_INIT;
 /* A call has come back. */
 static struct stt_cond call_gone = STT_COND_INIT;
 /* Under the lock. */
@@ -51,13 +51,13 @@ static int limited(int level)
 	return level < 0 ? 0 : level > STT_LOG_TRACE ? STT_LOG_TRACE : level;
 }
 
-static void note_most_locked(void) STT_REQUIRES(lock)
+static void note_most_locked(void) STT_REQUIRES(log_lock)
 {
 	atomic_store_explicit(&stt_log_most, function ? function_level : stderr_level,
 			      memory_order_relaxed);
 }
 
-static bool runs_older_locked(uint64_t number) STT_REQUIRES(lock)
+static bool runs_older_locked(uint64_t number) STT_REQUIRES(log_lock)
 {
 	for (struct stt_node *node = calls.next; node != &calls; node = node->next)
 		if (stt_container_of(node, struct call, in_calls)->setting < number)
@@ -65,7 +65,7 @@ static bool runs_older_locked(uint64_t number) STT_REQUIRES(lock)
 	return false;
 }
 
-static void set_locked(sttcp_log_fn fn, void *context, int level) STT_REQUIRES(lock)
+static void set_locked(sttcp_log_fn fn, void *context, int level) STT_REQUIRES(log_lock)
 {
 	setting++;
 	function = fn;
@@ -79,13 +79,13 @@ static void set(sttcp_log_fn fn, void *context, int level)
 {
 	int cancel = stt_cancel_off();
 
-	stt_lock(&lock);
+	stt_lock(&log_lock);
 	set_locked(fn, context, level);
 	uint64_t number = setting;
 
 	while (!own_call && runs_older_locked(number))
-		stt_cond_wait(&call_gone, &lock);
-	stt_unlock(&lock);
+		stt_cond_wait(&call_gone, &log_lock);
+	stt_unlock(&log_lock);
 	stt_cancel_back(cancel);
 }
 
@@ -101,22 +101,22 @@ void sttcp_log_to_stderr(int level)
 
 void sttcp_log_level(int level)
 {
-	stt_lock(&lock);
+	stt_lock(&log_lock);
 	function_level = limited(level);
 	note_most_locked();
-	stt_unlock(&lock);
+	stt_unlock(&log_lock);
 }
 
 void stt_log_begin(void)
 {
-	stt_lock(&lock);
+	stt_lock(&log_lock);
 	/* Not where a stranger has a say in the environment, see secure_getenv(3). */
 	const char *wanted = environment_read || setting ? NULL : secure_getenv("STTCP_LOG");
 
 	environment_read = true;
 	if (wanted && wanted[0] >= '0' && wanted[0] <= '0' + STT_LOG_TRACE && !wanted[1])
 		set_locked(NULL, NULL, wanted[0] - '0');
-	stt_unlock(&lock);
+	stt_unlock(&log_lock);
 }
 
 /* What a peer has sent may be in it: a line stays one line. */
@@ -135,10 +135,10 @@ static void call_function(sttcp_log_fn fn, int level, const char *text, void *co
 	while (call->stays)
 		pause();
 	own_call = NULL;
-	stt_lock(&lock);
+	stt_lock(&log_lock);
 	stt_list_remove(&call->in_calls);
 	stt_cond_wake_all(&call_gone);
-	stt_unlock(&lock);
+	stt_unlock(&log_lock);
 }
 
 void stt_log_tell(enum stt_log_level level, const char *format, ...)
@@ -157,7 +157,7 @@ void stt_log_tell(enum stt_log_level level, const char *format, ...)
 	va_end(arguments);
 	make_one_line(text);
 
-	stt_lock(&lock);
+	stt_lock(&log_lock);
 	sttcp_log_fn fn = function_level >= (int)level ? function : NULL;
 	void *context = function_context;
 	bool prints = !function && stderr_level >= (int)level;
@@ -166,7 +166,7 @@ void stt_log_tell(enum stt_log_level level, const char *format, ...)
 	call.stays = false;
 	if (fn)
 		stt_list_append(&calls, &call.in_calls);
-	stt_unlock(&lock);
+	stt_unlock(&log_lock);
 
 	if (fn)
 		call_function(fn, (int)level, text, context, &call);
@@ -177,7 +177,7 @@ void stt_log_tell(enum stt_log_level level, const char *format, ...)
 
 void stt_log_after_fork(bool stays)
 {
-	stt_mutex_init(&lock);
+	stt_mutex_init(&log_lock);
 	stt_cond_init(&call_gone);
 	stt_list_init(&calls);
 	/* Forked inside the function, which comes back here, too. */

@@ -106,6 +106,7 @@ static size_t block_size(const struct stt_slabs *slabs)
 }
 
 static void open_slab_locked(struct stt_slabs *slabs, struct stt_slab *slab)
+	STT_REQUIRES(locks[slabs->of])
 {
 	if (slabs->open) {
 		slab->next = slabs->open;
@@ -119,6 +120,7 @@ static void open_slab_locked(struct stt_slabs *slabs, struct stt_slab *slab)
 }
 
 static void shut_slab_locked(struct stt_slabs *slabs, struct stt_slab *slab)
+	STT_REQUIRES(locks[slabs->of])
 {
 	slab->prev->next = slab->next;
 	slab->next->prev = slab->prev;
@@ -126,7 +128,7 @@ static void shut_slab_locked(struct stt_slabs *slabs, struct stt_slab *slab)
 		slabs->open = slab->next != slab ? slab->next : NULL;
 }
 
-static bool add_slab_locked(struct stt_slabs *slabs)
+static bool add_slab_locked(struct stt_slabs *slabs) STT_REQUIRES(locks[slabs->of])
 {
 	struct stt_slab *slab = slabs->spare;
 
@@ -141,7 +143,7 @@ static bool add_slab_locked(struct stt_slabs *slabs)
 	return true;
 }
 
-static void *take_locked(struct stt_slabs *slabs)
+static void *take_locked(struct stt_slabs *slabs) STT_REQUIRES(locks[slabs->of])
 {
 	struct stt_slab *slab = slabs->open;
 	struct gap *gap = slab->gaps;
@@ -172,6 +174,7 @@ void *stt_slabs_take(struct stt_slabs *slabs)
 
 /* Returns a slab to be unmapped without the lock, or NULL. */
 static struct stt_slab *give_locked(struct stt_slabs *slabs, struct gap *gap)
+	STT_REQUIRES(locks[slabs->of])
 {
 	struct stt_slab *slab =
 		(struct stt_slab *)(void *)((char *)gap - (uintptr_t)gap % SLAB_SIZE);

@@ -29,7 +29,7 @@ enum {
 	MAX_LOOPS = 1024
 };
 
-static struct stt_mutex lock = STT_MUTEX_INIT;
+static struct stt_mutex engine_lock = STT_MUTEX_INIT;
 /* Under the lock; from the first call of stt_engine_serve on it stays. */
 static const struct stt_engine_user *the_user;
 /* Under the lock. */
@@ -46,7 +46,7 @@ static struct stt_cond changed = {PTHREAD_COND_INITIALIZER}; /* one of the two *
 /* In the child, on its only thread: what belonged to the parent's threads stays as it is. */
 static void forget_engine(void)
 {
-	stt_mutex_init(&lock);
+	stt_mutex_init(&engine_lock);
 	stt_cond_init(&changed);
 	holds = 0;
 	ending = false;
@@ -60,25 +60,25 @@ static void forget_engine(void)
 
 void stt_engine_serve(const struct stt_engine_user *user)
 {
-	stt_lock(&lock);
+	stt_lock(&engine_lock);
 	the_user = user;
 	/* Without memory for it, the next object tries again, and each start. */
 	(void)stt_fork_watch(forget_engine);
-	stt_unlock(&lock);
+	stt_unlock(&engine_lock);
 }
 
 int stt_engine_set(int loops, int max_threads, size_t stack_size)
 {
 	int result = -EBUSY;
 
-	stt_lock(&lock);
+	stt_lock(&engine_lock);
 	if (!the_engine) {
 		wanted.loops = loops;
 		wanted.max_threads = max_threads;
 		wanted.stack_size = stack_size;
 		result = 0;
 	}
-	stt_unlock(&lock);
+	stt_unlock(&engine_lock);
 	return result;
 }
 
@@ -129,7 +129,7 @@ static void free_loops(struct stt_engine *engine, int count)
 	free(engine->loops);
 }
 
-static struct stt_engine *new_engine(int *result)
+static struct stt_engine *new_engine_locked(int *result) STT_REQUIRES(engine_lock)
 {
 	struct stt_engine *engine = calloc(1, sizeof(*engine));
 	int nloops = wanted.loops ? wanted.loops : stt_cpus_usable();
@@ -167,52 +167,52 @@ int stt_engine_get(struct stt_engine **engine)
 {
 	int result = 0;
 
-	stt_lock(&lock);
+	stt_lock(&engine_lock);
 	while (ending && !stt_self)
-		stt_cond_wait(&changed, &lock);
+		stt_cond_wait(&changed, &engine_lock);
 	if (ending) {
-		stt_unlock(&lock);
+		stt_unlock(&engine_lock);
 		return -EDEADLK;
 	}
 	*engine = the_engine;
 	if (!*engine) {
-		*engine = stt_fork_watch(forget_engine) ? new_engine(&result) : NULL;
+		*engine = stt_fork_watch(forget_engine) ? new_engine_locked(&result) : NULL;
 		if (!*engine && result == 0)
 			result = -ENOMEM;
 		the_engine = *engine;
 	}
 	if (*engine)
 		holds++;
-	stt_unlock(&lock);
+	stt_unlock(&engine_lock);
 	return result;
 }
 
 struct stt_engine *stt_engine_peek(void)
 {
-	stt_lock(&lock);
+	stt_lock(&engine_lock);
 	struct stt_engine *engine = ending ? NULL : the_engine;
 
 	if (engine)
 		holds++;
-	stt_unlock(&lock);
+	stt_unlock(&engine_lock);
 	return engine;
 }
 
 void stt_engine_release(void)
 {
-	stt_lock(&lock);
+	stt_lock(&engine_lock);
 	if (--holds == 0)
 		stt_cond_wake_all(&changed);
-	stt_unlock(&lock);
+	stt_unlock(&engine_lock);
 }
 
 /* Whether there is something that the engine has to be there for. Not under the lock. */
 static bool is_needed(void)
 {
-	stt_lock(&lock);
+	stt_lock(&engine_lock);
 	const struct stt_engine_user *user = the_user;
 
-	stt_unlock(&lock);
+	stt_unlock(&engine_lock);
 	return user && user->is_busy();
 }
 
@@ -251,16 +251,16 @@ int stt_engine_end(void)
 	/* A look that disturbs nobody; what counts is the second one. */
 	if (is_needed())
 		return -EBUSY;
-	stt_lock(&lock);
+	stt_lock(&engine_lock);
 	while (ending)
-		stt_cond_wait(&changed, &lock);
+		stt_cond_wait(&changed, &engine_lock);
 
 	struct stt_engine *engine = the_engine;
 
 	ending = engine;
 	while (ending && holds)
-		stt_cond_wait(&changed, &lock);
-	stt_unlock(&lock);
+		stt_cond_wait(&changed, &engine_lock);
+	stt_unlock(&engine_lock);
 	if (!engine)
 		return is_needed() ? -EBUSY : 0;
 
@@ -268,12 +268,12 @@ int stt_engine_end(void)
 
 	if (!needed)
 		end_engine(engine);
-	stt_lock(&lock);
+	stt_lock(&engine_lock);
 	if (!needed)
 		the_engine = NULL;
 	ending = false;
 	stt_cond_wake_all(&changed);
-	stt_unlock(&lock);
+	stt_unlock(&engine_lock);
 	return needed ? -EBUSY : 0;
 }
 

@@ -54,7 +54,7 @@ struct stt_lookup {
 	const char *why;
 };
 
-static struct stt_mutex lock = STT_MUTEX_INIT;
+static struct stt_mutex lookups_lock = STT_MUTEX_INIT;
 /* Under the lock. */
 static struct stt_node queue = {&queue, &queue};
 static int nqueued;
@@ -113,7 +113,7 @@ static void deliver(struct stt_worker *worker, struct stt_actor *actor)
 	free_lookup(lookup);
 }
 
-static struct stt_lookup *take_first_locked(void) STT_REQUIRES(lock)
+static struct stt_lookup *take_first_locked(void) STT_REQUIRES(lookups_lock)
 {
 	struct stt_lookup *lookup = stt_container_of(queue.next, struct stt_lookup, node);
 
@@ -124,7 +124,7 @@ static struct stt_lookup *take_first_locked(void) STT_REQUIRES(lock)
 
 /* The next question, for a thread that counts as idle, and does so no more; NULL when the thread is
  * to leave: none has come for some time, or it has taken the place of one that has come back. */
-static struct stt_lookup *take_next_locked(void) STT_REQUIRES(lock)
+static struct stt_lookup *take_next_locked(void) STT_REQUIRES(lookups_lock)
 {
 	int64_t until_ms = stt_deadline_ms(IDLE_MS);
 	bool in_time = true;
@@ -134,7 +134,7 @@ static struct stt_lookup *take_next_locked(void) STT_REQUIRES(lock)
 		return NULL;
 	}
 	while (!nqueued && !ending && in_time)
-		in_time = stt_cond_wait_until(&changed, &lock, until_ms);
+		in_time = stt_cond_wait_until(&changed, &lookups_lock, until_ms);
 	nidle--;
 	if (!nqueued)
 		return NULL;
@@ -146,18 +146,18 @@ static struct stt_lookup *take_next_locked(void) STT_REQUIRES(lock)
 }
 
 /* Hands the answer on; with the lock, which it lets go meanwhile. */
-static void answer_locked(struct stt_lookup *lookup) STT_REQUIRES(lock)
+static void answer_locked(struct stt_lookup *lookup) STT_REQUIRES(lookups_lock)
 {
 	bool dropped = lookup->dropped;
 
 	lookup->state = ANSWERED;
 	nunwanted -= dropped;
-	stt_unlock(&lock);
+	stt_unlock(&lookups_lock);
 	if (dropped)
 		free_lookup(lookup);
 	else
 		stt_loop_push(lookup->loop, &lookup->actor);
-	stt_lock(&lock);
+	stt_lock(&lookups_lock);
 }
 
 static void *run_lookups(void *argument)
@@ -167,13 +167,13 @@ static void *run_lookups(void *argument)
 	(void)argument;
 	stt_cancel_off();
 	pthread_setname_np(pthread_self(), "sttcp-lookup");
-	stt_lock(&lock);
+	stt_lock(&lookups_lock);
 	nidle++;
 	while ((lookup = take_next_locked()) != NULL) {
-		stt_unlock(&lock);
+		stt_unlock(&lookups_lock);
 		lookup->result = stt_addr_resolve(lookup->host, lookup->port, false, &lookup->addrs,
 						  &lookup->why);
-		stt_lock(&lock);
+		stt_lock(&lookups_lock);
 		/* From now on: the answer may make the next question come before this thread has
 		 * the lock again, and that needs no other thread. */
 		nidle++;
@@ -192,7 +192,7 @@ static void *run_lookups(void *argument)
 	}
 	nthreads--;
 	stt_cond_wake_all(&changed);
-	stt_unlock(&lock);
+	stt_unlock(&lookups_lock);
 	if (joins)
 		pthread_join(before, NULL);
 	return NULL;
@@ -204,7 +204,7 @@ static void call_thread(void)
 {
 	pthread_t thread;
 
-	stt_lock(&lock);
+	stt_lock(&lookups_lock);
 	bool more = nqueued > nidle && nthreads - nunwanted < MAX_WANTED && nthreads < MAX_THREADS;
 
 	if (!made_cond)
@@ -212,7 +212,7 @@ static void call_thread(void)
 	made_cond = true;
 	nthreads += more;
 	stt_cond_wake_all(&changed);
-	stt_unlock(&lock);
+	stt_unlock(&lookups_lock);
 	if (!more)
 		return;
 
@@ -220,7 +220,7 @@ static void call_thread(void)
 
 	if (result == 0)
 		return;
-	stt_lock(&lock);
+	stt_lock(&lookups_lock);
 	nthreads--;
 	while (!nthreads && nqueued) {
 		struct stt_lookup *lookup = take_first_locked();
@@ -228,16 +228,16 @@ static void call_thread(void)
 		lookup->result = result;
 		answer_locked(lookup);
 	}
-	stt_unlock(&lock);
+	stt_unlock(&lookups_lock);
 }
 
 void stt_lookup_ask(struct stt_lookup *lookup)
 {
-	stt_lock(&lock);
+	stt_lock(&lookups_lock);
 	lookup->state = WAITING;
 	stt_list_append(&queue, &lookup->node);
 	nqueued++;
-	stt_unlock(&lock);
+	stt_unlock(&lookups_lock);
 	call_thread();
 }
 
@@ -245,7 +245,7 @@ void stt_lookup_drop(struct stt_lookup *lookup)
 {
 	if (!lookup)
 		return;
-	stt_lock(&lock);
+	stt_lock(&lookups_lock);
 	bool is_ours = lookup->state == NEW || lookup->state == WAITING;
 	bool calls = lookup->state == ASKED;
 
@@ -255,7 +255,7 @@ void stt_lookup_drop(struct stt_lookup *lookup)
 	}
 	lookup->dropped = true;
 	nunwanted += calls;
-	stt_unlock(&lock);
+	stt_unlock(&lookups_lock);
 	if (is_ours)
 		free_lookup(lookup);
 	else if (calls)
@@ -264,25 +264,25 @@ void stt_lookup_drop(struct stt_lookup *lookup)
 
 void stt_lookup_end_threads(void)
 {
-	stt_lock(&lock);
+	stt_lock(&lookups_lock);
 	ending = true;
 	if (made_cond)
 		stt_cond_wake_all(&changed);
 	while (nthreads)
-		stt_cond_wait(&changed, &lock);
+		stt_cond_wait(&changed, &lookups_lock);
 	ending = false;
 
 	bool joins = unjoined;
 
 	unjoined = false;
-	stt_unlock(&lock);
+	stt_unlock(&lookups_lock);
 	if (joins)
 		pthread_join(last_gone, NULL);
 }
 
 void stt_lookup_after_fork(void)
 {
-	stt_mutex_init(&lock);
+	stt_mutex_init(&lookups_lock);
 	stt_list_init(&queue);
 	nqueued = nthreads = nidle = nunwanted = 0;
 	ending = made_cond = unjoined = false;

@@ -763,7 +763,7 @@ uint64_t stt_group_begin_stop(struct stt_group *group, int timeout_ms)
 }
 
 /* A run that is over, by its end or by the report of a forced stop; a later one does not matter. */
-static bool is_over_locked(const struct stt_group *group, uint64_t run)
+static bool is_over_locked(const struct stt_group *group, uint64_t run) STT_REQUIRES(group->lock)
 {
 	return run != group->runs || group->state == STT_IDLE || group->state == STT_LEFT;
 }

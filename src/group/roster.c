@@ -87,7 +87,8 @@ static struct sttcp_conn *conn_at(struct stt_node *node)
 }
 
 /* The first node behind `last`, whether that is still on the roster or not. */
-static struct stt_node *node_behind(struct stt_roster *roster, struct sttcp_conn *last)
+static struct stt_node *node_behind_locked(struct stt_roster *roster, struct sttcp_conn *last)
+	STT_REQUIRES(roster->lock)
 {
 	struct stt_node *node = roster->conns.next;
 
@@ -104,7 +105,7 @@ static int take_chunk(struct stt_roster *roster, const struct stt_walk *walk,
 	int count = 0;
 
 	stt_lock(&roster->lock);
-	struct stt_node *node = node_behind(roster, walk->last);
+	struct stt_node *node = node_behind_locked(roster, walk->last);
 
 	for (; count < CHUNK && node != &roster->conns; node = node->next) {
 		struct sttcp_conn *conn = conn_at(node);

@@ -18,7 +18,7 @@ enum {
 
 static const int numbers[NSIGNALS] = {SIGINT, SIGTERM};
 
-static struct stt_mutex lock = STT_MUTEX_INIT;
+static struct stt_mutex signals_lock = STT_MUTEX_INIT;
 /* Under the lock. */
 static int users;
 static struct sigaction saved[NSIGNALS];
@@ -91,7 +91,7 @@ void stt_signals_close(void)
 	stt_socket_close(fd);
 }
 
-static void take_signals(void)
+static void take_signals_locked(void) STT_REQUIRES(signals_lock)
 {
 	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 
@@ -105,7 +105,7 @@ static void take_signals(void)
 	}
 }
 
-static void give_signals_back(void)
+static void give_signals_back_locked(void) STT_REQUIRES(signals_lock)
 {
 	for (int i = 0; i < NSIGNALS; i++) {
 		if (taken[i])
@@ -116,7 +116,7 @@ static void give_signals_back(void)
 
 /* The calling thread takes the signals, whatever its mask was: after the handler is there, so that
  * one that waits already finds it. */
-static void let_through_locked(sigset_t *before) STT_REQUIRES(lock)
+static void let_through_locked(sigset_t *before) STT_REQUIRES(signals_lock)
 {
 	sigset_t signals;
 
@@ -129,33 +129,35 @@ static void let_through_locked(sigset_t *before) STT_REQUIRES(lock)
 
 void stt_signals_enter(bool everything, sigset_t *before)
 {
-	stt_lock(&lock);
+	stt_lock(&signals_lock);
 	if (everything)
 		atomic_fetch_add(&for_everything, 1);
 	if (users++ == 0)
-		take_signals();
+		take_signals_locked();
 	let_through_locked(before);
-	stt_unlock(&lock);
+	stt_unlock(&signals_lock);
 }
 
 void stt_signals_leave(bool everything, const sigset_t *before)
 {
-	stt_lock(&lock);
+	stt_lock(&signals_lock);
 	/* First the mask: a signal that the program had blocked must not meet its old disposition.
 	 */
 	pthread_sigmask(SIG_SETMASK, before, NULL);
 	if (everything)
 		atomic_fetch_sub(&for_everything, 1);
 	if (--users == 0)
-		give_signals_back();
-	stt_unlock(&lock);
+		give_signals_back_locked();
+	stt_unlock(&signals_lock);
 }
 
 void stt_signals_after_fork(void)
 {
-	stt_mutex_init(&lock);
-	give_signals_back();
+	stt_mutex_init(&signals_lock);
+	stt_lock(&signals_lock);
+	give_signals_back_locked();
 	users = 0;
+	stt_unlock(&signals_lock);
 	atomic_store(&waker, -1);
 	atomic_store(&waking, 0);
 	atomic_store(&arrived, 0);
