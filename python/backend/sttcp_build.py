@@ -27,7 +27,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGE = "sttcp"
-LAYERS = ("base", "codec", "net", "engine", "api")
 # Nothing that a wheel holds depends on when it was built.
 EPOCH = max(int(os.environ.get("SOURCE_DATE_EPOCH") or 0), 315532800)
 
@@ -78,12 +77,9 @@ def metadata():
 
 
 def sources():
-    place = core()
-    found = [os.path.join(HERE, "ext", name) for name in os.listdir(os.path.join(HERE, "ext"))]
-    for layer in LAYERS:
-        folder = os.path.join(place, "src", layer)
-        found += [os.path.join(folder, name) for name in os.listdir(folder)]
-    return sorted(name for name in found if name.endswith(".c"))
+    """Those of the extension, and those of the library in all of its layers."""
+    return sorted([*below(os.path.join(HERE, "ext"), ".c"),
+                   *below(os.path.join(core(), "src"), ".c")])
 
 
 def words(name):
