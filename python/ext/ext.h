@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the files of the extension share. Everything here is called with the GIL held, unless its
- * comment says otherwise; nothing of the library but <sttcp.h> is used.
+ * comment says otherwise; nothing of the library but <sttcp.h> is used. lent.c,
+ * gil.c and log.c call only what stands above them here; module.c is above all others.
  */
 #ifndef STTCP_PYTHON_EXT_H
 #define STTCP_PYTHON_EXT_H
@@ -20,26 +21,7 @@
 #define PyObject_CallNoArgs(callable) _PyObject_CallNoArg(callable)
 #endif
 
-/* ---------------------------------------------------------------- gil.c */
-
-/* Begins and ends a stretch of Python on a thread of the library, without the GIL before and after.
- * False when the interpreter is on its way out: then nothing of Python may be touched. */
-bool gil_enter(void);
-void gil_leave(void);
-
-/* Has the main thread call the function when it can; not after gil_close. Any thread, without the
- * GIL. */
-void gil_call_soon(int (*function)(void *argument));
-
-/* From now on gil_enter says no; returns when nobody is on the way in. */
-void gil_close(void);
-
-/* Whether this thread is inside a handler. Any thread, with or without the GIL. */
-bool gil_in_handler(void);
-
-int gil_init(void);
-
-/* ---------------------------------------------------------------- module.c */
+/* ---------------------------------------------------------------- lent.c */
 
 /* What the Python half of the package has lent: callables and types, never NULL after import. */
 struct lent {
@@ -61,8 +43,35 @@ PyObject *raise_code(int code, const char *text);
  * within a character. */
 PyObject *text_make(const char *text);
 
-/* Passes what the library had to log on to Python. */
+/* _lend(**what): fills `lent`. */
+PyObject *lent_set(PyObject *module, PyObject *args, PyObject *kwargs);
+
+/* ---------------------------------------------------------------- gil.c */
+
+/* Begins and ends a stretch of Python on a thread of the library, without the GIL before and after.
+ * False when the interpreter is on its way out: then nothing of Python may be touched. */
+bool gil_enter(void);
+void gil_leave(void);
+
+/* Has the main thread call the function when it can; not after gil_close. Any thread, without the
+ * GIL. */
+void gil_call_soon(int (*function)(void *argument));
+
+/* From now on gil_enter says no; returns when nobody is on the way in. */
+void gil_close(void);
+
+/* Whether this thread is inside a handler. Any thread, with or without the GIL. */
+bool gil_in_handler(void);
+
+int gil_init(void);
+
+/* ---------------------------------------------------------------- log.c */
+
+/* Passes on to Python what the library has logged. */
 void log_drain(void);
+
+/* Adds the functions of the log to the module. -1 with an exception set. */
+int log_init(PyObject *module);
 
 /* ---------------------------------------------------------------- options.c */
 

@@ -75,7 +75,6 @@ bool gil_enter(void)
 
 void gil_leave(void)
 {
-	log_drain();
 	self.depth--;
 	PyEval_SaveThread();
 }

@@ -32,6 +32,13 @@ void handlers_note_fail(sttcp_conn *conn)
 		opening.failed = true;
 }
 
+/* Who leaves Python passes on what was logged meanwhile. */
+static void leave_python(void)
+{
+	log_drain();
+	gil_leave();
+}
+
 /* What a handler said. */
 enum verdict {
 	FAILED = -1,
@@ -216,7 +223,7 @@ leave:
 	Py_XDECREF(known);
 	Py_XDECREF(bytes);
 	Py_XDECREF(group);
-	gil_leave();
+	leave_python();
 	return verdict != NO;
 }
 
@@ -287,7 +294,7 @@ static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot, in
 	Py_XDECREF(error);
 	Py_XDECREF(known);
 	Py_XDECREF(group);
-	gil_leave();
+	leave_python();
 }
 
 static void on_end(sttcp_conn *conn, void *context)
@@ -378,7 +385,7 @@ static void serve_last(struct binding *binding, sttcp_conn *conn, sttcp_event ev
 	}
 	conn_untie(conn);
 	Py_XDECREF(group);
-	gil_leave();
+	leave_python();
 }
 
 static void on_disconnection(sttcp_conn *conn, int reason, void *context)
@@ -415,7 +422,7 @@ ssize_t handlers_frame(const void *data, size_t size, void *context)
 
 	ssize_t end = frame(context, data, size);
 
-	gil_leave();
+	leave_python();
 	return end;
 }
 
