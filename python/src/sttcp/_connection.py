@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Connections, as handlers get them."""
 
+from __future__ import annotations
+
 import errno
 import io
 import os
 import socket
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _sttcp
 from ._options import DEFAULT, Framing, milliseconds, read_options
@@ -29,7 +31,7 @@ class ConnectionStats(NamedTuple):
 class _Stream(io.RawIOBase):
     """What makefile() reads from and writes to."""
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def readable(self) -> bool:
@@ -48,7 +50,7 @@ class _Stream(io.RawIOBase):
         return self._connection.fileno()
 
 
-def split_address(text: str) -> Tuple[str, int]:
+def split_address(text: str) -> tuple[str, int]:
     """('::1', 80) of '[::1]:80'."""
     if text.startswith("unix:") or ":" not in text:
         return text, 0
@@ -76,17 +78,17 @@ class Connection(_sttcp.Connection):
         """Ends the connection with a reset at once; what is queued is lost."""
         self._abort()
 
-    def fail(self, reason: Union[str, BaseException] = "") -> None:
+    def fail(self, reason: str | BaseException = "") -> None:
         """Ends the connection as close does, with a reason for the disconnection handler: an
         exception, or a text, of which it makes a HandlerError. Wins over a verdict."""
         self._fail_with(reason, False)
 
-    def fail_now(self, reason: Union[str, BaseException] = "") -> None:
+    def fail_now(self, reason: str | BaseException = "") -> None:
         """As fail, but with a reset at once, as abort does: what is queued is lost. The first of fail
         and fail_now counts."""
         self._fail_with(reason, True)
 
-    def _fail_with(self, reason: Union[str, BaseException], now: bool) -> None:
+    def _fail_with(self, reason: str | BaseException, now: bool) -> None:
         if isinstance(reason, BaseException):
             self._fail(reason, str(reason) or type(reason).__name__, now)
         else:
@@ -125,10 +127,10 @@ class Connection(_sttcp.Connection):
                     fixed_size: int = DEFAULT, prefix_size: int = DEFAULT,
                     prefix_little_endian: bool = DEFAULT, prefix_varint: bool = DEFAULT,
                     prefix_includes_itself: bool = DEFAULT, rest_at_end: bool = DEFAULT,
-                    max_message: Optional[int] = DEFAULT) -> None:
+                    max_message: int | None = DEFAULT) -> None:
         """Changes the framing of this connection; for input from the next message on. 'custom' is
         the function that the server or client was made with."""
-        given: Dict[str, Any] = {
+        given: dict[str, Any] = {
             "framing": framing, "delimiter": delimiter, "fixed_size": fixed_size,
             "prefix_size": prefix_size, "prefix_little_endian": prefix_little_endian,
             "prefix_varint": prefix_varint, "prefix_includes_itself": prefix_includes_itself,
@@ -142,14 +144,14 @@ class Connection(_sttcp.Connection):
 
     # ------------------------------------------------------------ as a socket
 
-    def settimeout(self, timeout: Optional[float]) -> None:
+    def settimeout(self, timeout: float | None) -> None:
         """How long recv waits, in seconds: None for ever, 0 not at all. For sending there is the
         option write_timeout."""
         if timeout is not None and timeout < 0:
             raise ValueError("Timeout value out of range")
         self._timeout_ms = 0 if timeout == 0 else milliseconds("timeout", timeout)
 
-    def gettimeout(self) -> Optional[float]:
+    def gettimeout(self) -> float | None:
         """What settimeout has set; None at first."""
         return None if self._timeout_ms < 0 else self._timeout_ms / 1000
 
@@ -161,21 +163,21 @@ class Connection(_sttcp.Connection):
         """Whether recv waits."""
         return self._timeout_ms != 0
 
-    def getpeername(self) -> Tuple[str, int]:
+    def getpeername(self) -> tuple[str, int]:
         """The peer's (host, port)."""
         return self.address
 
-    def getsockname(self) -> Tuple[str, int]:
+    def getsockname(self) -> tuple[str, int]:
         """The (host, port) of this end."""
         return split_address(self._local_address)
 
-    def makefile(self, mode: str = "r", buffering: Optional[int] = None, *,
-                 encoding: Optional[str] = None, errors: Optional[str] = None,
-                 newline: Optional[str] = None) -> Any:
+    def makefile(self, mode: str = "r", buffering: int | None = None, *,
+                 encoding: str | None = None, errors: str | None = None,
+                 newline: str | None = None) -> Any:
         """A file that reads and writes the connection, as socket.socket.makefile; reading works
         inside its handlers. Closing the file leaves the connection open."""
         if not set(mode) <= {"r", "w", "b"}:
-            raise ValueError("invalid mode %r (only r, w, b allowed)" % (mode,))
+            raise ValueError(f"invalid mode {mode!r} (only r, w, b allowed)")
         binary = "b" in mode
         reads = "r" in mode or "w" not in mode
         raw = _Stream(self)
@@ -224,12 +226,12 @@ class Connection(_sttcp.Connection):
         return self.address[1]
 
     @property
-    def server(self) -> "Optional[Server]":
+    def server(self) -> Server | None:
         """The server that it belongs to; None for a client's."""
         return None if self.owner is None or self.owner._is_client else self.owner
 
     @property
-    def client(self) -> "Optional[Client]":
+    def client(self) -> Client | None:
         """The client that it belongs to; None for a server's."""
         return self.owner if self.owner is not None and self.owner._is_client else None
 
@@ -251,7 +253,6 @@ class Connection(_sttcp.Connection):
             state = "open"
         else:
             code = self._code
-            state = "ended" + (": " + _sttcp.error_name(code) if code < 0 else "")
-        host, port = self.address
-        return "<sttcp.Connection %d %s %s:%s %s>" % (
-            self.id, "to" if self.client is not None else "from", host, port, state)
+            state = f"ended: {_sttcp.error_name(code)}" if code < 0 else "ended"
+        way = "to" if self.client is not None else "from"
+        return f"<sttcp.Connection {self.id} {way} {self.host}:{self.port} {state}>"

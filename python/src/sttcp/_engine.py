@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
 """The process: threads, the log, the interpreter's end."""
 
+from __future__ import annotations
+
 import atexit
 import errno
 import itertools
 import logging
 import os
 import threading
-from typing import Any, Optional
+from typing import Any
 
 from . import _sttcp
 from ._printing import screen_lock
@@ -20,7 +22,7 @@ _LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEB
 _INFO = 3
 _TRACE = 4
 _TO_LOGGER = -1
-_wished: Optional[int] = None  # by log_level
+_wished: int | None = None  # by log_level
 _goes_somewhere = False
 _numbers = itertools.count(1)
 _own_excepthook = threading.excepthook
@@ -57,9 +59,9 @@ def report(exception: BaseException) -> None:
 
 def _check_level(level: int) -> int:
     if isinstance(level, bool) or not isinstance(level, int):
-        raise TypeError("level must be a number from 0 to 4, not %r" % (level,))
+        raise TypeError(f"level must be a number from 0 to 4, not {level!r}")
     if not 0 <= level <= _TRACE:
-        raise ValueError("level must be from 0 to 4, not %r" % (level,))
+        raise ValueError(f"level must be from 0 to 4, not {level!r}")
     return level
 
 
@@ -99,7 +101,7 @@ def log(level: int, text: str) -> None:
 
 def thread_begun() -> None:
     """A thread of the library comes into Python for the first time."""
-    threading.current_thread().name = "sttcp-%d" % next(_numbers)
+    threading.current_thread().name = f"sttcp-{next(_numbers)}"
 
 
 def thread_gone() -> None:
@@ -107,7 +109,7 @@ def thread_gone() -> None:
     ident = threading.get_ident()
     active: Any = threading._active  # type: ignore[attr-defined]
     with threading._active_limbo_lock:  # type: ignore[attr-defined]
-        known: Optional[threading.Thread] = active.get(ident)
+        known: threading.Thread | None = active.get(ident)
         if isinstance(known, threading._DummyThread):
             del active[ident]
 

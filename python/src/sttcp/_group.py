@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What servers and clients have in common: handlers, and the life from start to end."""
 
+from __future__ import annotations
+
 import errno
 import inspect
 import os
@@ -8,7 +10,7 @@ import threading
 import time
 import warnings
 import weakref
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, Type, TypeVar, Union
+from typing import Any, Callable, NamedTuple, Optional, Tuple, TypeVar, Union
 
 from . import _sttcp
 from ._engine import begin_log, logger
@@ -45,11 +47,11 @@ SIGNAL_DRAIN_MS = 10000
 LAST_RUN_S = 10.0
 
 #: The servers and clients that are started.
-connections: List[Any] = []
+connections: list[Any] = []
 
 _lock = threading.RLock()
-_running: Set[Any] = set()  # keeps them alive
-_unstarted: "List[weakref.ReferenceType[Any]]" = []
+_running: set[Any] = set()  # keeps them alive
+_unstarted: list[weakref.ReferenceType[Any]] = []
 _start_called = False
 
 
@@ -77,16 +79,16 @@ class StopReport(NamedTuple):
     running: int
 
 
-def read_port(port: Union[str, int]) -> int:
+def read_port(port: str | int) -> int:
     if isinstance(port, bool) or not isinstance(port, (int, str)):
-        raise TypeError("port must be int or str, not %s" % type(port).__name__)
+        raise TypeError(f"port must be int or str, not {type(port).__name__}")
     number = int(port)
     if not 0 <= number <= 65535:
-        raise ValueError("port must be from 0 to 65535, not %r" % (port,))
+        raise ValueError(f"port must be from 0 to 65535, not {port!r}")
     return number
 
 
-def core_host(host: Optional[str]) -> str:
+def core_host(host: str | None) -> str:
     """localhost is 127.0.0.1, as it has always been in this package: programs compare addresses
     with that. The library would take ::1, too."""
     if host is None:
@@ -94,7 +96,7 @@ def core_host(host: Optional[str]) -> str:
     return "127.0.0.1" if host == "localhost" else host
 
 
-def count_arguments(function: Optional[Callable[..., object]], most: int) -> int:
+def count_arguments(function: Callable[..., object] | None, most: int) -> int:
     """How many positional arguments a last handler takes: 1 before version 1.3, 2 since, and 3 if
     it wants the connection, too."""
     if function is None:
@@ -111,12 +113,12 @@ def count_arguments(function: Optional[Callable[..., object]], most: int) -> int
     return max(1, min(most, max(required, min(2, len(positional)))))
 
 
-def running_objects() -> List[Any]:
+def running_objects() -> list[Any]:
     with _lock:
         return list(_running)
 
 
-def _start_unstarted(kinds: Callable[[Any], bool]) -> List[Any]:
+def _start_unstarted(kinds: Callable[[Any], bool]) -> list[Any]:
     found = [each for each in (reference() for reference in _unstarted)
              if each is not None and not each._was_started and kinds(each)]
     found.sort(key=lambda each: bool(each._is_client))  # servers first
@@ -150,8 +152,8 @@ class Group(_sttcp.Group):
     _is_client = False
     _what = "server"
 
-    def __init__(self, host: Optional[str], port: Union[str, int],
-                 handler: Optional[PlainHandler], options: Dict[str, Any]) -> None:
+    def __init__(self, host: str | None, port: str | int,
+                 handler: PlainHandler | None, options: dict[str, Any]) -> None:
         number = read_port(port)
         read, frame = read_options(options)
         super().__init__(self._is_client, core_host(host), number, read, frame)
@@ -177,9 +179,9 @@ class Group(_sttcp.Group):
 
     # ------------------------------------------------------------ handlers
 
-    def _put(self, slot: int, function: Optional[Callable[..., object]], nargs: int = 2) -> None:
+    def _put(self, slot: int, function: Callable[..., object] | None, nargs: int = 2) -> None:
         if function is not None and not callable(function):
-            raise TypeError("a handler must be callable, not %r" % (function,))
+            raise TypeError(f"a handler must be callable, not {function!r}")
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
                 getattr(function, "__call__", None)):
             raise TypeError("a handler must not be async: nobody would await it. It may block.")
@@ -189,13 +191,13 @@ class Group(_sttcp.Group):
         return any(self._get_handler(slot) is not None for slot in SLOTS)
 
     @property
-    def handler(self) -> Optional[PlainHandler]:
+    def handler(self) -> PlainHandler | None:
         """handler(address, connection, data): runs after the specific one, its result ignored."""
-        found: Optional[PlainHandler] = self._get_handler(PLAIN)
+        found: PlainHandler | None = self._get_handler(PLAIN)
         return found
 
     @handler.setter
-    def handler(self, function: Optional[PlainHandler]) -> None:
+    def handler(self, function: PlainHandler | None) -> None:
         self._put(PLAIN, function)
 
     def set_handler(self, function: PlainT) -> PlainT:
@@ -290,7 +292,7 @@ class Group(_sttcp.Group):
                 self.closed = over
             text = self._error() or _sttcp.error_text(code)
             if code == -errno.EBUSY and over:
-                text = "cannot start %s: a handler of its last run still runs" % self
+                text = f"cannot start {self}: a handler of its last run still runs"
             raise_start(code, text)
         self._was_started = True
         self._opened()
@@ -318,7 +320,7 @@ class Group(_sttcp.Group):
     def stop_after_signal(self) -> None:
         raise NotImplementedError
 
-    def __exit__(self, kind: Optional[Type[BaseException]], *unused: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *unused: Any) -> None:
         if kind is not None:
             self.stop_now()
             return
@@ -328,16 +330,16 @@ class Group(_sttcp.Group):
             self.stop_now()
             raise
 
-    def wait(self, timeout: Optional[float] = None) -> bool:
+    def wait(self, timeout: float | None = None) -> bool:
         """Waits until it has ended; False when that took longer than timeout, in seconds."""
         self._check_wait()
         return wait_until(lambda: self.closed, timeout)
 
     def _check_wait(self) -> None:
         if _sttcp._in_handler():
-            raise RuntimeError("waiting for a %s inside a handler" % self._what)
+            raise RuntimeError(f"waiting for a {self._what} inside a handler")
         if not self._was_started:
-            raise RuntimeError("the %s was not started" % self._what)
+            raise RuntimeError(f"the {self._what} was not started")
         if self._wait(0) == _sttcp.EFORK:
             raise_start(_sttcp.EFORK, _sttcp.error_text(_sttcp.EFORK))
 

@@ -5,7 +5,9 @@ Times are seconds, sizes bytes; None is off or unlimited. DEFAULT is what the
 library does when nothing is said.
 """
 
-from typing import Any, Callable, Dict, Optional, Tuple, Union
+from __future__ import annotations
+
+from typing import Any, Callable, Union
 
 
 class _Default:
@@ -30,15 +32,15 @@ _BOOLEANS = {"end_idle_at_stop", "broadcast_skips", "prefix_little_endian", "pre
              "rest_at_end", "reuse_port", "ipv6_only", "nagle", "half_close"}
 
 
-def milliseconds(name: str, seconds: Optional[float]) -> int:
+def milliseconds(name: str, seconds: float | None) -> int:
     """-1 for None; at least 1, as 0 is the library's word for its default."""
     if seconds is None:
         return -1
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError("%s must be a number of seconds or None, not %r" % (name, seconds))
+        raise TypeError(f"{name} must be a number of seconds or None, not {seconds!r}")
     # nan fails the comparison, too.
     if not 0 <= seconds < 2**31 / 1000 or (seconds == 0 and name != "drain_timeout"):
-        raise ValueError("%s must be above 0 and below 2147483 seconds, not %r" % (name, seconds))
+        raise ValueError(f"{name} must be above 0 and below 2147483 seconds, not {seconds!r}")
     return max(1, round(seconds * 1000))
 
 
@@ -46,19 +48,19 @@ def _number(name: str, value: Any) -> int:
     if value is None:
         return -1
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError("%s must be an integer or None, not %r" % (name, value))
+        raise TypeError(f"{name} must be an integer or None, not {value!r}")
     if value <= 0:
-        raise ValueError("%s must be above 0, or None for no limit, not %r" % (name, value))
+        raise ValueError(f"{name} must be above 0, or None for no limit, not {value!r}")
     return int(value)
 
 
-def _word(name: str, value: Any, words: Dict[str, int]) -> int:
+def _word(name: str, value: Any, words: dict[str, int]) -> int:
     if value not in words:
-        raise ValueError("%s must be one of %s, not %r" % (name, ", ".join(map(repr, words)), value))
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, words))}, not {value!r}")
     return words[value]
 
 
-def _framing(options: Dict[str, Any]) -> Any:
+def _framing(options: dict[str, Any]) -> Any:
     """What framing is meant, which a field of it may tell."""
     if "framing" in options:
         return options.pop("framing")
@@ -69,10 +71,10 @@ def _framing(options: Dict[str, Any]) -> Any:
     return "length" if any(name.startswith("prefix_") for name in options) else "raw"
 
 
-def read_options(given: Dict[str, Any]) -> Tuple[Dict[str, Any], Optional[FrameFunction]]:
+def read_options(given: dict[str, Any]) -> tuple[dict[str, Any], FrameFunction | None]:
     """The options of sttcp.h, and the function that is the framing if there is one."""
     given = {name: value for name, value in given.items() if value is not DEFAULT}
-    options: Dict[str, Any] = {}
+    options: dict[str, Any] = {}
     frame = None
     framing = _framing(given)
     if callable(framing):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Printing, one thread at a time."""
 
+from __future__ import annotations
+
 import builtins
 import io
 import os

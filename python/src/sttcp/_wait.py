@@ -6,13 +6,15 @@ wait inside the library. Here it waits for a pipe, into which whoever ends
 something writes, and Python for each signal, on whatever thread that came.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import select
 import signal
 import threading
 import time
-from typing import Any, Callable, Iterator, Optional, Set, TypeVar
+from typing import Any, Callable, Iterator, TypeVar
 
 from . import _sttcp
 
@@ -36,7 +38,7 @@ class _Pipe:
 
 # Who waits. There is no lock: a signal handler may come while it is held, and wait for somebody who
 # wants it.
-_pipes: Set[_Pipe] = set()
+_pipes: set[_Pipe] = set()
 
 
 def announce() -> None:
@@ -76,7 +78,7 @@ def _take(pipe: int, before: int) -> None:
             os.write(before, found)
 
 
-def wait_until(done: Callable[[], bool], timeout: Optional[float] = None) -> bool:
+def wait_until(done: Callable[[], bool], timeout: float | None = None) -> bool:
     """Waits until done() says yes; False when that took longer than timeout, in seconds."""
     if done():
         return True

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Clients."""
 
+from __future__ import annotations
+
 import threading
 from enum import Enum
-from typing import Any, Callable, Dict, Optional, TypeVar, Union
+from typing import Any, Callable, Optional, TypeVar, Union
 
 from . import _group, _sttcp
 from ._connection import Connection, split_address
@@ -26,12 +28,14 @@ def _send_ok(address: Address, connection: Connection) -> None:
 
 
 def _print_response(address: Address, connection: Connection, data: bytes) -> bool:
-    print_sync('Received "%s"' % data.decode("utf-8", "backslashreplace"))
+    text = data.decode("utf-8", "backslashreplace")
+    print_sync(f'Received "{text}"')
     return False
 
 
 def _raise_unconnected(address: Address, reason: BaseException) -> None:
-    print_sync("Couldn't connect to %s:%s" % address)
+    host, port = address
+    print_sync(f"Couldn't connect to {host}:{port}")
     raise reason
 
 
@@ -63,22 +67,22 @@ class Client(_group.Group):
     _what = "client"
 
     def __init__(
-        self, host: Optional[str], port: Union[str, int], handler: Optional[PlainHandler] = None, *,
+        self, host: str | None, port: str | int, handler: PlainHandler | None = None, *,
         framing: Framing = DEFAULT, delimiter: bytes = DEFAULT, fixed_size: int = DEFAULT,
         prefix_size: int = DEFAULT, prefix_little_endian: bool = False,
         prefix_varint: bool = False, prefix_includes_itself: bool = False,
-        rest_at_end: bool = False, max_message: Optional[int] = DEFAULT,
-        send_queue_max: Optional[int] = DEFAULT, high_water: Optional[int] = DEFAULT,
-        low_water: Optional[int] = DEFAULT, total_queue_max: Optional[int] = DEFAULT,
-        connect_timeout: Optional[float] = DEFAULT,
-        first_byte_timeout: Optional[float] = DEFAULT, idle_timeout: Optional[float] = DEFAULT,
-        message_timeout: Optional[float] = DEFAULT, lifetime: Optional[float] = DEFAULT,
-        lifetime_jitter: Optional[float] = DEFAULT, write_timeout: Optional[float] = DEFAULT,
-        linger_timeout: Optional[float] = DEFAULT,
-        dead_peer_timeout: Optional[float] = DEFAULT, drain_timeout: Optional[float] = DEFAULT,
+        rest_at_end: bool = False, max_message: int | None = DEFAULT,
+        send_queue_max: int | None = DEFAULT, high_water: int | None = DEFAULT,
+        low_water: int | None = DEFAULT, total_queue_max: int | None = DEFAULT,
+        connect_timeout: float | None = DEFAULT,
+        first_byte_timeout: float | None = DEFAULT, idle_timeout: float | None = DEFAULT,
+        message_timeout: float | None = DEFAULT, lifetime: float | None = DEFAULT,
+        lifetime_jitter: float | None = DEFAULT, write_timeout: float | None = DEFAULT,
+        linger_timeout: float | None = DEFAULT,
+        dead_peer_timeout: float | None = DEFAULT, drain_timeout: float | None = DEFAULT,
         nagle: bool = False, half_close: bool = False,
     ) -> None:
-        options: Dict[str, Any] = {
+        options: dict[str, Any] = {
             "framing": framing, "delimiter": delimiter, "fixed_size": fixed_size,
             "prefix_size": prefix_size, "prefix_little_endian": prefix_little_endian or DEFAULT,
             "prefix_varint": prefix_varint or DEFAULT,
@@ -152,7 +156,7 @@ class Client(_group.Group):
         """What keep_alive does at Ctrl+C."""
         self.close()
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Client:
         """Starts it, and closes it at the end of the block: with stop_now where an exception leaves
         the block."""
         self.start()
@@ -161,9 +165,9 @@ class Client(_group.Group):
     # ------------------------------------------------------------ what is known of it
 
     @property
-    def connection(self) -> Optional[Connection]:
+    def connection(self) -> Connection | None:
         """The open connection, or None."""
-        found: Optional[Connection] = self._connection()
+        found: Connection | None = self._connection()
         return found
 
     @property
@@ -174,7 +178,7 @@ class Client(_group.Group):
     @property
     def address(self) -> str:
         """'host:port'."""
-        return self.host if self.host.startswith("unix:") else "%s:%d" % (self.host, self.port)
+        return self.host if self.host.startswith("unix:") else f"{self.host}:{self.port}"
 
     @property
     def sock_name(self) -> Address:
@@ -198,4 +202,4 @@ class Client(_group.Group):
             state = "closed"
         else:
             state = "connected" if self.is_connected else "connecting"
-        return "<sttcp.Client %s %s>" % (self.address, state)
+        return f"<sttcp.Client {self.address} {state}>"

@@ -7,10 +7,12 @@ OSError, ...), or the very exception that a handler raised. Those that come from
 the library have an attribute `code`, a number of sttcp.h, and `name`.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import socket
-from typing import Any, Callable, Dict, Optional, Type
+from typing import Any, Callable
 
 from . import _sttcp
 
@@ -49,7 +51,7 @@ class DestructionException(ConnectionAbortedError):
 DestructionException.__qualname__ = "Client.DestructionException"
 DestructionException.__module__ = "sttcp.client"
 
-_TIMES: Dict[int, str] = {
+_TIMES: dict[int, str] = {
     _sttcp.ETIME_CONNECT: "connect",
     _sttcp.ETIME_FIRST_BYTE: "first_byte",
     _sttcp.ETIME_IDLE: "idle",
@@ -59,7 +61,7 @@ _TIMES: Dict[int, str] = {
     _sttcp.EDEAD_PEER: "dead_peer",
 }
 
-_KINDS: Dict[int, "tuple[Type[OSError], int]"] = {
+_KINDS: dict[int, "tuple[type[OSError], int]"] = {
     _sttcp.EDESTROYED: (DestructionException, errno.ECONNABORTED),
     _sttcp.ECLOSED: (ConnectionAbortedError, errno.ECONNABORTED),
     _sttcp.ESTOPPED: (StoppedError, errno.ECONNABORTED),
@@ -72,7 +74,7 @@ _KINDS: Dict[int, "tuple[Type[OSError], int]"] = {
 }
 
 
-def make_exception(code: int, text: Optional[str]) -> BaseException:
+def make_exception(code: int, text: str | None) -> BaseException:
     """What a call raises for a code below 0; text is more telling than the code's own."""
     text = text or (_sttcp.error_text(code) if code <= _sttcp.EDESTROYED else os.strerror(-code))
     made: Any
@@ -95,7 +97,7 @@ def make_exception(code: int, text: Optional[str]) -> BaseException:
     return made  # type: ignore[no-any-return]
 
 
-def make_reason(code: int, text: str) -> Optional[BaseException]:
+def make_reason(code: int, text: str) -> BaseException | None:
     """What a handler gets: None for an end in order, and for one that was wished for here."""
     if code in (0, _sttcp.ECLOSED):
         return None

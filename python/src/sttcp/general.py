@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """For all servers and clients at once."""
 
+from __future__ import annotations
+
 import errno
 import threading
 import time
-from typing import Any, Callable, List
+from typing import Any, Callable
 
 from . import _sttcp
 from ._group import LAST_RUN_S, running_objects
@@ -12,7 +14,7 @@ from .errors import make_exception
 from ._wait import call_interruptibly, let_signals_through, terminable, wait_until
 
 
-def _in_parallel(calls: List[Callable[[], Any]]) -> None:
+def _in_parallel(calls: list[Callable[[], Any]]) -> None:
     threads = [threading.Thread(target=call, daemon=True, name="sttcp-wait") for call in calls]
 
     def run() -> None:

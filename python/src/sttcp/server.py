@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Servers."""
 
+from __future__ import annotations
+
 import _thread
 import socket
 import threading
 import warnings
 from enum import Enum
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple
 
 from . import _group, _sttcp
 from ._connection import Connection
@@ -47,7 +49,7 @@ def _log_connection(address: Address, connection: Any) -> None:
     logger.info("Connected by %s:%s", *address)
 
 
-def _log_disconnection(address: Address, reason: Optional[BaseException]) -> None:
+def _log_disconnection(address: Address, reason: BaseException | None) -> None:
     logger.info("Disconnected by %s:%s", *address)
 
 
@@ -106,25 +108,25 @@ class Server(_group.Group):
         disconnection = 3
 
     def __init__(
-        self, host: Optional[str], port: Union[str, int], handler: Optional[PlainHandler] = None, *,
+        self, host: str | None, port: str | int, handler: PlainHandler | None = None, *,
         framing: Framing = DEFAULT, delimiter: bytes = DEFAULT, fixed_size: int = DEFAULT,
         prefix_size: int = DEFAULT, prefix_little_endian: bool = False,
         prefix_varint: bool = False, prefix_includes_itself: bool = False,
-        rest_at_end: bool = False, max_message: Optional[int] = DEFAULT,
-        send_queue_max: Optional[int] = DEFAULT, high_water: Optional[int] = DEFAULT,
-        low_water: Optional[int] = DEFAULT, total_queue_max: Optional[int] = DEFAULT,
+        rest_at_end: bool = False, max_message: int | None = DEFAULT,
+        send_queue_max: int | None = DEFAULT, high_water: int | None = DEFAULT,
+        low_water: int | None = DEFAULT, total_queue_max: int | None = DEFAULT,
         broadcast_skips: bool = False, end_idle_at_stop: bool = False,
-        first_byte_timeout: Optional[float] = DEFAULT, idle_timeout: Optional[float] = DEFAULT,
-        message_timeout: Optional[float] = DEFAULT, lifetime: Optional[float] = DEFAULT,
-        lifetime_jitter: Optional[float] = DEFAULT, write_timeout: Optional[float] = DEFAULT,
-        linger_timeout: Optional[float] = DEFAULT,
-        dead_peer_timeout: Optional[float] = DEFAULT, drain_timeout: Optional[float] = DEFAULT,
-        max_connections: Optional[int] = DEFAULT, max_connections_per_ip: Optional[int] = DEFAULT,
-        accept_rate: Optional[int] = DEFAULT, over_limit: str = DEFAULT,
+        first_byte_timeout: float | None = DEFAULT, idle_timeout: float | None = DEFAULT,
+        message_timeout: float | None = DEFAULT, lifetime: float | None = DEFAULT,
+        lifetime_jitter: float | None = DEFAULT, write_timeout: float | None = DEFAULT,
+        linger_timeout: float | None = DEFAULT,
+        dead_peer_timeout: float | None = DEFAULT, drain_timeout: float | None = DEFAULT,
+        max_connections: int | None = DEFAULT, max_connections_per_ip: int | None = DEFAULT,
+        accept_rate: int | None = DEFAULT, over_limit: str = DEFAULT,
         backlog: int = DEFAULT, reuse_port: bool = False, ipv6_only: bool = False,
         nagle: bool = False, half_close: bool = False,
     ) -> None:
-        options: Dict[str, Any] = {
+        options: dict[str, Any] = {
             "framing": framing, "delimiter": delimiter, "fixed_size": fixed_size,
             "prefix_size": prefix_size, "prefix_little_endian": prefix_little_endian or DEFAULT,
             "prefix_varint": prefix_varint or DEFAULT,
@@ -221,7 +223,7 @@ class Server(_group.Group):
 
         return call_interruptibly(stop)
 
-    def stop(self, timeout: Optional[float] = DEFAULT) -> StopReport:
+    def stop(self, timeout: float | None = DEFAULT) -> StopReport:
         """Stops listening at once, lets every connection come to its end, and returns when that is
         done; inside a handler it returns at once and completes later. What is left after timeout
         seconds is flushed and closed with a StoppedError, and counted in the report: 0 is at once,
@@ -230,7 +232,7 @@ class Server(_group.Group):
             return self._stop_within(self._drain_ms or -1)
         return self._stop_within(0 if timeout == 0 else milliseconds("timeout", timeout))
 
-    def close(self, timeout: Optional[float] = DEFAULT) -> StopReport:
+    def close(self, timeout: float | None = DEFAULT) -> StopReport:
         """The same as stop."""
         return self.stop(timeout)
 
@@ -240,8 +242,11 @@ class Server(_group.Group):
 
     def _tell_stopping(self) -> None:
         waits = self.count
-        more = "" if not waits else ", waits for %d connection%s, Ctrl+C again ends %s" % (
-            (waits, "", "it") if waits == 1 else (waits, "s", "them"))
+        more = ""
+        if waits == 1:
+            more = ", waits for 1 connection, Ctrl+C again ends it"
+        elif waits:
+            more = f", waits for {waits} connections, Ctrl+C again ends them"
         logger.info("Stopping server %s%s...", self, more)
 
     def stop_after_signal(self) -> None:
@@ -291,7 +296,7 @@ class Server(_group.Group):
             _group.start_as_version_1_1()
         self.keep_alive()
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Server:
         """Starts it, and stops it at the end of the block: within 10 s where no drain_timeout is
         set, and at once where an exception leaves the block."""
         self.start()
@@ -299,22 +304,22 @@ class Server(_group.Group):
 
     # ------------------------------------------------------------ connections
 
-    def broadcast(self, data: bytes, exclude: Optional[Connection] = None) -> int:
+    def broadcast(self, data: bytes, exclude: Connection | None = None) -> int:
         """Sends the bytes as they are to every connection, but not to exclude. Never waits: one whose
         queue would go over its cap is dropped, or with broadcast_skips left out. Returns how many
         it went to."""
         count: int = self._broadcast(data, exclude, False)
         return count
 
-    def broadcast_message(self, data: bytes, exclude: Optional[Connection] = None) -> int:
+    def broadcast_message(self, data: bytes, exclude: Connection | None = None) -> int:
         """The same, framed as each connection's framing asks."""
         count: int = self._broadcast(data, exclude, True)
         return count
 
-    def connections(self) -> List[Connection]:
+    def connections(self) -> list[Connection]:
         """The connections, each from the return of its connection handler to the start of its
         disconnection handler."""
-        found: List[Connection] = self._connections()
+        found: list[Connection] = self._connections()
         return found
 
     def each(self, function: Callable[[Connection], object]) -> int:
@@ -324,9 +329,9 @@ class Server(_group.Group):
             function(connection)
         return len(found)
 
-    def find(self, id: int) -> Optional[Connection]:
+    def find(self, id: int) -> Connection | None:
         """The connection with this id, or None."""
-        found: Optional[Connection] = self._find(id)
+        found: Connection | None = self._find(id)
         return found
 
     @property
@@ -349,7 +354,7 @@ class Server(_group.Group):
     @property
     def address(self) -> str:
         """'host:port'."""
-        return self.host if self.host.startswith("unix:") else "%s:%d" % (self.host, self.port)
+        return self.host if self.host.startswith("unix:") else f"{self.host}:{self.port}"
 
     @property
     def sock_name(self) -> Address:
@@ -370,6 +375,5 @@ class Server(_group.Group):
         elif self.closed:
             state = "closed"
         else:
-            state = "%s, %d connections" % ("stopping" if self._stopping else "listening",
-                                            self.count)
-        return "<sttcp.Server %s %s>" % (self.address, state)
+            state = f"{'stopping' if self._stopping else 'listening'}, {self.count} connections"
+        return f"<sttcp.Server {self.address} {state}>"
