@@ -59,6 +59,10 @@ RIGHT = """
     @server.malformed_handler
     def malformed(address: Address, connection: Connection, error: OSError) -> None:
         connection.sendall(str(error).encode())
+        if isinstance(error, sttcp.Error):
+            which: Tuple[int, str] = error.code, error.name
+        if isinstance(error, sttcp.TimeLimitError):
+            limit: Tuple[str, Optional[int], str] = error.name, error.errno, error.limit
 
     @server.universal_handler
     def every(kind: Server.HandlerType, address: Address, connection: Optional[Connection],
@@ -79,6 +83,11 @@ RIGHT = """
     def unconnected(address: Address, error: BaseException) -> None:
         if isinstance(error, Client.DestructionException):
             raise error
+
+    try:
+        client.wait(5)
+    except sttcp.Error as failure:
+        sttcp.print_sync(failure.name.lower(), failure.code + 1)
 
     with server:
         client.start()
@@ -122,6 +131,8 @@ WRONG = [
     "connection.set_framing(fixed_size='4')",
     "sttcp.log_level('debug')",
     "connection.fail_now(7)",
+    "sttcp.Error().code.lower()",
+    "sttcp.Error().nam",
 ]
 
 

@@ -25,7 +25,7 @@ from ._group import Address, StopReport, connections
 from ._options import DEFAULT
 from ._printing import print_sync, screen_lock
 from .client import Client
-from .errors import (FrameError, HandlerError, LimitError, SlowPeerError, StoppedError,
+from .errors import (Error, FrameError, HandlerError, LimitError, SlowPeerError, StoppedError,
                      TimeLimitError)
 from .general import engine_shutdown, keep_alive
 from .server import Server, Stats
@@ -34,8 +34,8 @@ __version__ = "2.0.0"
 core_version = _sttcp.core_version
 
 __all__ = [
-    "Address", "Client", "Connection", "ConnectionStats", "DEFAULT", "FrameError", "HandlerError",
-    "LimitError", "Server", "SlowPeerError", "Stats", "StopReport", "StoppedError",
+    "Address", "Client", "Connection", "ConnectionStats", "DEFAULT", "Error", "FrameError",
+    "HandlerError", "LimitError", "Server", "SlowPeerError", "Stats", "StopReport", "StoppedError",
     "TimeLimitError", "configure", "connections", "core_version", "engine_shutdown", "keep_alive",
     "log_level", "log_to_stderr", "print_sync", "screen_lock",
 ]

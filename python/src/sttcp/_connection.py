@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _sttcp
 from ._options import DEFAULT, Framing, milliseconds, read_options
+from .errors import make_exception, make_system_error
 
 if TYPE_CHECKING:
     from .client import Client
@@ -243,8 +243,7 @@ class Connection(_sttcp.Connection):
     def _check(self, code: int) -> int:
         if code < 0:
             if code == -errno.EINVAL:
-                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-            from .errors import make_exception
+                raise make_system_error(code)
             raise make_exception(code, self.fail_text if code == self._code else None)
         return code
 

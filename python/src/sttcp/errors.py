@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Why connections end, as exceptions.
+"""Why connections end, and why calls fail, as exceptions.
 
-A disconnection or unconnected handler gets one of these, one of Python's own
-(ConnectionResetError, ConnectionRefusedError, TimeoutError, socket.gaierror,
-OSError, ...), or the very exception that a handler raised. Those that come from
-the library have an attribute `code`, a number of sttcp.h, and `name`.
+Whatever comes from the library or the system is an sttcp.Error, which has the
+number and the name of its cause, and is one of Python's own exceptions as well:
+StoppedError is a ConnectionAbortedError, and a reset by the peer is both an
+sttcp.Error and a ConnectionResetError. What a handler raised is passed on as it
+is. Wrong arguments, and calls at a wrong time that the package itself refuses,
+are Python's own exceptions alone.
 """
 
 from __future__ import annotations
@@ -12,40 +14,64 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import Any, Callable
+from typing import Any, cast
 
 from . import _sttcp
 
 
-class StoppedError(ConnectionAbortedError):
+class Error(Exception):
+    """The base of all exceptions that the library makes. `code` is a number of sttcp.h, or of the
+    system (-errno)."""
+
+    code: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name of the code: 'STTCP_ESLOW', 'ECONNRESET'; '' where there is no code."""
+        return _sttcp.error_name(self.code) if self.code else ""
+
+
+class StoppedError(Error, ConnectionAbortedError):
     """The server is stopping, and did not wait any longer."""
 
+    code = _sttcp.ESTOPPED
 
-class SlowPeerError(ConnectionAbortedError):
+
+class SlowPeerError(Error, ConnectionAbortedError):
     """The peer reads too slowly: what was queued for it went over its cap."""
 
+    code = _sttcp.ESLOW
 
-class HandlerError(ConnectionAbortedError):
+
+class HandlerError(Error, ConnectionAbortedError):
     """The connection was failed on this side, with a text."""
 
+    code = _sttcp.EHANDLER
 
-class LimitError(ConnectionError):
+
+class LimitError(Error, ConnectionError):
     """A message, or what was held of one, went over max_message."""
 
+    code = _sttcp.ELIMIT
 
-class FrameError(ConnectionError):
+
+class FrameError(Error, ConnectionError):
     """A malformed message."""
 
+    code = _sttcp.EFRAME
 
-class TimeLimitError(TimeoutError):
+
+class TimeLimitError(Error, TimeoutError):
     """A time limit; `limit` tells which: 'connect', 'first_byte', 'idle', 'message', 'write',
     'lifetime' or 'dead_peer'."""
 
     limit: str = ""
 
 
-class DestructionException(ConnectionAbortedError):
+class DestructionException(Error, ConnectionAbortedError):
     """The client was closed by its owner. Known as Client.DestructionException."""
+
+    code = _sttcp.EDESTROYED
 
 
 DestructionException.__qualname__ = "Client.DestructionException"
@@ -61,7 +87,7 @@ _TIMES: dict[int, str] = {
     _sttcp.EDEAD_PEER: "dead_peer",
 }
 
-_KINDS: dict[int, "tuple[type[OSError], int]"] = {
+_KINDS: dict[int, tuple[type[OSError], int]] = {
     _sttcp.EDESTROYED: (DestructionException, errno.ECONNABORTED),
     _sttcp.ECLOSED: (ConnectionAbortedError, errno.ECONNABORTED),
     _sttcp.ESTOPPED: (StoppedError, errno.ECONNABORTED),
@@ -71,44 +97,71 @@ _KINDS: dict[int, "tuple[type[OSError], int]"] = {
     _sttcp.ESLOW: (SlowPeerError, errno.ECONNABORTED),
     _sttcp.ERESOLVE: (socket.gaierror, socket.EAI_NONAME),
     _sttcp.ETLS: (ConnectionAbortedError, errno.EPROTO),
+    -errno.ETIMEDOUT: (socket.timeout, errno.ETIMEDOUT),
 }
 
 
-def make_exception(code: int, text: str | None) -> BaseException:
+_made_kinds: dict[type[Exception], type[Error]] = {}
+
+
+def _make_again(base: type[Exception], arguments: tuple[Any, ...]) -> Error:
+    return _kind(base)(*arguments)
+
+
+def _kind(base: type[Exception]) -> type[Error]:
+    """An Error that is a `base`, too, and of its name."""
+    if issubclass(base, Error):
+        return base
+    if base not in _made_kinds:
+        _made_kinds.setdefault(base, _make_kind(base))
+    return _made_kinds[base]
+
+
+def _make_kind(base: type[Exception]) -> type[Error]:
+    def reduce(self: Error) -> tuple[Any, ...]:
+        # pickle would look for the class by its name.
+        return _make_again, (base, self.args), self.__dict__
+
+    members = {"__module__": __name__, "__doc__": base.__doc__, "__reduce__": reduce}
+    return cast("type[Error]", type(base.__name__, (Error, base), members))
+
+
+def _make(base: type[Exception], code: int, *arguments: object) -> Error:
+    made = _kind(base)(*arguments)
+    made.code = code
+    return made
+
+
+def make_exception(code: int, text: str | None) -> Error:
     """What a call raises for a code below 0; text is more telling than the code's own."""
     text = text or (_sttcp.error_text(code) if code <= _sttcp.EDESTROYED else os.strerror(-code))
-    made: Any
     if code == _sttcp.EFORK:
-        made = RuntimeError(text)
-    elif code == -errno.EINVAL:
-        made = ValueError(text)
-    elif code in _TIMES:
-        made = TimeLimitError(errno.ETIMEDOUT, text)
-        made.limit = _TIMES[code]
-    elif code in _KINDS:
-        kind, number = _KINDS[code]
-        made = kind(number, text)
-    elif code == -errno.ETIMEDOUT:
-        made = socket.timeout(errno.ETIMEDOUT, text)
-    else:
-        made = OSError(-code, text)
-    made.code = code
-    made.name = _sttcp.error_name(code)
-    return made  # type: ignore[no-any-return]
+        return _make(RuntimeError, code, text)
+    if code == -errno.EINVAL:
+        return _make(ValueError, code, text)
+    if code in _TIMES:
+        made = _make(TimeLimitError, code, errno.ETIMEDOUT, text)
+        cast(TimeLimitError, made).limit = _TIMES[code]
+        return made
+    # OSError itself knows which of its kinds a number of the system is.
+    base, number = _KINDS.get(code) or (type(OSError(-code, text)), -code)
+    return _make(base, code, number, text)
 
 
-def make_reason(code: int, text: str) -> BaseException | None:
+def make_reason(code: int, text: str) -> Error | None:
     """What a handler gets: None for an end in order, and for one that was wished for here."""
     if code in (0, _sttcp.ECLOSED):
         return None
     return make_exception(code, text)
 
 
+def make_system_error(code: int) -> Error:
+    """The system's error where -EINVAL is not about an argument."""
+    return _make(type(OSError(-code, "")), code, -code, os.strerror(-code))
+
+
 def raise_start(code: int, text: str) -> None:
     """Raises what a start failed with."""
     if code == -errno.EBUSY:
-        raise RuntimeError(text)
+        raise _make(RuntimeError, code, text)
     raise make_exception(code, text)
-
-
-Report = Callable[[BaseException], None]
