@@ -20,7 +20,7 @@ PACKAGE = os.path.dirname(os.path.abspath(sttcp.__file__))
 # What a program may write, under --strict.
 RIGHT = """
     import socket
-    from typing import Optional, Tuple
+    from typing import Optional, Tuple, Union
 
     import sttcp
     from sttcp import Address, Connection
@@ -72,7 +72,13 @@ RIGHT = """
     def cut(data: bytes) -> int:
         return 4 if len(data) >= 4 else 0
 
-    client = Client("localhost", 62134, framing=cut, connect_timeout=5)
+    client = Client("localhost", 62134, framing=cut, connect_timeout=5, idle_timeout=sttcp.DEFAULT)
+
+    def make(limit: Union[int, None, sttcp.Default] = sttcp.DEFAULT) -> Server:
+        if limit is sttcp.DEFAULT:
+            limit = 7
+        reveal_type(limit)
+        return Server("localhost", 62134, max_connections=limit, nagle=True)
 
     @client.response_handler
     def response(address: Address, connection: Connection, data: bytes) -> bool:
@@ -104,7 +110,7 @@ RIGHT = """
     reveal_type(response)
     reveal_type(report)
 """
-REVEALED = ["sttcp._connection.Connection",
+REVEALED = ["Union[builtins.int, None]", "sttcp._connection.Connection",
             "def (address: Tuple[builtins.str, builtins.int], connection: "
             "sttcp._connection.Connection, data: builtins.bytes) -> builtins.bool",
             "Tuple[builtins.int, builtins.int, builtins.int, fallback=sttcp._group.StopReport]"]
@@ -132,6 +138,11 @@ WRONG = [
     "sttcp.log_level('debug')",
     "connection.fail_now(7)",
     "sttcp.Error().code.lower()",
+    "size: int = sttcp.DEFAULT",
+    "Server('', 1, nagle=None)",
+    "Server('', 1, delimiter='x')",
+    "Client('', 1, half_open=True)",
+    "connection.set_framing('line', idle_timeout=3)",
     "sttcp.Error().nam",
 ]
 

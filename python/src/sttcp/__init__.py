@@ -22,7 +22,7 @@ from . import _lend, _sttcp
 from ._connection import Connection, ConnectionStats
 from ._engine import configure, log_level, log_to_stderr
 from ._group import Address, StopReport, connections
-from ._options import DEFAULT
+from ._options import DEFAULT, Default
 from ._printing import print_sync, screen_lock
 from .client import Client
 from .errors import (Error, FrameError, HandlerError, LimitError, SlowPeerError, StoppedError,
@@ -34,8 +34,8 @@ __version__ = "2.0.0"
 core_version = _sttcp.core_version
 
 __all__ = [
-    "Address", "Client", "Connection", "ConnectionStats", "DEFAULT", "Error", "FrameError",
-    "HandlerError", "LimitError", "Server", "SlowPeerError", "Stats", "StopReport", "StoppedError",
-    "TimeLimitError", "configure", "connections", "core_version", "engine_shutdown", "keep_alive",
-    "log_level", "log_to_stderr", "print_sync", "screen_lock",
+    "Address", "Client", "Connection", "ConnectionStats", "DEFAULT", "Default", "Error",
+    "FrameError", "HandlerError", "LimitError", "Server", "SlowPeerError", "Stats", "StopReport",
+    "StoppedError", "TimeLimitError", "configure", "connections", "core_version", "engine_shutdown",
+    "keep_alive", "log_level", "log_to_stderr", "print_sync", "screen_lock",
 ]

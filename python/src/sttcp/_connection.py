@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+# mypy before 1.7 has to be told.
+# mypy: enable-incomplete-feature=Unpack
+
 import errno
 import io
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _sttcp
-from ._options import DEFAULT, Framing, milliseconds, read_options
+from ._options import (DEFAULT, Framing, FramingOptions, MessageOptions, lists_options,
+                       milliseconds, read_options)
 from .errors import make_exception, make_system_error
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .client import Client
     from .server import Server
 
@@ -123,24 +129,16 @@ class Connection(_sttcp.Connection):
         """Goes on reading from the peer."""
         self._check(self._resume())
 
-    def set_framing(self, framing: Framing = DEFAULT, *, delimiter: bytes = DEFAULT,
-                    fixed_size: int = DEFAULT, prefix_size: int = DEFAULT,
-                    prefix_little_endian: bool = DEFAULT, prefix_varint: bool = DEFAULT,
-                    prefix_includes_itself: bool = DEFAULT, rest_at_end: bool = DEFAULT,
-                    max_message: int | None = DEFAULT) -> None:
+    @lists_options(MessageOptions)
+    def set_framing(self, framing: Framing = DEFAULT, **options: Unpack[MessageOptions]) -> None:
         """Changes the framing of this connection; for input from the next message on. 'custom' is
         the function that the server or client was made with."""
-        given: dict[str, Any] = {
-            "framing": framing, "delimiter": delimiter, "fixed_size": fixed_size,
-            "prefix_size": prefix_size, "prefix_little_endian": prefix_little_endian,
-            "prefix_varint": prefix_varint, "prefix_includes_itself": prefix_includes_itself,
-            "rest_at_end": rest_at_end,
-            "max_message": max_message}
-        options, frame = read_options(given)
+        read, frame = read_options("set_framing", FramingOptions,
+                                   {"framing": framing, **options})
         if frame is not None:
             raise ValueError("a function is set for all connections, where the server or client "
                              "is made; here it is 'custom'")
-        self._set_framing(options)
+        self._set_framing(read)
 
     # ------------------------------------------------------------ as a socket
 

@@ -14,7 +14,7 @@ from typing import Any, Callable, NamedTuple, Optional, Tuple, TypeVar, Union
 
 from . import _sttcp
 from ._engine import begin_log, logger
-from ._options import read_options
+from ._options import read_options, without_off
 from ._wait import announce, let_signals_through, terminable, wait_until
 from .errors import raise_start
 
@@ -151,11 +151,13 @@ class Group(_sttcp.Group):
 
     _is_client = False
     _what = "server"
+    _options: type
 
-    def __init__(self, host: str | None, port: str | int,
-                 handler: PlainHandler | None, options: dict[str, Any]) -> None:
+    def __init__(self, host: str | None, port: str | int, handler: PlainHandler | None,
+                 **options: Any) -> None:
         number = read_port(port)
-        read, frame = read_options(options)
+        read, frame = read_options(self._what.capitalize(), self._options,
+                                   without_off(self._options, options))
         super().__init__(self._is_client, core_host(host), number, read, frame)
         self.host: str = "" if host is None else host
         self._port_given = number

@@ -1,35 +1,114 @@
 # SPDX-License-Identifier: MIT
-"""Options as Python has them, and as the library wants them.
+"""The options: their names, their types, and what the library gets for them.
 
-Times are seconds, sizes bytes; None is off or unlimited. DEFAULT is what the
-library does when nothing is said.
+Each is one line of a class below. Its type says how it is read (_FORMS): a time is seconds here and
+has the suffix _ms in sttcp.h, which has the other options under the same names. None is off or
+unlimited. DEFAULT, or nothing, is what the library does when nothing is said.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Union
+import enum
+import inspect
+from typing import (Any, Callable, Final, Mapping, NamedTuple, TypedDict, TypeVar, Union, cast,
+                    get_type_hints)
 
 
-class _Default:
-    """What the library does when nothing is said."""
+class Default(enum.Enum):
+    """The type of DEFAULT."""
+
+    DEFAULT = "DEFAULT"
 
     def __repr__(self) -> str:
-        return "DEFAULT"
+        return self.name
+
+    def __str__(self) -> str:
+        return self.name
 
 
-DEFAULT: Any = _Default()
+#: What the library does when nothing is said.
+DEFAULT: Final = Default.DEFAULT
 
 #: Where a message ends: 0 when more is needed to tell, n when the first n bytes are one, below 0
 #: when it is malformed.
 FrameFunction = Callable[[bytes], int]
-Framing = Union[str, FrameFunction]
+
+Framing = Union[str, FrameFunction, Default]
+Over = Union[str, Default]
+Bytes = Union[bytes, Default]
+Number = Union[int, Default]
+Limit = Union[int, None, Default]
+Seconds = Union[float, None, Default]
+Switch = Union[bool, Default]
+
+
+class MessageOptions(TypedDict, total=False):
+    """What a framing needs."""
+
+    max_message: Limit
+    delimiter: Bytes
+    rest_at_end: Switch
+    prefix_size: Number
+    prefix_little_endian: Switch
+    prefix_varint: Switch
+    prefix_includes_itself: Switch
+    fixed_size: Number
+
+
+class FramingOptions(MessageOptions, total=False):
+    """A framing, and what it needs."""
+
+    framing: Framing
+
+
+class CommonOptions(FramingOptions, total=False):
+    """Those of servers and clients."""
+
+    send_queue_max: Limit
+    high_water: Limit
+    low_water: Limit
+    total_queue_max: Limit
+
+    first_byte_timeout: Seconds
+    idle_timeout: Seconds
+    message_timeout: Seconds
+    lifetime: Seconds
+    lifetime_jitter: Seconds
+    write_timeout: Seconds
+    dead_peer_timeout: Seconds
+    linger_timeout: Seconds
+    drain_timeout: Seconds
+
+    nagle: Switch
+    half_close: Switch
+
+
+class ServerOptions(CommonOptions, total=False):
+    """Those of servers."""
+
+    broadcast_skips: Switch
+    end_idle_at_stop: Switch
+
+    max_connections: Limit
+    max_connections_per_ip: Limit
+    accept_rate: Limit
+    over_limit: Over
+
+    backlog: Number
+    reuse_port: Switch
+    ipv6_only: Switch
+
+
+class ClientOptions(CommonOptions, total=False):
+    """Those of clients."""
+
+    connect_timeout: Seconds
+
+
+# ---------------------------------------------------------------- reading them
 
 _FRAMINGS = {"raw": 0, "line": 1, "delimiter": 2, "length": 3, "fixed": 4, "custom": 5}
 _OVER = {"pause": 0, "reject": 1}
-_TIMES = {"connect_timeout", "drain_timeout", "write_timeout", "linger_timeout", "first_byte_timeout",
-          "idle_timeout", "message_timeout", "lifetime", "lifetime_jitter", "dead_peer_timeout"}
-_BOOLEANS = {"end_idle_at_stop", "broadcast_skips", "prefix_little_endian", "prefix_varint", "prefix_includes_itself",
-             "rest_at_end", "reuse_port", "ipv6_only", "nagle", "half_close"}
 
 
 def milliseconds(name: str, seconds: float | None) -> int:
@@ -54,42 +133,96 @@ def _number(name: str, value: Any) -> int:
     return int(value)
 
 
-def _word(name: str, value: Any, words: dict[str, int]) -> int:
-    if value not in words:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, words))}, not {value!r}")
-    return words[value]
+def _word(words: dict[str, int]) -> Callable[[str, str], int]:
+    def read(name: str, value: str) -> int:
+        if value not in words:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, words))}, not {value!r}")
+        return words[value]
+
+    return read
 
 
-def _framing(options: dict[str, Any]) -> Any:
+class _Form(NamedTuple):
+    shown: str  # by help()
+    read: Callable[[str, Any], Any]
+    suffix: str = ""  # of the name in sttcp.h
+
+
+_FORMS: dict[Any, _Form] = {
+    Framing: _Form("str | FrameFunction", _word(_FRAMINGS)),
+    Over: _Form("str", _word(_OVER)),
+    Bytes: _Form("bytes", lambda name, value: bytes(memoryview(value))),
+    Number: _Form("int", _number),
+    Limit: _Form("int | None", _number),
+    Seconds: _Form("float | None", milliseconds, "_ms"),
+    Switch: _Form("bool", lambda name, value: bool(value)),
+}
+
+
+def _forms_of(options: type) -> dict[str, _Form]:
+    return {name: _FORMS[form] for name, form in get_type_hints(options).items()}
+
+
+_KNOWN = {options: _forms_of(options)
+          for options in (MessageOptions, FramingOptions, ServerOptions, ClientOptions)}
+
+
+def _refuse_unknown(function: str, known: Mapping[str, object],
+                    given: Mapping[str, object]) -> None:
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+
+
+def _framing(given: Mapping[str, Any]) -> Any:
     """What framing is meant, which a field of it may tell."""
-    if "framing" in options:
-        return options.pop("framing")
-    if "delimiter" in options:
+    if "framing" in given:
+        return given["framing"]
+    if "delimiter" in given:
         return "delimiter"
-    if "fixed_size" in options:
+    if "fixed_size" in given:
         return "fixed"
-    return "length" if any(name.startswith("prefix_") for name in options) else "raw"
+    return "length" if any(name.startswith("prefix_") for name in given) else "raw"
 
 
-def read_options(given: dict[str, Any]) -> tuple[dict[str, Any], FrameFunction | None]:
-    """The options of sttcp.h, and the function that is the framing if there is one."""
+def read_options(function: str, options: type, given: Mapping[str, Any],
+                 ) -> tuple[dict[str, Any], FrameFunction | None]:
+    """What sttcp.h has for those that a function was given, and the function that is the framing if
+    there is one."""
+    known = _KNOWN[options]
+    _refuse_unknown(function, known, given)
     given = {name: value for name, value in given.items() if value is not DEFAULT}
-    options: dict[str, Any] = {}
-    frame = None
     framing = _framing(given)
-    if callable(framing):
-        frame = framing
-        framing = "custom"
-    options["framing"] = _word("framing", framing, _FRAMINGS)
-    for name, value in given.items():
-        if name in _TIMES:
-            options[name + "_ms"] = milliseconds(name, value)
-        elif name in _BOOLEANS:
-            options[name] = bool(value)
-        elif name == "delimiter":
-            options[name] = bytes(memoryview(value))
-        elif name == "over_limit":
-            options[name] = _word(name, value, _OVER)
-        else:
-            options[name] = _number(name, value)
-    return options, frame
+    frame = framing if callable(framing) else None
+    given["framing"] = "custom" if frame else framing
+    return {name + known[name].suffix: known[name].read(name, value)
+            for name, value in given.items()}, frame
+
+
+def without_off(options: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a switch that is off says nothing: prefix_varint=False does not ask for a prefix."""
+    known = _KNOWN[options]
+    return {name: value for name, value in given.items()
+            if known.get(name) is not _FORMS[Switch] or value}
+
+
+# ---------------------------------------------------------------- showing them
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
+
+
+def lists_options(options: type) -> Callable[[FunctionT], FunctionT]:
+    """Decorates a function that takes **options: help() and inspect.signature() name each."""
+
+    def decorate(function: FunctionT) -> FunctionT:
+        signature = inspect.signature(function)
+        parameters = [each for each in signature.parameters.values()
+                      if each.kind is not each.VAR_KEYWORD]
+        for name, form in _KNOWN[options].items():
+            default = False if form is _FORMS[Switch] else DEFAULT
+            parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY,
+                                                default=default, annotation=form.shown))
+        cast(Any, function).__signature__ = signature.replace(parameters=parameters)
+        return function
+
+    return decorate

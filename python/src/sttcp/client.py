@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
+# mypy before 1.7 has to be told.
+# mypy: enable-incomplete-feature=Unpack
+
 import threading
 from enum import Enum
-from typing import Any, Callable, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union
 
 from . import _group, _sttcp
 from ._connection import Connection, split_address
 from ._engine import logger
 from ._group import Address, DataT, PlainHandler, count_arguments
-from ._options import DEFAULT, Framing
+from ._options import ClientOptions, lists_options
 from ._printing import print_sync
 from ._wait import call_interruptibly, wait_until
 from .errors import DestructionException as _DestructionException
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 UnconnectedHandler = Union[Callable[[Address], object], Callable[[Address, Any], object]]
 UnconnectedT = TypeVar("UnconnectedT", bound=Optional[UnconnectedHandler])
@@ -65,38 +71,12 @@ class Client(_group.Group):
 
     _is_client = True
     _what = "client"
+    _options = ClientOptions
 
-    def __init__(
-        self, host: str | None, port: str | int, handler: PlainHandler | None = None, *,
-        framing: Framing = DEFAULT, delimiter: bytes = DEFAULT, fixed_size: int = DEFAULT,
-        prefix_size: int = DEFAULT, prefix_little_endian: bool = False,
-        prefix_varint: bool = False, prefix_includes_itself: bool = False,
-        rest_at_end: bool = False, max_message: int | None = DEFAULT,
-        send_queue_max: int | None = DEFAULT, high_water: int | None = DEFAULT,
-        low_water: int | None = DEFAULT, total_queue_max: int | None = DEFAULT,
-        connect_timeout: float | None = DEFAULT,
-        first_byte_timeout: float | None = DEFAULT, idle_timeout: float | None = DEFAULT,
-        message_timeout: float | None = DEFAULT, lifetime: float | None = DEFAULT,
-        lifetime_jitter: float | None = DEFAULT, write_timeout: float | None = DEFAULT,
-        linger_timeout: float | None = DEFAULT,
-        dead_peer_timeout: float | None = DEFAULT, drain_timeout: float | None = DEFAULT,
-        nagle: bool = False, half_close: bool = False,
-    ) -> None:
-        options: dict[str, Any] = {
-            "framing": framing, "delimiter": delimiter, "fixed_size": fixed_size,
-            "prefix_size": prefix_size, "prefix_little_endian": prefix_little_endian or DEFAULT,
-            "prefix_varint": prefix_varint or DEFAULT,
-            "prefix_includes_itself": prefix_includes_itself or DEFAULT,
-            "rest_at_end": rest_at_end or DEFAULT,
-            "max_message": max_message, "send_queue_max": send_queue_max, "high_water": high_water,
-            "low_water": low_water, "total_queue_max": total_queue_max,
-            "connect_timeout": connect_timeout, "first_byte_timeout": first_byte_timeout,
-            "idle_timeout": idle_timeout, "message_timeout": message_timeout, "lifetime": lifetime,
-            "lifetime_jitter": lifetime_jitter, "write_timeout": write_timeout,
-            "linger_timeout": linger_timeout,
-            "dead_peer_timeout": dead_peer_timeout, "drain_timeout": drain_timeout,
-            "nagle": nagle, "half_close": half_close}
-        super().__init__(host, port, handler, options)
+    @lists_options(ClientOptions)
+    def __init__(self, host: str | None, port: str | int, handler: PlainHandler | None = None,
+                 **options: Unpack[ClientOptions]) -> None:
+        super().__init__(host, port, handler, **options)
 
     # ------------------------------------------------------------ handlers
 

@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
+# mypy before 1.7 has to be told.
+# mypy: enable-incomplete-feature=Unpack
+
 import _thread
 import socket
 import threading
 import warnings
 from enum import Enum
-from typing import Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from . import _group, _sttcp
 from ._connection import Connection
 from ._engine import logger, thread_gone
 from ._group import Address, DataT, PlainHandler, StopReport
-from ._options import DEFAULT, Framing, milliseconds
+from ._options import DEFAULT, Seconds, ServerOptions, lists_options, milliseconds
 from ._wait import call_interruptibly
 from .errors import make_exception
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Stats(NamedTuple):
@@ -107,44 +113,12 @@ class Server(_group.Group):
         receive = 2
         disconnection = 3
 
-    def __init__(
-        self, host: str | None, port: str | int, handler: PlainHandler | None = None, *,
-        framing: Framing = DEFAULT, delimiter: bytes = DEFAULT, fixed_size: int = DEFAULT,
-        prefix_size: int = DEFAULT, prefix_little_endian: bool = False,
-        prefix_varint: bool = False, prefix_includes_itself: bool = False,
-        rest_at_end: bool = False, max_message: int | None = DEFAULT,
-        send_queue_max: int | None = DEFAULT, high_water: int | None = DEFAULT,
-        low_water: int | None = DEFAULT, total_queue_max: int | None = DEFAULT,
-        broadcast_skips: bool = False, end_idle_at_stop: bool = False,
-        first_byte_timeout: float | None = DEFAULT, idle_timeout: float | None = DEFAULT,
-        message_timeout: float | None = DEFAULT, lifetime: float | None = DEFAULT,
-        lifetime_jitter: float | None = DEFAULT, write_timeout: float | None = DEFAULT,
-        linger_timeout: float | None = DEFAULT,
-        dead_peer_timeout: float | None = DEFAULT, drain_timeout: float | None = DEFAULT,
-        max_connections: int | None = DEFAULT, max_connections_per_ip: int | None = DEFAULT,
-        accept_rate: int | None = DEFAULT, over_limit: str = DEFAULT,
-        backlog: int = DEFAULT, reuse_port: bool = False, ipv6_only: bool = False,
-        nagle: bool = False, half_close: bool = False,
-    ) -> None:
-        options: dict[str, Any] = {
-            "framing": framing, "delimiter": delimiter, "fixed_size": fixed_size,
-            "prefix_size": prefix_size, "prefix_little_endian": prefix_little_endian or DEFAULT,
-            "prefix_varint": prefix_varint or DEFAULT,
-            "prefix_includes_itself": prefix_includes_itself or DEFAULT,
-            "rest_at_end": rest_at_end or DEFAULT,
-            "max_message": max_message, "send_queue_max": send_queue_max, "high_water": high_water,
-            "low_water": low_water, "total_queue_max": total_queue_max,
-            "broadcast_skips": broadcast_skips,
-            "end_idle_at_stop": end_idle_at_stop, "first_byte_timeout": first_byte_timeout,
-            "idle_timeout": idle_timeout, "message_timeout": message_timeout, "lifetime": lifetime,
-            "lifetime_jitter": lifetime_jitter, "write_timeout": write_timeout,
-            "linger_timeout": linger_timeout,
-            "dead_peer_timeout": dead_peer_timeout, "drain_timeout": drain_timeout,
-            "max_connections": max_connections, "max_connections_per_ip": max_connections_per_ip,
-            "accept_rate": accept_rate, "over_limit": over_limit, "backlog": backlog,
-            "reuse_port": reuse_port, "ipv6_only": ipv6_only, "nagle": nagle,
-            "half_close": half_close}
-        super().__init__(host, port, handler, options)
+    _options = ServerOptions
+
+    @lists_options(ServerOptions)
+    def __init__(self, host: str | None, port: str | int, handler: PlainHandler | None = None,
+                 **options: Unpack[ServerOptions]) -> None:
+        super().__init__(host, port, handler, **options)
         self._sock_name: Address = self._given
         self._stopping = False
         self._runs = 0  # a stop of an earlier run must not end a later one
@@ -223,7 +197,7 @@ class Server(_group.Group):
 
         return call_interruptibly(stop)
 
-    def stop(self, timeout: float | None = DEFAULT) -> StopReport:
+    def stop(self, timeout: Seconds = DEFAULT) -> StopReport:
         """Stops listening at once, lets every connection come to its end, and returns when that is
         done; inside a handler it returns at once and completes later. What is left after timeout
         seconds is flushed and closed with a StoppedError, and counted in the report: 0 is at once,
@@ -232,7 +206,7 @@ class Server(_group.Group):
             return self._stop_within(self._drain_ms or -1)
         return self._stop_within(0 if timeout == 0 else milliseconds("timeout", timeout))
 
-    def close(self, timeout: float | None = DEFAULT) -> StopReport:
+    def close(self, timeout: Seconds = DEFAULT) -> StopReport:
         """The same as stop."""
         return self.stop(timeout)
 

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""Options: which there are, how they are told, and what is refused."""
+
+import copy
+import inspect
+import pickle
+import re
+import unittest
+
+import sttcp
+from sttcp import _options
+from sttcp.client import Client
+from sttcp.server import Server
+from support import Case, Seen
+
+OF = {Server: _options.ServerOptions, Client: _options.ClientOptions}
+# A value for each type.
+SAMPLES = {_options.Seconds: 3, _options.Limit: 1000, _options.Number: 4, _options.Switch: True,
+           _options.Bytes: b";", _options.Framing: "line", _options.Over: "reject"}
+
+
+def samples(options):
+    return {name: SAMPLES[form] for name, form in _options.get_type_hints(options).items()}
+
+
+class KnownTest(Case):
+    def test_the_library_knows_each(self):
+        for kind, options in OF.items():
+            for name, value in samples(options).items():
+                kind("127.0.0.1", 0, **{name: value})
+
+    def test_servers_and_clients_differ_as_is_said(self):
+        server, client = samples(_options.ServerOptions), samples(_options.ClientOptions)
+        self.assertEqual(set(client) - set(server), {"connect_timeout"})
+        self.assertIn("max_connections", set(server) - set(client))
+
+    def test_each_is_told(self):
+        told = set(re.findall(r"\w+", Server.__doc__ + Client.__doc__))
+        for kind, options in OF.items():
+            parameters = inspect.signature(kind).parameters
+            for name in samples(options):
+                self.assertIn(name, told)
+                self.assertIs(parameters[name].kind, inspect.Parameter.KEYWORD_ONLY)
+            self.assertEqual(set(parameters) - set(samples(options)), {"host", "port", "handler"})
+        parameters = inspect.signature(sttcp.Connection.set_framing).parameters
+        self.assertEqual(set(parameters) - {"self"}, set(samples(_options.FramingOptions)))
+        self.assertEqual(parameters["framing"].kind, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+    def test_a_class_of_its_own_tells_its_own(self):
+        class Mine(Server):
+            def __init__(self, limit):
+                super().__init__("127.0.0.1", 0, max_connections=limit)
+
+        self.assertEqual(list(inspect.signature(Mine).parameters), ["limit"])
+        self.assertEqual(Mine(3).host, "127.0.0.1")
+
+
+class RefusedTest(Case):
+    def refused(self, call):
+        with self.assertRaises(TypeError) as caught:
+            call()
+        return str(caught.exception)
+
+    def test_an_unknown_option_is_named(self):
+        for kind, name in ((Server, "no_such"), (Server, "connect_timeout"), (Server, "half_open"),
+                           (Server, "options"), (Client, "max_connections"), (Client, "no_such")):
+            for value in (1, False, None, sttcp.DEFAULT):
+                text = self.refused(lambda: kind("127.0.0.1", 0, **{name: value}))
+                self.assertEqual(text, "%s() got an unexpected keyword argument %r"
+                                 % (kind.__name__, name))
+
+    def test_set_framing_takes_no_others(self):
+        server, seen = self.server(), Seen()
+        server.connection_handler(lambda address, connection: seen.tell(connection))
+        server.start()
+        self.peer(server)
+        connection = seen.next()
+        for name in "idle_timeout", "no_such":
+            text = self.refused(lambda: connection.set_framing("line", **{name: 1}))
+            self.assertEqual(text, "set_framing() got an unexpected keyword argument %r" % name)
+
+    def test_options_have_no_place(self):
+        self.assertRaises(TypeError, lambda: Server("127.0.0.1", 0, None, "line"))
+
+
+class DefaultTest(Case):
+    def test_it_is_shown_by_its_name(self):
+        self.assertEqual((repr(sttcp.DEFAULT), str(sttcp.DEFAULT)), ("DEFAULT", "DEFAULT"))
+        self.assertIn("idle_timeout: 'float | None' = DEFAULT", str(inspect.signature(Server)))
+
+    def test_there_is_one(self):
+        self.assertIsInstance(sttcp.DEFAULT, sttcp.Default)
+        for again in (copy.deepcopy(sttcp.DEFAULT), pickle.loads(pickle.dumps(sttcp.DEFAULT))):
+            self.assertIs(again, sttcp.DEFAULT)
+
+    def test_it_says_nothing(self):
+        for kind, options in OF.items():
+            kind("127.0.0.1", 0, **dict.fromkeys(samples(options), sttcp.DEFAULT))
+        server = self.server(**dict.fromkeys(samples(_options.ServerOptions), sttcp.DEFAULT))
+        server.receive_handler(lambda address, connection, data: connection.sendall(data))
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(b"Meow!")
+        self.assertEqual(peer.read(5), b"Meow!")
+        server.stop(0)
+        self.assertEqual(server.stop(sttcp.DEFAULT), (0, 0, 0))
+
+
+class SwitchTest(Case):
+    def echo(self, sent, back, **options):
+        server = self.server(**options)
+        server.receive_handler(lambda address, connection, data: connection.send_message(data))
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(sent)
+        self.assertEqual(peer.read(len(back)), back)
+
+    def test_one_that_is_off_says_nothing(self):
+        self.echo(b"\0Meow!", b"\0Meow!", prefix_varint=False, prefix_little_endian=False,
+                  prefix_includes_itself=False, rest_at_end=False)
+
+    def test_a_field_of_a_framing_asks_for_it(self):
+        self.echo(b"\5Meow!", b"\5Meow!", prefix_varint=True)
+        self.echo(b"\0\5Meow!", b"\0\5Meow!", prefix_size=2)
+        self.echo(b"Meow!;", b"Meow!;", delimiter=b";")
+        self.echo(b"Meow", b"Meow", fixed_size=4)
+
+    def test_set_framing_hears_one_that_is_off_too(self):
+        server = self.server(framing="line")
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            connection.set_framing(prefix_little_endian=False)
+            connection.send_message(data)
+
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(b"Meow!\n")
+        self.assertEqual(peer.read(9), b"\0\0\0\5Meow!")
+
+
+if __name__ == "__main__":
+    unittest.main()
