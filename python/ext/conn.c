@@ -432,7 +432,7 @@ static PyMethodDef methods[] = {
 };
 
 PyTypeObject conn_type = {
-	PyVarObject_HEAD_INIT(NULL, 0).tp_name = "sttcp._sttcp.Connection",
+	PyVarObject_HEAD_INIT(NULL, 0).tp_name = "sttcp._sttcp.ConnectionBase",
 	.tp_basicsize = sizeof(conn_object),
 	.tp_dealloc = (destructor)dealloc,
 	.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,

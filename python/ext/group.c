@@ -16,7 +16,7 @@ static int group_init(group_object *self, PyObject *args, PyObject *kwargs)
 	sttcp_options options;
 
 	(void)kwargs;
-	if (!PyArg_ParseTuple(args, "psiO!O:_Group", &is_client, &host, &port, &PyDict_Type,
+	if (!PyArg_ParseTuple(args, "psiO!O:GroupBase", &is_client, &host, &port, &PyDict_Type,
 			      &dictionary, &frame))
 		return -1;
 	if (self->binding) {
@@ -430,7 +430,7 @@ static PyMethodDef methods[] = {
 };
 
 PyTypeObject group_type = {
-	PyVarObject_HEAD_INIT(NULL, 0).tp_name = "sttcp._sttcp.Group",
+	PyVarObject_HEAD_INIT(NULL, 0).tp_name = "sttcp._sttcp.GroupBase",
 	.tp_basicsize = sizeof(group_object),
 	.tp_dealloc = (destructor)dealloc,
 	.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,

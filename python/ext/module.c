@@ -116,8 +116,8 @@ __attribute__((visibility("default"))) PyMODINIT_FUNC PyInit__sttcp(void)
 	if (!module)
 		return NULL;
 	if (log_init(module) < 0 || gil_init() < 0 ||
-	    add_type(module, "Connection", &conn_type) < 0 ||
-	    add_type(module, "Group", &group_type) < 0 || add_codes(module) < 0 ||
+	    add_type(module, "ConnectionBase", &conn_type) < 0 ||
+	    add_type(module, "GroupBase", &group_type) < 0 || add_codes(module) < 0 ||
 	    PyModule_AddStringConstant(module, "core_version", sttcp_version()) < 0) {
 		Py_DECREF(module);
 		return NULL;

@@ -64,7 +64,7 @@ def split_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-class Connection(_sttcp.Connection):
+class Connection(_sttcp.ConnectionBase):
     """A connection: what socket.socket has where that makes sense, and more.
 
     Every method may be called from any thread at any time; on a connection that

@@ -146,7 +146,7 @@ def finish_version_1_1() -> None:
         logger.error("%s", error)
 
 
-class Group(_sttcp.Group):
+class Group(_sttcp.GroupBase):
     """The base of Server and Client."""
 
     _is_client = False
