@@ -89,6 +89,22 @@ class NamesTest(Case):
         self.assertTrue(server.closed)
         self.assertFalse(server.is_listening)
 
+    def test_what_is_public_is_what_is_meant_to_be(self):
+        common = {
+            "HandlerType", "address", "close", "closed", "connection_handler",
+            "disconnection_handler", "drained_handler", "end_handler", "handler", "host",
+            "keep_alive", "malformed_handler", "port", "set_handler", "sock_name", "start", "stop",
+            "universal_handler", "wait"}
+        server = {
+            "broadcast", "broadcast_message", "connections", "count", "each", "find",
+            "is_listening", "mainloop", "receive_handler", "request_stop", "stats"}
+        client = {
+            "DestructionException", "connection", "is_connected", "response_handler",
+            "unconnected_handler"}
+        for kind, own in (Server, server), (Client, client):
+            names = {name for name in dir(kind("localhost", 0)) if not name.startswith("_")}
+            self.assertEqual(names, common | own)
+
     def test_connections_lists_what_is_started(self):
         server = self.server()
         self.assertNotIn(server, sttcp.connections)

@@ -34,7 +34,7 @@ HANDLERS = ["connection_handler", "receive_handler", "response_handler", "end_ha
             "malformed_handler"]
 # These wait for what does not come, or end everything, or are what others keep account of.
 NOT = {"_start", "_wait", "wait", "keep_alive", "mainloop", "_leave", "_lend", "each", "_stop", "stop",
-       "close", "stop_now", "stop_after_signal"}
+       "close"}
 C_NAMES = {*dir(_sttcp.GroupBase), *dir(_sttcp.ConnectionBase), *dir(_sttcp)}
 
 def throw_at(target, times):

@@ -17,6 +17,7 @@ from ._options import (DEFAULT, Framing, FramingOptions, MessageOptions, lists_o
 from .errors import make_exception, make_system_error
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
     from typing_extensions import Unpack
 
     from .client import Client
@@ -46,10 +47,10 @@ class _Stream(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         return self._connection.recv_into(buffer)
 
-    def write(self, data: Any) -> int:
+    def write(self, data: ReadableBuffer) -> int:
         return self._connection.send(data)
 
     def fileno(self) -> int:

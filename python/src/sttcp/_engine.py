@@ -47,7 +47,7 @@ def configure(*, loops: int = 1, max_threads: int = 0, stack_size: int = 0) -> N
 def report(exception: BaseException) -> None:
     """Prints the traceback of what left a handler, as that of a thread: threading.excepthook
     may be replaced."""
-    hook: Any = threading.excepthook
+    hook = threading.excepthook
     arguments = threading.ExceptHookArgs(
         (type(exception), exception, exception.__traceback__, threading.current_thread()))
     if hook is not _own_excepthook:

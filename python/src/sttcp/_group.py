@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 import errno
 import inspect
 import os
@@ -10,13 +11,18 @@ import threading
 import time
 import warnings
 import weakref
-from typing import Any, Callable, NamedTuple, Optional, Tuple, TypeVar, Union
+from typing import (TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Tuple, TypeVar, Union,
+                    cast)
 
 from . import _sttcp
 from ._engine import begin_log, logger
 from ._options import read_options, without_off
 from ._wait import announce, let_signals_through, terminable, wait_until
 from .errors import raise_start
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .server import Server
 
 Address = Tuple[str, int]
 
@@ -35,6 +41,7 @@ PlainT = TypeVar("PlainT", bound=Optional[PlainHandler])
 DisconnectionT = TypeVar("DisconnectionT", bound=Optional[DisconnectionHandler])
 MalformedT = TypeVar("MalformedT", bound=Optional[MalformedHandler])
 UniversalT = TypeVar("UniversalT", bound=Optional[UniversalHandler])
+GroupT = TypeVar("GroupT", bound="Group")
 
 # As in ext.h.
 SLOTS = range(9)
@@ -46,12 +53,12 @@ SIGNAL_DRAIN_MS = 10000
 #: How long a start waits for handlers of the last run.
 LAST_RUN_S = 10.0
 
-#: The servers and clients that are started.
-connections: list[Any] = []
+#: The servers and clients that are started, under the name that the first versions gave it.
+connections: list[Server | Client] = []
 
 _lock = threading.RLock()
-_running: set[Any] = set()  # keeps them alive
-_unstarted: list[weakref.ReferenceType[Any]] = []
+_running: set[Group] = set()  # keeps them alive
+_unstarted: list[weakref.ReferenceType[Group]] = []
 _start_called = False
 
 
@@ -113,12 +120,12 @@ def count_arguments(function: Callable[..., object] | None, most: int) -> int:
     return max(1, min(most, max(required, min(2, len(positional)))))
 
 
-def running_objects() -> list[Any]:
+def running_objects() -> list[Group]:
     with _lock:
         return list(_running)
 
 
-def _start_unstarted(kinds: Callable[[Any], bool]) -> list[Any]:
+def _start_unstarted(kinds: Callable[[Group], bool]) -> list[Group]:
     found = [each for each in (reference() for reference in _unstarted)
              if each is not None and not each._was_started and kinds(each)]
     found.sort(key=lambda each: bool(each._is_client))  # servers first
@@ -144,6 +151,10 @@ def finish_version_1_1() -> None:
             each.keep_alive()
     except OSError as error:
         logger.error("%s", error)
+
+
+class HandlerType(enum.Enum):
+    """The phase in which a universal handler is called."""
 
 
 class Group(_sttcp.GroupBase):
@@ -195,8 +206,7 @@ class Group(_sttcp.GroupBase):
     @property
     def handler(self) -> PlainHandler | None:
         """handler(address, connection, data): runs after the specific one, its result ignored."""
-        found: PlainHandler | None = self._get_handler(PLAIN)
-        return found
+        return self._get_handler(PLAIN)
 
     @handler.setter
     def handler(self, function: PlainHandler | None) -> None:
@@ -275,12 +285,12 @@ class Group(_sttcp.GroupBase):
             over = self.closed
             if not again:
                 _running.add(self)
-                connections.append(self)
+                connections.append(cast("Server | Client", self))
                 self.closed = False
                 self._is_open = False
                 self._stop_requested = False
                 self._is_followed = False
-        code: int = self._start()
+        code = self._start()
         deadline = time.monotonic() + LAST_RUN_S
         # One that has told its end is not quite there yet in the library: a client in its last
         # handler, or a server of which a forced stop has left a handler running.
@@ -302,8 +312,7 @@ class Group(_sttcp.GroupBase):
     def _forget(self) -> None:
         with _lock:
             _running.discard(self)
-            if self in connections:
-                connections.remove(self)
+            connections[:] = [each for each in connections if each is not self]
 
     def _ended(self) -> None:
         """It has come to its end: called once for each start."""
@@ -316,20 +325,28 @@ class Group(_sttcp.GroupBase):
         """After Ctrl+C: what keep_alive waits for now."""
         logger.info("Stopping %s %s...", self._what, self)
 
-    def stop_now(self) -> None:
+    def _stop_now(self) -> None:
+        """What a second Ctrl+C does."""
         raise NotImplementedError
 
-    def stop_after_signal(self) -> None:
+    def _stop_after_signal(self) -> None:
+        """What the first one does."""
         raise NotImplementedError
 
-    def __exit__(self, kind: type[BaseException] | None, *unused: Any) -> None:
+    def __enter__(self: GroupT) -> GroupT:
+        """Starts it, and stops it at the end of the block: within drain_timeout, or within 10 s where
+        that is not set; where an exception leaves the block, at once."""
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
         if kind is not None:
-            self.stop_now()
+            self._stop_now()
             return
         try:
-            self.stop_after_signal()
+            self._stop_after_signal()
         except BaseException:  # Ctrl+C, mostly: enough waited
-            self.stop_now()
+            self._stop_now()
             raise
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -356,6 +373,32 @@ class Group(_sttcp.GroupBase):
             except KeyboardInterrupt:
                 self._tell_stopping()
                 try:
-                    self.stop_after_signal()
+                    self._stop_after_signal()
                 except KeyboardInterrupt:
-                    self.stop_now()
+                    self._stop_now()
+
+    # ------------------------------------------------------------ what is known of it
+
+    @property
+    def port(self) -> int:
+        """The port that was given."""
+        return self._port_given
+
+    @property
+    def address(self) -> str:
+        """'host:port'."""
+        return self.host if self.host.startswith("unix:") else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return self.address
+
+    def _state(self) -> str:
+        """A word for repr(), while it is started."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        if not self._was_started:
+            state = "not started"
+        else:
+            state = "closed" if self.closed else self._state()
+        return f"<sttcp.{self._what.capitalize()} {self.address} {state}>"

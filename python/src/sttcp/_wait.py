@@ -14,6 +14,7 @@ import select
 import signal
 import threading
 import time
+from types import FrameType
 from typing import Any, Callable, Iterator, TypeVar
 
 from . import _sttcp
@@ -131,7 +132,7 @@ def call_interruptibly(call: Callable[[], T]) -> T:
     return result  # type: ignore[no-any-return]
 
 
-def _interrupt(number: int, frame: Any) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 

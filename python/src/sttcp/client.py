@@ -7,7 +7,6 @@ from __future__ import annotations
 # mypy: enable-incomplete-feature=Unpack
 
 import threading
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union
 
 from . import _group, _sttcp
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 UnconnectedHandler = Union[Callable[[Address], object], Callable[[Address, Any], object]]
 UnconnectedT = TypeVar("UnconnectedT", bound=Optional[UnconnectedHandler])
 
-#: How long stop_now lets bytes leave, and then the last handler run.
+#: How long _stop_now lets bytes leave, and then the last handler run.
 _MOMENTS_S = 0.5
 
 
@@ -59,9 +58,7 @@ class Client(_group.Group):
     A client without any handler sends b'ok', prints the answer and ends.
     """
 
-    class HandlerType(Enum):
-        """The phase in which a universal handler is called."""
-
+    class HandlerType(_group.HandlerType):
         connection = 1
         response = 2
         disconnection = 3
@@ -115,7 +112,7 @@ class Client(_group.Group):
         """The same as close."""
         self.close()
 
-    def stop_now(self) -> None:
+    def _stop_now(self) -> None:
         """Ends it without waiting for a handler that runs, or for a peer that does not read: what the
         peer does not take within moments is lost."""
         if not self._was_started or self.closed:
@@ -132,33 +129,15 @@ class Client(_group.Group):
             connection.abort()
         wait_until(lambda: self.closed, _MOMENTS_S)
 
-    def stop_after_signal(self) -> None:
-        """What keep_alive does at Ctrl+C."""
+    def _stop_after_signal(self) -> None:
         self.close()
-
-    def __enter__(self) -> Client:
-        """Starts it, and closes it at the end of the block: with stop_now where an exception leaves
-        the block."""
-        self.start()
-        return self
 
     # ------------------------------------------------------------ what is known of it
 
     @property
     def connection(self) -> Connection | None:
         """The open connection, or None."""
-        found: Connection | None = self._connection()
-        return found
-
-    @property
-    def port(self) -> int:
-        """The port that was given."""
-        return self._port_given
-
-    @property
-    def address(self) -> str:
-        """'host:port'."""
-        return self.host if self.host.startswith("unix:") else f"{self.host}:{self.port}"
+        return self._connection()
 
     @property
     def sock_name(self) -> Address:
@@ -169,17 +148,7 @@ class Client(_group.Group):
     @property
     def is_connected(self) -> bool:
         """Whether the connection is there: from the start of its first handler to that of its last."""
-        connected: bool = self._current()[0]
-        return connected
+        return self._current()[0]
 
-    def __str__(self) -> str:
-        return self.address
-
-    def __repr__(self) -> str:
-        if not self._was_started:
-            state = "not started"
-        elif self.closed:
-            state = "closed"
-        else:
-            state = "connected" if self.is_connected else "connecting"
-        return f"<sttcp.Client {self.address} {state}>"
+    def _state(self) -> str:
+        return "connected" if self.is_connected else "connecting"

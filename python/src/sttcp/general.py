@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from typing import Any, Callable
+from typing import Callable
 
 from . import _sttcp
 from ._group import LAST_RUN_S, running_objects
@@ -14,7 +14,7 @@ from .errors import make_exception
 from ._wait import call_interruptibly, let_signals_through, terminable, wait_until
 
 
-def _in_parallel(calls: list[Callable[[], Any]]) -> None:
+def _in_parallel(calls: list[Callable[[], object]]) -> None:
     threads = [threading.Thread(target=call, daemon=True, name="sttcp-wait") for call in calls]
 
     def run() -> None:
@@ -61,6 +61,6 @@ def keep_alive() -> None:
             for each in running_objects():
                 each._tell_stopping()
             try:
-                _in_parallel([each.stop_after_signal for each in running_objects()])
+                _in_parallel([each._stop_after_signal for each in running_objects()])
             except KeyboardInterrupt:
-                _in_parallel([each.stop_now for each in running_objects()])
+                _in_parallel([each._stop_now for each in running_objects()])

@@ -10,8 +10,7 @@ import _thread
 import socket
 import threading
 import warnings
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from . import _group, _sttcp
 from ._connection import Connection
@@ -51,7 +50,7 @@ class Stats(NamedTuple):
     thread_cap_hits: int
 
 
-def _log_connection(address: Address, connection: Any) -> None:
+def _log_connection(address: Address, connection: Connection) -> None:
     logger.info("Connected by %s:%s", *address)
 
 
@@ -106,9 +105,7 @@ class Server(_group.Group):
         the end handler, and sending stays open.
     """
 
-    class HandlerType(Enum):
-        """The phase in which a universal handler is called."""
-
+    class HandlerType(_group.HandlerType):
         connection = 1
         receive = 2
         disconnection = 3
@@ -154,7 +151,7 @@ class Server(_group.Group):
 
     def _listens_on(self) -> Address:
         host = _group.core_host(self.host)
-        port: int = self._port()
+        port = self._port()
         if host.startswith("unix:"):
             return host, 0
         if not host:
@@ -210,8 +207,7 @@ class Server(_group.Group):
         """The same as stop."""
         return self.stop(timeout)
 
-    def stop_now(self) -> None:
-        """Stops at once: stop(0)."""
+    def _stop_now(self) -> None:
         self._stop_within(0)
 
     def _tell_stopping(self) -> None:
@@ -223,8 +219,7 @@ class Server(_group.Group):
             more = f", waits for {waits} connections, Ctrl+C again ends them"
         logger.info("Stopping server %s%s...", self, more)
 
-    def stop_after_signal(self) -> None:
-        """What keep_alive does at Ctrl+C: stop, within 10 s where no drain_timeout is set."""
+    def _stop_after_signal(self) -> None:
         self._stop_within(self._drain_ms or _group.SIGNAL_DRAIN_MS)
 
     def request_stop(self) -> None:
@@ -259,7 +254,7 @@ class Server(_group.Group):
     def _stop_as_requested(self, tell_begun: Callable[[], object]) -> None:
         tell_begun()
         try:
-            self.stop_after_signal()
+            self._stop_after_signal()
         finally:
             thread_gone()
 
@@ -270,31 +265,22 @@ class Server(_group.Group):
             _group.start_as_version_1_1()
         self.keep_alive()
 
-    def __enter__(self) -> Server:
-        """Starts it, and stops it at the end of the block: within 10 s where no drain_timeout is
-        set, and at once where an exception leaves the block."""
-        self.start()
-        return self
-
     # ------------------------------------------------------------ connections
 
     def broadcast(self, data: bytes, exclude: Connection | None = None) -> int:
         """Sends the bytes as they are to every connection, but not to exclude. Never waits: one whose
         queue would go over its cap is dropped, or with broadcast_skips left out. Returns how many
         it went to."""
-        count: int = self._broadcast(data, exclude, False)
-        return count
+        return self._broadcast(data, exclude, False)
 
     def broadcast_message(self, data: bytes, exclude: Connection | None = None) -> int:
         """The same, framed as each connection's framing asks."""
-        count: int = self._broadcast(data, exclude, True)
-        return count
+        return self._broadcast(data, exclude, True)
 
     def connections(self) -> list[Connection]:
         """The connections, each from the return of its connection handler to the start of its
         disconnection handler."""
-        found: list[Connection] = self._connections()
-        return found
+        return self._connections()
 
     def each(self, function: Callable[[Connection], object]) -> int:
         """Calls function(connection) for each of them; returns how many."""
@@ -303,16 +289,14 @@ class Server(_group.Group):
             function(connection)
         return len(found)
 
-    def find(self, id: int) -> Connection | None:
+    def find(self, connection_id: int) -> Connection | None:
         """The connection with this id, or None."""
-        found: Connection | None = self._find(id)
-        return found
+        return self._find(connection_id)
 
     @property
     def count(self) -> int:
         """How many connections there are."""
-        number: int = self._count()
-        return number
+        return self._count()
 
     def stats(self) -> Stats:
         """Its counters."""
@@ -326,11 +310,6 @@ class Server(_group.Group):
         return self._port() or self._port_given if self._was_started else self._port_given
 
     @property
-    def address(self) -> str:
-        """'host:port'."""
-        return self.host if self.host.startswith("unix:") else f"{self.host}:{self.port}"
-
-    @property
     def sock_name(self) -> Address:
         """(host, port); from the start on as the socket has it."""
         return self._sock_name
@@ -340,14 +319,5 @@ class Server(_group.Group):
         """Whether it accepts connections."""
         return self._was_started and not self._stopping and not self.closed
 
-    def __str__(self) -> str:
-        return self.address
-
-    def __repr__(self) -> str:
-        if not self._was_started:
-            state = "not started"
-        elif self.closed:
-            state = "closed"
-        else:
-            state = f"{'stopping' if self._stopping else 'listening'}, {self.count} connections"
-        return f"<sttcp.Server {self.address} {state}>"
+    def _state(self) -> str:
+        return f"{'stopping' if self._stopping else 'listening'}, {self.count} connections"
