@@ -156,6 +156,39 @@ with server:
     assert tasks() < three, (tasks(), three)
 """)
 
+    def test_the_first_start_configures_it_where_nobody_has(self):
+        for early, expected in ("", [(1, 0, 0)]), ("sttcp.configure(loops=2)", [(2, 0, 0)]):
+            run("""
+from sttcp import _sttcp
+
+asked = []
+configure = _sttcp._configure
+_sttcp._configure = lambda *what: asked.append(what) or configure(*what)
+%s
+server = Server("127.0.0.1", 0)
+for _ in range(2):
+    with server:
+        pass
+assert asked == %r, asked
+""" % (early, expected))
+
+    def test_first_starts_of_many_threads_agree(self):
+        run("""
+servers = [Server("127.0.0.1", 0) for _ in range(16)]
+threads = [threading.Thread(target=server.start) for server in servers]
+failures = []
+threading.excepthook = failures.append
+sys.setswitchinterval(1e-6)
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not failures, failures
+for server in servers:
+    assert server.is_listening
+    server.stop(0)
+""")
+
     def test_a_fork_finds_a_process_without_threads(self):
         run("""
 server = Server("127.0.0.1", 0)

@@ -18,12 +18,13 @@ different connections run on different threads, one at a time in Python, like
 all threads of Python.
 """
 
-from . import _lend, _sttcp
+from . import _sttcp
 from ._connection import Connection, ConnectionStats
 from ._engine import configure, log_level, log_to_stderr
 from ._group import Address, StopReport, connections
 from ._options import DEFAULT, Default
 from ._printing import print_sync, screen_lock
+from ._setup import set_up as _set_up
 from .client import Client
 from .errors import (Error, FrameError, HandlerError, LimitError, SlowPeerError, StoppedError,
                      TimeLimitError)
@@ -32,6 +33,8 @@ from .server import Server, Stats
 
 __version__ = "2.0.0"
 core_version = _sttcp.core_version
+
+_set_up()
 
 __all__ = [
     "Address", "Client", "Connection", "ConnectionStats", "DEFAULT", "Default", "Error",

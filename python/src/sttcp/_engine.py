@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import atexit
 import errno
 import itertools
 import logging
@@ -22,13 +21,15 @@ _LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEB
 _INFO = 3
 _TRACE = 4
 _TO_LOGGER = -1
+_LOOPS = 1
+_is_configured = False
 _wished: int | None = None  # by log_level
 _goes_somewhere = False
 _numbers = itertools.count(1)
 _own_excepthook = threading.excepthook
 
 
-def configure(*, loops: int = 1, max_threads: int = 0, stack_size: int = 0) -> None:
+def configure(*, loops: int = _LOOPS, max_threads: int = 0, stack_size: int = 0) -> None:
     """Sets how many event loops and threads the process has, before the first start.
 
     loops: 1 by default, since Python runs one thread at a time and more loops
@@ -37,11 +38,13 @@ def configure(*, loops: int = 1, max_threads: int = 0, stack_size: int = 0) -> N
     default. RuntimeError: something was started already, and engine_shutdown was
     not called since.
     """
+    global _is_configured
     code = _sttcp._configure(loops, max_threads, stack_size)
     if code == -errno.EBUSY:
         raise RuntimeError("configure() comes before the first start")
     if code < 0:
         raise ValueError(_sttcp.error_text(code))
+    _is_configured = True
 
 
 def report(exception: BaseException) -> None:
@@ -83,8 +86,17 @@ def log_to_stderr(level: int = _INFO) -> None:
     _sttcp._log_to(_check_level(level) or _TO_LOGGER)
 
 
-def begin_log() -> None:
+def begin() -> None:
     """Something is about to be started."""
+    global _is_configured
+    if not _is_configured:
+        # It is refused where another thread was first, which has done the same.
+        _sttcp._configure(_LOOPS, 0, 0)
+        _is_configured = True
+    _begin_log()
+
+
+def _begin_log() -> None:
     global _goes_somewhere
     if not _goes_somewhere:
         _goes_somewhere = True
@@ -113,7 +125,3 @@ def thread_gone() -> None:
         if isinstance(known, threading._DummyThread):
             del active[ident]
 
-
-# Handlers run until the very end; then no thread may come in any more.
-atexit.register(_sttcp._leave)
-configure()

@@ -15,7 +15,7 @@ from typing import (TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Tuple, T
                     cast)
 
 from . import _sttcp
-from ._engine import begin_log, logger
+from ._engine import begin, logger
 from ._options import read_options, without_off
 from ._wait import announce, let_signals_through, terminable, wait_until
 from .errors import raise_start
@@ -277,7 +277,7 @@ class Group(_sttcp.GroupBase):
         self._begin()
 
     def _begin(self) -> None:
-        begin_log()
+        begin()
         self._prepare()
         with _lock:
             # It runs, or this is its last handler, which may start a client again.
