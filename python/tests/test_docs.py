@@ -4,6 +4,7 @@
 import inspect
 import os
 import re
+import select
 import subprocess
 import sys
 import tempfile
@@ -48,8 +49,14 @@ class ReadmeTest(ProgramCase):
             for peer, name in ((one, b"Tom\n"), (two, b"Tim\n")):
                 self.assertEqual(peer.read(13), b"Who are you?\n")
                 peer.sendall(name)
-            # Tim is a member at the latest when his own line has come to Tom.
-            two.sendall(b"Meow!\n")
+
+            def tom_hears_tim():
+                two.sendall(b"Meow!\n")
+                return select.select([one], [], [], 0.05)[0]
+
+            # Each is a member when its connection handler has returned: Tim at the latest when a
+            # line of his has come to Tom, and before that Tom.
+            wait_for(tom_hears_tim, "a line of Tim's")
             self.assertEqual(one.read(11), b"Tim: Meow!\n")
             one.sendall(b"Really?!\n")
             self.assertEqual(two.read(14), b"Tom: Really?!\n")
