@@ -164,8 +164,7 @@ int stt_options_read(const sttcp_options *options, bool is_client, struct stt_se
 		.half_close = given.half_close,
 	};
 	read_framing(&given, &settings->framing);
-	settings->limits_input = settings->first_byte_timeout_ms >= 0 ||
-				 settings->idle_timeout_ms >= 0 ||
-				 settings->message_timeout_ms >= 0;
+	settings->times_input = settings->first_byte_timeout_ms >= 0 ||
+				settings->idle_timeout_ms >= 0 || settings->message_timeout_ms >= 0;
 	return result;
 }

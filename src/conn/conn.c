@@ -49,7 +49,7 @@ struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_ser
 	conn->output.receiver = -1;
 	conn->output.watch = stt_watch_for(conn);
 	atomic_init(&conn->framed, service->settings.framing.kind != STTCP_FRAMING_RAW ||
-					   service->settings.limits_input);
+					   service->settings.times_input);
 	stt_list_init(&conn->in_roster);
 	if (peer)
 		stt_conn_set_peer(conn, peer);

@@ -103,7 +103,8 @@ struct sttcp_conn {
 	int64_t born_ms;
 
 	/* Only the owner. */
-	uint32_t anew_ms; /* after it opened: when limits on input began anew; wraps in 49 days */
+	uint32_t anew_ms; /* after it opened: when deadlines for input began anew; wraps in 49 days
+			   */
 	/* Two that fill a gap: see output.h. */
 	bool failed; /* under output.lock: by fail or fail_now, of which the first counts */
 	bool member; /* under the roster's lock: `each` and `find` see it */

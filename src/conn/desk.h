@@ -30,7 +30,7 @@ struct stt_desk {
 	unsigned char watch;		/* see watch.h */
 	bool ended_conn;		/* that handler has closed or aborted `conn` */
 	bool failed_conn;		/* that handler has failed `conn` */
-	int64_t judged_ms;		/* before a look for input: limits are judged by it */
+	int64_t judged_ms;		/* before a look for input: deadlines are judged by it */
 	int64_t turn_began_us;		/* pool only: when it took the connection off the queue */
 	int64_t call_began_us;		/* pool only */
 	long call_switches;		/* likewise: see dispatch.c */

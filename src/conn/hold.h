@@ -14,7 +14,7 @@
  * stays until the queue has come down to low_water.
  *
  * Whoever releases a reader that rests sets `rested` first, and afterwards
- * wishes for a read and for a look at the limits on input, which begin anew:
+ * wishes for a read and for a look at the deadlines for input, which begin anew:
  * what came meanwhile has told of itself already.
  */
 #ifndef STT_CONN_HOLD_H

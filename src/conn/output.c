@@ -164,7 +164,7 @@ static size_t claim_room_locked(struct stt_output *out, size_t wanted) STT_REQUI
 static void note_activity(struct sttcp_conn *conn)
 {
 	if (atomic_load_explicit(&conn->framed, memory_order_relaxed) &&
-	    conn->service->settings.limits_input)
+	    conn->service->settings.times_input)
 		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
 }
 

@@ -32,7 +32,7 @@
 #include "conn/gather.h"
 #include "conn/hold.h"
 #include "conn/input.h"
-#include "conn/limits.h"
+#include "conn/deadlines.h"
 #include "conn/service.h"
 #include "conn/trace.h"
 #include "conn/watch.h"
@@ -114,7 +114,7 @@ static void open_conn(struct stt_desk *desk, struct sttcp_conn *conn)
 	/* What it has read and left. */
 	if (desk->input.memory && stt_input_keep(desk, conn) < 0)
 		stt_conn_end(conn, -ENOMEM, STT_END_RESET);
-	stt_limits_begin(conn);
+	stt_deadlines_begin(conn);
 
 	conn->phase = STT_OPEN;
 	if (failed)
@@ -160,7 +160,7 @@ static void take_fin(struct stt_desk *desk, struct sttcp_conn *conn)
 	if (first && conn->service->settings.half_close) {
 		bool verdict = run_handlers(desk, conn, STTCP_END, NULL, 0);
 
-		stt_limits_note_input(conn);
+		stt_deadlines_note_input(conn);
 		if (!verdict && !conn->service->handlers.end)
 			stt_conn_end(conn, 0, STT_END_FLUSH);
 	}
@@ -332,7 +332,7 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 	}
 	came |= budget != MESSAGES_PER_TURN;
 	if (came)
-		stt_limits_note_input(conn);
+		stt_deadlines_note_input(conn);
 	if (has_ended(conn))
 		in->size = 0;
 	int kept = stt_input_keep(desk, conn);
@@ -341,7 +341,7 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 		refuse_message(desk, conn, kept);
 	else if (kept < 0)
 		stt_conn_end(conn, -ENOMEM, STT_END_RESET);
-	stt_limits_watch_message(conn);
+	stt_deadlines_watch_message(conn);
 	return behind && !has_ended(conn);
 }
 
@@ -523,7 +523,7 @@ look_before_read(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes
 		atomic_store(&conn->hangup, true);
 	/* A limit is only then over when a look finds nothing that came before. */
 	if (ends_idle ||
-	    ((wishes & STT_WISH_TIMEOUT) && stt_limits_have_passed(conn, desk->judged_ms)))
+	    ((wishes & STT_WISH_TIMEOUT) && stt_deadlines_have_passed(conn, desk->judged_ms)))
 		wishes |= STT_WISH_READ;
 	return wishes;
 }
@@ -533,10 +533,10 @@ act_on_notices(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes, 
 {
 	if ((wishes & STT_WISH_DRAINED) && !has_ended(conn)) {
 		run_handlers(desk, conn, STT_DRAINED, NULL, 0);
-		stt_limits_begin_anew(conn);
+		stt_deadlines_begin_anew(conn);
 	}
 	if ((wishes & STT_WISH_TIMEOUT) && !has_ended(conn))
-		stt_limits_check(conn, desk->judged_ms);
+		stt_deadlines_check(conn, desk->judged_ms);
 	if (ends_idle)
 		end_if_idle(conn);
 }
@@ -629,9 +629,9 @@ static void give_to_pool(struct stt_desk *desk, struct sttcp_conn *conn)
 	stt_pool_push(&desk->worker.engine->pool, &conn->actor);
 }
 
-/* Limits on input need no thread: where there is nothing else to do, the loop judges them. False
- * when there is, and all wishes are as before. */
-static bool judge_limits(struct sttcp_conn *conn)
+/* Deadlines for input need no thread: where there is nothing else to do, the loop judges them.
+ * False when there is, and all wishes are as before. */
+static bool judge_deadlines(struct sttcp_conn *conn)
 {
 	if (conn->phase != STT_OPEN || has_ended(conn))
 		return false;
@@ -641,9 +641,9 @@ static bool judge_limits(struct sttcp_conn *conn)
 	if (wishes == STT_WISH_TIMEOUT) {
 		int64_t now_ms = stt_now_ms();
 
-		if (!stt_limits_have_passed(conn, now_ms) ||
+		if (!stt_deadlines_have_passed(conn, now_ms) ||
 		    !stt_socket_has_news(atomic_load(&conn->fd))) {
-			stt_limits_check(conn, now_ms);
+			stt_deadlines_check(conn, now_ms);
 			return true;
 		}
 	}
@@ -656,7 +656,7 @@ static bool judge_limits(struct sttcp_conn *conn)
 static void dispatch(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	while (needs_pool(conn)) {
-		if (!judge_limits(conn)) {
+		if (!judge_deadlines(conn)) {
 			give_to_pool(desk, conn);
 			return;
 		}
@@ -742,7 +742,7 @@ static int64_t ring_conn(struct stt_worker *worker, struct stt_alarm *alarm)
 	struct sttcp_conn *conn = stt_container_of(alarm, struct sttcp_conn, alarm);
 	int64_t now = stt_loop_time(conn->loop);
 	int64_t next = stt_output_ring(conn, now);
-	int64_t death = stt_limits_lifetime(conn);
+	int64_t death = stt_deadlines_lifetime(conn);
 	int64_t owner_due = atomic_load(&conn->owner_due_ms);
 
 	if (death <= now)

@@ -56,8 +56,8 @@ struct stt_settings {
 	int max_connections;
 	int max_connections_per_ip;
 	int accept_rate;
-	bool rejects;	   /* what is over max_connections or accept_rate */
-	bool limits_input; /* there is a limit for which the time of input matters */
+	bool rejects;	  /* what is over max_connections or accept_rate */
+	bool times_input; /* there is a deadline for which the time of input matters */
 	bool broadcast_skips;
 	bool end_idle_at_stop;
 	bool reuse_port;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The deadlines of a connection that is open; what they are measured from stands in conn.h. */
-#include "conn/limits.h"
+#include "conn/deadlines.h"
 
 #include "conn/ending.h"
 #include "conn/hold.h"
@@ -16,7 +16,7 @@ static uint64_t scatter(uint64_t number)
 	return number ^ (number >> 31);
 }
 
-int64_t stt_limits_lifetime(const struct sttcp_conn *conn)
+int64_t stt_deadlines_lifetime(const struct sttcp_conn *conn)
 {
 	const struct stt_settings *settings = &conn->service->settings;
 	int64_t opened = atomic_load_explicit(&conn->opened_ms, memory_order_relaxed);
@@ -31,8 +31,8 @@ int64_t stt_limits_lifetime(const struct sttcp_conn *conn)
 	return at;
 }
 
-/* `from` and the limit that follows, where -1 is none. */
-static int64_t limit(int64_t from, int limit_ms)
+/* So long after `from`, where -1 is no limit. */
+static int64_t after(int64_t from, int limit_ms)
 {
 	return limit_ms < 0 ? STT_NEVER : from + limit_ms;
 }
@@ -56,12 +56,12 @@ static struct deadline first_deadline(const struct sttcp_conn *conn)
 	struct deadline first = {STT_NEVER, 0};
 
 	if (!stt_counter_get(&conn->bytes_in))
-		take_earlier(&first, limit(opened + conn->anew_ms, settings->first_byte_timeout_ms),
+		take_earlier(&first, after(opened + conn->anew_ms, settings->first_byte_timeout_ms),
 			     STTCP_ETIME_FIRST_BYTE);
 	if (conn->held && conn->held->began_ms)
-		take_earlier(&first, limit(conn->held->began_ms, settings->message_timeout_ms),
+		take_earlier(&first, after(conn->held->began_ms, settings->message_timeout_ms),
 			     STTCP_ETIME_MESSAGE);
-	take_earlier(&first, limit(active, settings->idle_timeout_ms), STTCP_ETIME_IDLE);
+	take_earlier(&first, after(active, settings->idle_timeout_ms), STTCP_ETIME_IDLE);
 	return first;
 }
 
@@ -74,29 +74,29 @@ static void look_again(struct sttcp_conn *conn, int64_t at)
 	stt_alarm_set(conn->loop, &conn->alarm, at);
 }
 
-void stt_limits_begin(struct sttcp_conn *conn)
+void stt_deadlines_begin(struct sttcp_conn *conn)
 {
 	int64_t now = stt_now_ms();
 
 	atomic_store_explicit(&conn->opened_ms, now, memory_order_relaxed);
 	atomic_store_explicit(&conn->active_ms, now, memory_order_relaxed);
-	if (conn->service->settings.limits_input)
+	if (conn->service->settings.times_input)
 		look_again(conn, first_deadline(conn).at);
 
-	int64_t death = stt_limits_lifetime(conn);
+	int64_t death = stt_deadlines_lifetime(conn);
 
 	if (death != STT_NEVER)
 		stt_alarm_set(conn->loop, &conn->alarm, death);
 }
 
-void stt_limits_watch_message(struct sttcp_conn *conn)
+void stt_deadlines_watch_message(struct sttcp_conn *conn)
 {
 	if (conn->held && conn->held->began_ms)
 		look_again(conn,
-			   limit(conn->held->began_ms, conn->service->settings.message_timeout_ms));
+			   after(conn->held->began_ms, conn->service->settings.message_timeout_ms));
 }
 
-void stt_limits_begin_anew(struct sttcp_conn *conn)
+void stt_deadlines_begin_anew(struct sttcp_conn *conn)
 {
 	int64_t opened = atomic_load_explicit(&conn->opened_ms, memory_order_relaxed);
 	int64_t now = stt_now_ms();
@@ -107,15 +107,15 @@ void stt_limits_begin_anew(struct sttcp_conn *conn)
 		conn->held->began_ms = now;
 }
 
-bool stt_limits_have_passed(const struct sttcp_conn *conn, int64_t now_ms)
+bool stt_deadlines_have_passed(const struct sttcp_conn *conn, int64_t now_ms)
 {
 	return first_deadline(conn).at <= now_ms;
 }
 
-void stt_limits_check(struct sttcp_conn *conn, int64_t now_ms)
+void stt_deadlines_check(struct sttcp_conn *conn, int64_t now_ms)
 {
 	if (stt_hold_has_rested(conn))
-		stt_limits_begin_anew(conn);
+		stt_deadlines_begin_anew(conn);
 
 	struct deadline first = first_deadline(conn);
 
