@@ -11,7 +11,7 @@
 #include "conn/ending.h"
 #include "conn/hold.h"
 #include "conn/output.h"
-#include "conn/receive.h"
+#include "conn/inline_read.h"
 #include "group/figures.h"
 
 enum {
@@ -171,7 +171,7 @@ ssize_t sttcp_conn_recv(sttcp_conn *conn, void *buffer, size_t size, int timeout
 		return result;
 	if ((!buffer && size) || timeout_ms < -1)
 		return -EINVAL;
-	return stt_receive(conn, buffer, size, timeout_ms);
+	return stt_inline_read(conn, buffer, size, timeout_ms);
 }
 
 ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
@@ -182,7 +182,7 @@ ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t size, int
 		return result;
 	if ((!buffer && size) || timeout_ms < -1)
 		return -EINVAL;
-	return stt_receive_message(conn, buffer, size, timeout_ms);
+	return stt_inline_read_message(conn, buffer, size, timeout_ms);
 }
 
 static bool has_ended(const sttcp_conn *conn)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading inside a handler. By the thread that runs the connection's own connection, receive or
  * response handler: anywhere else -EDEADLK. */
-#ifndef STT_CONN_RECEIVE_H
-#define STT_CONN_RECEIVE_H
+#ifndef STT_CONN_INLINE_READ_H
+#define STT_CONN_INLINE_READ_H
 
 #include <stddef.h>
 #include <sys/types.h>
@@ -10,7 +10,7 @@
 struct sttcp_conn;
 
 /* As sttcp_conn_recv and sttcp_conn_recv_message. */
-ssize_t stt_receive(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);
-ssize_t stt_receive_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);
+ssize_t stt_inline_read(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);
+ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);
 
 #endif

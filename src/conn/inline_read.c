@@ -5,7 +5,7 @@
  * wakes no poll for input. That the thread waits is what any handler may do: its
  * loop is taken over meanwhile.
  */
-#include "conn/receive.h"
+#include "conn/inline_read.h"
 
 #include <errno.h>
 #include <string.h>
@@ -76,7 +76,7 @@ static ssize_t fail(struct sttcp_conn *conn, int code)
 	return stt_conn_end_code(conn);
 }
 
-ssize_t stt_receive(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+ssize_t stt_inline_read(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
 {
 	int64_t until_ms = stt_deadline_ms(timeout_ms);
 	int result = check_caller(conn);
@@ -165,7 +165,7 @@ static int take_message(struct stt_desk *desk, struct sttcp_conn *conn, bool las
 	return found < 0 ? refuse_message(desk, conn, found) : found;
 }
 
-ssize_t stt_receive_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
 {
 	int64_t until_ms = stt_deadline_ms(timeout_ms);
 	int result = check_caller(conn);
@@ -176,7 +176,7 @@ ssize_t stt_receive_message(struct sttcp_conn *conn, void *buffer, size_t size, 
 		return result;
 	stt_conn_free_old_framings(conn);
 	if (stt_conn_framing(conn)->kind == STTCP_FRAMING_RAW) {
-		ssize_t got = size ? stt_receive(conn, buffer, size, timeout_ms) : -EMSGSIZE;
+		ssize_t got = size ? stt_inline_read(conn, buffer, size, timeout_ms) : -EMSGSIZE;
 
 		return got ? got : -ENODATA;
 	}
