@@ -12,7 +12,7 @@
 #include "conn/hold.h"
 #include "conn/output.h"
 #include "conn/inline_read.h"
-#include "group/figures.h"
+#include "group/stats.h"
 
 enum {
 	MAX_PARTS = 1024,
@@ -405,7 +405,7 @@ int sttcp_conn_stats(const sttcp_conn *conn, sttcp_conn_counts *counts, size_t s
 		return result;
 	if (!counts)
 		return -EINVAL;
-	stt_figures_of_conn(conn, &all);
+	stt_stats_of_conn(conn, &all);
 	memset(counts, 0, size);
 	memcpy(counts, &all, size < sizeof(all) ? size : sizeof(all));
 	return 0;

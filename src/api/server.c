@@ -5,7 +5,7 @@
 
 #include "api/call.h"
 #include "api/message.h"
-#include "group/figures.h"
+#include "group/stats.h"
 #include "group/listener.h"
 #include "net/socket.h"
 
@@ -474,7 +474,7 @@ int sttcp_server_stats(const sttcp_server *server, sttcp_stats *stats, size_t si
 
 	int cancel = stt_call_begin();
 
-	stt_figures_of_group((struct stt_group *)(uintptr_t)&server->group, &all);
+	stt_stats_of_group((struct stt_group *)(uintptr_t)&server->group, &all);
 	stt_call_end(cancel);
 	memset(stats, 0, size);
 	memcpy(stats, &all, size < sizeof(all) ? size : sizeof(all));

@@ -93,7 +93,7 @@ struct sttcp_conn {
 	 * without, others copy it under the lock. */
 	_Atomic(struct stt_own_framing *) framing;
 
-	/* Written by the owner, read by any thread for figures, relaxed. */
+	/* Written by the owner, read by any thread for stats, relaxed. */
 	struct stt_counter bytes_in;
 	struct stt_counter messages_in;
 

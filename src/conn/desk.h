@@ -35,7 +35,7 @@ struct stt_desk {
 	int64_t call_began_us;		/* pool only */
 	long call_switches;		/* likewise: see dispatch.c */
 
-	/* Written by its own thread, read by any, relaxed: figures to look at, nothing hangs on
+	/* Written by its own thread, read by any, relaxed: stats to look at, nothing hangs on
 	 * their order. They are of the call that `worker.calls` counts. */
 	_Atomic(const void *) call_service;
 	_Atomic uint64_t call_conn_id;

@@ -45,7 +45,7 @@ struct stt_output {
 	 * event that comes after it finds the flag. It saves two atomic operations an event. */
 	atomic_bool pending;
 
-	/* Written under the lock, read by any thread for figures, relaxed. */
+	/* Written under the lock, read by any thread for stats, relaxed. */
 	struct stt_counter bytes_out;
 	struct stt_counter messages_out;
 	_Atomic size_t queued;

@@ -2,7 +2,7 @@
 /*
  * Looks names up for clients, on threads of its own: getaddrinfo(3) blocks for
  * as long as a resolver likes, and cannot be interrupted. The threads run no
- * user code, block every signal, and count in no figure and against no limit of
+ * user code, block every signal, and count in no stats and against no limit of
  * the pool. Each process has up to four for questions that somebody waits for,
  * and no more than sixteen with those that nobody waits for any more; they come
  * when they are needed, answer in the order in which they were asked, and leave

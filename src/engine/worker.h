@@ -41,7 +41,7 @@ struct stt_worker {
 	/* Only its own thread. */
 	struct stt_loop *loop; /* the loop that it owns, NULL for the pool and after a loss */
 
-	/* Written by its own thread, read by any, relaxed: figures to look at, nothing hangs on
+	/* Written by its own thread, read by any, relaxed: stats to look at, nothing hangs on
 	 * their order. `calls` is odd while a handler runs. */
 	_Atomic uint64_t calls;
 

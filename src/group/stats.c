@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Figures are gathered when somebody asks: on the hot path each connection and each worker only
+/* Stats are gathered when somebody asks: on the hot path each connection and each worker only
  * writes its own. */
-#include "group/figures.h"
+#include "group/stats.h"
 
 #include "base/clock.h"
 #include "conn/conn.h"
@@ -10,11 +10,11 @@
 #include "engine/turn.h"
 #include "group/group.h"
 
-void stt_figures_of_conn(const struct sttcp_conn *conn, sttcp_conn_counts *counts)
+void stt_stats_of_conn(const struct sttcp_conn *conn, sttcp_conn_counts *stats)
 {
 	const struct stt_output *out = &conn->output;
 
-	*counts = (sttcp_conn_counts){
+	*stats = (sttcp_conn_counts){
 		.bytes_in = stt_counter_get(&conn->bytes_in),
 		.bytes_out = stt_counter_get(&out->bytes_out),
 		.messages_in = stt_counter_get(&conn->messages_in),
@@ -27,14 +27,14 @@ void stt_figures_of_conn(const struct sttcp_conn *conn, sttcp_conn_counts *count
 static void add_conn(struct sttcp_conn *conn, void *argument)
 {
 	sttcp_stats *stats = argument;
-	sttcp_conn_counts counts;
+	sttcp_conn_counts one;
 
-	stt_figures_of_conn(conn, &counts);
-	stats->bytes_in += counts.bytes_in;
-	stats->bytes_out += counts.bytes_out;
-	stats->messages_in += counts.messages_in;
-	stats->messages_out += counts.messages_out;
-	stats->queued += counts.queued;
+	stt_stats_of_conn(conn, &one);
+	stats->bytes_in += one.bytes_in;
+	stats->bytes_out += one.bytes_out;
+	stats->messages_in += one.messages_in;
+	stats->messages_out += one.messages_out;
+	stats->queued += one.queued;
 }
 
 static bool owns_loop(const struct stt_engine *engine, const struct stt_worker *worker)
@@ -45,7 +45,7 @@ static bool owns_loop(const struct stt_engine *engine, const struct stt_worker *
 	return false;
 }
 
-/* Relaxed reads of a record that its thread goes on writing: a figure may be one call late. */
+/* Relaxed reads of a record that its thread goes on writing: a number may be one call late. */
 static void add_worker(const struct stt_engine *engine, const struct stt_group *group,
 		       struct stt_worker *worker, int64_t now_ms, sttcp_stats *stats)
 {
@@ -67,7 +67,7 @@ static void add_worker(const struct stt_engine *engine, const struct stt_group *
 	}
 }
 
-void stt_figures_of_group(struct stt_group *group, sttcp_stats *stats)
+void stt_stats_of_group(struct stt_group *group, sttcp_stats *stats)
 {
 	int64_t now_ms = stt_now_ms();
 

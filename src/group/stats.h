@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* What sttcp_server_stats and sttcp_conn_stats tell. */
+#ifndef STT_GROUP_STATS_H
+#define STT_GROUP_STATS_H
+
+#include "sttcp.h"
+
+struct stt_group;
+
+/* Walks the connections of the group and the workers of the engine. Any thread. */
+void stt_stats_of_group(struct stt_group *group, sttcp_stats *stats);
+void stt_stats_of_conn(const struct sttcp_conn *conn, sttcp_conn_counts *stats);
+
+#endif
