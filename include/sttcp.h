@@ -799,7 +799,7 @@ STTCP_API ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t
  * While paused:
  *
  *  - the limits on waiting for the peer do not run;
- *  - sending and closing work as ever;
+ *  - sending and closing work as usual;
  *  - a FIN is noticed only after resume;
  *  - a reset, or a send that fails, ends the connection at once, and unread
  *    input is lost.
