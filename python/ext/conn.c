@@ -359,14 +359,15 @@ static PyObject *get_reason_code(conn_object *self, void *unused)
 
 static PyGetSetDef getset[] = {
 	{"id", (getter)get_id, NULL,
-	 "A number from 1 on that no other connection of the process ever has.", NULL},
-	{"is_open", (getter)get_is_open, NULL, "Whether it can still be sent to.", NULL},
+	 "A number, 1 or more, that is unique among all connections of the process.", NULL},
+	{"is_open", (getter)get_is_open, NULL, "Whether it has opened, and not ended.", NULL},
 	{"stopping", (getter)get_stopping, NULL,
 	 "Whether its server is stopping: a good moment to say goodbye.", NULL},
 	{"reason", (getter)get_reason, NULL,
-	 "Why it ended: an exception; None while it is open and after an end in order.", NULL},
+	 "The reason of the end, an exception; None while it is open, and after an orderly close.",
+	 NULL},
 	{"fail_text", (getter)get_fail_text, NULL,
-	 "More than the reason tells: the text of fail(), or which option ended it and its value,\n"
+	 "A text that adds to the reason: that of fail(), or which option ended it and its value,\n"
 	 "or what was malformed; '' when there is none.",
 	 NULL},
 	{"_code", (getter)get_reason_code, NULL, NULL, NULL},
@@ -385,30 +386,31 @@ static PyMemberDef members[] = {
 
 static PyMethodDef methods[] = {
 	{"sendall", (PyCFunction)(void (*)(void))conn_sendall, METH_FASTCALL,
-	 "sendall($self, data, flags=0, /)\n--\n\nSends all of it as one run of bytes, whoever "
-	 "else sends.\n"
-	 "What the kernel does not take at once is queued; at the cap (send_queue_max) it waits."},
+	 "sendall($self, data, flags=0, /)\n--\n\nSends all of the data as one contiguous run of "
+	 "bytes, whoever else sends.\n"
+	 "Bytes that the kernel does not accept at once are queued; at the cap (send_queue_max)\n"
+	 "it blocks."},
 	{"send", (PyCFunction)(void (*)(void))conn_send, METH_FASTCALL,
 	 "send($self, data, flags=0, /)\n--\n\nAs sendall; returns the number of bytes, which is "
 	 "all of them."},
 	{"send_message", (PyCFunction)conn_send_message, METH_O,
-	 "send_message($self, data, /)\n--\n\nSends one message, framed as this connection's "
-	 "framing asks."},
+	 "send_message($self, data, /)\n--\n\nSends one message, framed the way this connection's "
+	 "input is."},
 	{"try_send", (PyCFunction)conn_try_send, METH_O,
-	 "try_send($self, data, /)\n--\n\nSends without ever waiting: False when the queue has no "
-	 "room,\n"
-	 "and then nothing was taken."},
+	 "try_send($self, data, /)\n--\n\nAs sendall, but never blocks: False when the queue has "
+	 "no room,\n"
+	 "and nothing was sent."},
 	{"sendmsg", (PyCFunction)conn_sendmsg, METH_O,
-	 "sendmsg($self, buffers, /)\n--\n\nSends several parts as one run of bytes."},
+	 "sendmsg($self, buffers, /)\n--\n\nSends several parts as one contiguous run of bytes."},
 	{"recv", (PyCFunction)conn_recv, METH_VARARGS,
-	 "recv($self, size, flags=0, /)\n--\n\nReads what comes next, inside a handler of this "
+	 "recv($self, size, flags=0, /)\n--\n\nReads the next bytes, inside a handler of this "
 	 "connection:\n"
-	 "b'' at the peer's end. What was sent leaves first. settimeout() limits the wait."},
+	 "b'' at the peer's FIN. Queued output is written first. settimeout() limits the wait."},
 	{"recv_into", (PyCFunction)conn_recv_into, METH_VARARGS,
 	 "recv_into($self, buffer, size=0, flags=0, /)\n--\n\nAs recv, into a buffer."},
 	{"recv_message", (PyCFunction)conn_recv_message, METH_NOARGS,
-	 "recv_message($self, /)\n--\n\nReads the next message whole, as recv does; None\n"
-	 "at the peer's end."},
+	 "recv_message($self, /)\n--\n\nReads one whole message, as recv does; None\n"
+	 "at the peer's FIN."},
 	{"_close", (PyCFunction)conn_close, METH_NOARGS, NULL},
 	{"_abort", (PyCFunction)conn_abort, METH_NOARGS, NULL},
 	{"_shutdown", (PyCFunction)conn_shutdown, METH_NOARGS, NULL},
@@ -436,7 +438,7 @@ PyTypeObject conn_type = {
 	.tp_basicsize = sizeof(conn_object),
 	.tp_dealloc = (destructor)dealloc,
 	.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-	.tp_doc = "A connection; made by a server or a client, never by hand.",
+	.tp_doc = "A connection; created by a server or a client only.",
 	.tp_traverse = (traverseproc)traverse,
 	.tp_clear = (inquiry)clear,
 	.tp_weaklistoffset = offsetof(conn_object, weakrefs),

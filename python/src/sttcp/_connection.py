@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ConnectionStats(NamedTuple):
-    """Counters of one connection; queued is what it is now, age in seconds."""
+    """Counters of one connection; queued is a gauge, age is in seconds."""
 
     bytes_in: int
     bytes_out: int
@@ -68,8 +68,8 @@ def split_address(text: str) -> tuple[str, int]:
 class Connection(_sttcp.ConnectionBase):
     """A connection: what socket.socket has where that makes sense, and more.
 
-    Every method may be called from any thread at any time; on a connection that
-    has ended they raise why it did. The same connection is always the same
+    Every method may be called from any thread at any time. On a connection that
+    has ended, methods raise the reason. The same connection is always the same
     object, so it can be a key, and `data` holds anything of yours.
     """
 
@@ -78,21 +78,22 @@ class Connection(_sttcp.ConnectionBase):
     # ------------------------------------------------------------ ending it
 
     def close(self) -> None:
-        """Ends the connection: what was sent still leaves. Never waits; again is fine."""
+        """Closes the connection in an orderly way: output is flushed first. Never waits; calling it
+        again is fine."""
         self._close()
 
     def abort(self) -> None:
-        """Ends the connection with a reset at once; what is queued is lost."""
+        """Resets the connection at once; queued output is lost."""
         self._abort()
 
     def fail(self, reason: str | BaseException = "") -> None:
-        """Ends the connection as close does, with a reason for the disconnection handler: an
-        exception, or a text, of which it makes a HandlerError. Wins over a verdict."""
+        """Closes the connection as close does, with a reason for the disconnection handler: an
+        exception, or a text, which becomes a HandlerError. Overrides the result of the handler."""
         self._fail_with(reason, False)
 
     def fail_now(self, reason: str | BaseException = "") -> None:
-        """As fail, but with a reset at once, as abort does: what is queued is lost. The first of fail
-        and fail_now counts."""
+        """As fail, but with a reset at once, as abort does: queued output is lost. The first of
+        fail and fail_now counts."""
         self._fail_with(reason, True)
 
     def _fail_with(self, reason: str | BaseException, now: bool) -> None:
@@ -102,7 +103,7 @@ class Connection(_sttcp.ConnectionBase):
             self._fail(None, reason, now)
 
     def shutdown(self, how: int = socket.SHUT_WR) -> None:
-        """SHUT_WR: no more sending from here, receiving goes on. SHUT_RDWR: as close. SHUT_RD
+        """SHUT_WR: ends sending from this side, and receiving goes on. SHUT_RDWR: as close. SHUT_RD
         changes nothing."""
         if how == socket.SHUT_RDWR:
             self._close()
@@ -112,28 +113,28 @@ class Connection(_sttcp.ConnectionBase):
             raise ValueError("how must be SHUT_RD, SHUT_WR or SHUT_RDWR")
 
     def detach(self) -> int:
-        """Takes the descriptor, in blocking mode, out of the library: it is yours to close. Bytes
-        that were read and not delivered are lost."""
+        """Takes the descriptor out of the library, in blocking mode; you have to close it. Bytes
+        that were read but not delivered are lost."""
         return self._check(self._detach())
 
     # ------------------------------------------------------------ flow
 
     def flush(self) -> None:
-        """Hands what is held back to the socket as far as it takes it; does not wait."""
+        """Writes coalesced and queued output as far as the kernel accepts it, without blocking."""
         self._check(self._flush())
 
     def pause(self) -> None:
-        """Stops reading from the peer: no more handlers for data after the running one."""
+        """Stops reading from the peer: after the running handler no further data is delivered."""
         self._check(self._pause())
 
     def resume(self) -> None:
-        """Goes on reading from the peer."""
+        """Resumes reading from the peer."""
         self._check(self._resume())
 
     @lists_options(MessageOptions)
     def set_framing(self, framing: Framing = DEFAULT, **options: Unpack[MessageOptions]) -> None:
-        """Changes the framing of this connection; for input from the next message on. 'custom' is
-        the function that the server or client was made with."""
+        """Changes the framing of this open connection; for input, from the next message on.
+        'custom' is the function that the server or client was made with."""
         read, frame = read_options("set_framing", FramingOptions,
                                    {"framing": framing, **options})
         if frame is not None:
@@ -144,8 +145,8 @@ class Connection(_sttcp.ConnectionBase):
     # ------------------------------------------------------------ as a socket
 
     def settimeout(self, timeout: float | None) -> None:
-        """How long recv waits, in seconds: None for ever, 0 not at all. For sending there is the
-        option write_timeout."""
+        """How long recv waits, in seconds: None without limit, 0 not at all. For sending there is
+        the option write_timeout."""
         if timeout is not None and timeout < 0:
             raise ValueError("Timeout value out of range")
         self._timeout_ms = 0 if timeout == 0 else milliseconds("timeout", timeout)
@@ -167,7 +168,7 @@ class Connection(_sttcp.ConnectionBase):
         return self.address
 
     def getsockname(self) -> tuple[str, int]:
-        """The (host, port) of this end."""
+        """The (host, port) of this side."""
         return split_address(self._local_address)
 
     def makefile(self, mode: str = "r", buffering: int | None = None, *,
@@ -216,7 +217,7 @@ class Connection(_sttcp.ConnectionBase):
 
     @property
     def host(self) -> str:
-        """The peer's address as a number, or unix:/path."""
+        """The peer's numeric address, or unix:/path."""
         return self.address[0]
 
     @property
@@ -226,16 +227,16 @@ class Connection(_sttcp.ConnectionBase):
 
     @property
     def server(self) -> Server | None:
-        """The server that it belongs to; None for a client's."""
+        """The server of the connection; None for a client's."""
         return None if self.owner is None or self.owner._is_client else self.owner
 
     @property
     def client(self) -> Client | None:
-        """The client that it belongs to; None for a server's."""
+        """The client of the connection; None for a server's."""
         return self.owner if self.owner is not None and self.owner._is_client else None
 
     def stats(self) -> ConnectionStats:
-        """Its counters."""
+        """The counters of the connection."""
         counts = self._stats()
         return ConnectionStats(*counts[:5], age=counts[5] / 1000)
 

@@ -30,7 +30,7 @@ _own_excepthook = threading.excepthook
 
 
 def configure(*, loops: int = _LOOPS, max_threads: int = 0, stack_size: int = 0) -> None:
-    """Sets how many event loops and threads the process has, before the first start.
+    """Sets the number of event loops and threads of the process, before the first start.
 
     loops: 1 by default, since Python runs one thread at a time and more loops
     would only wait for each other; 0 is one for each CPU. max_threads: for
@@ -69,18 +69,18 @@ def _check_level(level: int) -> int:
 
 
 def log_level(level: int) -> None:
-    """Up to which level the logger 'sttcp' gets what the library has to say: 0 nothing, 1 errors,
-    2 warnings, 3 info, which tells each end that the library decided, 4 trace, which tells the life
-    of each connection and is DEBUG in logging. Without a call: 4 where the logger is enabled for
-    DEBUG when something is started, else 3."""
+    """The highest level of the library's diagnostics that the logger 'sttcp' gets: 0 none, 1
+    errors, 2 warnings, 3 info (each end that the library decided), 4 trace (the life of each
+    connection), which is DEBUG in logging. Without a call: 4 if the logger is enabled for DEBUG
+    when something is started, else 3."""
     global _wished
     _wished = _check_level(level)
     _sttcp._log_level(level)
 
 
 def log_to_stderr(level: int = _INFO) -> None:
-    """Prints what the library has to say to standard error instead, up to this level; 0: to the
-    logger again. STTCP_LOG=4 in the environment does so without a change to the program."""
+    """Prints the library's diagnostics to standard error instead, up to this level; 0: to the
+    logger again. STTCP_LOG=4 in the environment does the same without a change to the program."""
     global _goes_somewhere
     _goes_somewhere = True
     _sttcp._log_to(_check_level(level) or _TO_LOGGER)

@@ -78,8 +78,8 @@ os.register_at_fork(after_in_child=_forget_parent)
 
 
 class StopReport(NamedTuple):
-    """How a stop went, in connections: that ended by themselves, that were closed by force, and of
-    these, whose handler still runs."""
+    """The outcome of a stop, in connections: those that ended by themselves, those that were closed
+    by force, and of these, those whose handler still runs."""
 
     ended: int
     forced: int
@@ -228,36 +228,36 @@ class Group(_sttcp.GroupBase):
         return function
 
     def disconnection_handler(self, function: DisconnectionT) -> DisconnectionT:
-        """Sets handler(address, reason), the last of every connection. The reason is None after an
-        end in order, or an exception. handler(address) works, too, and so does
+        """Sets handler(address, reason), the last one of every connection. The reason is None after
+        an orderly close, otherwise an exception. handler(address) works, too, and so does
         handler(address, reason, connection)."""
         self._put(DISCONNECTION, function, count_arguments(function, 3))
         return function
 
     def universal_handler(self, function: UniversalT) -> UniversalT:
-        """Sets handler(handler_type, address, connection, data), which runs first in every phase;
-        its verdict counts where the handler of the phase is not set or returns None. connection and
+        """Sets handler(handler_type, address, connection, data), which runs first in every phase.
+        Its result counts if the handler of the phase is not set or returns None. connection and
         data are None where there is none."""
         self._put(UNIVERSAL, function)
         return function
 
     def end_handler(self, function: ConnectionT) -> ConnectionT:
-        """Sets handler(address, connection) for the end of what the peer sends (option half_close):
-        sending goes on until somebody closes."""
+        """Sets handler(address, connection) for the peer's FIN (option half_close): sending goes on
+        until one side closes the connection."""
         self._put(END, function)
         return function
 
     def drained_handler(self, function: ConnectionT) -> ConnectionT:
-        """Sets handler(address, connection) for the moment when bytes that had to wait in the queue
-        have all gone: a good one to go on with a long answer."""
+        """Sets handler(address, connection) for the moment when the send queue is empty again: a
+        good one to continue a long answer."""
         self._put(DRAINED, function)
         return function
 
     def malformed_handler(self, function: MalformedT) -> MalformedT:
-        """Sets handler(address, connection, error) for the last word before a message ends its
-        connection: error is a FrameError (it is malformed, or the peer's end has cut it) or a
-        LimitError (it is too large). What is sent here still leaves; recv raises. While a handler
-        waits in recv_message, it runs inside of that."""
+        """Sets handler(address, connection, error), which runs before a refused message ends its
+        connection: error is a FrameError (it is malformed, or cut off by the peer's FIN) or a
+        LimitError (it is too large). What is sent here still goes out; recv raises. If a handler is
+        waiting in recv_message, this one runs inside that call."""
         self._put(MALFORMED, function)
         return function
 
@@ -270,8 +270,8 @@ class Group(_sttcp.GroupBase):
         """What it does last."""
 
     def start(self) -> None:
-        """Starts it; RuntimeError: it is started already. After a stop that did not wait for all
-        handlers it waits for those, but for 10 seconds at most."""
+        """Starts it. RuntimeError: it is started already. After a stop that did not wait for all
+        handlers it waits for those, for 10 seconds at most."""
         global _start_called
         _start_called = True
         self._begin()
@@ -334,8 +334,8 @@ class Group(_sttcp.GroupBase):
         raise NotImplementedError
 
     def __enter__(self: GroupT) -> GroupT:
-        """Starts it, and stops it at the end of the block: within drain_timeout, or within 10 s where
-        that is not set; where an exception leaves the block, at once."""
+        """Starts it, and stops it at the end of the block: within drain_timeout, or within 10 s if
+        that is not set; at once if an exception leaves the block."""
         self.start()
         return self
 
@@ -350,7 +350,7 @@ class Group(_sttcp.GroupBase):
             raise
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it has ended; False when that took longer than timeout, in seconds."""
+        """Waits until it has ended; returns False after timeout seconds."""
         self._check_wait()
         return wait_until(lambda: self.closed, timeout)
 
@@ -363,8 +363,8 @@ class Group(_sttcp.GroupBase):
             raise_start(_sttcp.EFORK, _sttcp.error_text(_sttcp.EFORK))
 
     def keep_alive(self) -> None:
-        """Waits until it has ended. Ctrl+C, or SIGTERM where the program has no handler of its own,
-        stops it in order, and a second one at once; KeyboardInterrupt is swallowed."""
+        """Waits until it has ended. Ctrl+C, or SIGTERM if the program has no handler of its own,
+        stops it gracefully, and a second one at once; KeyboardInterrupt is swallowed."""
         self._check_wait()
         with terminable():
             try:

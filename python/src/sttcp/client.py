@@ -53,7 +53,7 @@ class Client(_group.Group):
     handler: handler(address, connection, data), after the connection handler
     with data None, and after the response handler. The rest are options, as of a
     Server; connect_timeout is for name resolution and all addresses together
-    (10), drain_timeout for what is queued when it is closed (10).
+    (10), drain_timeout for flushing output when it is closed (10).
 
     A client without any handler sends b'ok', prints the answer and ends.
     """
@@ -78,14 +78,14 @@ class Client(_group.Group):
     # ------------------------------------------------------------ handlers
 
     def response_handler(self, function: DataT) -> DataT:
-        """Sets handler(address, connection, data), for what was received. False ends the
-        connection; None leaves that to the universal handler."""
+        """Sets handler(address, connection, data), for received data. False ends the connection;
+        None leaves that to the universal handler."""
         self._put(_group.DATA, function)
         return function
 
     def unconnected_handler(self, function: UnconnectedT) -> UnconnectedT:
-        """Sets handler(address, exception), for an attempt that has failed; address is what the
-        client was made with. It may start the client again."""
+        """Sets handler(address, exception), for an attempt that has failed; address is the one that
+        the client was made with. The handler may start the client again."""
         self._put(_group.UNCONNECTED, function, count_arguments(function, 2))
         return function
 
@@ -99,8 +99,9 @@ class Client(_group.Group):
         self._put(_group.UNCONNECTED, _raise_unconnected)
 
     def close(self) -> None:
-        """Ends the attempt or the connection now: what was sent still leaves, the last handler gets a
-        DestructionException. Returns when that handler has; inside a handler it returns at once."""
+        """Ends the attempt or the connection now: output is flushed, and the last handler gets a
+        DestructionException. Returns when that handler has returned; inside a handler it returns at
+        once."""
         if not self._was_started or self.closed:
             return
         if _sttcp._in_handler():
@@ -141,13 +142,15 @@ class Client(_group.Group):
 
     @property
     def sock_name(self) -> Address:
-        """(host, port): before the first connection as given, then this end of the last one."""
+        """(host, port): before the first connection as given, then the local address of the last
+        one."""
         local = self._current()[1]
         return split_address(local) if local else self._given
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection is there: from the start of its first handler to that of its last."""
+        """Whether there is a connection: from the start of its first handler to that of its
+        last."""
         return self._current()[0]
 
     def _state(self) -> str:

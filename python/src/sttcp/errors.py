@@ -38,7 +38,7 @@ class StoppedError(Error, ConnectionAbortedError):
 
 
 class SlowPeerError(Error, ConnectionAbortedError):
-    """The peer reads too slowly: what was queued for it went over its cap."""
+    """The peer reads too slowly: its send queue exceeded its cap."""
 
     code = _sttcp.ESLOW
 
@@ -62,14 +62,14 @@ class FrameError(Error, ConnectionError):
 
 
 class TimeLimitError(Error, TimeoutError):
-    """A time limit; `limit` tells which: 'connect', 'first_byte', 'idle', 'message', 'write',
+    """A time limit; `limit` names it: 'connect', 'first_byte', 'idle', 'message', 'write',
     'lifetime' or 'dead_peer'."""
 
     limit: str = ""
 
 
 class DestructionException(Error, ConnectionAbortedError):
-    """The client was closed by its owner. Known as Client.DestructionException."""
+    """The program closed the client. Known as Client.DestructionException."""
 
     code = _sttcp.EDESTROYED
 

@@ -27,11 +27,11 @@ def _in_parallel(calls: list[Callable[[], object]]) -> None:
 
 
 def engine_shutdown() -> None:
-    """Ends every thread and closes every descriptor of the library; connections that still flush are
-    closed at once. Nobody needs this at the end of a program: it is for a fork that should find a
-    process without threads, for leak checkers, and for configure, which may be called again. The next
-    start begins anew. RuntimeError: something is started, or this is a handler. After a stop that has
-    left handlers running it waits for those, but for 10 seconds at most."""
+    """Ends every thread and closes every descriptor of the library; connections that still flush
+    are closed at once. No program needs this at its end: it is for a fork that should find a
+    process without threads, for leak checkers, and for another configure. The next start begins
+    anew. RuntimeError: something is started, or this is a handler. After a stop that has left
+    handlers running it waits for those, for 10 seconds at most."""
     deadline = time.monotonic() + LAST_RUN_S
     code = _sttcp._engine_shutdown()
     # What has told its end is not quite there yet in the library.
@@ -48,9 +48,9 @@ def engine_shutdown() -> None:
 
 
 def keep_alive() -> None:
-    """Waits until all servers and clients that are started have ended, those that are started
-    meanwhile, too. Ctrl+C, or SIGTERM where the program has no handler of its own, stops them in
-    order, and a second one at once; KeyboardInterrupt is swallowed."""
+    """Waits until all servers and clients that are started have ended, including those that are
+    started meanwhile. Ctrl+C, or SIGTERM if the program has no handler of its own, stops them
+    gracefully, and a second one at once; KeyboardInterrupt is swallowed."""
     if _sttcp._in_handler():
         raise RuntimeError("waiting for everything inside a handler")
     with terminable():

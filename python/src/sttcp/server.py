@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 class Stats(NamedTuple):
     """Counters of a server since it was made. connections, queued, threads, threads_blocked,
-    longest_ms and longest_id are what they are now; threads, takeovers and thread_cap_hits are the
-    process's."""
+    longest_ms and longest_id are gauges: they tell the present. threads, takeovers and
+    thread_cap_hits are the process's."""
 
     connections: int
     total: int
@@ -70,39 +70,38 @@ class Server(_group.Group):
     off or unlimited.
 
     Messages:
-        framing: how bytes are cut into messages: 'raw' (not at all), 'line',
+        framing: how bytes are split into messages: 'raw' (not at all), 'line',
             'delimiter', 'length', 'fixed', or a function that gets the bytes so
-            far and tells how many are the first message (0: needs more; below 0:
-            malformed).
+            far and returns how many are the first message (0: needs more; below
+            0: malformed).
         delimiter: 1 to 16 bytes. fixed_size: of every message.
         prefix_size: 1, 2, 4 (default) or 8 bytes of length;
             prefix_little_endian, prefix_varint, prefix_includes_itself.
-        rest_at_end: what has no delimiter at the peer's end is a last message
+        rest_at_end: input without a delimiter at the peer's FIN is a last message
             ('line', 'delimiter'); without it the connection ends with FrameError.
         max_message: cap on a payload (1 MiB).
-    Slow peers:
-        send_queue_max: cap on what is queued for one connection (1 MiB).
-        high_water, low_water: with so much queued its peer is not read from
-            (512 KiB), until so little is left (128 KiB).
-        total_queue_max: for all connections together.
-        broadcast_skips: a member over its cap misses a broadcast, and stays.
-    Time:
+    Queues and backpressure:
+        send_queue_max: cap on the bytes queued for one connection (1 MiB).
+        high_water, low_water: stop reading from a peer when this many bytes are
+            queued for it (512 KiB), and resume at this many (128 KiB).
+        total_queue_max: cap for all connections together.
+        broadcast_skips: a member over its cap misses a broadcast, but stays.
+    Timeouts:
         first_byte_timeout, idle_timeout, message_timeout: off by default.
         lifetime, lifetime_jitter: off by default.
-        write_timeout: how long a queue may stand still (30).
-        linger_timeout: how long after a close what the peer still sends is dropped (2).
-        dead_peer_timeout: in what time a peer that has vanished is found (60).
-        drain_timeout: how long close() and stop() let connections come to
-            their end (None; after Ctrl+C in keep_alive, and at the end of a
-            with block, 10).
-        end_idle_at_stop: connections on which nothing is going on end at once then.
+        write_timeout: time that a queue may stand still (30).
+        linger_timeout: time after a close in which further input is dropped (2).
+        dead_peer_timeout: approximate time to detect a peer that has vanished (60).
+        drain_timeout: time that close() and stop() wait for connections to end
+            (None; after Ctrl+C in keep_alive, and at the end of a with block, 10).
+        end_idle_at_stop: idle connections end at once then.
     Limits:
-        max_connections, max_connections_per_ip, accept_rate (a second): off.
-        over_limit: 'pause' leaves newcomers in the kernel's queue, 'reject'
+        max_connections, max_connections_per_ip, accept_rate (per second): off.
+        over_limit: 'pause' leaves new connections in the kernel's queue, 'reject'
             closes them.
     Sockets:
-        backlog, reuse_port, ipv6_only, nagle; half_close: the peer's end calls
-        the end handler, and sending stays open.
+        backlog, reuse_port, ipv6_only, nagle; half_close: the peer's FIN calls
+        the end handler, and sending stays possible.
     """
 
     class HandlerType(_group.HandlerType):
@@ -123,8 +122,8 @@ class Server(_group.Group):
     # ------------------------------------------------------------ handlers
 
     def receive_handler(self, function: DataT) -> DataT:
-        """Sets handler(address, connection, data), for what a connection has received. What it
-        returns is ignored: connection.close() ends the connection."""
+        """Sets handler(address, connection, data), for received data. Its result is ignored:
+        connection.close() ends the connection."""
         self._put(_group.DATA, function)
         return function
 
@@ -195,10 +194,10 @@ class Server(_group.Group):
         return call_interruptibly(stop)
 
     def stop(self, timeout: Seconds = DEFAULT) -> StopReport:
-        """Stops listening at once, lets every connection come to its end, and returns when that is
-        done; inside a handler it returns at once and completes later. What is left after timeout
-        seconds is flushed and closed with a StoppedError, and counted in the report: 0 is at once,
-        None waits without limit, by default the option drain_timeout counts."""
+        """Stops listening at once, waits until every connection has ended, and returns; inside a
+        handler it returns at once, and completes later. Connections left after timeout seconds are
+        flushed and closed with a StoppedError, and counted in the report. A timeout of 0 is at
+        once, None waits without limit; the default is the option drain_timeout."""
         if timeout is DEFAULT:
             return self._stop_within(self._drain_ms or -1)
         return self._stop_within(0 if timeout == 0 else milliseconds("timeout", timeout))
@@ -223,7 +222,7 @@ class Server(_group.Group):
         self._stop_within(self._drain_ms or _group.SIGNAL_DRAIN_MS)
 
     def request_stop(self) -> None:
-        """For signal handlers, which may interrupt anything: begins what a first Ctrl+C begins in
+        """For signal handlers, which may interrupt anything: starts what a first Ctrl+C starts in
         keep_alive, and does not wait. A second request does nothing more. RuntimeError: no thread
         can be made, or the process was forked."""
         self._stop_requested = True
@@ -268,13 +267,13 @@ class Server(_group.Group):
     # ------------------------------------------------------------ connections
 
     def broadcast(self, data: bytes, exclude: Connection | None = None) -> int:
-        """Sends the bytes as they are to every connection, but not to exclude. Never waits: one whose
-        queue would go over its cap is dropped, or with broadcast_skips left out. Returns how many
-        it went to."""
+        """Sends the bytes unframed to every connection except exclude. Never waits: a connection
+        whose queue would exceed its cap is dropped, or with broadcast_skips left out. Returns the
+        number of connections it was sent to."""
         return self._broadcast(data, exclude, False)
 
     def broadcast_message(self, data: bytes, exclude: Connection | None = None) -> int:
-        """The same, framed as each connection's framing asks."""
+        """The same with one message, framed for each connection."""
         return self._broadcast(data, exclude, True)
 
     def connections(self) -> list[Connection]:
@@ -283,7 +282,7 @@ class Server(_group.Group):
         return self._connections()
 
     def each(self, function: Callable[[Connection], object]) -> int:
-        """Calls function(connection) for each of them; returns how many."""
+        """Calls function(connection) for each of them; returns the number of calls."""
         found = self.connections()
         for connection in found:
             function(connection)
@@ -295,23 +294,23 @@ class Server(_group.Group):
 
     @property
     def count(self) -> int:
-        """How many connections there are."""
+        """The number of connections."""
         return self._count()
 
     def stats(self) -> Stats:
-        """Its counters."""
+        """The counters of the server."""
         return Stats(**self._stats())
 
     # ------------------------------------------------------------ what is known of it
 
     @property
     def port(self) -> int:
-        """The port that it listens on; before the start the one that was given."""
+        """The port that the server listens on; before the start, the one that was given."""
         return self._port() or self._port_given if self._was_started else self._port_given
 
     @property
     def sock_name(self) -> Address:
-        """(host, port); from the start on as the socket has it."""
+        """(host, port); from the start on, those of the socket."""
         return self._sock_name
 
     @property
