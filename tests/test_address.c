@@ -268,12 +268,13 @@ static void unix_path_has_a_longest_length(void **state)
 /* ------------------------------------------------------------------ resolving */
 
 /* Resolves, compares with the expected hosts in their order, and frees the list. */
-static void assert_resolves(const char *host, bool passive, const char *const *expected, int count)
+static void assert_resolves(const char *host, enum stt_addr_use use, const char *const *expected,
+			    int count)
 {
 	struct stt_addr *list;
 	const char *why = NULL;
 
-	assert_int_equal(stt_addr_resolve(host, 4711, passive, &list, &why), count);
+	assert_int_equal(stt_addr_resolve(host, 4711, use, &list, &why), count);
 	assert_string_equal(why, "");
 	for (int i = 0; i < count; i++) {
 		char text[STT_ADDR_TEXT];
@@ -291,7 +292,7 @@ static void assert_fails(const char *host, int port, int err, const char *reason
 	struct stt_addr *list = (struct stt_addr *)&resolver;
 	const char *why = NULL;
 
-	assert_int_equal(stt_addr_resolve(host, port, false, &list, &why), err);
+	assert_int_equal(stt_addr_resolve(host, port, STT_ADDR_TO_CONNECT, &list, &why), err);
 	assert_null(list);
 	assert_string_equal(why, reason);
 }
@@ -302,8 +303,8 @@ static void resolve_takes_literals(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(hosts); i++) {
-		assert_resolves(hosts[i], false, &hosts[i], 1);
-		assert_resolves(hosts[i], true, &hosts[i], 1);
+		assert_resolves(hosts[i], STT_ADDR_TO_CONNECT, &hosts[i], 1);
+		assert_resolves(hosts[i], STT_ADDR_TO_LISTEN, &hosts[i], 1);
 	}
 }
 
@@ -312,24 +313,24 @@ static void wildcard_is_ipv6_then_ipv4(void **state)
 	static const char *const expected[] = {"::", "0.0.0.0"};
 
 	(void)state;
-	assert_resolves(NULL, true, expected, 2);
-	assert_resolves("", true, expected, 2);
+	assert_resolves(NULL, STT_ADDR_TO_LISTEN, expected, 2);
+	assert_resolves("", STT_ADDR_TO_LISTEN, expected, 2);
 }
 
-static void no_host_is_the_loopback_without_passive(void **state)
+static void no_host_is_the_loopback_to_connect(void **state)
 {
 	static const char *const expected[] = {"::1", "127.0.0.1"};
 
 	(void)state;
-	assert_resolves(NULL, false, expected, 2);
-	assert_resolves("", false, expected, 2);
+	assert_resolves(NULL, STT_ADDR_TO_CONNECT, expected, 2);
+	assert_resolves("", STT_ADDR_TO_CONNECT, expected, 2);
 }
 
 static void localhost_gives_loopback_addresses_without_duplicates(void **state)
 {
 	struct stt_addr *list;
 	const char *why;
-	int count = stt_addr_resolve("localhost", 80, false, &list, &why);
+	int count = stt_addr_resolve("localhost", 80, STT_ADDR_TO_CONNECT, &list, &why);
 
 	(void)state;
 	assert_true(count >= 1);
@@ -355,8 +356,9 @@ static void name_that_does_not_exist_has_a_reason(void **state)
 	const char *why = NULL;
 
 	(void)state;
-	assert_int_equal(stt_addr_resolve("no-such-host.invalid", 80, false, &list, &why),
-			 STTCP_ERESOLVE);
+	assert_int_equal(
+		stt_addr_resolve("no-such-host.invalid", 80, STT_ADDR_TO_CONNECT, &list, &why),
+		STTCP_ERESOLVE);
 	assert_null(list);
 	assert_non_null(why);
 	assert_string_not_equal(why, "");
@@ -378,7 +380,7 @@ static void answers_keep_their_order_and_lose_duplicates(void **state)
 	stt_addr_host(&answers[6].addr, first);
 	stt_addr_host(&answers[7].addr, second);
 	set_answer(answers, COUNT(answers));
-	assert_resolves("chosen.test", false, expected, (int)COUNT(expected));
+	assert_resolves("chosen.test", STT_ADDR_TO_CONNECT, expected, (int)COUNT(expected));
 	assert_int_equal(resolver.freed, 1);
 }
 
@@ -389,7 +391,7 @@ static void resolver_is_asked_for_streams_of_every_family(void **state)
 
 	(void)state;
 	set_answer(answers, COUNT(answers));
-	assert_resolves("chosen.test", true, expected, 1);
+	assert_resolves("chosen.test", STT_ADDR_TO_LISTEN, expected, 1);
 	assert_int_equal(resolver.hints.ai_family, AF_UNSPEC);
 	assert_int_equal(resolver.hints.ai_socktype, SOCK_STREAM);
 	assert_int_equal(resolver.hints.ai_flags & AI_ADDRCONFIG, 0);
@@ -403,7 +405,7 @@ static void answers_of_no_use_are_skipped(void **state)
 	(void)state;
 	answers[1].info.ai_addrlen = 4;
 	set_answer(answers, COUNT(answers));
-	assert_resolves("chosen.test", false, expected, 1);
+	assert_resolves("chosen.test", STT_ADDR_TO_CONNECT, expected, 1);
 
 	set_answer(answers, 2);
 	assert_fails("chosen.test", 80, STTCP_ERESOLVE, "the name has no IPv4 or IPv6 address");
@@ -595,7 +597,7 @@ int main(void)
 		cmocka_unit_test(unix_path_has_a_longest_length),
 		cmocka_unit_test(resolve_takes_literals),
 		cmocka_unit_test(wildcard_is_ipv6_then_ipv4),
-		cmocka_unit_test(no_host_is_the_loopback_without_passive),
+		cmocka_unit_test(no_host_is_the_loopback_to_connect),
 		cmocka_unit_test(localhost_gives_loopback_addresses_without_duplicates),
 		cmocka_unit_test(name_that_does_not_exist_has_a_reason),
 		cmocka_unit_test(answers_keep_their_order_and_lose_duplicates),

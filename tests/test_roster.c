@@ -224,7 +224,8 @@ static void walk_sees_each_that_stays_and_none_twice(void **state)
 		/* Each fourth time everything stands still. */
 		scene->changes = round % 4 < 3;
 		begin(scene);
-		int count = stt_roster_each(&scene->roster, scene->all, visit, scene);
+		int count = stt_roster_each(&scene->roster, scene->all ? STT_ALL : STT_MEMBERS,
+					    visit, scene);
 
 		assert_int_equal(count, check_seen(scene));
 		for (int i = 0; !scene->changes && i < CONNS; i++)
@@ -256,7 +257,8 @@ static void walk_ends_before_what_came_after_its_beginning(void **state)
 	(void)state;
 	add(scene, &scene->known[0]);
 	for (int expected = 1; expected <= 3; expected++)
-		assert_int_equal(stt_roster_each(&scene->roster, true, add_next, scene), expected);
+		assert_int_equal(stt_roster_each(&scene->roster, STT_ALL, add_next, scene),
+				 expected);
 	free_scene(scene);
 }
 
@@ -278,7 +280,7 @@ static void walk_survives_that_everybody_leaves(void **state)
 	(void)state;
 	for (int i = 0; i < CONNS; i++)
 		add(scene, &scene->known[i]);
-	int count = stt_roster_each(&scene->roster, true, take_off_all, scene);
+	int count = stt_roster_each(&scene->roster, STT_ALL, take_off_all, scene);
 
 	/* Those of the chunk that had been taken. */
 	assert_in_range(count, 1, CONNS - 1);
@@ -301,7 +303,7 @@ static void walk_sees_all_although_each_leaves(void **state)
 	(void)state;
 	for (int i = 0; i < CONNS; i++)
 		add(scene, &scene->known[i]);
-	assert_int_equal(stt_roster_each(&scene->roster, true, take_off_own, scene), CONNS);
+	assert_int_equal(stt_roster_each(&scene->roster, STT_ALL, take_off_own, scene), CONNS);
 	for (int i = 0; i < CONNS; i++)
 		assert_int_equal(scene->known[i].seen, 1);
 	free_scene(scene);
@@ -320,7 +322,7 @@ static void walk_comes_in_chunks_and_then_to_its_end(void **state)
 	for (int i = 0; i < CONNS; i++)
 		add(scene, &scene->known[i]);
 	begin(scene);
-	stt_roster_walk_begin(&scene->roster, &walk, true);
+	stt_roster_walk_begin(&scene->roster, &walk, STT_ALL);
 	while ((count = stt_roster_walk(&scene->roster, &walk, visit, scene)) > 0) {
 		total += count;
 		chunks++;
@@ -338,9 +340,9 @@ static void walk_over_nobody_calls_nobody(void **state)
 	struct scene *scene = new_scene(1);
 
 	(void)state;
-	assert_int_equal(stt_roster_each(&scene->roster, true, visit, scene), 0);
+	assert_int_equal(stt_roster_each(&scene->roster, STT_ALL, visit, scene), 0);
 	add(scene, &scene->known[0]);
-	assert_int_equal(stt_roster_each(&scene->roster, false, visit, scene), 0);
+	assert_int_equal(stt_roster_each(&scene->roster, STT_MEMBERS, visit, scene), 0);
 	free_scene(scene);
 }
 

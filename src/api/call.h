@@ -50,7 +50,7 @@ static inline void stt_call_end(int before)
 /* What server.c and client.c share: group_calls.c. */
 
 /* A group in front of which the user's object stands; NULL for want of memory. */
-struct stt_group *stt_group_new(bool is_client, const char *host, int port,
+struct stt_group *stt_group_new(enum stt_side side, const char *host, int port,
 				const sttcp_options *options);
 
 /* Sets a field of the handlers, which change only while the group is stopped: 0 or a code. */

@@ -5,7 +5,7 @@
 
 sttcp_client *sttcp_client_new(const char *host, int port, const sttcp_options *options)
 {
-	return (sttcp_client *)stt_group_new(true, host, port, options);
+	return (sttcp_client *)stt_group_new(STT_CLIENT, host, port, options);
 }
 
 int sttcp_client_on_connection(sttcp_client *client, sttcp_connection_handler handler)
@@ -170,7 +170,7 @@ sttcp_conn *sttcp_client_conn(sttcp_client *client)
 	if (stt_check_group(client ? &client->group : NULL) < 0)
 		return NULL;
 	/* Of its connections one at most is a member. */
-	stt_group_each(&client->group, false, keep_first, &conn);
+	stt_group_each(&client->group, STT_MEMBERS, keep_first, &conn);
 	return conn;
 }
 

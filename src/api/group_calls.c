@@ -12,7 +12,7 @@
 #include "conn/dispatch.h"
 #include "group/signals.h"
 
-struct stt_group *stt_group_new(bool is_client, const char *host, int port,
+struct stt_group *stt_group_new(enum stt_side side, const char *host, int port,
 				const sttcp_options *options)
 {
 	_Static_assert(offsetof(struct sttcp_server, group) == 0, "freed through its group");
@@ -29,9 +29,9 @@ struct stt_group *stt_group_new(bool is_client, const char *host, int port,
 		return NULL;
 	struct stt_option_fault fault;
 
-	if (stt_options_read(options, is_client, &group->service.settings, &fault) < 0)
+	if (stt_options_read(options, side, &group->service.settings, &fault) < 0)
 		memcpy(group->bad_options, fault.text, sizeof(group->bad_options));
-	if (stt_group_init(group, is_client, host, port) < 0) {
+	if (stt_group_init(group, side, host, port) < 0) {
 		free(group);
 		return NULL;
 	}
@@ -123,9 +123,9 @@ int stt_group_keep_alive(struct stt_group *group)
 
 	stt_group_ref(group);
 	stt_group_watch(group, 1);
-	stt_signals_enter(false, &before);
+	stt_signals_enter(STT_SIGNALS_FOR_WATCHED, &before);
 	result = stt_group_wait(group, -1);
-	stt_signals_leave(false, &before);
+	stt_signals_leave(STT_SIGNALS_FOR_WATCHED, &before);
 	stt_group_watch(group, -1);
 	stt_group_unref(group);
 	stt_call_end(cancel);
@@ -143,7 +143,7 @@ int sttcp_keep_alive(void)
 	sigset_t before;
 
 	if (any)
-		stt_signals_enter(true, &before);
+		stt_signals_enter(STT_SIGNALS_FOR_ALL, &before);
 	/* Those that are started meanwhile, too. */
 	while (group) {
 		stt_group_wait(group, -1);
@@ -151,7 +151,7 @@ int sttcp_keep_alive(void)
 		group = stt_group_any_started();
 	}
 	if (any)
-		stt_signals_leave(true, &before);
+		stt_signals_leave(STT_SIGNALS_FOR_ALL, &before);
 	stt_call_end(cancel);
 	return any ? 0 : -EINVAL;
 }

@@ -118,15 +118,15 @@ int stt_options_read_framing(const sttcp_options *options, struct stt_framing *f
 	return result;
 }
 
-int stt_options_read(const sttcp_options *options, bool is_client, struct stt_settings *settings,
-		     struct stt_option_fault *fault)
+int stt_options_read(const sttcp_options *options, enum stt_side side,
+		     struct stt_settings *settings, struct stt_option_fault *fault)
 {
 	sttcp_options given = {0};
 	int result = options ? copy_known(options, &given, fault) : 0;
 
 	if (result == 0)
-		result = stt_options_check(&given, is_client ? STT_FOR_CLIENT : STT_FOR_SERVER,
-					   fault);
+		result = stt_options_check(
+			&given, side == STT_CLIENT ? STT_FOR_CLIENT : STT_FOR_SERVER, fault);
 	/* It is never started; so that nobody need ask what it has. */
 	if (result < 0)
 		given = (sttcp_options){0};
@@ -142,7 +142,7 @@ int stt_options_read(const sttcp_options *options, bool is_client, struct stt_se
 		.backlog = given.backlog == -1 ? INT_MAX : number(given.backlog, SOMAXCONN),
 		.connect_timeout_ms = number(given.connect_timeout_ms, DEFAULT_CONNECT_MS),
 		.drain_timeout_ms =
-			number(given.drain_timeout_ms, is_client ? DEFAULT_DRAIN_MS : -1),
+			number(given.drain_timeout_ms, side == STT_CLIENT ? DEFAULT_DRAIN_MS : -1),
 		.signal_drain_ms = number(given.drain_timeout_ms, DEFAULT_DRAIN_MS),
 		.write_timeout_ms = number(given.write_timeout_ms, DEFAULT_WRITE_MS),
 		.linger_timeout_ms = number(given.linger_timeout_ms, DEFAULT_LINGER_MS),

@@ -12,8 +12,8 @@ enum {
 
 /* Fills `settings`: with the defaults for NULL, and where something is wrong. 0, or -EINVAL and
  * what it is. */
-int stt_options_read(const sttcp_options *options, bool is_client, struct stt_settings *settings,
-		     struct stt_option_fault *fault);
+int stt_options_read(const sttcp_options *options, enum stt_side side,
+		     struct stt_settings *settings, struct stt_option_fault *fault);
 
 /* The framing that they ask for: 0, or -EINVAL and what is wrong. */
 int stt_options_read_framing(const sttcp_options *options, struct stt_framing *framing,

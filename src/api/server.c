@@ -16,7 +16,7 @@ enum {
 
 sttcp_server *sttcp_server_new(const char *host, int port, const sttcp_options *options)
 {
-	return (sttcp_server *)stt_group_new(false, host, port, options);
+	return (sttcp_server *)stt_group_new(STT_SERVER, host, port, options);
 }
 
 int sttcp_server_on_connection(sttcp_server *server, sttcp_connection_handler handler)
@@ -180,7 +180,8 @@ static int start_listening(struct stt_group *group)
 {
 	struct stt_addr *addrs = NULL;
 	const char *why = "";
-	int count = stt_addr_resolve(group->service.host, group->service.port, true, &addrs, &why);
+	int count = stt_addr_resolve(group->service.host, group->service.port, STT_ADDR_TO_LISTEN,
+				     &addrs, &why);
 
 	if (count < 0)
 		return stt_group_tell(group, count, "cannot listen on %s: %s", group->service.given,
@@ -412,7 +413,7 @@ static int broadcast(sttcp_server *server, sttcp_conn *except, const void *data,
 						      size, &broadcast.part);
 	/* What the framing of the group cannot carry may be fine for one who has another. */
 	if (broadcast.refused != -ENOMEM)
-		stt_group_each(&server->group, false,
+		stt_group_each(&server->group, STT_MEMBERS,
 			       framed ? send_message_to_member : send_to_member, &broadcast);
 	stt_shared_unref(broadcast.shared);
 	stt_message_free(data, &broadcast.part);
@@ -444,7 +445,7 @@ int sttcp_server_each(sttcp_server *server, void (*fn)(sttcp_conn *conn, void *a
 
 	if (result < 0)
 		return result;
-	return fn ? stt_group_each(&server->group, false, fn, argument) : -EINVAL;
+	return fn ? stt_group_each(&server->group, STT_MEMBERS, fn, argument) : -EINVAL;
 }
 
 int sttcp_server_count(const sttcp_server *server)

@@ -44,7 +44,7 @@ static unsigned reset_locked(struct sttcp_conn *conn) STT_REQUIRES(conn->output.
 	return stt_output_break_locked(&conn->output, stt_conn_end_code(conn));
 }
 
-static unsigned flush_and_finish_locked(struct sttcp_conn *conn, bool force)
+static unsigned flush_and_finish_locked(struct sttcp_conn *conn, enum stt_end_how how)
 	STT_REQUIRES(conn->output.lock)
 {
 	conn->output.fin_wanted = true;
@@ -53,7 +53,7 @@ static unsigned flush_and_finish_locked(struct sttcp_conn *conn, bool force)
 	unsigned what = stt_output_flush_locked(&conn->output);
 
 	stt_output_limit_flush_locked(&conn->output);
-	if (!force)
+	if (how != STT_END_FORCE)
 		return what;
 	conn->output.forced = true;
 	/* A client's close has waited for its bytes already, as long as it was asked to. */
@@ -62,12 +62,18 @@ static unsigned flush_and_finish_locked(struct sttcp_conn *conn, bool force)
 	return what;
 }
 
-/* Sets the reason, or replaces it if `wins`; true if this one counts, and then the text is the
- * connection's. */
-static bool set_reason_locked(struct sttcp_conn *conn, int reason, char *text, bool wins)
+/* What an end is beside another one that was before it. */
+enum rank {
+	FIRST_COUNTS,
+	WINS
+};
+
+/* Sets the reason, or replaces it with one that wins; true if this one counts, and then the text is
+ * the connection's. */
+static bool set_reason_locked(struct sttcp_conn *conn, int reason, char *text, enum rank rank)
 	STT_REQUIRES(conn->output.lock)
 {
-	if (atomic_load(&conn->ended) && !wins)
+	if (atomic_load(&conn->ended) && rank == FIRST_COUNTS)
 		return false;
 	/* Before the reason: who sees that finds the text. What it wins over has none. */
 	if (text)
@@ -92,7 +98,7 @@ static int take_descriptor_locked(struct sttcp_conn *conn) STT_REQUIRES(conn->ou
 		return -EAGAIN;
 	stt_poller_remove(conn->loop->poller, fd);
 	atomic_store(&conn->fd, -1);
-	set_reason_locked(conn, STTCP_ECLOSED, NULL, false);
+	set_reason_locked(conn, STTCP_ECLOSED, NULL, FIRST_COUNTS);
 	stt_socket_set_blocking(fd);
 	return fd;
 }
@@ -102,12 +108,12 @@ static bool end_with_text(struct sttcp_conn *conn, int reason, enum stt_end_how 
 	unsigned what = 0;
 
 	stt_lock(&conn->output.lock);
-	bool first = set_reason_locked(conn, reason, text, false);
+	bool first = set_reason_locked(conn, reason, text, FIRST_COUNTS);
 
 	if (how == STT_END_RESET)
 		what = reset_locked(conn);
 	else if (first || how == STT_END_FORCE)
-		what = flush_and_finish_locked(conn, how == STT_END_FORCE);
+		what = flush_and_finish_locked(conn, how);
 	stt_unlock(&conn->output.lock);
 
 	if (!first)
@@ -142,17 +148,19 @@ bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how
 bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, char *text)
 {
 	bool own = stt_desk_conn() == conn;
-	bool wins = own && stt_desk_self()->ended_conn && !stt_desk_self()->failed_conn;
+	enum rank rank = own && stt_desk_self()->ended_conn && !stt_desk_self()->failed_conn
+				 ? WINS
+				 : FIRST_COUNTS;
 	unsigned what = 0;
 
 	stt_lock(&conn->output.lock);
-	bool counts = set_reason_locked(conn, reason, text, wins);
+	bool counts = set_reason_locked(conn, reason, text, rank);
 
 	/* A reset cuts the flush of another end short, but not that of a failure. */
 	if (how == STT_END_RESET && !conn->failed)
 		what = reset_locked(conn);
 	else if (counts)
-		what = flush_and_finish_locked(conn, false);
+		what = flush_and_finish_locked(conn, STT_END_FLUSH);
 	conn->failed |= counts;
 	stt_unlock(&conn->output.lock);
 

@@ -66,10 +66,16 @@ void stt_held_free(struct stt_held *held)
 	release(held);
 }
 
+/* What becomes of a want for memory at the cap of all connections. */
+enum urgency {
+	MAY_BE_REFUSED, /* it is for more of a message */
+	MUST_BE_HAD
+};
+
 /* Counts memory for a message against the cap of all connections, `old` being freed soon; false if
  * that leaves no room. Who would go over gives way: with all of it held for messages that are not
  * whole, waiting for room would be waiting for each other. */
-static bool count(const struct stt_held *held, const struct stt_held *old, bool must)
+static bool count(const struct stt_held *held, const struct stt_held *old, enum urgency urgency)
 {
 	struct stt_service *service = held->counted_for;
 	int64_t size = memory_of(held);
@@ -78,7 +84,7 @@ static bool count(const struct stt_held *held, const struct stt_held *old, bool 
 	if (!service)
 		return true;
 	before = atomic_fetch_add_explicit(&service->total_queued, size, memory_order_relaxed);
-	if (must || size <= memory_of(old) ||
+	if (urgency == MUST_BE_HAD || size <= memory_of(old) ||
 	    size - memory_of(old) <= service->settings.total_queue_max - before)
 		return true;
 	atomic_fetch_sub_explicit(&service->total_queued, size, memory_order_relaxed);
@@ -86,9 +92,9 @@ static bool count(const struct stt_held *held, const struct stt_held *old, bool 
 }
 
 /* Memory in place of `old` (may be NULL), which is still there: 0 and `held`, -ENOMEM, or
- * STTCP_ELIMIT unless it `must` be, as for what is no part of a message. */
+ * STTCP_ELIMIT. */
 static int new_held(struct stt_desk *desk, struct sttcp_conn *conn, size_t capacity,
-		    const struct stt_held *old, bool must, struct stt_held **held)
+		    const struct stt_held *old, enum urgency urgency, struct stt_held **held)
 {
 	struct stt_service *service = conn->service;
 	int64_t cap = service->settings.total_queue_max;
@@ -98,7 +104,7 @@ static int new_held(struct stt_desk *desk, struct sttcp_conn *conn, size_t capac
 		return -ENOMEM;
 	*made = (struct stt_held){.capacity = capacity,
 				  .counted_for = cap == INT64_MAX ? NULL : service};
-	if (!count(made, old, must)) {
+	if (!count(made, old, urgency)) {
 		release(made);
 		snprintf(desk->refusal, sizeof(desk->refusal),
 			 "no room for more of a message, total_queue_max is %" PRId64, cap);
@@ -142,7 +148,7 @@ int stt_input_keep(struct stt_desk *desk, struct sttcp_conn *conn)
 		struct stt_held *old = held;
 
 		result = new_held(desk, conn, in->size < LEAST_CAPACITY ? LEAST_CAPACITY : in->size,
-				  old, !in->waits, &held);
+				  old, in->waits ? MAY_BE_REFUSED : MUST_BE_HAD, &held);
 		if (result == 0) {
 			memcpy(held->bytes, in->at, in->size);
 			held->began_ms = old ? old->began_ms : 0;
@@ -276,14 +282,15 @@ static int make_room(struct stt_desk *desk, struct sttcp_conn *conn, size_t *mor
 	size_t capacity = in->size + (*more > in->size ? *more : in->size);
 	struct stt_held *memory;
 	/* A handler that begins to read needs a place for that, as a loop has one. */
-	int result = new_held(desk, conn, capacity, instead, !in->size, &memory);
+	int result = new_held(desk, conn, capacity, instead,
+			      in->size ? MAY_BE_REFUSED : MUST_BE_HAD, &memory);
 
 	if (result == STTCP_ELIMIT) {
 		size_t least = in->whole > in->size ? in->whole - in->size : in->size;
 
 		if (least < *more)
 			*more = least;
-		result = new_held(desk, conn, in->size + *more, instead, false, &memory);
+		result = new_held(desk, conn, in->size + *more, instead, MAY_BE_REFUSED, &memory);
 	}
 	if (result < 0)
 		return result;

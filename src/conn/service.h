@@ -17,6 +17,11 @@
 
 struct stt_service;
 
+enum stt_side {
+	STT_SERVER,
+	STT_CLIENT
+};
+
 struct stt_handlers {
 	sttcp_connection_handler connection;
 	sttcp_receive_handler receive;	 /* servers */

@@ -171,8 +171,8 @@ static void *run_lookups(void *argument)
 	nidle++;
 	while ((lookup = take_next_locked()) != NULL) {
 		stt_unlock(&lookups_lock);
-		lookup->result = stt_addr_resolve(lookup->host, lookup->port, false, &lookup->addrs,
-						  &lookup->why);
+		lookup->result = stt_addr_resolve(lookup->host, lookup->port, STT_ADDR_TO_CONNECT,
+						  &lookup->addrs, &lookup->why);
 		stt_lock(&lookups_lock);
 		/* From now on: the answer may make the next question come before this thread has
 		 * the lock again, and that needs no other thread. */

@@ -381,17 +381,22 @@ static bool park_locked(struct stt_pool *pool, struct stt_worker *worker) STT_RE
 	return true;
 }
 
-/* Works the queue until the worker is to be an heir (true) or to leave (false). `called`: it was
- * woken or made for the queue. */
-static bool work_pool(struct stt_pool *pool, struct stt_worker *worker, bool called)
+/* How a worker has come to the queue. */
+enum coming {
+	BY_ITSELF,
+	CALLED /* woken or made for it, and counted in `waking` */
+};
+
+/* Works the queue until the worker is to be an heir (true) or to leave (false). */
+static bool work_pool(struct stt_pool *pool, struct stt_worker *worker, enum coming coming)
 {
 	bool stays = true;
 
 	stt_lock(&pool->lock);
 	for (;;) {
-		if (called)
+		if (coming == CALLED)
 			pool->waking--;
-		called = false;
+		coming = BY_ITSELF;
 
 		struct stt_actor *actor = pool->head;
 
@@ -418,7 +423,7 @@ static bool work_pool(struct stt_pool *pool, struct stt_worker *worker, bool cal
 		stays = park_locked(pool, worker);
 		if (!stays || worker->role == STT_HEIR)
 			break;
-		called = true;
+		coming = CALLED;
 	}
 	stt_unlock(&pool->lock);
 	return stays;
@@ -428,7 +433,7 @@ static void *run_worker(void *argument)
 {
 	struct stt_worker *worker = argument;
 	struct stt_pool *pool = &worker->engine->pool;
-	bool called = worker->role == STT_POOL;
+	enum coming coming = worker->role == STT_POOL ? CALLED : BY_ITSELF;
 
 	stt_self = worker;
 	stt_cancel_off();
@@ -441,14 +446,14 @@ static void *run_worker(void *argument)
 		if (worker->role == STT_HEIR) {
 			stt_semaphore_wait(&worker->wake);
 			worker->role = worker->after_heir;
-			called = false;
+			coming = BY_ITSELF;
 		}
 		if (worker->role == STT_OWNER) {
 			stt_loop_run(worker, worker->assigned);
-			called = false;
+			coming = BY_ITSELF;
 			worker->role = STT_POOL;
 		}
-		if (worker->role == STT_POOL && !work_pool(pool, worker, called))
+		if (worker->role == STT_POOL && !work_pool(pool, worker, coming))
 			break;
 	}
 	leave(pool, worker);

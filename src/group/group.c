@@ -77,14 +77,14 @@ static const struct stt_service_calls calls = {
 	.free = free_group,
 };
 
-int stt_group_init(struct stt_group *group, bool is_client, const char *host, int port)
+int stt_group_init(struct stt_group *group, enum stt_side side, const char *host, int port)
 {
 	char given[STT_ADDR_TEXT * 3];
 
 	stt_addr_given(host, port, given, sizeof(given));
 	stt_engine_serve(&groups);
 	group->service.calls = &calls;
-	group->service.is_client = is_client;
+	group->service.is_client = side == STT_CLIENT;
 	group->service.fork_count = stt_fork_count();
 	group->service.host = strdup(host ? host : "");
 	group->service.given = strdup(given);
@@ -465,14 +465,14 @@ static void note_left(struct stt_service *service, struct sttcp_conn *conn)
 	stt_roster_leave(roster_of(group_of(service), conn), conn);
 }
 
-int stt_group_each(struct stt_group *group, bool all,
+int stt_group_each(struct stt_group *group, enum stt_whom whom,
 		   void (*fn)(struct sttcp_conn *conn, void *argument), void *argument)
 {
 	struct stt_rosters *rosters = atomic_load(&group->rosters);
 	int count = 0;
 
 	for (int i = 0; rosters && i < rosters->count; i++)
-		count += stt_roster_each(&rosters->all[i], all, fn, argument);
+		count += stt_roster_each(&rosters->all[i], whom, fn, argument);
 	return count;
 }
 
@@ -587,7 +587,7 @@ static bool sweep(struct stt_sweeper *sweeper, void (*fn)(struct sttcp_conn *con
 	struct stt_roster *roster = &rosters->all[sweeper->loop->index % rosters->count];
 
 	if (!sweeper->begun)
-		stt_roster_walk_begin(roster, &sweeper->walk, true);
+		stt_roster_walk_begin(roster, &sweeper->walk, STT_ALL);
 	sweeper->begun = true;
 	if (!stt_roster_walk(roster, &sweeper->walk, fn, group))
 		return false;
@@ -602,7 +602,7 @@ static void force(struct stt_group *group)
 {
 	/* Who closes a client finds it closed. */
 	if (group->service.is_client)
-		stt_group_each(group, true, end_by_force, group);
+		stt_group_each(group, STT_ALL, end_by_force, group);
 	send_sweepers(group, group->sweepers, &force_ops);
 }
 
@@ -749,7 +749,7 @@ static uint64_t begin_stop_of(struct stt_group *group, uint64_t of, int timeout_
 		tell_forced(group);
 
 	if (first && group->service.is_client)
-		stt_group_each(group, true, end_by_owner, NULL);
+		stt_group_each(group, STT_ALL, end_by_owner, NULL);
 	if (first && group->service.settings.end_idle_at_stop)
 		send_sweepers(group, group->sweepers + group->engine->nloops, &ask_ops);
 	if (forces)
@@ -868,11 +868,11 @@ static struct stt_group *next_group(struct stt_group *group)
 	return next;
 }
 
-void stt_group_signal_all(bool everything)
+void stt_group_signal_all(enum stt_signals_for whom)
 {
 	for (struct stt_group *group = next_group(NULL); group; group = next_group(group)) {
 		stt_lock(&group->lock);
-		bool meant = everything || group->watchers;
+		bool meant = whom == STT_SIGNALS_FOR_ALL || group->watchers;
 		int signals = group->signals += meant;
 		uint64_t run = group->runs;
 
@@ -941,7 +941,7 @@ static void look_after_end(struct sttcp_conn *conn, void *argument)
 static void end_lingering(void)
 {
 	for (struct stt_group *group = next_group(NULL); group; group = next_group(group))
-		stt_group_each(group, true, look_after_end, NULL);
+		stt_group_each(group, STT_ALL, look_after_end, NULL);
 }
 
 /* In the child: the parent's groups stay where they are, out of sight. */

@@ -18,12 +18,19 @@
 #include "conn/conn.h"
 #include "conn/service.h"
 #include "engine/actor.h"
+#include "group/signals.h"
 #include "sttcp.h"
 
 struct stt_engine;
 struct stt_listener;
 struct stt_loop;
 struct stt_sweeper;
+
+/* Whom a walk over connections visits. */
+enum stt_whom {
+	STT_MEMBERS, /* those that the user sees: from connection to disconnection handler */
+	STT_ALL	     /* from accept to close */
+};
 
 /* The connections of a group that live on one loop. */
 struct stt_roster {
@@ -139,7 +146,7 @@ struct stt_group {
 
 /* 0 or -ENOMEM. `host` is copied; the settings are there already, for from now on the group can be
  * found. */
-int stt_group_init(struct stt_group *group, bool is_client, const char *host, int port);
+int stt_group_init(struct stt_group *group, enum stt_side side, const char *host, int port);
 
 /* The group of a connection. */
 static inline struct stt_group *stt_group_of(const struct sttcp_conn *conn)
@@ -181,9 +188,9 @@ void stt_group_count_pause(struct stt_group *group);
 
 /* Stops within `timeout_ms` (-1: no limit) and, outside handlers, waits for it. */
 void stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report);
-/* A signal has come: begins the stop of all groups that somebody watches (all groups if
- * `everything`), and makes it immediate at the second one. By a loop, outside turns. */
-void stt_group_signal_all(bool everything);
+/* A signal has come: begins the stop of all groups that it is for, and makes it immediate
+ * at the second one. By a loop, outside turns. */
+void stt_group_signal_all(enum stt_signals_for whom);
 /* Asks for the stop that a first signal begins. Async-signal-safe: it takes no lock. */
 void stt_group_request_stop(struct stt_group *group);
 /* Begins the stops that were asked for. By a loop, outside turns. */
@@ -197,9 +204,9 @@ int stt_group_wait(struct stt_group *group, int timeout_ms);
 /* Gives up the user's handle, see sttcp_server_free. */
 void stt_group_free(struct stt_group *group);
 
-/* Calls `fn` for every member (or, with `all`, every connection), over references and without a
- * lock; returns how many. Those that join meanwhile are left out. */
-int stt_group_each(struct stt_group *group, bool all,
+/* Calls `fn` for each of them, over references and without a lock; returns how many. Those that
+ * come or join meanwhile are left out. */
+int stt_group_each(struct stt_group *group, enum stt_whom whom,
 		   void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
 int stt_group_count(struct stt_group *group);
 struct sttcp_conn *stt_group_find(struct stt_group *group, uint64_t id);

@@ -112,7 +112,7 @@ static int take_chunk(struct stt_roster *roster, const struct stt_walk *walk,
 
 		if (conn->place > walk->end)
 			break;
-		if (walk->all || conn->member)
+		if (walk->whom == STT_ALL || conn->member)
 			chunk[count++] = stt_conn_ref(conn);
 	}
 	stt_unlock(&roster->lock);
@@ -128,10 +128,10 @@ static void drop_ref(struct sttcp_conn *conn)
 		stt_conn_unref(conn);
 }
 
-void stt_roster_walk_begin(struct stt_roster *roster, struct stt_walk *walk, bool all)
+void stt_roster_walk_begin(struct stt_roster *roster, struct stt_walk *walk, enum stt_whom whom)
 {
 	stt_lock(&roster->lock);
-	*walk = (struct stt_walk){.end = roster->last_place, .all = all};
+	*walk = (struct stt_walk){.end = roster->last_place, .whom = whom};
 	stt_unlock(&roster->lock);
 }
 
@@ -155,14 +155,14 @@ int stt_roster_walk(struct stt_roster *roster, struct stt_walk *walk,
 	return count;
 }
 
-int stt_roster_each(struct stt_roster *roster, bool all,
+int stt_roster_each(struct stt_roster *roster, enum stt_whom whom,
 		    void (*fn)(struct sttcp_conn *conn, void *argument), void *argument)
 {
 	struct stt_walk walk;
 	int total = 0;
 	int count;
 
-	stt_roster_walk_begin(roster, &walk, all);
+	stt_roster_walk_begin(roster, &walk, whom);
 	do {
 		count = stt_roster_walk(roster, &walk, fn, argument);
 		total += count;

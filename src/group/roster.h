@@ -24,10 +24,10 @@ void stt_roster_leave(struct stt_roster *roster, struct sttcp_conn *conn);
 struct stt_walk {
 	struct sttcp_conn *last; /* a reference, while there may be more */
 	uint64_t end;
-	bool all; /* not only members */
+	enum stt_whom whom;
 };
 
-void stt_roster_walk_begin(struct stt_roster *roster, struct stt_walk *walk, bool all);
+void stt_roster_walk_begin(struct stt_roster *roster, struct stt_walk *walk, enum stt_whom whom);
 
 /* Calls `fn` for the next few, over references and without the lock, and returns how many; 0 when
  * the walk is over, which it has to come to. */
@@ -35,7 +35,7 @@ int stt_roster_walk(struct stt_roster *roster, struct stt_walk *walk,
 		    void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
 
 /* As stt_group_each, stt_group_find, stt_group_count. */
-int stt_roster_each(struct stt_roster *roster, bool all,
+int stt_roster_each(struct stt_roster *roster, enum stt_whom whom,
 		    void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
 struct sttcp_conn *stt_roster_find(struct stt_roster *roster, uint64_t id);
 unsigned stt_roster_count(struct stt_roster *roster);

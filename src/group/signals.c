@@ -29,7 +29,7 @@ static atomic_int waker = -1;
 static atomic_int waking; /* threads that may be about to write to it */
 static atomic_int arrived;
 static atomic_bool requested; /* some group has a request to stop */
-static atomic_int for_everything;
+static atomic_int for_all;
 
 /* Counted, so that the engine's end does not close the descriptor under it: then the number may be
  * a stranger's. */
@@ -56,7 +56,8 @@ static void pass_on(struct stt_worker *worker, struct stt_actor *actor, uint32_t
 	(void)actor;
 	(void)events;
 	for (int count = atomic_exchange(&arrived, 0); count > 0; count--)
-		stt_group_signal_all(atomic_load(&for_everything) > 0);
+		stt_group_signal_all(atomic_load(&for_all) > 0 ? STT_SIGNALS_FOR_ALL
+							       : STT_SIGNALS_FOR_WATCHED);
 	if (atomic_exchange(&requested, false))
 		stt_group_stop_requested();
 }
@@ -127,25 +128,25 @@ static void let_through_locked(sigset_t *before) STT_REQUIRES(signals_lock)
 	pthread_sigmask(SIG_UNBLOCK, &signals, before);
 }
 
-void stt_signals_enter(bool everything, sigset_t *before)
+void stt_signals_enter(enum stt_signals_for whom, sigset_t *before)
 {
 	stt_lock(&signals_lock);
-	if (everything)
-		atomic_fetch_add(&for_everything, 1);
+	if (whom == STT_SIGNALS_FOR_ALL)
+		atomic_fetch_add(&for_all, 1);
 	if (users++ == 0)
 		take_signals_locked();
 	let_through_locked(before);
 	stt_unlock(&signals_lock);
 }
 
-void stt_signals_leave(bool everything, const sigset_t *before)
+void stt_signals_leave(enum stt_signals_for whom, const sigset_t *before)
 {
 	stt_lock(&signals_lock);
 	/* First the mask: a signal that the program had blocked must not meet its old disposition.
 	 */
 	pthread_sigmask(SIG_SETMASK, before, NULL);
-	if (everything)
-		atomic_fetch_sub(&for_everything, 1);
+	if (whom == STT_SIGNALS_FOR_ALL)
+		atomic_fetch_sub(&for_all, 1);
 	if (--users == 0)
 		give_signals_back_locked();
 	stt_unlock(&signals_lock);
@@ -162,5 +163,5 @@ void stt_signals_after_fork(void)
 	atomic_store(&waking, 0);
 	atomic_store(&arrived, 0);
 	atomic_store(&requested, false);
-	atomic_store(&for_everything, 0);
+	atomic_store(&for_all, 0);
 }

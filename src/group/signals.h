@@ -8,7 +8,6 @@
 #define STT_GROUP_SIGNALS_H
 
 #include <signal.h>
-#include <stdbool.h>
 
 struct stt_engine;
 
@@ -19,11 +18,16 @@ void stt_signals_close(void);
 /* Has a loop look which groups are to stop: see stt_group_request_stop. Async-signal-safe. */
 void stt_signals_pass_requests_on(void);
 
+enum stt_signals_for {
+	STT_SIGNALS_FOR_WATCHED, /* groups for which somebody is in keep_alive */
+	STT_SIGNALS_FOR_ALL
+};
+
 /* The first call in takes both signals over, unless they are ignored; the last one out gives them
- * back. Each lets them through to its own thread meanwhile; `before` keeps its mask. `everything`:
- * the signals are for all groups, not only for those that are watched. */
-void stt_signals_enter(bool everything, sigset_t *before);
-void stt_signals_leave(bool everything, const sigset_t *before);
+ * back. Each lets them through to its own thread meanwhile; `before` keeps its mask. While one of
+ * the callers is in for all groups, the signals are for all. */
+void stt_signals_enter(enum stt_signals_for whom, sigset_t *before);
+void stt_signals_leave(enum stt_signals_for whom, const sigset_t *before);
 
 /* In the child of a fork: the signals are what they were before. */
 void stt_signals_after_fork(void);

@@ -77,7 +77,7 @@ void stt_stats_of_group(struct stt_group *group, sttcp_stats *stats)
 	if (!atomic_load(&group->rosters))
 		return;
 	stats->connections = stt_group_count(group);
-	stt_group_each(group, true, add_conn, stats);
+	stt_group_each(group, STT_ALL, add_conn, stats);
 
 	struct stt_engine *engine = stt_engine_peek();
 

@@ -254,20 +254,21 @@ static int ask_resolver(const char *host, int port, struct stt_addr **list, cons
 }
 
 /* The wildcard or the loopback of both families. */
-static int fill_unnamed(int port, bool passive, struct stt_addr **list)
+static int fill_unnamed(int port, enum stt_addr_use use, struct stt_addr **list)
 {
-	const struct in_addr in = {.s_addr = htonl(passive ? INADDR_ANY : INADDR_LOOPBACK)};
+	bool listens = use == STT_ADDR_TO_LISTEN;
+	const struct in_addr in = {.s_addr = htonl(listens ? INADDR_ANY : INADDR_LOOPBACK)};
 
 	*list = calloc(2, sizeof(**list));
 	if (!*list)
 		return -ENOMEM;
 	/* IPv6 first: its wildcard is dual-stack, and then the IPv4 one is not needed. */
-	fill_in6(&(*list)[0], passive ? &in6addr_any : &in6addr_loopback, 0, port);
+	fill_in6(&(*list)[0], listens ? &in6addr_any : &in6addr_loopback, 0, port);
 	fill_in(&(*list)[1], in, port);
 	return 2;
 }
 
-int stt_addr_resolve(const char *host, int port, bool passive, struct stt_addr **list,
+int stt_addr_resolve(const char *host, int port, enum stt_addr_use use, struct stt_addr **list,
 		     const char **why)
 {
 	struct stt_addr literal;
@@ -277,7 +278,7 @@ int stt_addr_resolve(const char *host, int port, bool passive, struct stt_addr *
 	if (!stt_host_is_unix(host) && !port_is_valid(port))
 		return -EINVAL;
 	if (!host || host[0] == '\0')
-		return fill_unnamed(port, passive, list);
+		return fill_unnamed(port, use, list);
 
 	int err = stt_addr_literal(&literal, host, port);
 

@@ -44,13 +44,17 @@ void stt_addr_make_absolute(struct stt_addr *addr);
  * removed: fills `list` (to be freed by free(3)) and returns how many, at least
  * one; or -ENOMEM, or STTCP_ERESOLVE with a static reason in `why`, which is ""
  * in all other cases. Literals and "unix:" work, too: -EINVAL and -ENAMETOOLONG
- * for their paths and for the port are those of stt_addr_literal. NULL or "" with
- * `passive` is the wildcard of both families: the IPv6 one first, then the IPv4
- * one (which cannot be bound beside the first where that is dual-stack); without
- * `passive` it is the loopback of both, in the same order. A failure leaves NULL
- * in `list`.
+ * for their paths and for the port are those of stt_addr_literal. NULL or "" to
+ * listen is the wildcard of both families: the IPv6 one first, then the IPv4 one
+ * (which cannot be bound beside the first where that is dual-stack); to connect
+ * it is the loopback of both, in the same order. A failure leaves NULL in `list`.
  */
-int stt_addr_resolve(const char *host, int port, bool passive, struct stt_addr **list,
+enum stt_addr_use {
+	STT_ADDR_TO_CONNECT,
+	STT_ADDR_TO_LISTEN
+};
+
+int stt_addr_resolve(const char *host, int port, enum stt_addr_use use, struct stt_addr **list,
 		     const char **why);
 
 /* The numeric host without port: "127.0.0.1", "::1", "fe80::1%eth0", "unix:/path", "unix:" when
