@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* G6: why a connection ended, and what can still be read of it then. The timeouts and limits on
- * output are in test_limits.c. */
+ * output are in test_send_queue.c. */
 #include "support/support.h"
 
 #include <sys/socket.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* G18: the library never prints, exits or aborts on what a peer does or on a lack of files; EMFILE
  * on accept pauses accepting and heals by itself. Lack of memory and threads: test_scarcity.c;
- * what a resolver does: test_names.c. */
+ * what a resolver does: test_host_names.c. */
 #include "support/support.h"
 
 #include <fcntl.h>
