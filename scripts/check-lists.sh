@@ -1,0 +1,237 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Checks that what the public header declares stands in all the places that the recipes of
+# CONTRIBUTING.md name: each option, each code, each call, each framing. With --self-test it tries
+# itself: each of them is taken out of each place, and has to be missed.
+set -eu
+
+# Calls that Python does not have under their own name, and what it has for them.
+not_in_python='
+sttcp_client_on_universal	set for every client by ext/group.c: universal_handler
+sttcp_server_on_universal	set for every server by ext/group.c: universal_handler
+sttcp_conn_sendf		formats are f-strings
+sttcp_event_name		the name of a HandlerType
+'
+
+# Options that Python has under another name.
+not_in_hints='
+delimiter_size	the length of delimiter
+frame_fn	a callable framing
+'
+
+# One word of each line, or of each match.
+first_words()
+{
+	echo "$1" | sed -n 's/^\([a-z_]\{1,\}\).*/\1/p'
+}
+
+# The fields of sttcp_options, without comments.
+options()
+{
+	sed -n '/^typedef struct sttcp_options {/,/^}/p' include/sttcp.h |
+		sed -e 's,/\*.*\*/,,' -e '/\/\*/,/\*\//d' \
+			-ne 's/^.*[ *]\([a-z_0-9]*\);.*$/\1/p' |
+		grep -v -e '^size$' -e '^sttcp_options$' -e '^$'
+}
+
+codes()
+{
+	sed -n 's/^	\(STTCP_E[A-Z_]*\) = -[0-9].*/\1/p' include/sttcp.h
+}
+
+framings()
+{
+	sed -n 's/^	STTCP_FRAMING_\([A-Z_]*\).*/\1/p' include/sttcp.h
+}
+
+# A function's name is the only sttcp_ word that stands right before a parenthesis.
+calls()
+{
+	"${CC:-cc}" -E -P include/sttcp.h | tr '\n' ' ' | grep -o 'sttcp_[a-z0-9_]* *(' |
+		tr -d ' (' | sort -u
+}
+
+missing()
+{
+	echo "check-lists: $1 is not in $2" >&2
+	failed=1
+}
+
+# expect NAME PATTERN FILE...: one of the files has a line with the pattern.
+expect()
+{
+	wanted=$1 pattern=$2
+	shift 2
+	grep -q -e "$pattern" "$@" && return
+	[ $# = 1 ] || set -- "${1%/*}"
+	missing "$wanted" "$1"
+}
+
+# A list that is nearly empty has not been read: the header looks otherwise now.
+expect_many() # NAME NUMBER LIST
+{
+	[ "$(echo "$3" | wc -l)" -ge "$2" ] && return
+	echo "check-lists: of the header's $1 only these were found:" $3 >&2
+	failed=1
+}
+
+check_options()
+{
+	list=$(options)
+	expect_many options 30 "$list"
+	for name in $list; do
+		expect "$name" "^	[A-Z_]*($name," src/api/option_rules.c
+		[ "$(grep -c "^	[A-Z_]*($name," src/api/option_rules.c)" -le 1 ] || {
+			echo "check-lists: $name has more than one rule" >&2
+			failed=1
+		}
+		expect "$name" "^|.*\`$name\`.* |" README.md
+		expect "$name" "\\\\fB[a-z0-9_ *]*$name\\\\fP" man/sttcp.3
+		first_words "$not_in_hints" | grep -qx "$name" && continue
+		expect "$name" "FIELD($name," python/ext/options.c
+		case $name in
+		*_ms) expect "${name%_ms}" "^    ${name%_ms}: Seconds" python/src/sttcp/_options.py ;;
+		*) expect "$name" "^    $name: " python/src/sttcp/_options.py ;;
+		esac
+	done
+}
+
+check_codes()
+{
+	list=$(codes)
+	expect_many codes 15 "$list"
+	for name in $list; do
+		expect "$name" "CODE($name)" src/base/error.c
+		expect "$name" "\\<$name\\>" man/sttcp.3
+		expect "$name" "^${name#STTCP_}: int" python/src/sttcp/_sttcp.pyi
+		expect "$name" "_sttcp.${name#STTCP_}\\>" python/src/sttcp/errors.py
+		expect "$name" "\\<$name\\>" tests/test_error.c
+	done
+	# The extension makes its constants in a loop that ends with the last one.
+	last=$(echo "$list" | tail -n 1)
+	expect "$last" "\\<$last\\>" python/ext/module.c
+}
+
+check_framings()
+{
+	list=$(framings)
+	expect_many framings 5 "$list"
+	for name in $list; do
+		expect "STTCP_FRAMING_$name" "\\<STTCP_FRAMING_$name\\>" man/sttcp.3
+		expect "STTCP_FRAMING_$name" "\\<STTCP_FRAMING_$name\\>" README.md
+		expect "STTCP_FRAMING_$name" "\\<STTCP_FRAMING_$name\\>" tests/test_framing.c
+		lower=$(echo "$name" | tr A-Z a-z)
+		expect "STTCP_FRAMING_$name" "\"$lower\"" python/src/sttcp/_options.py
+	done
+	# What may be set goes up to the last one.
+	last=STTCP_FRAMING_$(echo "$list" | tail -n 1)
+	expect "$last" "<= $last\\>" src/api/option_rules.c
+}
+
+check_calls()
+{
+	list=$(calls)
+	expect_many functions 80 "$list"
+	for name in $list; do
+		expect "$name" "^\\.B.*[ *\"]$name(" man/sttcp.3
+		verb=$(echo "$name" | sed 's/^sttcp_//; s/^\(server\|client\|conn\|engine\)_//')
+		first_words "$not_in_python" | grep -qx "$name" && continue
+		grep -qw "$name" python/ext/*.c || expect "$name" "^ *def $verb(" python/src/sttcp/*.py*
+	done
+	for name in $(first_words "$not_in_python"); do
+		echo "$list" | grep -qx "$name" || {
+			echo "check-lists: $name is no function any more" >&2
+			failed=1
+		}
+	done
+}
+
+# The recipes name files that are there.
+check_recipes()
+{
+	list=$(sed -n '/^## Recipes/,/^## Commits/p' CONTRIBUTING.md | grep -o '`[a-z_]*/[^` ]*`' |
+		tr -d '`' | sort -u)
+	expect_many recipes 20 "$list"
+	for name in $list; do
+		[ -e "$name" ] || missing "$name" "its place, as CONTRIBUTING.md has it"
+	done
+}
+
+check()
+{
+	cd "$1"
+	failed=0
+	check_options
+	check_codes
+	check_framings
+	check_calls
+	check_recipes
+	[ "$failed" = 0 ]
+}
+
+# without CHECK NAME FILE...: that check has to fail with each of the files without the lines that
+# have the name in them.
+without()
+{
+	tried=$1 gone=$2
+	shift 2
+	for file in "$@"; do
+		cp "$file" "$work/whole"
+		grep -v -w -e "$gone" "$work/whole" >"$file" || true
+		failed=0
+		"$tried" 2>/dev/null
+		cp "$work/whole" "$file"
+		[ "$failed" = 1 ] && continue
+		echo "check-lists: it did not find that $gone is not in $file" >&2
+		return 1
+	done
+}
+
+# added CHECK NUMBER: what is new in the header is missing in so many places.
+added()
+{
+	failed=0
+	"$1" 2>"$work/found"
+	[ "$(grep -c ' is not in ' "$work/found")" = "$2" ] && return
+	echo "check-lists: of what is new in the header this was found:" >&2
+	cat "$work/found" >&2
+	return 1
+}
+
+self_test()
+{
+	for part in CONTRIBUTING.md README.md fuzz include man python scripts src tests; do
+		cp -r "$1/$part" "$work"
+	done
+	check "$work" && {
+		without check_options idle_timeout_ms src/api/option_rules.c README.md \
+			man/sttcp.3 python/ext/options.c &&
+			without check_options idle_timeout python/src/sttcp/_options.py &&
+			without check_codes STTCP_ETIME_IDLE src/base/error.c man/sttcp.3 \
+				tests/test_error.c &&
+			without check_codes ETIME_IDLE python/src/sttcp/_sttcp.pyi \
+				python/src/sttcp/errors.py &&
+			without check_framings STTCP_FRAMING_LENGTH man/sttcp.3 README.md \
+				tests/test_framing.c &&
+			without check_framings '"length"' python/src/sttcp/_options.py &&
+			without check_calls sttcp_conn_flush man/sttcp.3 &&
+			without check_calls sttcp_set_log $(grep -lw sttcp_set_log python/ext/*.c)
+	} || return 1
+	sed -i 's/^} sttcp_options;/	int32_t brand_new_ms;\n&/
+		s/^	STTCP_EDESTROYED = .*/	STTCP_EBRAND_NEW = -6000,\n&/
+		s/^	STTCP_FRAMING_LENGTH.*/	STTCP_FRAMING_BRAND_NEW,\n&/
+		s/^STTCP_API uint64_t sttcp_conn_id(/STTCP_API int sttcp_conn_brand_new(sttcp_conn *conn);\n&/' \
+		include/sttcp.h
+	mv fuzz elsewhere
+	added check_options 5 && added check_codes 5 && added check_framings 4 &&
+		added check_calls 2 && added check_recipes 1
+}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$(cd "$(dirname "$0")/.." && pwd)
+case ${1:-} in
+--self-test) self_test "$root" && echo "check-lists: the check finds what it has to" ;;
+*) check "$root" && echo "check-lists: all that the header declares is in all lists" ;;
+esac
