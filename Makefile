@@ -60,11 +60,18 @@ models:
 	@scripts/deps.sh models
 	@models/run.sh --large
 
+# From the quick ones to the slow; the library is built for its symbols alone.
 check:
 	@scripts/deps.sh check
+	@scripts/check-commits.sh
 	@scripts/check-layers.sh
-	@scripts/check-headers.sh
+	@scripts/check-lists.sh
 	@scripts/check-format.sh
+	@$(CONFIGURE)
+	@$(COMPILE) --target sttcp >/dev/null
+	@scripts/check-exports.sh $(BUILD)
+	@scripts/check-threads.sh
+	@scripts/check-headers.sh
 
 format:
 	@scripts/deps.sh check
@@ -81,7 +88,7 @@ help:
 	@echo 'make bench        builds and runs the benchmarks'
 	@echo 'make install      into PREFIX ($(PREFIX)), below DESTDIR if that is set'
 	@echo 'make models       searches the models of the hand-over, exhaustively'
-	@echo 'make check        layers, headers, format of the source'
+	@echo 'make check        what can be told without running anything: layers, lists, commits, ...'
 	@echo 'make format       formats the source'
 	@echo 'make clean        removes all that was built'
 	@echo 'Missing packages are installed first (as root or with sudo -n); DEPS=0 forbids it.'
