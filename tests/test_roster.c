@@ -4,6 +4,7 @@
 #include "group/roster.h"
 
 #include "conn/conn.h"
+#include "conn/life.h"
 #include "support/support.h"
 
 enum {

@@ -10,7 +10,9 @@
 #include "base/log.h"
 #include "conn/ending.h"
 #include "conn/hold.h"
+#include "conn/life.h"
 #include "conn/output.h"
+#include "conn/own_framing.h"
 #include "conn/inline_read.h"
 #include "group/stats.h"
 
@@ -306,17 +308,8 @@ int sttcp_conn_shutdown(sttcp_conn *conn)
 		return result;
 
 	int cancel = stt_call_begin();
-	unsigned what = 0;
 
-	stt_lock(&conn->output.lock);
-	if (has_ended(conn)) {
-		result = stt_conn_end_code(conn);
-	} else {
-		conn->output.fin_wanted = true;
-		what = stt_output_flush_locked(&conn->output);
-	}
-	stt_unlock(&conn->output.lock);
-	stt_output_tell(conn, what);
+	result = stt_conn_shutdown(conn);
 	stt_call_end(cancel);
 	return result;
 }
@@ -415,30 +408,12 @@ void sttcp_conn_set_data(sttcp_conn *conn, void *data, void (*free_fn)(void *dat
 {
 	if (stt_check_conn(conn) < 0)
 		return;
-
-	stt_lock(&conn->output.lock);
-	void *old = conn->data;
-	void (*free_old)(void *) = conn->data_free;
-
-	conn->data = data;
-	conn->data_free = free_fn;
-	stt_unlock(&conn->output.lock);
-	if (free_old)
-		free_old(old);
+	stt_conn_set_data(conn, data, free_fn);
 }
 
 void *sttcp_conn_data(const sttcp_conn *conn)
 {
-	if (stt_check_conn(conn) < 0)
-		return NULL;
-
-	sttcp_conn *changing = unconst(conn);
-
-	stt_lock(&changing->output.lock);
-	void *data = conn->data;
-
-	stt_unlock(&changing->output.lock);
-	return data;
+	return stt_check_conn(conn) < 0 ? NULL : stt_conn_data(unconst(conn));
 }
 
 sttcp_conn *sttcp_conn_ref(sttcp_conn *conn)

@@ -5,6 +5,7 @@
 
 #include "api/call.h"
 #include "api/message.h"
+#include "conn/own_framing.h"
 #include "group/stats.h"
 #include "group/listener.h"
 #include "net/socket.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A connection: its memory, its references and the word that says who may work
- * on it. What its owner does with it is in serve.c, what goes out in output.c,
- * how it ends in ending.c.
+ * A connection: its memory, and the word that says who may work on it. How it is
+ * born and dies is in life.c, what its owner does with it in serve.c, what goes
+ * out in output.c, how it ends in ending.c.
  */
 #ifndef STT_CONN_CONN_H
 #define STT_CONN_CONN_H
@@ -140,39 +140,6 @@ struct sttcp_conn {
 	struct stt_link in_table;
 };
 
-/* What is done with a connection: by serve.c, which stands above. */
-struct stt_conn_work {
-	struct stt_actor_ops ops;
-	int64_t (*ring)(struct stt_worker *worker, struct stt_alarm *alarm);
-};
-
-/* For serve.h. A connection with one reference, busy with nobody, in phase CONNECTING or, with a
- * descriptor, BORN. It takes a reference to the service, and the descriptor. NULL for want of
- * memory: then the descriptor is still the caller's. */
-struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_service *service,
-				struct stt_loop *loop, int fd, const struct stt_addr *peer);
-
-/* Takes that back, with the reference, as long as nobody can find it. A descriptor stays the
- * caller's. */
-void stt_conn_discard(struct sttcp_conn *conn);
-
-/* A dead one is gone for its loop, where neither an event nor an alarm can name it any more. By the
- * loop's owner, outside turns. */
-void stt_conn_bury(struct sttcp_conn *conn);
-
-/* The framing of what comes in, for the owner. */
-const struct stt_framing *stt_conn_framing(const struct sttcp_conn *conn);
-
-/* The framing of what goes out, copied: 0, or what the connection has ended with. Any thread. */
-int stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing)
-	__attribute__((__warn_unused_result__));
-
-/* For the owner: frees framings of its own that other threads have replaced. */
-void stt_conn_free_old_framings(struct sttcp_conn *conn);
-
-/* 0, -ENOMEM, or what the connection has ended with. Any thread. */
-int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *framing);
-
 void stt_conn_set_peer(struct sttcp_conn *conn, const struct stt_addr *peer);
 
 static inline struct sttcp_conn *stt_conn_ref(struct sttcp_conn *conn)
@@ -181,20 +148,6 @@ static inline struct sttcp_conn *stt_conn_ref(struct sttcp_conn *conn)
 	atomic_fetch_add_explicit(&conn->refs, 1, memory_order_relaxed);
 	return conn;
 }
-
-/* Runs the user's free_fn with the last one: not where user code may not run. */
-void stt_conn_unref(struct sttcp_conn *conn);
-
-/* The same for a loop's owner: leaves user code to the pool. */
-void stt_conn_unref_on_loop(struct sttcp_conn *conn);
-
-/* The end of a dead connection's memory, where user code may run: for the pool, to which
- * stt_conn_unref_on_loop has left it. */
-void stt_conn_free_on_pool(struct sttcp_conn *conn);
-
-/* Runs the user's free_fn if nobody outside the library can reach the connection any more. For its
- * owner, in a turn, after its last handler. */
-void stt_conn_free_data_if_last(struct sttcp_conn *conn);
 
 /*
  * The word of a connection: STT_BUSY and one bit per wish.
@@ -264,9 +217,16 @@ static inline bool stt_conn_let_go(struct sttcp_conn *conn)
 /* Adds a wish and sees to the rest. Any thread. */
 void stt_conn_ask(struct sttcp_conn *conn, unsigned wish);
 
-/* For the owner, outside turns: closes the descriptor, and hands the connection to its loop as
- * dead. It is not to be touched after that. */
-void stt_conn_die(struct sttcp_conn *conn);
+/* What a call on a connection that has ended returns. */
+static inline int stt_conn_end_code(const struct sttcp_conn *conn)
+{
+	int reason = atomic_load_explicit(&conn->reason, memory_order_relaxed);
+
+	return reason ? reason : STTCP_ECLOSED;
+}
+
+/* What there is to say of its end beyond the reason; "" when there is nothing. Any thread. */
+const char *stt_conn_fail_text(const struct sttcp_conn *conn);
 
 /* Its peer and its own end as text; never NULL, as long as the connection lives. */
 const char *stt_conn_host(struct sttcp_conn *conn);

@@ -17,24 +17,6 @@
 #include "net/poller.h"
 #include "net/socket.h"
 
-int stt_conn_end_code(const struct sttcp_conn *conn)
-{
-	int reason = atomic_load_explicit(&conn->reason, memory_order_relaxed);
-
-	return reason ? reason : STTCP_ECLOSED;
-}
-
-const char *stt_conn_fail_text(const struct sttcp_conn *conn)
-{
-	/* The reason first, for it is set last: who finds it here finds the text, too. */
-	int reason = atomic_load(&conn->reason);
-	const char *text = atomic_load(&conn->fail_text);
-
-	if (text && *text)
-		return text;
-	return stt_error_is_told(reason) ? sttcp_strerror(reason) : "";
-}
-
 static unsigned reset_locked(struct sttcp_conn *conn) STT_REQUIRES(conn->output.lock)
 {
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
@@ -83,6 +65,23 @@ static bool set_reason_locked(struct sttcp_conn *conn, int reason, char *text, e
 	if (conn->output.receiver >= 0)
 		stt_waker_wake(conn->output.receiver);
 	return true;
+}
+
+int stt_conn_shutdown(struct sttcp_conn *conn)
+{
+	unsigned what = 0;
+	int result = 0;
+
+	stt_lock(&conn->output.lock);
+	if (atomic_load(&conn->ended)) {
+		result = stt_conn_end_code(conn);
+	} else {
+		conn->output.fin_wanted = true;
+		what = stt_output_flush_locked(&conn->output);
+	}
+	stt_unlock(&conn->output.lock);
+	stt_output_tell(conn, what);
+	return result;
 }
 
 /* With the connection owned: the descriptor, or a code. */

@@ -33,13 +33,11 @@ bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how
  * (may be NULL) is the connection's now. */
 bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, char *text);
 
+/* As sttcp_conn_shutdown: FIN behind what is queued, and no more sends. 0, or what the connection
+ * has ended with. */
+int stt_conn_shutdown(struct sttcp_conn *conn);
+
 /* As sttcp_conn_detach: the descriptor, which is the caller's, or a code. */
 int stt_conn_detach(struct sttcp_conn *conn);
-
-/* What there is to say beyond the reason; "" when there is nothing. Any thread. */
-const char *stt_conn_fail_text(const struct sttcp_conn *conn);
-
-/* What a call on a connection that has ended returns. */
-int stt_conn_end_code(const struct sttcp_conn *conn);
 
 #endif

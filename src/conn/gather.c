@@ -14,6 +14,7 @@
 #include "conn/gather.h"
 
 #include "conn/conn.h"
+#include "conn/life.h"
 #include "conn/output.h"
 #include "engine/lend.h"
 #include "engine/loop.h"

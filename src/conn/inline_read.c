@@ -18,6 +18,7 @@
 #include "conn/ending.h"
 #include "conn/input.h"
 #include "conn/output.h"
+#include "conn/own_framing.h"
 #include "conn/service.h"
 #include "conn/watch.h"
 #include "net/poller.h"

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "conn/conn.h"
 #include "conn/ending.h"
+#include "conn/life.h"
 #include "conn/serve.h"
 #include "engine/engine.h"
 #include "engine/lookup.h"

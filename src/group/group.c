@@ -22,6 +22,7 @@
 #include "conn/conn.h"
 #include "conn/desk.h"
 #include "conn/ending.h"
+#include "conn/life.h"
 #include "engine/engine.h"
 #include "group/admission.h"
 #include "group/attempt.h"

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "conn/conn.h"
 #include "conn/ending.h"
+#include "conn/life.h"
 #include "conn/serve.h"
 #include "conn/trace.h"
 #include "engine/engine.h"

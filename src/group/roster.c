@@ -9,6 +9,7 @@
 #include "group/roster.h"
 
 #include "conn/conn.h"
+#include "conn/life.h"
 #include "engine/worker.h"
 
 enum {

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* The memory of connections, their references, the user's data that they free, and their death. */
+#include "conn/life.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/slabs.h"
+#include "conn/conn.h"
+#include "conn/dispatch.h"
+#include "conn/input.h"
+#include "conn/own_framing.h"
+#include "conn/service.h"
+#include "conn/watch.h"
+#include "engine/engine.h"
+#include "net/socket.h"
+
+static _Atomic uint64_t last_id;
+static struct stt_slabs conns = STT_SLABS_INIT(sizeof(struct sttcp_conn), STT_SLABS_OF_CONNS);
+
+struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_service *service,
+				struct stt_loop *loop, int fd, const struct stt_addr *peer)
+{
+	struct sttcp_conn *conn = stt_slabs_take(&conns);
+
+	if (!conn)
+		return NULL;
+	memset(conn, 0, sizeof(*conn));
+	conn->actor.ops = &work->ops;
+	stt_alarm_init(&conn->alarm, work->ring);
+	conn->loop = loop;
+	conn->service = stt_service_ref(service);
+	conn->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+	conn->born_ms = stt_now_ms();
+	atomic_init(&conn->refs, 1);
+	conn->phase = fd < 0 ? STT_CONNECTING : STT_BORN;
+	atomic_init(&conn->owner_due_ms, STT_NEVER);
+	atomic_init(&conn->fd, fd);
+	/* A read from a Unix socket ends behind bytes that came with descriptors (unix(7)). */
+	atomic_init(&conn->hangup, stt_host_is_unix(service->host));
+	stt_mutex_init(&conn->output.lock);
+	conn->output.receiver = -1;
+	conn->output.watch = stt_watch_for(conn);
+	atomic_init(&conn->framed, service->settings.framing.kind != STTCP_FRAMING_RAW ||
+					   service->settings.times_input);
+	stt_list_init(&conn->in_roster);
+	if (peer)
+		stt_conn_set_peer(conn, peer);
+	atomic_fetch_add_explicit(&loop->nconns, 1, memory_order_relaxed);
+	return conn;
+}
+
+/* The loop has one connection less. */
+static void leave_loop(struct sttcp_conn *conn)
+{
+	atomic_fetch_sub_explicit(&conn->loop->nconns, 1, memory_order_relaxed);
+}
+
+void stt_conn_discard(struct sttcp_conn *conn)
+{
+	leave_loop(conn);
+	stt_conn_unref(conn);
+}
+
+void stt_conn_bury(struct sttcp_conn *conn)
+{
+	stt_alarm_cancel(conn->loop, &conn->alarm);
+	leave_loop(conn);
+	stt_conn_unref_on_loop(conn);
+}
+
+static void free_conn(struct sttcp_conn *conn)
+{
+	stt_bytes_clear(&conn->output.queue);
+	stt_mutex_fini(&conn->output.lock);
+	free(atomic_load(&conn->names));
+	free(atomic_load(&conn->local_name));
+	free(atomic_load(&conn->fail_text));
+	stt_conn_free_framings(conn);
+	stt_held_free(conn->held);
+	stt_service_unref(conn->service);
+	stt_slabs_give(&conns, conn);
+}
+
+static void free_data(struct sttcp_conn *conn)
+{
+	void (*free_fn)(void *) = conn->data_free;
+	bool ours = stt_worker_is_ours();
+
+	conn->data_free = NULL;
+	if (free_fn)
+		free_fn(conn->data);
+	stt_worker_stop_child(ours);
+}
+
+/* Release and acquire: whoever frees it has seen what all others did to it. */
+static bool drop_ref(struct sttcp_conn *conn)
+{
+	return atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) == 1;
+}
+
+void stt_conn_unref(struct sttcp_conn *conn)
+{
+	if (!drop_ref(conn))
+		return;
+	free_data(conn);
+	free_conn(conn);
+}
+
+void stt_conn_unref_on_loop(struct sttcp_conn *conn)
+{
+	if (!drop_ref(conn))
+		return;
+	if (conn->data_free)
+		/* The thread's engine, and not the connection's, which it may have outlived. */
+		stt_pool_push(&stt_self->engine->pool, &conn->actor);
+	else
+		free_conn(conn);
+}
+
+void stt_conn_free_on_pool(struct sttcp_conn *conn)
+{
+	free_data(conn);
+	free_conn(conn);
+}
+
+void stt_conn_free_data_if_last(struct sttcp_conn *conn)
+{
+	/* It is on no roster any more, so one reference - the loop's - stays one. Acquire: what the
+	 * others did with the data before they dropped theirs has happened. */
+	if (atomic_load_explicit(&conn->refs, memory_order_acquire) == 1)
+		free_data(conn);
+}
+
+void stt_conn_set_data(struct sttcp_conn *conn, void *data, void (*free_fn)(void *data))
+{
+	stt_lock(&conn->output.lock);
+	void *old = conn->data;
+	void (*free_old)(void *) = conn->data_free;
+
+	conn->data = data;
+	conn->data_free = free_fn;
+	stt_unlock(&conn->output.lock);
+	if (free_old)
+		free_old(old);
+}
+
+void *stt_conn_data(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	void *data = conn->data;
+
+	stt_unlock(&conn->output.lock);
+	return data;
+}
+
+void stt_conn_die(struct sttcp_conn *conn)
+{
+	struct stt_service *service = conn->service;
+	bool other_refs = atomic_load_explicit(&conn->refs, memory_order_relaxed) > 1;
+
+	/* Its own end can still be asked for by whoever holds a reference. */
+	if (other_refs)
+		stt_conn_local(conn);
+
+	stt_dispatch_unmark_slow(conn);
+	stt_lock(&conn->output.lock);
+	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+
+	stt_output_die_locked(&conn->output);
+	atomic_store(&conn->fd, -1);
+	if (fd >= 0) {
+		stt_poller_remove(conn->loop->poller, fd);
+		if (conn->fin_seen && conn->output.fin_sent)
+			stt_socket_close(fd);
+		else
+			stt_socket_end(fd);
+	}
+	stt_unlock(&conn->output.lock);
+
+	stt_held_free(conn->held);
+	conn->held = NULL;
+	/* First the service: the loop may be done with the connection as soon as it is on the list.
+	 */
+	stt_service_ref(service);
+	service->calls->closed(service, conn);
+	conn->phase = STT_DEAD;
+	stt_loop_requeue(stt_self, conn->loop, &conn->actor);
+	stt_service_unref(service);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* How a connection is born, who holds it, and how it dies. */
+#ifndef STT_CONN_LIFE_H
+#define STT_CONN_LIFE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/actor.h"
+
+struct stt_addr;
+struct stt_loop;
+struct stt_service;
+struct sttcp_conn;
+
+/* What is done with a connection: by serve.c, which stands above. */
+struct stt_conn_work {
+	struct stt_actor_ops ops;
+	int64_t (*ring)(struct stt_worker *worker, struct stt_alarm *alarm);
+};
+
+/* For serve.h. A connection with one reference, busy with nobody, in phase CONNECTING or, with a
+ * descriptor, BORN. It takes a reference to the service, and the descriptor. NULL for want of
+ * memory: then the descriptor is still the caller's. */
+struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_service *service,
+				struct stt_loop *loop, int fd, const struct stt_addr *peer);
+
+/* Takes that back, with the reference, as long as nobody can find it. A descriptor stays the
+ * caller's. */
+void stt_conn_discard(struct sttcp_conn *conn);
+
+/* A dead one is gone for its loop, where neither an event nor an alarm can name it any more. By the
+ * loop's owner, outside turns. */
+void stt_conn_bury(struct sttcp_conn *conn);
+
+/* Runs the user's free_fn with the last one: not where user code may not run. */
+void stt_conn_unref(struct sttcp_conn *conn);
+
+/* The same for a loop's owner: leaves user code to the pool. */
+void stt_conn_unref_on_loop(struct sttcp_conn *conn);
+
+/* The end of a dead connection's memory, where user code may run: for the pool, to which
+ * stt_conn_unref_on_loop has left it. */
+void stt_conn_free_on_pool(struct sttcp_conn *conn);
+
+/* Runs the user's free_fn if nobody outside the library can reach the connection any more. For its
+ * owner, in a turn, after its last handler. */
+void stt_conn_free_data_if_last(struct sttcp_conn *conn);
+
+/* As sttcp_conn_set_data and sttcp_conn_data. */
+void stt_conn_set_data(struct sttcp_conn *conn, void *data, void (*free_fn)(void *data));
+void *stt_conn_data(struct sttcp_conn *conn);
+
+/* For the owner, outside turns: closes the descriptor, and hands the connection to its loop as
+ * dead. It is not to be touched after that. */
+void stt_conn_die(struct sttcp_conn *conn);
+
+#endif
