@@ -69,6 +69,7 @@ check:
 	@scripts/check-format.sh
 	@$(CONFIGURE)
 	@$(COMPILE) --target sttcp >/dev/null
+	@scripts/check-circles.sh $(BUILD)
 	@scripts/check-exports.sh $(BUILD)
 	@scripts/check-threads.sh
 	@scripts/check-headers.sh
