@@ -61,12 +61,6 @@ int stt_group_set_handler(struct stt_group *group, size_t offset, const void *va
 	stt_group_set_handler((object) ? &(object)->group : NULL,                                  \
 			      offsetof(struct stt_handlers, field), &(value), sizeof(value))
 
-/* Keeps a sentence for _error, and returns `code`. */
-int stt_group_tell(struct stt_group *group, int code, const char *format, ...) STTCP_PRINTF(3, 4);
-
-/* The checks of a start that need nothing but what was given to new. */
-int stt_group_check_start(struct stt_group *group, int least_port);
-
 int stt_group_wait_call(struct stt_group *group, int timeout_ms);
 int stt_group_keep_alive(struct stt_group *group);
 

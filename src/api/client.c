@@ -76,7 +76,6 @@ static int start_next(struct stt_group *group)
 
 static int start(struct stt_group *group)
 {
-	struct stt_engine *engine;
 	int result = stt_group_check_start(group, 1);
 
 	if (result < 0)
@@ -85,12 +84,7 @@ static int start(struct stt_group *group)
 		result = start_next(group);
 		goto tell;
 	}
-	result = stt_engine_get(&engine);
-	if (result == 0) {
-		result = stt_group_begin(group, engine);
-		/* From here on the engine stays for the group that is not idle. */
-		stt_engine_release();
-	}
+	result = stt_group_begin(group);
 	if (result < 0)
 		goto tell;
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The calls that servers and clients have in common. */
 #include <limits.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,35 +51,6 @@ int stt_group_set_handler(struct stt_group *group, size_t offset, const void *va
 	}
 	stt_unlock(&group->lock);
 	return result;
-}
-
-int stt_group_tell(struct stt_group *group, int code, const char *format, ...)
-{
-	char text[sizeof(group->error)];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
-	stt_lock(&group->lock);
-	memcpy(group->error, text, sizeof(text));
-	stt_unlock(&group->lock);
-	if (code < 0)
-		stt_log(STT_LOG_ERROR, "%s", text);
-	return code;
-}
-
-int stt_group_check_start(struct stt_group *group, int least_port)
-{
-	stt_log_begin();
-	if (group->bad_options[0])
-		return stt_group_tell(group, -EINVAL, "cannot start %s: %s", group->service.given,
-				      group->bad_options);
-	if (!stt_host_is_unix(group->service.host) &&
-	    (group->service.port < least_port || group->service.port > 65535))
-		return stt_group_tell(group, -EINVAL, "%s: the port must be from %d to 65535",
-				      group->service.given, least_port);
-	return 0;
 }
 
 static int check_wait(const struct stt_group *group)

@@ -13,6 +13,7 @@
 #include "group/group.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -288,7 +289,36 @@ static int prepare_locked(struct stt_group *group, struct stt_engine *engine)
 	return result;
 }
 
-int stt_group_begin(struct stt_group *group, struct stt_engine *engine)
+int stt_group_tell(struct stt_group *group, int code, const char *format, ...)
+{
+	char text[sizeof(group->error)];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	stt_lock(&group->lock);
+	memcpy(group->error, text, sizeof(text));
+	stt_unlock(&group->lock);
+	if (code < 0)
+		stt_log(STT_LOG_ERROR, "%s", text);
+	return code;
+}
+
+int stt_group_check_start(struct stt_group *group, int least_port)
+{
+	stt_log_begin();
+	if (group->bad_options[0])
+		return stt_group_tell(group, -EINVAL, "cannot start %s: %s", group->service.given,
+				      group->bad_options);
+	if (!stt_host_is_unix(group->service.host) &&
+	    (group->service.port < least_port || group->service.port > 65535))
+		return stt_group_tell(group, -EINVAL, "%s: the port must be from %d to 65535",
+				      group->service.given, least_port);
+	return 0;
+}
+
+static int begin(struct stt_group *group, struct stt_engine *engine)
 {
 	stt_lock(&group->lock);
 	int result = group->state == STT_IDLE ? prepare_locked(group, engine) : -EBUSY;
@@ -307,6 +337,19 @@ int stt_group_begin(struct stt_group *group, struct stt_engine *engine)
 		enter_locked(group, STT_STARTING);
 	}
 	stt_unlock(&group->lock);
+	return result;
+}
+
+int stt_group_begin(struct stt_group *group)
+{
+	struct stt_engine *engine;
+	int result = stt_engine_get(&engine);
+
+	if (result < 0)
+		return result;
+	result = begin(group, engine);
+	/* From here on the engine stays for the group that is not idle. */
+	stt_engine_release();
 	return result;
 }
 

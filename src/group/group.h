@@ -166,9 +166,15 @@ static inline void stt_group_unref(struct stt_group *group)
 	stt_service_unref(&group->service);
 }
 
-/* Begins a start: IDLE to STARTING. 0, -EBUSY, -ENOMEM. It ends with stt_group_run or with
- * stt_group_cancel. */
-int stt_group_begin(struct stt_group *group, struct stt_engine *engine);
+/* Keeps a sentence for _error, and returns `code`. */
+int stt_group_tell(struct stt_group *group, int code, const char *format, ...) STTCP_PRINTF(3, 4);
+
+/* The checks of a start that need nothing but what was given to new. */
+int stt_group_check_start(struct stt_group *group, int least_port);
+
+/* Begins a start: IDLE to STARTING, with an engine. 0, -EBUSY, or why there is none. It ends with
+ * stt_group_run or with stt_group_cancel. */
+int stt_group_begin(struct stt_group *group);
 /* STARTING to RUNNING, and on to the stop that has come in between. `first`: a client's attempt, to
  * be begun. */
 void stt_group_run(struct stt_group *group, struct sttcp_conn *first);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* One piece of memory for a framed message, for sends to many. */
-#include "api/message.h"
+#include "codec/message.h"
 
 #include <errno.h>
 #include <stdlib.h>

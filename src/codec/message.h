@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A message as it goes over the wire. */
-#ifndef STT_API_MESSAGE_H
-#define STT_API_MESSAGE_H
+#ifndef STT_CODEC_MESSAGE_H
+#define STT_CODEC_MESSAGE_H
 
 #include <sys/uio.h>
 

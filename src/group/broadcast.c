@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* Broadcast: no member waits for another, and what several have to queue is in memory once. */
+#include "group/broadcast.h"
+
+#include <errno.h>
+
+#include "codec/message.h"
+#include "conn/output.h"
+#include "conn/own_framing.h"
+#include "group/group.h"
+
+/* `shared` is made when the first member has to queue it, for all. */
+struct broadcast {
+	const struct sttcp_conn *except;
+	struct iovec part;
+	struct stt_shared *shared;
+	int refused; /* why the framing of the group cannot carry a message */
+	const void *data;
+	size_t size;
+	int count;
+};
+
+static void send_to_member(struct sttcp_conn *conn, void *argument)
+{
+	struct broadcast *broadcast = argument;
+
+	if (conn == broadcast->except)
+		return;
+	/* It could never be queued, and half of it may not be skipped. */
+	if (conn->service->settings.broadcast_skips &&
+	    (uint64_t)broadcast->part.iov_len > (uint64_t)conn->service->settings.send_queue_max)
+		return;
+
+	int result =
+		stt_output_send(conn, &broadcast->part, 1, STT_SEND_BROADCAST, &broadcast->shared);
+
+	if (result == 0)
+		broadcast->count++;
+}
+
+/* A message goes to nearly all in the framing of the group, and that is made once; who has another
+ * gets one of its own. */
+static void send_message_to_member(struct sttcp_conn *conn, void *argument)
+{
+	struct broadcast *broadcast = argument;
+	struct stt_framing framing;
+
+	if (conn == broadcast->except)
+		return;
+	if (!atomic_load(&conn->framing)) {
+		if (!broadcast->refused)
+			send_to_member(conn, broadcast);
+		return;
+	}
+
+	struct broadcast own = {.data = broadcast->data, .size = broadcast->size};
+
+	if (stt_conn_copy_framing(conn, &framing) < 0 ||
+	    stt_message_frame(&framing, own.data, own.size, &own.part) < 0)
+		return;
+	send_to_member(conn, &own);
+	stt_shared_unref(own.shared);
+	stt_message_free(own.data, &own.part);
+	broadcast->count += own.count;
+}
+
+int stt_broadcast(struct stt_group *group, const struct sttcp_conn *except, const void *data,
+		  size_t size, enum stt_broadcast_as as)
+{
+	bool framed = as == STT_BROADCAST_MESSAGE;
+	struct broadcast broadcast = {
+		.except = except,
+		.part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size},
+		.data = data,
+		.size = size,
+	};
+
+	if (framed)
+		broadcast.refused = stt_message_frame(&group->service.settings.framing, data, size,
+						      &broadcast.part);
+	/* What the framing of the group cannot carry may be fine for one who has another. */
+	if (broadcast.refused != -ENOMEM)
+		stt_group_each(group, STT_MEMBERS, framed ? send_message_to_member : send_to_member,
+			       &broadcast);
+	stt_shared_unref(broadcast.shared);
+	stt_message_free(data, &broadcast.part);
+	return broadcast.refused == -ENOMEM ? -ENOMEM : broadcast.count;
+}
