@@ -217,6 +217,12 @@ static inline bool stt_conn_let_go(struct sttcp_conn *conn)
 /* Adds a wish and sees to the rest. Any thread. */
 void stt_conn_ask(struct sttcp_conn *conn, unsigned wish);
 
+/* Any thread. */
+static inline bool stt_conn_has_ended(const struct sttcp_conn *conn)
+{
+	return atomic_load_explicit(&conn->ended, memory_order_acquire);
+}
+
 /* What a call on a connection that has ended returns. */
 static inline int stt_conn_end_code(const struct sttcp_conn *conn)
 {

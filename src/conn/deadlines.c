@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The deadlines of a connection that is open; what they are measured from stands in conn.h. */
+/* The deadlines of a connection; what they are measured from stands in conn.h. One alarm rings for
+ * all of them, those of the output among them. */
 #include "conn/deadlines.h"
 
 #include "conn/ending.h"
 #include "conn/hold.h"
 #include "conn/input.h"
-#include "engine/loop.h"
+#include "conn/output.h"
+#include "engine/engine.h"
 
 /* A number that looks random and is the same for a connection each time: the finaliser of
  * splitmix64. Its life is not worth eight bytes of memory. */
@@ -16,7 +18,8 @@ static uint64_t scatter(uint64_t number)
 	return number ^ (number >> 31);
 }
 
-int64_t stt_deadlines_lifetime(const struct sttcp_conn *conn)
+/* When the connection's life is over; any thread. */
+static int64_t lifetime(const struct sttcp_conn *conn)
 {
 	const struct stt_settings *settings = &conn->service->settings;
 	int64_t opened = atomic_load_explicit(&conn->opened_ms, memory_order_relaxed);
@@ -83,7 +86,7 @@ void stt_deadlines_begin(struct sttcp_conn *conn)
 	if (conn->service->settings.times_input)
 		look_again(conn, first_deadline(conn).at);
 
-	int64_t death = stt_deadlines_lifetime(conn);
+	int64_t death = lifetime(conn);
 
 	if (death != STT_NEVER)
 		stt_alarm_set(conn->loop, &conn->alarm, death);
@@ -125,4 +128,50 @@ void stt_deadlines_check(struct sttcp_conn *conn, int64_t now_ms)
 	}
 	atomic_store(&conn->owner_due_ms, STT_NEVER);
 	look_again(conn, first.at);
+}
+
+/* The first byte of one that waits for a thread to run its connection handler: silent peers must
+ * not pile up while all threads are in handlers. Returns when to look again. */
+static int64_t ring_unopened(struct stt_worker *worker, struct sttcp_conn *conn, int64_t now)
+{
+	int limit_ms = conn->service->settings.first_byte_timeout_ms;
+
+	if (limit_ms < 0 || atomic_load(&conn->opened) || conn->service->is_client)
+		return STT_NEVER;
+	if (conn->born_ms + limit_ms > now)
+		return conn->born_ms + limit_ms;
+	/* If it has spoken, it is not the one who is late. */
+	if (!stt_conn_is_wished(conn, STT_WISH_READ) &&
+	    stt_pool_take(&worker->engine->pool, &conn->actor)) {
+		stt_conn_end(conn, STTCP_ETIME_FIRST_BYTE, STT_END_FLUSH);
+		stt_loop_requeue(worker, conn->loop, &conn->actor);
+	}
+	return STT_NEVER;
+}
+
+int64_t stt_deadlines_ring(struct stt_worker *worker, struct stt_alarm *alarm)
+{
+	struct sttcp_conn *conn = stt_container_of(alarm, struct sttcp_conn, alarm);
+	int64_t now = stt_loop_time(conn->loop);
+	int stalled = 0;
+	int64_t next = stt_output_ring(conn, now, &stalled);
+	int64_t death = lifetime(conn);
+	int64_t owner_due = atomic_load(&conn->owner_due_ms);
+
+	if (stalled)
+		stt_conn_end(conn, stalled, STT_END_RESET);
+	if (death <= now)
+		stt_conn_end(conn, STTCP_ETIME_LIFETIME, STT_END_RESET);
+	else if (death < next)
+		next = death;
+	if (owner_due <= now) {
+		if (stt_conn_wish(conn, STT_WISH_TIMEOUT))
+			stt_loop_requeue(worker, conn->loop, &conn->actor);
+	} else if (owner_due < next) {
+		next = owner_due;
+	}
+
+	int64_t first_byte = ring_unopened(worker, conn, now);
+
+	return first_byte < next ? first_byte : next;
 }

@@ -39,7 +39,7 @@ bool stt_deadlines_have_passed(const struct sttcp_conn *conn, int64_t now_ms);
  * last look for input, so that what had come by then is never overlooked. */
 void stt_deadlines_check(struct sttcp_conn *conn, int64_t now_ms);
 
-/* When the connection's life is over; any thread. */
-int64_t stt_deadlines_lifetime(const struct sttcp_conn *conn);
+/* The ring of a connection's alarm. */
+int64_t stt_deadlines_ring(struct stt_worker *worker, struct stt_alarm *alarm);
 
 #endif

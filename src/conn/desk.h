@@ -10,9 +10,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "codec/refusal.h"
 #include "conn/input.h"
+#include "engine/engine.h"
 #include "engine/worker.h"
 
 struct sttcp_conn;
@@ -56,6 +58,18 @@ static inline struct stt_desk *stt_desk_self(void)
 static inline struct sttcp_conn *stt_desk_conn(void)
 {
 	return stt_self ? stt_desk_self()->conn : NULL;
+}
+
+enum {
+	/* The time of a turn in the pool while others wait for its thread. */
+	STT_SHARE_US = 1000
+};
+
+/* In the pool, where others wait for a thread: whether this one has had its share. */
+static inline bool stt_desk_is_to_yield(const struct stt_desk *desk)
+{
+	return !desk->worker.loop && stt_pool_is_short(&desk->worker.engine->pool) &&
+	       stt_now_us() - desk->turn_began_us > STT_SHARE_US;
 }
 
 /* For struct stt_engine_user: around the thread of a record. */

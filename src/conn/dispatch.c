@@ -11,7 +11,10 @@
 #include "conn/conn.h"
 #include "conn/desk.h"
 #include "conn/service.h"
+#include "conn/trace.h"
+#include "conn/watch.h"
 #include "engine/engine.h"
+#include "engine/turn.h"
 
 enum {
 	/* A call of the pool that is quicker than this may as well have run on its loop, for all
@@ -192,7 +195,9 @@ void stt_dispatch_prepare(struct stt_handlers *handlers)
 	handlers->wanted = handlers->specific | (handlers->universal ? (1U << STT_DRAINED) - 1 : 0);
 }
 
-bool stt_dispatch(struct stt_desk *desk, sttcp_conn *conn, int event, const void *data, size_t size)
+/* The universal handler, then the specific one; returns the verdict that counts. */
+static bool call_handlers(struct stt_desk *desk, sttcp_conn *conn, int event, const void *data,
+			  size_t size)
 {
 	const struct stt_handlers *handlers = &conn->service->handlers;
 	bool verdict = true;
@@ -211,6 +216,31 @@ bool stt_dispatch(struct stt_desk *desk, sttcp_conn *conn, int event, const void
 	while (stt_self != &desk->worker)
 		pause();
 	end_call(desk, conn);
+	return verdict;
+}
+
+void stt_dispatch_note_loss(struct sttcp_conn *conn)
+{
+	stt_dispatch_mark_slow(conn);
+	stt_trace(conn, "blocked and taken over");
+}
+
+bool stt_dispatch(struct stt_desk *desk, struct sttcp_conn *conn, int event, const void *data,
+		  size_t size)
+{
+	if (!stt_dispatch_wanted(&conn->service->handlers, event)) {
+		desk->ended_conn = desk->failed_conn = false;
+		return true;
+	}
+	desk->watch = STT_WATCH_MAY_WAIT;
+	stt_turn_begin(&desk->worker);
+	bool verdict = call_handlers(desk, conn, event, data, size);
+
+	if (!stt_turn_end(&desk->worker))
+		stt_dispatch_note_loss(conn);
+	if (desk->watch == STT_WATCH_WAITS)
+		stt_watch_begin_late(&desk->worker, conn);
+	desk->watch = 0;
 	return verdict;
 }
 

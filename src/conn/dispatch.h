@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Calls of a user's handlers: which ones run in a phase, in what order, and whose verdict counts.
- * Only in turns and in the pool, by the connection's owner. */
+ * By the connection's owner. */
 #ifndef STT_CONN_DISPATCH_H
 #define STT_CONN_DISPATCH_H
 
@@ -26,12 +26,16 @@ static inline bool stt_dispatch_wanted(const struct stt_handlers *handlers, int 
 	return handlers->wanted & (1U << event);
 }
 
-/* The universal handler, then the specific one; returns the verdict that counts. */
+/* The universal handler, then the specific one, in a turn; returns the verdict that counts. Outside
+ * turns. */
 bool stt_dispatch(struct stt_desk *desk, sttcp_conn *conn, int event, const void *data,
 		  size_t size);
 
 /* The malformed handler, if there is one, inside a handler of the same connection. */
 void stt_dispatch_malformed_inside(struct stt_desk *desk, sttcp_conn *conn, int code);
+
+/* The loop was taken over in a turn of the connection, while a function of the user's ran. */
+void stt_dispatch_note_loss(sttcp_conn *conn);
 
 /* Another call of user code that is no handler: the monitor sees that it goes on. */
 void stt_dispatch_count(struct stt_desk *desk);

@@ -311,6 +311,20 @@ unsigned stt_output_finish_locked(struct stt_output *out)
 	return what | (atomic_load(&conn->ended) ? STT_TELL_CLOSE : 0);
 }
 
+struct stt_output_view stt_output_view(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	struct stt_output_view view = {
+		.drained = stt_output_drained_locked(&conn->output),
+		.forced = conn->output.forced,
+		.fin_sent = conn->output.fin_sent,
+		.broken = conn->output.broken,
+	};
+
+	stt_unlock(&conn->output.lock);
+	return view;
+}
+
 int stt_output_end_of_input(struct sttcp_conn *conn)
 {
 	stt_lock(&conn->output.lock);
@@ -522,7 +536,7 @@ void stt_output_limit_flush_locked(struct stt_output *out)
 		stt_alarm_set(conn->loop, &conn->alarm, out->flush_until_ms);
 }
 
-int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms)
+int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms, int *stalled)
 {
 	struct stt_output *out = &conn->output;
 	unsigned what = 0;
@@ -538,7 +552,7 @@ int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms)
 	stt_output_tell(conn, what);
 	if (at > now_ms && look > now_ms)
 		return at < look ? at : look;
-	stt_conn_end(conn, look > now_ms ? STTCP_ETIME_WRITE : STTCP_EDEAD_PEER, STT_END_RESET);
+	*stalled = look > now_ms ? STTCP_ETIME_WRITE : STTCP_EDEAD_PEER;
 	return STT_NEVER;
 }
 

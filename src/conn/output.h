@@ -90,14 +90,24 @@ void stt_output_flush(struct sttcp_conn *conn);
 void stt_output_gather(struct sttcp_conn *conn);
 void stt_output_stop_gathering(struct sttcp_conn *conn);
 
+/* What the owner has to know of the output. */
+struct stt_output_view {
+	bool drained;
+	bool forced;
+	bool fin_sent;
+	int broken;
+};
+
+struct stt_output_view stt_output_view(struct sttcp_conn *conn);
+
 /* The connection dies, with the descriptor still open: what has not gone is lost, which the peer
  * learns by a reset, and everybody who waits here is sent home. */
 void stt_output_die_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
-/* The alarm rings: goes on with a flush that has left the rest for later, and resets the connection
- * if no byte has left for the write timeout, its end takes too long, or its peer is dead. Returns
- * when to look again, or STT_NEVER. By the loop. */
-int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms);
+/* The alarm rings: goes on with a flush that has left the rest for later. Returns when to look
+ * again, or STT_NEVER; `stalled` is set when the connection is to be reset, for no byte has left
+ * for the write timeout, its end takes too long, or its peer is dead. By the loop. */
+int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms, int *stalled);
 
 /* The connection ends, and what is queued goes out: for so long at most. */
 void stt_output_limit_flush_locked(struct stt_output *out) STT_REQUIRES(out->lock);
