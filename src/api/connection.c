@@ -14,6 +14,7 @@
 #include "conn/output.h"
 #include "conn/own_framing.h"
 #include "conn/inline_read.h"
+#include "conn/send.h"
 #include "group/stats.h"
 
 enum {
@@ -25,7 +26,7 @@ static int send_parts(sttcp_conn *conn, const struct iovec *parts, int count,
 		      enum stt_send_mode mode)
 {
 	int cancel = stt_call_begin();
-	int result = stt_output_send(conn, parts, count, mode, NULL);
+	int result = stt_send(conn, parts, count, mode, NULL);
 
 	stt_call_end(cancel);
 	return result;
@@ -136,7 +137,7 @@ int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t size)
 		if (ends.tail_size)
 			parts[count++] =
 				(struct iovec){(void *)(uintptr_t)ends.tail, ends.tail_size};
-		result = stt_output_send(conn, parts, count, STT_SEND_WAIT, NULL);
+		result = stt_send(conn, parts, count, STT_SEND_WAIT, NULL);
 	}
 	stt_call_end(cancel);
 	return result;

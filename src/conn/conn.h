@@ -217,6 +217,12 @@ static inline bool stt_conn_let_go(struct sttcp_conn *conn)
 /* Adds a wish and sees to the rest. Any thread. */
 void stt_conn_ask(struct sttcp_conn *conn, unsigned wish);
 
+/* An output is part of its connection, and has what it needs of it from there. */
+static inline struct sttcp_conn *stt_output_conn(const struct stt_output *out)
+{
+	return stt_container_of((uintptr_t)out, struct sttcp_conn, output);
+}
+
 /* Any thread. */
 static inline bool stt_conn_has_ended(const struct sttcp_conn *conn)
 {

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "conn/conn.h"
 #include "conn/desk.h"
+#include "conn/line.h"
 #include "conn/reasons.h"
 #include "conn/service.h"
 #include "engine/loop.h"
@@ -30,7 +31,7 @@ static unsigned flush_and_finish_locked(struct sttcp_conn *conn, enum stt_end_ho
 	STT_REQUIRES(conn->output.lock)
 {
 	conn->output.fin_wanted = true;
-	stt_output_turn_away_locked(&conn->output, stt_conn_end_code(conn));
+	stt_line_turn_away_locked(&conn->output, stt_conn_end_code(conn));
 
 	unsigned what = stt_output_flush_locked(&conn->output);
 

@@ -48,7 +48,7 @@ static bool is_high_locked(const struct stt_output *out, const struct stt_servic
 
 void stt_hold_note_queue_locked(struct stt_output *out)
 {
-	struct sttcp_conn *conn = stt_container_of(out, struct sttcp_conn, output);
+	struct sttcp_conn *conn = stt_output_conn(out);
 	/* Relaxed: only this thread, or one that sends at the same time, makes the queue longer,
 	 * and a reader that is late by one finds it at its next read. */
 	bool was_high = atomic_load_explicit(&conn->holds, memory_order_relaxed) & STT_HOLD_HIGH;
@@ -62,7 +62,7 @@ void stt_hold_note_queue_locked(struct stt_output *out)
 
 bool stt_hold_release_low_locked(struct stt_output *out)
 {
-	struct sttcp_conn *conn = stt_container_of(out, struct sttcp_conn, output);
+	struct sttcp_conn *conn = stt_output_conn(out);
 
 	if (!out->holds_reader || (int64_t)out->queue.own > conn->service->settings.low_water)
 		return false;

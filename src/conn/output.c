@@ -25,8 +25,9 @@
 #include "base/list.h"
 #include "conn/conn.h"
 #include "conn/desk.h"
-#include "conn/ending.h"
 #include "conn/hold.h"
+#include "conn/line.h"
+#include "conn/room.h"
 #include "conn/service.h"
 #include "conn/watch.h"
 #include "engine/loop.h"
@@ -39,31 +40,10 @@ enum {
 	/* What one visit writes, and copies from the line, at most: a send of 2 GiB to a peer that
 	 * reads fast held everybody else on the loop for 283 ms. */
 	VISIT_BYTES = 512 * 1024,
-	/* What a send gives to the socket at most before it lets go of the lock, for which a loop
-	 * may be waiting, and what it copies; the rest keeps its place in line, and goes by visits.
-	 */
-	DIRECT_BYTES = 1024 * 1024,
+	/* What a send copies; the rest keeps its place in line. */
 	COPY_BYTES = 4 * 1024 * 1024,
 	/* A closing connection's flush has an end, however little the peer takes at a time. */
 	FLUSH_TIMEOUTS = 10
-};
-
-/* Bytes of a caller that are still to be sent. */
-struct cursor {
-	const struct iovec *parts;
-	int count;
-	size_t skip; /* of the first part */
-	size_t left;
-	bool own; /* sent by a handler of the connection itself */
-};
-
-struct stt_sender {
-	struct stt_sender *next;
-	struct cursor cursor;
-	bool begun; /* some of it is queued or sent: it may not be given up alone */
-	bool done;
-	int result;
-	struct stt_cond wake;
 };
 
 /* What a connection's own handlers send may hold its reader, and nothing else: two ends of which
@@ -73,91 +53,11 @@ static bool is_own(const struct sttcp_conn *conn)
 	return stt_desk_conn() == conn;
 }
 
-/* An output is part of its connection, and has what it needs of it from there. */
-static inline struct sttcp_conn *conn_of(const struct stt_output *out)
-{
-	return stt_container_of((uintptr_t)out, struct sttcp_conn, output);
-}
-
-static void skip_sent(struct cursor *cursor, size_t size)
-{
-	cursor->left -= size;
-	while (cursor->count && size >= cursor->parts->iov_len - cursor->skip) {
-		size -= cursor->parts->iov_len - cursor->skip;
-		cursor->skip = 0;
-		cursor->parts++;
-		cursor->count--;
-	}
-	cursor->skip += size;
-}
-
 static void count_sent_locked(struct stt_output *out, size_t size) STT_REQUIRES(out->lock)
 {
 	stt_counter_add(&out->bytes_out, (int64_t)size);
 	if (out->watch == STT_WATCH_QUIET)
 		stt_watch_begin_locked(out);
-}
-
-/* What the connection's own cap leaves. */
-static int64_t room_of_one_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
-{
-	const struct sttcp_conn *conn = conn_of(out);
-
-	return conn->service->settings.send_queue_max - (int64_t)out->queue.size;
-}
-
-static size_t room_for_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
-{
-	const struct sttcp_conn *conn = conn_of(out);
-	const struct stt_settings *settings = &conn->service->settings;
-	int64_t room = room_of_one_locked(out);
-
-	if (settings->total_queue_max != INT64_MAX && stt_service_room(conn->service) < room)
-		room = stt_service_room(conn->service);
-	/* 4 GiB and more are no number of bytes in memory where there are 32 bits. */
-	return room <= 0 ? 0 : (uint64_t)room < SIZE_MAX ? (size_t)room : SIZE_MAX;
-}
-
-/* To be called before the lock is released whenever the queue has changed. */
-static void note_queue_locked(struct stt_output *out) STT_REQUIRES(out->lock)
-{
-	struct sttcp_conn *conn = conn_of(out);
-	int64_t grown = (int64_t)out->queue.size -
-			(int64_t)atomic_load_explicit(&out->queued, memory_order_relaxed);
-
-	if (conn->service->settings.total_queue_max != INT64_MAX)
-		atomic_fetch_add_explicit(&conn->service->total_queued, grown,
-					  memory_order_relaxed);
-	atomic_store_explicit(&out->queued, out->queue.size, memory_order_relaxed);
-	/* What is only gathered, or goes at the second try, has not waited. */
-	if (out->queue.size && atomic_load_explicit(&out->pending, memory_order_relaxed))
-		out->waited = true;
-	stt_hold_note_queue_locked(out);
-}
-
-/* How many of `wanted` bytes may be queued; they count as queued from now on, so that sends on
- * several connections at the same moment stay under the cap of all. note_queue_locked puts right
- * what was not queued. */
-static size_t claim_room_locked(struct stt_output *out, size_t wanted) STT_REQUIRES(out->lock)
-{
-	struct stt_service *service = conn_of(out)->service;
-	size_t room = room_for_locked(out);
-	size_t size = wanted < room ? wanted : room;
-
-	if (!size || service->settings.total_queue_max == INT64_MAX)
-		return size;
-
-	int64_t before = atomic_fetch_add_explicit(&service->total_queued, (int64_t)size,
-						   memory_order_relaxed);
-	int64_t left = service->settings.total_queue_max - before;
-	size_t claimed = left <= 0 ? 0 : left < (int64_t)size ? (size_t)left : size;
-
-	atomic_fetch_sub_explicit(&service->total_queued, (int64_t)(size - claimed),
-				  memory_order_relaxed);
-	atomic_store_explicit(&out->queued,
-			      atomic_load_explicit(&out->queued, memory_order_relaxed) + claimed,
-			      memory_order_relaxed);
-	return claimed;
 }
 
 /* A byte has left. */
@@ -168,73 +68,11 @@ static void note_activity(struct sttcp_conn *conn)
 		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
 }
 
-/* Appends up to `size` bytes of what the cursor stands for. */
-static int queue_copy_locked(struct stt_output *out, struct cursor *cursor, size_t size)
-	STT_REQUIRES(out->lock)
-{
-	while (size) {
-		size_t part = cursor->parts->iov_len - cursor->skip;
-
-		if (part > size)
-			part = size;
-
-		int result = stt_bytes_append(&out->queue,
-					      (const char *)cursor->parts->iov_base + cursor->skip,
-					      part, cursor->own);
-
-		if (result < 0)
-			return result;
-		skip_sent(cursor, part);
-		size -= part;
-	}
-	return 0;
-}
-
-static void finish_sender_locked(struct stt_output *out, struct stt_sender *sender, int result)
-	STT_REQUIRES(out->lock)
-{
-	struct stt_sender **link = &out->line;
-
-	while (*link != sender)
-		link = &(*link)->next;
-	*link = sender->next;
-	sender->done = true;
-	sender->result = result;
-	stt_cond_wake_all(&sender->wake);
-}
-
-/* Moves what there is room for from the line into the queue, `most` bytes at most. */
-static int advance_line_locked(struct stt_output *out, size_t most) STT_REQUIRES(out->lock)
-{
-	/* What has left makes room in the cap of all. */
-	if (out->line)
-		note_queue_locked(out);
-	while (out->line && most) {
-		struct stt_sender *sender = out->line;
-		size_t wanted = sender->cursor.left < most ? sender->cursor.left : most;
-		size_t size = claim_room_locked(out, wanted);
-
-		if (!size)
-			return 0;
-		most -= size;
-
-		int result = queue_copy_locked(out, &sender->cursor, size);
-
-		if (result < 0)
-			return result;
-		sender->begun = true;
-		note_queue_locked(out);
-		if (!sender->cursor.left)
-			finish_sender_locked(out, sender, 0);
-	}
-	return 0;
-}
-
 /* Writes the queue until it is empty or `*most` bytes are out (0), or the socket full (-EAGAIN), or
  * broken. */
 static int write_queue_locked(struct stt_output *out, int fd, size_t *most) STT_REQUIRES(out->lock)
 {
-	struct sttcp_conn *conn = conn_of(out);
+	struct sttcp_conn *conn = stt_output_conn(out);
 
 	while (!stt_bytes_empty(&out->queue) && *most) {
 		struct iovec parts[PARTS_PER_CALL];
@@ -256,7 +94,7 @@ static int write_queue_locked(struct stt_output *out, int fd, size_t *most) STT_
  * their turn. With the descriptor open. */
 static void visit_again_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
-	struct sttcp_conn *conn = conn_of(out);
+	struct sttcp_conn *conn = stt_output_conn(out);
 
 	out->behind = true;
 	stt_alarm_set(conn->loop, &conn->alarm, 0);
@@ -265,7 +103,7 @@ static void visit_again_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 /* The socket is full: an event will tell when it is not. */
 static void expect_writable_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
-	struct sttcp_conn *conn = conn_of(out);
+	struct sttcp_conn *conn = stt_output_conn(out);
 	int64_t timeout_ms = conn->service->settings.write_timeout_ms;
 
 	stt_watch_wait_locked(out);
@@ -284,12 +122,12 @@ bool stt_output_drained_locked(const struct stt_output *out)
  * owner of a connection that ends. */
 unsigned stt_output_finish_locked(struct stt_output *out)
 {
-	struct sttcp_conn *conn = conn_of(out);
+	struct sttcp_conn *conn = stt_output_conn(out);
 	unsigned what = 0;
 
 	if (stt_hold_release_low_locked(out))
 		what = STT_TELL_RESUME | STT_TELL_LOW;
-	note_queue_locked(out);
+	stt_room_note_locked(out);
 	if (!stt_output_drained_locked(out))
 		return what;
 	atomic_store(&out->pending, false);
@@ -342,13 +180,13 @@ unsigned stt_output_break_locked(struct stt_output *out, int code)
 		out->broken = code;
 	stt_bytes_clear(&out->queue);
 	while (out->line)
-		finish_sender_locked(out, out->line, code);
+		stt_line_finish_locked(out, out->line, code);
 	return stt_output_finish_locked(out) | STT_TELL_READ;
 }
 
 void stt_output_die_locked(struct stt_output *out)
 {
-	struct sttcp_conn *conn = conn_of(out);
+	struct sttcp_conn *conn = stt_output_conn(out);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
 	if (stt_output_drained_locked(out))
@@ -360,70 +198,26 @@ void stt_output_die_locked(struct stt_output *out)
 	(void)stt_output_break_locked(out, stt_conn_end_code(conn));
 }
 
-void stt_output_turn_away_locked(struct stt_output *out, int code)
-{
-	struct stt_sender *sender = out->line;
-
-	while (sender) {
-		struct stt_sender *next = sender->next;
-
-		if (!sender->begun)
-			finish_sender_locked(out, sender, code);
-		sender = next;
-	}
-}
-
-static ssize_t send_parts(int fd, const struct cursor *cursor, struct iovec first, size_t most)
-{
-	struct iovec parts[PARTS_PER_CALL];
-	int count = 1;
-
-	parts[0] = first;
-	most -= first.iov_len;
-	for (; most && count < cursor->count && count < PARTS_PER_CALL; count++) {
-		parts[count] = cursor->parts[count];
-		if (parts[count].iov_len > most)
-			parts[count].iov_len = most;
-		most -= parts[count].iov_len;
-	}
-	return stt_socket_send(fd, parts, count);
-}
-
-/* Gives the socket `most` bytes at most. */
-static ssize_t send_cursor(int fd, const struct cursor *cursor, size_t most)
-{
-	struct iovec first = {
-		.iov_base = (char *)cursor->parts->iov_base + cursor->skip,
-		.iov_len = cursor->parts->iov_len - cursor->skip,
-	};
-
-	if (first.iov_len > most)
-		first.iov_len = most;
-	/* Nearly every send has one part: that needs no array on the stack. */
-	return cursor->count == 1 ? stt_socket_send(fd, &first, 1)
-				  : send_parts(fd, cursor, first, most);
-}
-
 /* With the queue empty: the first in line goes straight from its sender's memory. There is one only
  * where no connection of the group may queue any more. */
 static int write_sender_locked(struct stt_output *out, int fd, size_t *most) STT_REQUIRES(out->lock)
 {
-	struct sttcp_conn *conn = conn_of(out);
+	struct sttcp_conn *conn = stt_output_conn(out);
 	struct stt_sender *sender = out->line;
 
 	while (sender->cursor.left) {
-		ssize_t sent = *most ? send_cursor(fd, &sender->cursor, *most) : 0;
+		ssize_t sent = *most ? stt_cursor_send(fd, &sender->cursor, *most) : 0;
 
 		if (sent <= 0)
 			return (int)sent;
 		*most -= (size_t)sent;
 		sender->begun = true;
 		count_sent_locked(out, (size_t)sent);
-		skip_sent(&sender->cursor, (size_t)sent);
+		stt_cursor_skip(&sender->cursor, (size_t)sent);
 		out->moved_ms = stt_now_ms();
 		note_activity(conn);
 	}
-	finish_sender_locked(out, sender, 0);
+	stt_line_finish_locked(out, sender, 0);
 	return 0;
 }
 
@@ -436,7 +230,7 @@ static int write_first_locked(struct stt_output *out, int fd, size_t *most) STT_
 
 unsigned stt_output_flush_locked(struct stt_output *out)
 {
-	struct sttcp_conn *conn = conn_of(out);
+	struct sttcp_conn *conn = stt_output_conn(out);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 	size_t most = VISIT_BYTES;
 	int result = 0;
@@ -452,7 +246,7 @@ unsigned stt_output_flush_locked(struct stt_output *out)
 			result = write_first_locked(out, fd, &most);
 		}
 
-		int moved = advance_line_locked(out, VISIT_BYTES);
+		int moved = stt_line_advance_locked(out, VISIT_BYTES);
 
 		if (moved < 0)
 			result = moved;
@@ -460,7 +254,7 @@ unsigned stt_output_flush_locked(struct stt_output *out)
 	if (result < 0 && result != -EAGAIN)
 		return stt_output_break_locked(out, stt_error_of_peer(result));
 	/* Also for the copies of a sender for whose bytes there is room. */
-	if (!stt_output_drained_locked(out) && (result == 0 || (out->line && room_for_locked(out))))
+	if (!stt_output_drained_locked(out) && (result == 0 || (out->line && stt_room_locked(out))))
 		visit_again_locked(out);
 	return stt_output_finish_locked(out);
 }
@@ -512,7 +306,7 @@ void stt_output_stop_gathering(struct sttcp_conn *conn)
  */
 static int64_t stalls_at_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 {
-	const struct sttcp_conn *conn = conn_of(out);
+	const struct sttcp_conn *conn = stt_output_conn(out);
 	int64_t timeout_ms = conn->service->settings.write_timeout_ms;
 	int64_t at = STT_NEVER;
 
@@ -526,7 +320,7 @@ static int64_t stalls_at_locked(const struct stt_output *out) STT_REQUIRES(out->
 
 void stt_output_limit_flush_locked(struct stt_output *out)
 {
-	struct sttcp_conn *conn = conn_of(out);
+	struct sttcp_conn *conn = stt_output_conn(out);
 	int64_t timeout_ms = conn->service->settings.write_timeout_ms;
 
 	if (timeout_ms < 0 || out->flush_until_ms || stt_output_drained_locked(out))
@@ -558,12 +352,12 @@ int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms, int *stalled)
 
 /* Straight to the socket: 0 when it is full, or all has gone or as much as may go at a time, else
  * why it is broken. `tried` is what a try before gave, or 0. */
-static int write_now_locked(struct stt_output *out, struct cursor *cursor, ssize_t tried)
+static int write_now_locked(struct stt_output *out, struct stt_cursor *cursor, ssize_t tried)
 	STT_REQUIRES(out->lock)
 {
-	struct sttcp_conn *conn = conn_of(out);
+	struct sttcp_conn *conn = stt_output_conn(out);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
-	size_t most = DIRECT_BYTES;
+	size_t most = STT_DIRECT_BYTES;
 
 	while (cursor->left) {
 		if (!most) {
@@ -571,14 +365,14 @@ static int write_now_locked(struct stt_output *out, struct cursor *cursor, ssize
 			return 0;
 		}
 
-		ssize_t sent = tried ? tried : send_cursor(fd, cursor, most);
+		ssize_t sent = tried ? tried : stt_cursor_send(fd, cursor, most);
 
 		tried = 0;
 		if (sent >= 0) {
 			most -= (size_t)sent;
 			count_sent_locked(out, (size_t)sent);
 			note_activity(conn);
-			skip_sent(cursor, (size_t)sent);
+			stt_cursor_skip(cursor, (size_t)sent);
 		} else if (sent != -EAGAIN) {
 			return (int)sent;
 		} else {
@@ -594,27 +388,10 @@ static int write_now_locked(struct stt_output *out, struct cursor *cursor, ssize
 	return 0;
 }
 
-/* Waits in line until all of the sender's bytes are queued or it has failed. */
-static int wait_in_line_locked(struct stt_output *out, struct stt_sender *sender)
-	STT_REQUIRES(out->lock)
-{
-	struct stt_sender **link = &out->line;
-
-	stt_cond_init(&sender->wake);
-	while (*link)
-		link = &(*link)->next;
-	*link = sender;
-	out->waited = true;
-	while (!sender->done)
-		stt_cond_wait(&sender->wake, &out->lock);
-	stt_cond_fini(&sender->wake);
-	return sender->result;
-}
-
 /* Why nothing can be sent, or 0. */
 static inline int refusal_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 {
-	const struct sttcp_conn *conn = conn_of(out);
+	const struct sttcp_conn *conn = stt_output_conn(out);
 
 	if (atomic_load_explicit(&conn->ended, memory_order_relaxed))
 		return stt_conn_end_code(conn);
@@ -626,12 +403,12 @@ static inline int refusal_locked(const struct stt_output *out) STT_REQUIRES(out-
 }
 
 /* The rest of the one part of a broadcast. */
-static int queue_shared_locked(struct stt_output *out, struct cursor *cursor,
+static int queue_shared_locked(struct stt_output *out, struct stt_cursor *cursor,
 			       const struct iovec *whole, struct stt_shared **shared)
 	STT_REQUIRES(out->lock)
 {
 	if (cursor->left < STT_SHARE_FROM)
-		return queue_copy_locked(out, cursor, cursor->left);
+		return stt_line_copy_locked(out, cursor, cursor->left);
 	if (!*shared)
 		*shared = stt_shared_new(whole->iov_base, whole->iov_len);
 	if (!*shared)
@@ -643,14 +420,15 @@ static int queue_shared_locked(struct stt_output *out, struct cursor *cursor,
 static bool fits_gathered_locked(const struct stt_output *out, size_t size) STT_REQUIRES(out->lock)
 {
 	return !out->line && size <= GATHER_BYTES && out->queue.size + size <= GATHER_BYTES &&
-	       size <= room_for_locked(out) &&
+	       size <= stt_room_locked(out) &&
 	       !atomic_load_explicit(&out->pending, memory_order_relaxed);
 }
 
 /* The part of a send that neither waits nor fails: 0 when all of it is taken, 1 when the rest has
  * to wait in line. */
-static int take_bytes_locked(struct stt_output *out, struct cursor *cursor, enum stt_send_mode mode,
-			     struct stt_shared **shared, ssize_t tried) STT_REQUIRES(out->lock)
+static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
+			     enum stt_send_mode mode, struct stt_shared **shared, ssize_t tried)
+	STT_REQUIRES(out->lock)
 {
 	const struct iovec *whole = cursor->parts;
 	size_t size = cursor->left;
@@ -660,8 +438,8 @@ static int take_bytes_locked(struct stt_output *out, struct cursor *cursor, enum
 	if (!size)
 		return 0;
 	if (out->gathers && fits_gathered_locked(out, size))
-		return queue_copy_locked(out, cursor, size);
-	if (mode != STT_SEND_WAIT && !idle && (out->line || size > room_for_locked(out)))
+		return stt_line_copy_locked(out, cursor, size);
+	if (mode != STT_SEND_WAIT && !idle && (out->line || size > stt_room_locked(out)))
 		return -EAGAIN;
 	if (idle) {
 		int result = write_now_locked(out, cursor, tried);
@@ -674,15 +452,15 @@ static int take_bytes_locked(struct stt_output *out, struct cursor *cursor, enum
 
 	/* Who may wait copies the rest by the loop's visits. */
 	bool all = mode != STT_SEND_WAIT || cursor->left <= COPY_BYTES;
-	size_t room = claim_room_locked(out, all ? cursor->left : COPY_BYTES);
+	size_t room = stt_room_claim_locked(out, all ? cursor->left : COPY_BYTES);
 
 	if (!all && room == COPY_BYTES)
 		visit_again_locked(out);
 	/* Who may not wait has sent nothing, or a part: then its rest is queued over the cap of
 	 * all, for a part alone is worse. Over its own cap the connection ends. */
 	if (mode != STT_SEND_WAIT && cursor->left > room) {
-		if (cursor->left == size || (int64_t)cursor->left > room_of_one_locked(out)) {
-			note_queue_locked(out);
+		if (cursor->left == size || (int64_t)cursor->left > stt_room_of_one_locked(out)) {
+			stt_room_note_locked(out);
 			/* Who waits for the drained handler now finds it at the next room. */
 			if (mode == STT_SEND_TRY)
 				out->waited = true;
@@ -693,15 +471,15 @@ static int take_bytes_locked(struct stt_output *out, struct cursor *cursor, enum
 	if (shared)
 		return queue_shared_locked(out, cursor, whole, shared);
 
-	int result = queue_copy_locked(out, cursor, room);
+	int result = stt_line_copy_locked(out, cursor, room);
 
 	return result < 0 ? result : cursor->left ? 1 : 0;
 }
 
 /* Any send, from where the try in stt_output_send left it. `what` is for stt_output_tell. */
-static int send_whole_locked(struct stt_output *out, struct cursor *cursor, enum stt_send_mode mode,
-			     struct stt_shared **shared, ssize_t tried, unsigned *what)
-	STT_REQUIRES(out->lock)
+static int send_whole_locked(struct stt_output *out, struct stt_cursor *cursor,
+			     enum stt_send_mode mode, struct stt_shared **shared, ssize_t tried,
+			     unsigned *what) STT_REQUIRES(out->lock)
 {
 	size_t size = cursor->left;
 
@@ -717,38 +495,25 @@ static int send_whole_locked(struct stt_output *out, struct cursor *cursor, enum
 	if (result == 1) {
 		struct stt_sender sender = {.cursor = *cursor, .begun = cursor->left < size};
 
-		note_queue_locked(out);
+		stt_room_note_locked(out);
 		stt_watch_wait_locked(out);
-		result = wait_in_line_locked(out, &sender);
+		result = stt_line_wait_locked(out, &sender);
 	} else if (result < 0 && result != -EAGAIN && result != -ENOMEM) {
 		result = stt_error_of_peer(result);
 		*what |= stt_output_break_locked(out, result);
 	}
 	if (!stt_bytes_empty(&out->queue) ||
 	    atomic_load_explicit(&out->queued, memory_order_relaxed))
-		note_queue_locked(out);
+		stt_room_note_locked(out);
 	if (result == 0)
 		stt_counter_add(&out->messages_out, 1);
 	return result;
 }
 
-/* What a send that failed means for the connection. */
-static void end_after(struct sttcp_conn *conn, int result, bool torn, enum stt_send_mode mode)
-{
-	/* Half a message on the wire is worse than none: the connection ends with it. */
-	if (result == -ENOMEM && torn)
-		stt_conn_end(conn, result, STT_END_RESET);
-	/* A broadcast waits for nobody, and tells nobody: who would miss it is dropped. */
-	else if (mode == STT_SEND_BROADCAST && result == -ENOMEM)
-		stt_conn_end(conn, result, STT_END_RESET);
-	else if (mode == STT_SEND_BROADCAST && !conn->service->settings.broadcast_skips)
-		stt_conn_end(conn, STTCP_ESLOW, STT_END_RESET);
-}
-
 /* Nothing stands between a send and the socket. */
 static inline bool is_clear_locked(const struct stt_output *out, int fd) STT_REQUIRES(out->lock)
 {
-	const struct sttcp_conn *conn = conn_of(out);
+	const struct sttcp_conn *conn = stt_output_conn(out);
 
 	return stt_bytes_empty(&out->queue) && !out->line && !out->gathers && fd >= 0 &&
 	       !out->broken && !out->fin_wanted &&
@@ -759,7 +524,7 @@ static inline bool is_clear_locked(const struct stt_output *out, int fd) STT_REQ
 static bool gather_locked(struct stt_output *out, const struct iovec *parts, int count)
 	STT_REQUIRES(out->lock)
 {
-	struct sttcp_conn *conn = conn_of(out);
+	struct sttcp_conn *conn = stt_output_conn(out);
 	size_t size = 0;
 
 	for (int i = 0; i < count; i++)
@@ -768,11 +533,11 @@ static bool gather_locked(struct stt_output *out, const struct iovec *parts, int
 	    stt_bytes_append_parts(&out->queue, parts, count, size, is_own(conn)) < 0)
 		return false;
 	stt_counter_add(&out->messages_out, 1);
-	note_queue_locked(out);
+	stt_room_note_locked(out);
 	return true;
 }
 
-static int send_run(struct sttcp_conn *conn, const struct iovec *parts, int count,
+int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
 		    enum stt_send_mode mode, struct stt_shared **shared)
 {
 	struct stt_output *out = &conn->output;
@@ -783,7 +548,7 @@ static int send_run(struct sttcp_conn *conn, const struct iovec *parts, int coun
 
 	/* The way of nearly every message; what the socket does not take whole goes the long one.
 	 * It saves a fifth of the instructions of a small answer outside the kernel. */
-	if (count == 1 && parts->iov_len && parts->iov_len <= DIRECT_BYTES &&
+	if (count == 1 && parts->iov_len && parts->iov_len <= STT_DIRECT_BYTES &&
 	    is_clear_locked(out, fd)) {
 		tried = stt_socket_send(fd, parts, 1);
 		if (tried == (ssize_t)parts->iov_len) {
@@ -798,7 +563,7 @@ static int send_run(struct sttcp_conn *conn, const struct iovec *parts, int coun
 		return 0;
 	}
 
-	struct cursor cursor = {.parts = parts, .count = count, .own = is_own(conn)};
+	struct stt_cursor cursor = {.parts = parts, .count = count, .own = is_own(conn)};
 	unsigned what = 0;
 
 	for (int i = 0; i < count; i++)
@@ -810,37 +575,5 @@ static int send_run(struct sttcp_conn *conn, const struct iovec *parts, int coun
 	stt_unlock(&out->lock);
 	if (what)
 		stt_output_tell(conn, what);
-	if (result == -ENOMEM || result == -EAGAIN)
-		end_after(conn, result, cursor.left < size, mode);
-	return result;
-}
-
-/* Who may not wait queues all of it at once: the copy is made before the lock is taken. Not
- * inlined: every small send would save registers for it. */
-static __attribute__((__noinline__)) int send_copied(struct sttcp_conn *conn,
-						     const struct iovec *part,
-						     enum stt_send_mode mode,
-						     struct stt_shared **shared)
-{
-	struct stt_shared *mine = NULL;
-	int result = -ENOMEM;
-
-	if (!shared)
-		shared = &mine;
-	if (!*shared)
-		*shared = stt_shared_new(part->iov_base, part->iov_len);
-	if (*shared)
-		result = send_run(conn, part, 1, mode, shared);
-	else
-		end_after(conn, result, false, mode);
-	stt_shared_unref(mine);
-	return result;
-}
-
-int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
-		    enum stt_send_mode mode, struct stt_shared **shared)
-{
-	if (mode != STT_SEND_WAIT && count == 1 && parts->iov_len > DIRECT_BYTES)
-		return send_copied(conn, parts, mode, shared);
-	return send_run(conn, parts, count, mode, shared);
+	return result == -ENOMEM && cursor.left < size ? STT_SEND_TORN : result;
 }

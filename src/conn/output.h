@@ -66,11 +66,15 @@ enum stt_send_mode {
 	STT_SEND_BROADCAST
 };
 
-/*
- * Sends all parts as one run of bytes: 0 or a code, see sttcp_conn_send and
- * sttcp_conn_try_send. BROADCAST takes whatever fits under the cap; `shared` is
- * made from the one part when something has to be queued, for all members.
- */
+enum {
+	/* What a send gives to the socket at most before it lets go of the lock, for which a loop
+	 * may be waiting; the rest keeps its place in line, and goes by visits. */
+	STT_DIRECT_BYTES = 1024 * 1024,
+	/* -ENOMEM, after a part of it was taken. */
+	STT_SEND_TORN = 1
+};
+
+/* For send.h: 0 or a code, or STT_SEND_TORN. */
 int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
 		    enum stt_send_mode mode, struct stt_shared **shared);
 
@@ -116,8 +120,6 @@ void stt_output_limit_flush_locked(struct stt_output *out) STT_REQUIRES(out->loc
  * of what is much, and sees that the loop goes on with it. */
 unsigned stt_output_flush_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 unsigned stt_output_break_locked(struct stt_output *out, int code) STT_REQUIRES(out->lock);
-/* Sends in line of which nothing is queued yet give up with `code`. */
-void stt_output_turn_away_locked(struct stt_output *out, int code) STT_REQUIRES(out->lock);
 unsigned stt_output_finish_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 bool stt_output_drained_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
 void stt_output_tell(struct sttcp_conn *conn, unsigned what);

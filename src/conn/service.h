@@ -127,7 +127,7 @@ static inline void stt_service_unref(struct stt_service *service)
 
 /* What all connections of a service that has a total_queue_max may still queue. Relaxed: what is
  * gathered at the same moment on several loops may go over it, and nothing else: see
- * claim_room_locked in output.c. */
+ * stt_room_claim_locked. */
 static inline int64_t stt_service_room(const struct stt_service *service)
 {
 	return service->settings.total_queue_max -

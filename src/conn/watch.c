@@ -54,7 +54,7 @@ static int64_t first_look(const struct sttcp_conn *conn)
 
 void stt_watch_begin_locked(struct stt_output *out)
 {
-	struct sttcp_conn *conn = stt_container_of(out, struct sttcp_conn, output);
+	struct sttcp_conn *conn = stt_output_conn(out);
 	struct stt_worker *self = stt_self;
 
 	out->watch = STT_WATCH_BEGUN;
@@ -77,7 +77,7 @@ void stt_watch_begin_locked(struct stt_output *out)
 
 void stt_watch_wait_locked(struct stt_output *out)
 {
-	struct sttcp_conn *conn = stt_container_of(out, struct sttcp_conn, output);
+	struct sttcp_conn *conn = stt_output_conn(out);
 
 	if (out->watch != STT_WATCH_LATE)
 		return;
@@ -95,7 +95,7 @@ void stt_watch_begin_late(struct stt_worker *worker, struct sttcp_conn *conn)
 
 int64_t stt_watch_look_locked(struct stt_output *out)
 {
-	struct sttcp_conn *conn = stt_container_of(out, struct sttcp_conn, output);
+	struct sttcp_conn *conn = stt_output_conn(out);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 	int64_t limit = limit_of(conn);
 	struct stt_silence silence = {0};

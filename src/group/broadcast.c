@@ -5,7 +5,7 @@
 #include <errno.h>
 
 #include "codec/message.h"
-#include "conn/output.h"
+#include "conn/send.h"
 #include "conn/own_framing.h"
 #include "group/group.h"
 
@@ -31,8 +31,7 @@ static void send_to_member(struct sttcp_conn *conn, void *argument)
 	    (uint64_t)broadcast->part.iov_len > (uint64_t)conn->service->settings.send_queue_max)
 		return;
 
-	int result =
-		stt_output_send(conn, &broadcast->part, 1, STT_SEND_BROADCAST, &broadcast->shared);
+	int result = stt_send(conn, &broadcast->part, 1, STT_SEND_BROADCAST, &broadcast->shared);
 
 	if (result == 0)
 		broadcast->count++;

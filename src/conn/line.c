@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* The way of bytes out of their callers' memory, and how callers wait for that. */
+#include "conn/line.h"
+
+#include "base/bytes.h"
+#include "conn/room.h"
+#include "net/socket.h"
+
+enum {
+	PARTS_PER_CALL = 64
+};
+
+void stt_cursor_skip(struct stt_cursor *cursor, size_t size)
+{
+	cursor->left -= size;
+	while (cursor->count && size >= cursor->parts->iov_len - cursor->skip) {
+		size -= cursor->parts->iov_len - cursor->skip;
+		cursor->skip = 0;
+		cursor->parts++;
+		cursor->count--;
+	}
+	cursor->skip += size;
+}
+
+static ssize_t send_parts(int fd, const struct stt_cursor *cursor, struct iovec first, size_t most)
+{
+	struct iovec parts[PARTS_PER_CALL];
+	int count = 1;
+
+	parts[0] = first;
+	most -= first.iov_len;
+	for (; most && count < cursor->count && count < PARTS_PER_CALL; count++) {
+		parts[count] = cursor->parts[count];
+		if (parts[count].iov_len > most)
+			parts[count].iov_len = most;
+		most -= parts[count].iov_len;
+	}
+	return stt_socket_send(fd, parts, count);
+}
+
+ssize_t stt_cursor_send(int fd, const struct stt_cursor *cursor, size_t most)
+{
+	struct iovec first = {
+		.iov_base = (char *)cursor->parts->iov_base + cursor->skip,
+		.iov_len = cursor->parts->iov_len - cursor->skip,
+	};
+
+	if (first.iov_len > most)
+		first.iov_len = most;
+	/* Nearly every send has one part: that needs no array on the stack. */
+	return cursor->count == 1 ? stt_socket_send(fd, &first, 1)
+				  : send_parts(fd, cursor, first, most);
+}
+
+int stt_line_copy_locked(struct stt_output *out, struct stt_cursor *cursor, size_t size)
+{
+	while (size) {
+		size_t part = cursor->parts->iov_len - cursor->skip;
+
+		if (part > size)
+			part = size;
+
+		int result = stt_bytes_append(&out->queue,
+					      (const char *)cursor->parts->iov_base + cursor->skip,
+					      part, cursor->own);
+
+		if (result < 0)
+			return result;
+		stt_cursor_skip(cursor, part);
+		size -= part;
+	}
+	return 0;
+}
+
+void stt_line_finish_locked(struct stt_output *out, struct stt_sender *sender, int result)
+{
+	struct stt_sender **link = &out->line;
+
+	while (*link != sender)
+		link = &(*link)->next;
+	*link = sender->next;
+	sender->done = true;
+	sender->result = result;
+	stt_cond_wake_all(&sender->wake);
+}
+
+int stt_line_advance_locked(struct stt_output *out, size_t most)
+{
+	/* What has left makes room in the cap of all. */
+	if (out->line)
+		stt_room_note_locked(out);
+	while (out->line && most) {
+		struct stt_sender *sender = out->line;
+		size_t wanted = sender->cursor.left < most ? sender->cursor.left : most;
+		size_t size = stt_room_claim_locked(out, wanted);
+
+		if (!size)
+			return 0;
+		most -= size;
+
+		int result = stt_line_copy_locked(out, &sender->cursor, size);
+
+		if (result < 0)
+			return result;
+		sender->begun = true;
+		stt_room_note_locked(out);
+		if (!sender->cursor.left)
+			stt_line_finish_locked(out, sender, 0);
+	}
+	return 0;
+}
+
+int stt_line_wait_locked(struct stt_output *out, struct stt_sender *sender)
+{
+	struct stt_sender **link = &out->line;
+
+	stt_cond_init(&sender->wake);
+	while (*link)
+		link = &(*link)->next;
+	*link = sender;
+	out->waited = true;
+	while (!sender->done)
+		stt_cond_wait(&sender->wake, &out->lock);
+	stt_cond_fini(&sender->wake);
+	return sender->result;
+}
+
+void stt_line_turn_away_locked(struct stt_output *out, int code)
+{
+	struct stt_sender *sender = out->line;
+
+	while (sender) {
+		struct stt_sender *next = sender->next;
+
+		if (!sender->begun)
+			stt_line_finish_locked(out, sender, code);
+		sender = next;
+	}
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* Sends as users make them: over the output, which takes bytes or not, stands what it means for the
+ * connection when it does not. */
+#include "conn/send.h"
+
+#include <errno.h>
+
+#include "conn/conn.h"
+#include "conn/ending.h"
+#include "conn/service.h"
+
+int stt_send_failed(struct sttcp_conn *conn, int result, enum stt_send_mode mode)
+{
+	bool torn = result == STT_SEND_TORN;
+
+	if (torn)
+		result = -ENOMEM;
+	/* Half a message on the wire is worse than none: the connection ends with it. */
+	if (torn || (mode == STT_SEND_BROADCAST && result == -ENOMEM))
+		stt_conn_end(conn, result, STT_END_RESET);
+	/* A broadcast waits for nobody, and tells nobody: who would miss it is dropped. */
+	else if (mode == STT_SEND_BROADCAST && result == -EAGAIN &&
+		 !conn->service->settings.broadcast_skips)
+		stt_conn_end(conn, STTCP_ESLOW, STT_END_RESET);
+	return result;
+}
+
+/* Who may not wait queues all of it at once: the copy is made before the lock is taken. */
+int stt_send_copied(struct sttcp_conn *conn, const struct iovec *part, enum stt_send_mode mode,
+		    struct stt_shared **shared)
+{
+	struct stt_shared *mine = NULL;
+	int result = -ENOMEM;
+
+	if (!shared)
+		shared = &mine;
+	if (!*shared)
+		*shared = stt_shared_new(part->iov_base, part->iov_len);
+	if (*shared)
+		result = stt_output_send(conn, part, 1, mode, shared);
+	stt_shared_unref(mine);
+	return result ? stt_send_failed(conn, result, mode) : 0;
+}
