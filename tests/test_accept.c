@@ -1,41 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Accepting (G15, G16, G18): errors that come for ever, and a queue that does not end. This
  * program's own accept4 and epoll_wait stand in front of the C library's. */
-#include "support/libc.h"
+#include "support/faults.h"
 #include "support/support.h"
 
-#include <dlfcn.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 
 /* ------------------------------------------------------------------ accepting */
-
-/* The error that accept4 gives so many times (-1: for ever). */
-static atomic_int fault;
-static atomic_int fault_times;
-static atomic_long calls;
-
-static bool call_fails(void)
-{
-	int times = atomic_load(&fault_times);
-
-	atomic_fetch_add(&calls, 1);
-	while (times > 0)
-		if (atomic_compare_exchange_weak(&fault_times, &times, times - 1))
-			break;
-	if (times == 0)
-		return false;
-	errno = atomic_load(&fault);
-	return true;
-}
-
-static void set_fault(int errnum, int times)
-{
-	atomic_store(&fault, errnum);
-	atomic_store(&fault_times, times);
-	atomic_store(&calls, 0);
-}
 
 /* How many accepts may still bring a newcomer along, which is gone at once. */
 static atomic_int newcomers;
@@ -63,32 +35,18 @@ static void bring_newcomer(int listener)
 static atomic_long longest;
 static long accepts;
 
-/* The types of the address are those that glibc declares it with. */
-int accept4(int fd, any_address addr, socklen_t *restrict len, int flags)
+static int accept_and_count(int fd, any_address addr, socklen_t *restrict len, int flags)
 {
-	if (call_fails())
-		return -1;
 	bring_newcomer(fd);
 	if (++accepts > atomic_load(&longest))
 		atomic_store(&longest, accepts);
-	return (int)syscall(SYS_accept4, fd, ADDRESS_IN(addr), len, flags);
+	return real_accept4(fd, addr, len, flags);
 }
 
-typedef int wait_fn(int, struct epoll_event *, int, int);
-
-/* Where a sanitizer is linked into the program, its own is behind this name. */
-wait_fn __interceptor_epoll_wait __attribute__((weak));
-
-int epoll_wait(int poller, struct epoll_event *events, int max, int timeout)
+static int wait_and_count(int poller, struct epoll_event *events, int max, int timeout)
 {
-	static wait_fn *original;
-
-	if (original == NULL)
-		original = __interceptor_epoll_wait;
-	if (original == NULL)
-		*(void **)&original = dlsym(RTLD_NEXT, "epoll_wait");
 	accepts = 0;
-	return original(poller, events, max, timeout);
+	return real_epoll_wait(poller, events, max, timeout);
 }
 
 /* ------------------------------------------------------------------------ log */
@@ -132,15 +90,15 @@ static void accept_that_is_denied_backs_off_and_heals(void **state)
 		sttcp_server *server = probe_listen(probe, NULL);
 
 		probe->data = echo_data;
-		set_fault(errnums[i], -1);
+		fault_instead(SYS_accept4, errnums[i], -1);
 		int peer = peer_connect(sttcp_server_port(server));
 		assert_true(peer_say(peer, "hello"));
 		EVENTUALLY(pauses_of(server) >= 3);
 		/* One run of those that are passed over for each pause. */
-		long count = atomic_load(&calls);
+		long count = fault_calls();
 		assert_true(count <= 65 * (pauses_of(server) + 1));
 		assert_true(peer_quiet(peer, 0));
-		set_fault(0, 0);
+		fault_clear();
 		assert_true(peer_expect(peer, "hello"));
 		peer_close(peer);
 		sttcp_server_free(server);
@@ -157,11 +115,11 @@ static void accept_passes_over_what_concerns_one_connection(void **state)
 	(void)state;
 	probe->data = echo_data;
 	for (int round = 0; round < 30; round++) {
-		set_fault(round % 2 ? ECONNABORTED : EPERM, 10);
+		fault_instead(SYS_accept4, round % 2 ? ECONNABORTED : EPERM, 10);
 		int peer = peer_connect(sttcp_server_port(server));
 		assert_true(peer_say(peer, "hello"));
 		assert_true(peer_expect(peer, "hello"));
-		assert_int_equal(atomic_load(&fault_times), 0);
+		assert_true(fault_calls() >= 10);
 		peer_close(peer);
 	}
 	assert_int_equal(pauses_of(server), 0);
@@ -180,11 +138,11 @@ static void warning_of_a_pause_names_the_address_once(void **state)
 	snprintf(address, sizeof(address), "%s:%d: ", have_ipv6() ? "[::]" : "0.0.0.0",
 		 sttcp_server_port(server));
 	sttcp_set_log(note, NULL);
-	set_fault(EMFILE, -1);
+	fault_instead(SYS_accept4, EMFILE, -1);
 	int peer = peer_connect(sttcp_server_port(server));
 	/* These take more than a second. */
 	EVENTUALLY(pauses_of(server) >= 9);
-	set_fault(0, 0);
+	fault_clear();
 	pthread_mutex_lock(&said.lock);
 	assert_int_equal(said.count, 1);
 	assert_memory_equal(said.text, address, strlen(address));
@@ -212,14 +170,14 @@ static void stop_empties_the_queue_in_turns(void **state)
 
 	(void)state;
 	probe->data = echo_data;
-	set_fault(EMFILE, -1);
+	fault_instead(SYS_accept4, EMFILE, -1);
 	for (int i = 0; i < PEERS; i++) {
 		peers[i] = peer_connect(sttcp_server_port(server));
 		assert_true(peer_say(peers[i], "x"));
 		peer_shutdown(peers[i]);
 	}
 	atomic_store(&longest, 0);
-	set_fault(0, 0);
+	fault_clear();
 	assert_int_equal(sttcp_server_stop(server), 0);
 	for (int i = 0; i < PEERS; i++) {
 		assert_true(peer_expect(peers[i], "x"));
@@ -239,13 +197,13 @@ static void expect_stop_among_newcomers(const char *host)
 	sttcp_server *server = probe_server(probe, host, 0, STTCP_OPTIONS(.backlog = -1));
 
 	assert_int_equal(sttcp_server_start(server), 0);
-	set_fault(EMFILE, -1);
+	fault_instead(SYS_accept4, EMFILE, -1);
 	int peer = *host == 'u' ? peer_connect_unix(host + strlen("unix:"))
 				: peer_connect(sttcp_server_port(server));
 	assert_true(peer >= 0);
 	EVENTUALLY(pauses_of(server) >= 8); /* the next look is far */
 	atomic_store(&newcomers, 500);
-	set_fault(0, 0);
+	fault_clear();
 	peer_shutdown(peer);
 	assert_int_equal(sttcp_server_stop(server), 0);
 	assert_true(atomic_exchange(&newcomers, 0) > 0);
@@ -278,6 +236,8 @@ int main(void)
 		cmocka_unit_test(stop_among_newcomers_comes_to_its_end),
 	};
 
+	atomic_store(&stand_in_accept4, accept_and_count);
+	atomic_store(&stand_in_epoll_wait, wait_and_count);
 	if (sttcp_engine_configure(1, 0, 0) < 0)
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);

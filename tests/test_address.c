@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses from text, from the resolver, and back to text. This file defines
- * getaddrinfo and freeaddrinfo itself, so that the resolver's answers and
- * failures can be chosen; names that no case has chosen go to the real one.
+ * Addresses from text, from the resolver, and back to text. The resolver's
+ * answers and failures can be chosen; names that no case has chosen go to the
+ * real one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,6 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <net/if.h>
 #include <netdb.h>
@@ -21,6 +20,7 @@
 
 #include "base/error.h"
 #include "net/address.h"
+#include "support/faults.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -35,40 +35,25 @@ static struct {
 	int freed;
 } resolver;
 
-/* By memcpy, for ISO C has no conversion from an object's pointer to a function's. */
-static void find_real(const char *name, void *function, size_t size)
+static int resolve(const char *restrict host, const char *restrict service,
+		   const struct addrinfo *restrict hints, struct addrinfo **restrict infos)
 {
-	void *symbol = dlsym(RTLD_NEXT, name);
-
-	assert_non_null(symbol);
-	memcpy(function, &symbol, size);
-}
-
-int getaddrinfo(const char *restrict host, const char *restrict service,
-		const struct addrinfo *restrict hints, struct addrinfo **restrict infos)
-{
-	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
-
 	if (strcmp(host, "chosen.test") == 0) {
 		resolver.hints = *hints;
 		*infos = resolver.infos;
 		errno = resolver.errnum;
 		return resolver.code;
 	}
-	find_real("getaddrinfo", &real, sizeof(real));
-	return real(host, service, hints, infos);
+	return real_getaddrinfo(host, service, hints, infos);
 }
 
-void freeaddrinfo(struct addrinfo *infos)
+static void free_answer(struct addrinfo *infos)
 {
-	void (*real)(struct addrinfo *);
-
 	if (infos == resolver.infos) {
 		resolver.freed++;
 		return;
 	}
-	find_real("freeaddrinfo", &real, sizeof(real));
-	real(infos);
+	real_freeaddrinfo(infos);
 }
 
 /* One address of an answer; it is linked by set_answer. */
@@ -617,5 +602,7 @@ int main(void)
 		cmocka_unit_test(given_name_of_any_length_is_safe),
 	};
 
+	atomic_store(&stand_in_getaddrinfo, resolve);
+	atomic_store(&stand_in_freeaddrinfo, free_answer);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

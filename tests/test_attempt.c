@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* A client's attempt (G3, G14): what may happen to its socket. This program's own connect stands in
  * front of the C library's, so that what is rare comes every time. */
-#include "support/libc.h"
+#include "support/faults.h"
 #include "support/support.h"
 
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 
 /* ------------------------------------------------------------------- connect */
@@ -22,13 +21,13 @@ static enum {
 static atomic_int looped;
 static atomic_int connects;
 
-static int loop_back(int fd, const struct sockaddr *addr, socklen_t len)
+static int loop_back(int fd, any_const_address addr, socklen_t len)
 {
 	struct pollfd entry = {.fd = fd, .events = POLLOUT};
 
 	if (bind(fd, addr, len) < 0)
 		return -1;
-	int result = (int)syscall(SYS_connect, fd, addr, len);
+	int result = real_connect(fd, addr, len);
 
 	if (result < 0 && errno != EINPROGRESS)
 		return -1;
@@ -43,7 +42,7 @@ static struct event held = EVENT_INIT;
 static struct event released = EVENT_INIT;
 static atomic_bool holds;
 
-int connect(int fd, any_const_address addr, socklen_t len)
+static int connect_as_told(int fd, any_const_address addr, socklen_t len)
 {
 	const struct sockaddr *where = ADDRESS_IN(addr);
 
@@ -53,16 +52,16 @@ int connect(int fd, any_const_address addr, socklen_t len)
 		event_wait(&released, event_count(&held));
 	}
 	if (how == PLAIN || where->sa_family == AF_UNSPEC)
-		return (int)syscall(SYS_connect, fd, where, len);
+		return real_connect(fd, addr, len);
 	if (how != NEIGHBOUR)
-		return loop_back(fd, where, len);
+		return loop_back(fd, addr, len);
 
 	struct sockaddr_in from = *(const struct sockaddr_in *)(const void *)where;
 
 	from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
 	if (bind(fd, (struct sockaddr *)&from, sizeof(from)) < 0)
 		return -1;
-	return (int)syscall(SYS_connect, fd, where, len);
+	return real_connect(fd, addr, len);
 }
 
 /* A port of this host that nobody has. */
@@ -374,5 +373,6 @@ int main(void)
 		cmocka_unit_test(relative_path_is_that_of_the_start),
 	};
 
+	atomic_store(&stand_in_connect, connect_as_told);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* A child that was forked, and does not exec, has copies of all descriptors (G16, G17): what ends
  * in the parent ends all the same. */
-#include "support/libc.h"
+#include "support/faults.h"
 #include "support/support.h"
 
-#include <dlfcn.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 const char *__tsan_default_options(void);
@@ -131,11 +129,6 @@ static atomic_int port_of_failed;
 static atomic_int copies;
 static atomic_bool fails;
 
-typedef int ctl_fn(int, int, int, struct epoll_event *);
-
-/* Where a sanitizer is linked into the program, its own is behind this name. */
-ctl_fn __interceptor_epoll_ctl __attribute__((weak));
-
 static bool is_listener(int fd)
 {
 	int on = 0;
@@ -144,19 +137,15 @@ static bool is_listener(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on != 0;
 }
 
-int epoll_ctl(int poller, int op, int fd, struct epoll_event *event)
+static int fail_once(int poller, int op, int fd, struct epoll_event *event)
 {
-	ctl_fn *original = __interceptor_epoll_ctl;
-
 	if (op == EPOLL_CTL_ADD && is_listener(fd) && atomic_exchange(&fails, false)) {
 		atomic_store(&port_of_failed, peer_port(fd));
 		atomic_store(&copies, make_copies());
 		errno = ENOSPC;
 		return -1;
 	}
-	if (original == NULL)
-		*(void **)&original = dlsym(RTLD_NEXT, "epoll_ctl");
-	return original(poller, op, fd, event);
+	return real_epoll_ctl(poller, op, fd, event);
 }
 
 /* G1: it leaves nothing. */
@@ -217,10 +206,9 @@ static void peer_that_sends_on_learns_of_the_end(void **state)
 /* In the middle of accepting a child is forked. */
 static atomic_bool copies_accepted;
 
-/* The types of the address are those that glibc declares it with. */
-int accept4(int fd, any_address addr, socklen_t *restrict len, int flags)
+static int accept_and_copy(int fd, any_address addr, socklen_t *restrict len, int flags)
 {
-	int conn = (int)syscall(SYS_accept4, fd, ADDRESS_IN(addr), len, flags);
+	int conn = real_accept4(fd, addr, len, flags);
 
 	if (conn >= 0 && atomic_exchange(&copies_accepted, false))
 		atomic_store(&copies, make_copies());
@@ -311,5 +299,7 @@ int main(void)
 		cmocka_unit_test(attempt_that_is_given_up_ends),
 	};
 
+	atomic_store(&stand_in_epoll_ctl, fail_once);
+	atomic_store(&stand_in_accept4, accept_and_copy);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,9 +2,7 @@
 /* Small answers to several messages of one read leave together, and nobody waits for that: not who
  * is answered before a handler blocks, and not who calls flush. */
 #include "support/book.h"
-
-#include <dlfcn.h>
-#include <sys/syscall.h>
+#include "support/faults.h"
 
 enum {
 	ROUNDS = 20,
@@ -16,29 +14,14 @@ static const sttcp_options lines = FRAMED(.framing = STTCP_FRAMING_LINE);
 
 /* ------------------------------------------------------------------- counting */
 
-/* The library sends by syscall(2); this program's own stands in front of it. All its other calls
- * but those that read have three arguments. */
+/* The library sends by syscall(2). */
 static atomic_long sends;
 
-long syscall(long number, ...)
+static long count_sends(long number, const long arguments[6])
 {
-	static _Atomic(void *) original;
-	long arguments[6] = {0};
-	int count = number == SYS_sendto || number == SYS_recvfrom ? 6 : 3;
-	va_list list;
-	long (*call)(long, ...);
-
-	va_start(list, number);
-	for (int i = 0; i < count; i++)
-		arguments[i] = va_arg(list, long);
-	va_end(list);
 	if (number == SYS_sendto || number == SYS_sendmsg)
 		atomic_fetch_add(&sends, 1);
-	if (atomic_load(&original) == NULL)
-		atomic_store(&original, dlsym(RTLD_NEXT, "syscall"));
-	*(void **)&call = atomic_load(&original);
-	return call(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
-		    arguments[5]);
+	return real_syscall(number, arguments);
 }
 
 static void echo_line(struct book *book, sttcp_conn *conn, const void *data, size_t size)
@@ -573,5 +556,6 @@ int main(void)
 		cmocka_unit_test(try_send_with_a_small_cap_takes_all_or_nothing),
 	};
 
+	atomic_store(&stand_in_syscall, count_sends);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

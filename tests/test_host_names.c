@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Names with several addresses, and resolvers that fail or block (G1, G3, G8, G14): getaddrinfo and
  * listen are this program's own, in front of the C library's; so is accept4. */
-#include "support/libc.h"
+#include "support/faults.h"
 #include "support/support.h"
 
 #include <arpa/inet.h>
-#include <dlfcn.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -45,17 +44,11 @@ static bool is_own(const char *node)
 }
 
 /* "two.test" and its like are answered here; every other name by the C library. */
-int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
-		struct addrinfo **list)
+static int resolve(const char *restrict node, const char *restrict service,
+		   const struct addrinfo *restrict hints, struct addrinfo **restrict list)
 {
-	static int (*original)(const char *, const char *, const struct addrinfo *,
-			       struct addrinfo **);
-
-	if (!is_own(node) || (hints != NULL && (hints->ai_flags & AI_NUMERICHOST) != 0)) {
-		if (original == NULL)
-			*(void **)&original = dlsym(RTLD_NEXT, "getaddrinfo");
-		return original(node, service, hints, list);
-	}
+	if (!is_own(node) || (hints != NULL && (hints->ai_flags & AI_NUMERICHOST) != 0))
+		return real_getaddrinfo(node, service, hints, list);
 	if (strcmp(node, "failing.test") == 0)
 		return EAI_FAIL;
 	if (strcmp(node, "slow.test") == 0) {
@@ -78,14 +71,10 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 	return 0;
 }
 
-void freeaddrinfo(struct addrinfo *list)
+static void free_answer(struct addrinfo *list)
 {
-	static void (*original)(struct addrinfo *);
-
 	if (list == NULL || list->ai_flags != 0x7e57) {
-		if (original == NULL)
-			*(void **)&original = dlsym(RTLD_NEXT, "freeaddrinfo");
-		original(list);
+		real_freeaddrinfo(list);
 		return;
 	}
 	while (list != NULL) {
@@ -96,21 +85,18 @@ void freeaddrinfo(struct addrinfo *list)
 	}
 }
 
-int listen(int fd, int backlog)
+static int steal_port(int fd, int backlog)
 {
-	static int (*original)(int, int);
 	struct sockaddr_in addr = {0};
 	socklen_t len = sizeof(addr);
 
-	if (original == NULL)
-		*(void **)&original = dlsym(RTLD_NEXT, "listen");
 	if (getsockname(fd, (struct sockaddr *)&addr, &len) == 0 && addr.sin_family == AF_INET &&
 	    addr.sin_addr.s_addr == htonl(0x7f000002) && atomic_load(&port_thefts) > 0) {
 		atomic_fetch_sub(&port_thefts, 1);
 		errno = EADDRINUSE; /* as if another had been quicker, see listen(2) */
 		return -1;
 	}
-	return original(fd, backlog);
+	return real_listen(fd, backlog);
 }
 
 static struct {
@@ -119,14 +105,11 @@ static struct {
 	struct event looked;
 } interval = {.empty = EVENT_INIT, .looked = EVENT_INIT};
 
-/* Set in main: several threads accept. */
-static int (*original_accept4)(int, any_address, socklen_t *, int);
-
 /* Between an accept that finds nobody and what its caller does about that, there is time for others
  * to do something. */
-int accept4(int fd, any_address addr, socklen_t *len, int flags)
+static int accept_slowly(int fd, any_address addr, socklen_t *restrict len, int flags)
 {
-	int result = original_accept4(fd, addr, len, flags);
+	int result = real_accept4(fd, addr, len, flags);
 	int code = errno;
 
 	if (result < 0 && code == EAGAIN && atomic_exchange(&interval.armed, false)) {
@@ -465,8 +448,11 @@ int main(void)
 		cmocka_unit_test(connect_timeout_holds_when_the_last_address_fails),
 	};
 
-	*(void **)&original_accept4 = dlsym(RTLD_NEXT, "accept4");
-	if (original_accept4 == NULL || sttcp_engine_configure(2, 0, 0) < 0)
+	atomic_store(&stand_in_getaddrinfo, resolve);
+	atomic_store(&stand_in_freeaddrinfo, free_answer);
+	atomic_store(&stand_in_listen, steal_port);
+	atomic_store(&stand_in_accept4, accept_slowly);
+	if (sttcp_engine_configure(2, 0, 0) < 0)
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

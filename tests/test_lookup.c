@@ -2,11 +2,11 @@
 /* Names (G8, G14, G15, G17): a resolver that does not answer holds up nobody but those who wait for
  * it, and these no longer than their limits. This program's own getaddrinfo stands in front of the
  * C library's. */
+#include "support/faults.h"
 #include "support/support.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
-#include <dlfcn.h>
 #include <netdb.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -45,8 +45,8 @@ static void note_asked(const char *name)
 	event_raise(&asked);
 }
 
-int getaddrinfo(const char *restrict name, const char *restrict service,
-		const struct addrinfo *restrict hints, struct addrinfo **restrict list)
+static int answer(const char *restrict name, const char *restrict service,
+		  const struct addrinfo *restrict hints, struct addrinfo **restrict list)
 {
 	struct addrinfo *info = calloc(1, sizeof(*info) + sizeof(struct sockaddr_in));
 	struct sockaddr_in *addr = (struct sockaddr_in *)(void *)(info + 1);
@@ -67,7 +67,7 @@ int getaddrinfo(const char *restrict name, const char *restrict service,
 	return 0;
 }
 
-void freeaddrinfo(struct addrinfo *list)
+static void free_answer(struct addrinfo *list)
 {
 	free(list);
 }
@@ -335,36 +335,18 @@ static void name_is_found_beside_those_that_are_stuck_for_good(void **state)
 
 /* -------------------------------------------------------------------- threads */
 
-static atomic_bool no_threads;
-
-typedef int create_fn(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-
-/* Where a sanitizer is linked into the program, its own is behind this name. */
-create_fn __interceptor_pthread_create __attribute__((weak));
-
-int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
-{
-	create_fn *original = __interceptor_pthread_create;
-
-	if (atomic_load(&no_threads))
-		return EAGAIN;
-	if (original == NULL)
-		*(void **)&original = dlsym(RTLD_NEXT, "pthread_create");
-	return original(thread, attr, run, arg);
-}
-
 static void name_without_a_thread_says_so(void **state)
 {
 	struct stuck name;
 
 	(void)state;
 	stt_lookup_end_threads();
-	atomic_store(&no_threads, true);
+	fault_instead(SYS_clone, EAGAIN, -1);
 	start_stuck(&name, "quick", 1, 0);
 	assert_true(probe_wait(name.probe, STTCP_UNCONNECTED, 1));
 	assert_int_equal(probe_reason(name.probe), -EAGAIN);
 	assert_non_null(strstr(probe_fail_text(name.probe), "quick:1"));
-	atomic_store(&no_threads, false);
+	fault_clear();
 	assert_int_equal(sttcp_client_wait(name.client, DEADLINE_MS), -EAGAIN);
 	assert_int_equal(sttcp_client_start(name.client), 0);
 	assert_int_equal(sttcp_client_wait(name.client, DEADLINE_MS), -ECONNREFUSED);
@@ -390,6 +372,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(name_without_a_thread_says_so),
 	};
 
+	atomic_store(&stand_in_getaddrinfo, answer);
+	atomic_store(&stand_in_freeaddrinfo, free_answer);
 	if (argc == 2)
 		return child_main(children, argv[1]);
 	/* One loop asks in the order of the starts. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What may happen between two steps of the engine (G1, G2, G18): this program's own epoll_ctl, in
  * front of the C library's, stands for a thread that is interrupted there. */
+#include "support/faults.h"
 #include "support/support.h"
 
-#include <dlfcn.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -11,22 +11,14 @@
 static _Atomic(void (*)(int fd)) before_add;
 static _Atomic(void (*)(int fd)) after_add;
 
-typedef int ctl_fn(int, int, int, struct epoll_event *);
-
-/* Where a sanitizer is linked into the program, its own is behind this name. */
-ctl_fn __interceptor_epoll_ctl __attribute__((weak));
-
-int epoll_ctl(int poller, int op, int fd, struct epoll_event *event)
+static int interrupted_ctl(int poller, int op, int fd, struct epoll_event *event)
 {
-	ctl_fn *original = __interceptor_epoll_ctl;
 	void (*before)(int) = op == EPOLL_CTL_ADD ? atomic_load(&before_add) : NULL;
 	void (*after)(int) = op == EPOLL_CTL_ADD ? atomic_load(&after_add) : NULL;
 
-	if (original == NULL)
-		*(void **)&original = dlsym(RTLD_NEXT, "epoll_ctl");
 	if (before != NULL)
 		before(fd);
-	int result = original(poller, op, fd, event);
+	int result = real_epoll_ctl(poller, op, fd, event);
 	if (after != NULL)
 		after(fd);
 	return result;
@@ -167,6 +159,7 @@ int main(void)
 		cmocka_unit_test(forced_stop_leaves_no_descriptor_to_register),
 	};
 
+	atomic_store(&stand_in_epoll_ctl, interrupted_ctl);
 	/* The loop that is held up is another one than the connection's. */
 	if (sttcp_engine_configure(2, 0, 0) < 0)
 		return 1;
