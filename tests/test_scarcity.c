@@ -1,110 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* G18: a lack of memory or of threads is a code, not a crash, and everything works again later.
  * malloc and pthread_create are this program's own, in front of the C library's. */
-#include "support/libc.h"
+#include "support/faults.h"
+#include "support/memory_faults.h"
 #include "support/support.h"
-
-/* ------------------------------------------------------------ what can be short */
-
-/* The allocations that still succeed; below 0 all do. One that fails is followed by ones that
- * succeed again, unless `for_good`. */
-static atomic_long allocations_left = -1;
-static atomic_bool for_good;
-static atomic_long denied;
-
-#if !UNDER_ASAN && !UNDER_TSAN
-
-static bool allowed(void)
-{
-	long left = atomic_load(&allocations_left);
-
-	while (left >= 0) {
-		long next = left > 0 ? left - 1 : atomic_load(&for_good) ? 0 : -1;
-
-		if (!atomic_compare_exchange_weak(&allocations_left, &left, next))
-			continue;
-		if (left > 0)
-			return true;
-		atomic_fetch_add(&denied, 1);
-		errno = ENOMEM;
-		return false;
-	}
-	return true;
-}
-
-void *malloc(size_t size)
-{
-	return allowed() ? behind_malloc(size) : NULL;
-}
-
-void *calloc(size_t count, size_t size)
-{
-	return allowed() ? behind_calloc(count, size) : NULL;
-}
-
-void *realloc(void *old, size_t size)
-{
-	return allowed() ? behind_realloc(old, size) : NULL;
-}
-
-#ifndef __GLIBC__
-
-/* musl's own gives nothing where malloc alone has been replaced. */
-void *aligned_alloc(size_t alignment, size_t size)
-{
-	static void *(*behind)(size_t, size_t);
-
-	if (behind == NULL)
-		*(void **)&behind = dlsym(RTLD_NEXT, "aligned_alloc");
-	return allowed() ? behind(alignment, size) : NULL;
-}
-
-#endif
-
-#endif
-
-static atomic_bool no_threads;
-static atomic_long threads_denied;
-
-typedef int create_fn(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-
-/* Where a sanitizer is linked into the program, its own is behind this name. */
-create_fn __interceptor_pthread_create __attribute__((weak));
-
-int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
-{
-	create_fn *original = __interceptor_pthread_create;
-
-	if (atomic_load(&no_threads)) {
-		atomic_fetch_add(&threads_denied, 1);
-		return EAGAIN;
-	}
-	if (original == NULL)
-		*(void **)&original = dlsym(RTLD_NEXT, "pthread_create");
-	return original(thread, attr, run, arg);
-}
-
-static bool memory_can_be_short(void)
-{
-	if (UNDER_ASAN || UNDER_TSAN) {
-		fprintf(stderr, "a sanitizer owns malloc: lack of memory is not tried here\n");
-		return false;
-	}
-	return true;
-}
-
-static void deny_after(long count, bool forever)
-{
-	atomic_store(&for_good, forever);
-	atomic_store(&allocations_left, count);
-}
-
-/* Whether the failure that deny_after ordered has come. */
-static bool allow_again(void)
-{
-	atomic_store(&allocations_left, -1);
-	return atomic_exchange(&denied, 0) > 0;
-}
 
 /* -------------------------------------------------------------------- memory */
 
@@ -289,13 +188,13 @@ static int start_short_of_threads(void)
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
 	sttcp_client *client = sttcp_client_new("127.0.0.1", 9, NULL);
 
-	atomic_store(&no_threads, true);
+	fault_instead(SYS_clone, EAGAIN, -1);
 	CHECK(sttcp_server_start(server) == -EAGAIN);
 	CHECK(strlen(sttcp_server_error(server)) > 0);
 	CHECK(sttcp_client_start(client) == -EAGAIN);
-	CHECK(atomic_load(&threads_denied) > 0);
+	CHECK(fault_calls() > 0);
 	CHECK(count_threads() <= 1 + UNDER_TSAN);
-	atomic_store(&no_threads, false);
+	fault_clear();
 	CHECK(sttcp_server_on_receive(server, ignore_data) == 0);
 	CHECK(sttcp_server_start(server) == 0);
 	int peer = peer_connect(sttcp_server_port(server));
@@ -338,7 +237,7 @@ static int block_short_of_threads(void)
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
 	CHECK(sttcp_server_on_receive(server, block) == 0);
 	CHECK(sttcp_server_start(server) == 0);
-	atomic_store(&no_threads, true);
+	fault_instead(SYS_clone, EAGAIN, -1);
 	for (int i = 0; i < PEERS; i++) {
 		peers[i] = peer_connect(sttcp_server_port(server));
 		CHECK(peer_say(peers[i], "x"));
@@ -348,9 +247,9 @@ static int block_short_of_threads(void)
 		CHECK(now_ms() < until);
 		nap_ms(2);
 		CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == 0);
-	} while (stats.total < PEERS || atomic_load(&threads_denied) == 0);
+	} while (stats.total < PEERS || fault_calls() == 0);
 	CHECK(event_count(&inside) < PEERS);
-	atomic_store(&no_threads, false);
+	fault_clear();
 	CHECK(event_wait(&inside, PEERS)); /* the monitor tries again */
 	event_raise(&gate);
 	for (int i = 0; i < PEERS; i++) {
