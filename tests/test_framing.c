@@ -243,10 +243,10 @@ static int read_last(struct reader *reader)
 	if (!rest)
 		return WHOLE;
 	/* Who does not ask for it never gets a part of a message. */
-	assert_int_equal(stt_frame_last(&framing, input->data + reader->done, rest, &frame),
+	assert_int_equal(look_last(&framing, input->data + reader->done, rest, &frame),
 			 STTCP_EFRAME);
 	framing.rest_at_end = true;
-	int answer = stt_frame_last(&framing, input->data + reader->done, rest, &frame);
+	int answer = look_last(&framing, input->data + reader->done, rest, &frame);
 
 	if (answer == STTCP_EFRAME)
 		return WAITS;
@@ -432,11 +432,11 @@ static void rest_over_the_limit_is_told_at_the_end(void **state)
 	(void)state;
 	line.rest_at_end = delimited.rest_at_end = true;
 	assert_int_equal(look(&line, "one\r", 4, 0, &frame), 0);
-	assert_int_equal(stt_frame_last(&line, "one\r", 4, &frame), STTCP_ELIMIT);
-	assert_int_equal(stt_frame_last(&line, "on\r", 3, &frame), 1);
+	assert_int_equal(look_last(&line, "one\r", 4, &frame), STTCP_ELIMIT);
+	assert_int_equal(look_last(&line, "on\r", 3, &frame), 1);
 	assert_int_equal(look(&delimited, "one-", 4, 0, &frame), 0);
-	assert_int_equal(stt_frame_last(&delimited, "one-", 4, &frame), STTCP_ELIMIT);
-	assert_int_equal(stt_frame_last(&delimited, "on-", 3, &frame), 1);
+	assert_int_equal(look_last(&delimited, "one-", 4, &frame), STTCP_ELIMIT);
+	assert_int_equal(look_last(&delimited, "on-", 3, &frame), 1);
 }
 
 /* What the limit is compared with has to be the payload in every framing, both ways. */
@@ -468,7 +468,7 @@ static void limit_counts_the_payload_alone(void **state)
 				look(&framing, cases[i].wire.data, cases[i].wire.size, 0, &frame);
 
 			assert_int_equal(answer, max < 5 ? STTCP_ELIMIT : 1);
-			assert_int_equal(stt_frame_ends(&framing, "12345", 5, &ends),
+			assert_int_equal(look_ends(&framing, "12345", 5, &ends),
 					 max < 5 ? -EMSGSIZE : 0);
 		}
 	}

@@ -93,7 +93,7 @@ static void compare_ends(struct stt_framing framing, const char *text, size_t si
 	memcpy(wire + size, tail, tail_size);
 	bool comes_back = search_plainly(&framing, wire, size + tail_size) == (int)size;
 
-	assert_int_equal(stt_frame_ends(&framing, text, size, &ends), comes_back ? 0 : -EINVAL);
+	assert_int_equal(look_ends(&framing, text, size, &ends), comes_back ? 0 : -EINVAL);
 	if (comes_back) {
 		assert_int_equal(ends.head_size, 0);
 		assert_int_equal(ends.tail_size, tail_size);
@@ -144,7 +144,7 @@ static int send_and_read(const struct stt_framing *framing, const char *payload,
 	static char wire[4096];
 	struct stt_frame_ends ends;
 	struct stt_frame frame;
-	int answer = stt_frame_ends(framing, payload, size, &ends);
+	int answer = look_ends(framing, payload, size, &ends);
 
 	if (answer != 0)
 		return answer;
@@ -224,13 +224,13 @@ static void prefix_tells_no_more_than_it_has_room_for(void **state)
 			struct stt_frame_ends ends;
 
 			/* A prefix is made of the size alone: there need be no bytes. */
-			assert_int_equal(stt_frame_ends(&framing, NULL, (size_t)most, &ends), 0);
+			assert_int_equal(look_ends(&framing, NULL, (size_t)most, &ends), 0);
 			assert_int_equal(ends.head_size, cases[i].prefix_size);
 			for (size_t at = 0; at < ends.head_size; at++)
 				assert_int_equal(ends.head[at], 0xff);
 			if (most == SIZE_MAX)
 				continue; /* no size is larger */
-			assert_int_equal(stt_frame_ends(&framing, NULL, (size_t)most + 1, &ends),
+			assert_int_equal(look_ends(&framing, NULL, (size_t)most + 1, &ends),
 					 -EMSGSIZE);
 		}
 	}
@@ -250,7 +250,7 @@ static void varint_that_counts_itself_is_a_fixed_point(void **state)
 			struct stt_frame frame;
 			size_t size = most + over;
 
-			assert_int_equal(stt_frame_ends(&framing, NULL, size, &ends), 0);
+			assert_int_equal(look_ends(&framing, NULL, size, &ends), 0);
 			assert_int_equal(ends.head_size, over == 0 ? width : width + 1);
 			assert_int_equal(look(&framing, ends.head, ends.head_size, 0, &frame), 0);
 			assert_true(frame.total == ends.head_size + size);
@@ -270,7 +270,7 @@ static void raw_and_custom_are_sent_without_ends_or_checks(void **state)
 		struct stt_frame_ends ends;
 
 		memset(&ends, 0xff, sizeof(ends));
-		assert_int_equal(stt_frame_ends(&framings[i], "a\nb\r", 4, &ends), 0);
+		assert_int_equal(look_ends(&framings[i], "a\nb\r", 4, &ends), 0);
 		assert_int_equal(ends.head_size, 0);
 		assert_int_equal(ends.tail_size, 0);
 		assert_null(ends.tail);

@@ -89,3 +89,36 @@ int look(const struct stt_framing *framing, const void *data, size_t size, size_
 	}
 	return answer;
 }
+
+int look_last(const struct stt_framing *framing, const void *data, size_t size,
+	      struct stt_frame *frame)
+{
+	struct stt_frame other = {0};
+	unsigned char *at_end = guarded.begin + guarded.size - size;
+
+	assert_true(size <= guarded.size);
+	*frame = (struct stt_frame){0};
+	memcpy(guarded.begin, data, size);
+	int answer = stt_frame_last(framing, guarded.begin, size, &other);
+
+	memmove(at_end, data, size);
+	assert_int_equal(stt_frame_last(framing, at_end, size, frame), answer);
+	assert_memory_equal(frame, &other, sizeof(other));
+	return answer;
+}
+
+int look_ends(const struct stt_framing *framing, const void *data, size_t size,
+	      struct stt_frame_ends *ends)
+{
+	struct stt_frame_ends other;
+	unsigned char *at_end = guarded.begin + guarded.size - size;
+
+	if (!data || size > guarded.size)
+		return stt_frame_ends(framing, data, size, ends);
+	memcpy(guarded.begin, data, size);
+	int answer = stt_frame_ends(framing, guarded.begin, size, &other);
+
+	memmove(at_end, data, size);
+	assert_int_equal(stt_frame_ends(framing, at_end, size, ends), answer);
+	return answer;
+}

@@ -68,4 +68,10 @@ int unmap_guarded(void **state);
 int look(const struct stt_framing *framing, const void *data, size_t size, size_t scanned,
 	 struct stt_frame *frame);
 
+/* stt_frame_last, and stt_frame_ends of what fits into a page. */
+int look_last(const struct stt_framing *framing, const void *data, size_t size,
+	      struct stt_frame *frame);
+int look_ends(const struct stt_framing *framing, const void *data, size_t size,
+	      struct stt_frame_ends *ends);
+
 #endif
