@@ -21,7 +21,7 @@ static int64_t received(sttcp_conn *conn)
 /* As pair_open, with small buffers on both sides. */
 static void pair_open_narrow(struct pair *pair, const sttcp_options *options)
 {
-	if (pair->probe == NULL)
+	if (!pair->probe)
 		pair->probe = probe_new();
 	pair->probe->connection = narrow;
 	pair->server = probe_listen(pair->probe, options);

@@ -257,7 +257,7 @@ static bool open_track(struct probe *probe, sttcp_conn *conn)
 	struct track *track = calloc(1, sizeof(*track));
 
 	(void)probe;
-	if (track == NULL)
+	if (!track)
 		return false;
 	track->random = (uint32_t)sttcp_conn_id(conn);
 	sttcp_conn_set_data(conn, track, free);
@@ -395,7 +395,7 @@ static atomic_int cap_lines;
 static void count_cap_lines(int level, const char *text, void *context)
 {
 	(void)context;
-	if (level > 2 || strstr(text, "thread") == NULL)
+	if (level > 2 || !strstr(text, "thread"))
 		return;
 	atomic_fetch_add(&cap_lines, 1);
 }
@@ -507,9 +507,9 @@ static ssize_t frame_that_blocks(const void *data, size_t size, void *context)
 	const struct probe *probe = context;
 	const char *end = memchr(data, '\n', size);
 
-	if (end != NULL && *(const char *)data == 'b')
+	if (end && *(const char *)data == 'b')
 		stay(probe->extra);
-	return end != NULL ? end - (const char *)data + 1 : 0;
+	return end ? end - (const char *)data + 1 : 0;
 }
 
 /* G8: what a user wrote may block, also where it only looks for the end of a message. */

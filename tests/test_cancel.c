@@ -609,8 +609,8 @@ int main(void)
 	};
 	const char *seed = getenv("STTCP_CANCEL_SEED");
 
-	random_state = seed != NULL ? (uint32_t)strtoul(seed, NULL, 10)
-				    : (uint32_t)now_ms() ^ (uint32_t)getpid();
+	random_state =
+		seed ? (uint32_t)strtoul(seed, NULL, 10) : (uint32_t)now_ms() ^ (uint32_t)getpid();
 	print_message("STTCP_CANCEL_SEED=%u\n", (unsigned)random_state);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,7 +30,7 @@ static void look_up(const char *name, void *function)
 {
 	void *symbol = dlsym(lib.handle, name);
 
-	CHECK(symbol != NULL);
+	CHECK(symbol);
 	memcpy(function, &symbol, sizeof(symbol));
 }
 
@@ -39,7 +39,7 @@ static void load(void)
 {
 	snprintf(lib.path, sizeof(lib.path), "%s/libsttcp.so", getenv("STTCP_BUILD_DIR"));
 	lib.handle = dlopen(lib.path, RTLD_NOW | RTLD_LOCAL);
-	if (lib.handle == NULL) {
+	if (!lib.handle) {
 		fprintf(stderr, "%s\n", dlerror());
 		_exit(UNDER_ASAN || UNDER_TSAN ? SKIPPED : 1);
 	}
@@ -71,7 +71,7 @@ static sttcp_server *serve(sttcp_receive_handler handler)
 {
 	sttcp_server *server = lib.server_new("127.0.0.1", 0, NULL);
 
-	CHECK(server != NULL);
+	CHECK(server);
 	CHECK(lib.server_on_receive(server, handler) == 0);
 	CHECK(lib.server_start(server) == 0);
 	return server;
@@ -90,7 +90,7 @@ static void unload(void)
 	CHECK(dlclose(lib.handle) == 0);
 	lib.handle = NULL;
 	void *again = dlopen(lib.path, RTLD_NOW | RTLD_NOLOAD);
-	CHECK(again != NULL);
+	CHECK(again);
 	CHECK(dlclose(again) == 0);
 }
 
@@ -201,7 +201,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(dlclose_and_leaving_main_is_exit_status_0),
 	};
 
-	if (getenv("STTCP_BUILD_DIR") == NULL) {
+	if (!getenv("STTCP_BUILD_DIR")) {
 		fprintf(stderr,
 			"STTCP_BUILD_DIR is not set, there is no library to load: skipped\n");
 		return SKIPPED;

@@ -45,7 +45,7 @@ static void pair_open_drained(struct pair *pair, const sttcp_options *options,
 			      sttcp_drained_handler handler)
 {
 	begin();
-	if (pair->probe == NULL)
+	if (!pair->probe)
 		pair->probe = probe_new();
 	pair->probe->connection = narrow;
 	pair->server = probe_server(pair->probe, "127.0.0.1", 0, options);

@@ -251,7 +251,7 @@ static bool is_connecting(int port)
 	bool found = false;
 
 	assert_non_null(file);
-	while (fgets(line, sizeof(line), file) != NULL)
+	while (fgets(line, sizeof(line), file))
 		if (sscanf(line, "%*d: %*x:%*x %*x:%x %x", &remote_port, &state) == 2)
 			found |= (int)remote_port == port && state == 2;
 	fclose(file);

@@ -76,8 +76,8 @@ static bool fork_here(sttcp_conn *conn)
 			_exit(127);
 		}
 		/* The parent's objects answer it with a code. */
-		char right = (conn != NULL ? sttcp_conn_send(conn, "bad", 3)
-					   : sttcp_server_port(scene.server)) == STTCP_EFORK;
+		char right = (conn ? sttcp_conn_send(conn, "bad", 3)
+				   : sttcp_server_port(scene.server)) == STTCP_EFORK;
 		if (write(scene.back[1], &right, 1) != 1)
 			_exit(1);
 		return true;
@@ -126,7 +126,7 @@ static void hear(int level, const char *text, void *context)
 {
 	(void)level;
 	(void)context;
-	if (scene.place == IN_LOG && strstr(text, "accept on") != NULL)
+	if (scene.place == IN_LOG && strstr(text, "accept on"))
 		fork_here(NULL);
 }
 
@@ -158,7 +158,7 @@ static sttcp_server *serve(enum place place, bool returns)
 	CHECK(pipe(scene.back) == 0);
 
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
-	CHECK(server != NULL);
+	CHECK(server);
 	CHECK(sttcp_server_on_receive(server, answer) == 0);
 	CHECK(sttcp_server_on_connection(server, open_up) == 0);
 	CHECK(sttcp_server_on_disconnection(server, end) == 0);
@@ -265,9 +265,9 @@ static long switches_of(pid_t pid)
 
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	FILE *file = fopen(path, "re");
-	if (file == NULL)
+	if (!file)
 		return -1;
-	while (fgets(line, sizeof(line), file) != NULL) {
+	while (fgets(line, sizeof(line), file)) {
 		if (sscanf(line, "voluntary_ctxt_switches: %ld", &number) == 1)
 			sum = sum < 0 ? number : sum + number;
 	}

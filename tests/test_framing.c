@@ -11,7 +11,7 @@ static ssize_t semicolon_end(const void *data, size_t size, void *context)
 	const char *end = memchr(data, ';', size);
 
 	(void)context;
-	return end != NULL ? end - (const char *)data + 1 : 0;
+	return end ? end - (const char *)data + 1 : 0;
 }
 
 /* ---------------------------------------------------------------- the tables */
@@ -197,7 +197,7 @@ static void take_message(struct reader *reader, const struct stt_frame *frame)
 	const struct sample *sample = reader->sample;
 	const struct bytes *message = &sample->messages[reader->nmessages];
 
-	if (reader->nmessages == COUNT(sample->messages) || message->data == NULL)
+	if (reader->nmessages == COUNT(sample->messages) || !message->data)
 		fail_msg("%s: a message more than expected", sample->name);
 	if (frame->size != message->size || memcmp(sample->input.data + reader->done + frame->skip,
 						   message->data, frame->size) != 0)
@@ -271,8 +271,7 @@ static void read_sample(const struct sample *sample, size_t first, size_t step)
 	if (answer != sample->ending)
 		fail_msg("%s: ends with %d, not %d (cut at %zu, then by %zu)", sample->name, answer,
 			 sample->ending, first, step);
-	if (reader.nmessages < COUNT(sample->messages) &&
-	    sample->messages[reader.nmessages].data != NULL)
+	if (reader.nmessages < COUNT(sample->messages) && sample->messages[reader.nmessages].data)
 		fail_msg("%s: only %zu messages", sample->name, reader.nmessages);
 }
 

@@ -60,10 +60,10 @@ static struct record *record_of(sttcp_conn *conn, struct target *target)
 {
 	struct record *record = sttcp_conn_data(conn);
 
-	if (record != NULL)
+	if (record)
 		return record;
 	record = calloc(1, sizeof(*record));
-	if (record == NULL)
+	if (!record)
 		abort();
 	record->target = target;
 	record->random = (uint32_t)sttcp_conn_id(conn) * 2654435761u ^ seed;
@@ -133,7 +133,7 @@ static uint32_t do_something(sttcp_conn *conn, uint32_t *random)
 		ignore(sttcp_conn_try_send(conn, data, next_random(random) % sizeof(data)));
 		break;
 	case 7:
-		if (server != NULL)
+		if (server)
 			sttcp_server_broadcast_except(server, conn, data,
 						      next_random(random) % 3000);
 		break;
@@ -145,11 +145,11 @@ static uint32_t do_something(sttcp_conn *conn, uint32_t *random)
 		sttcp_conn_unref(sttcp_conn_ref(conn));
 		break;
 	case 10:
-		if (server != NULL && next_random(random) % 8 == 0)
+		if (server && next_random(random) % 8 == 0)
 			sttcp_server_stop_within(server, 0, NULL);
 		break;
 	case 11:
-		if (sttcp_conn_client(conn) != NULL)
+		if (sttcp_conn_client(conn))
 			sttcp_client_close(sttcp_conn_client(conn));
 		break;
 	default:
@@ -174,7 +174,7 @@ static bool on_open(sttcp_conn *conn, void *context)
 	if (choice == DID_FAIL)
 		accept = true; /* who fails wants the disconnection handler */
 	bool closed = choice == DID_CLOSE || choice == DID_ABORT;
-	if (sttcp_conn_client(conn) != NULL || (accept && !closed))
+	if (sttcp_conn_client(conn) || (accept && !closed))
 		atomic_fetch_add(&target->opened, 1);
 	else if (accept && sttcp_conn_reason(conn) != STTCP_ECLOSED)
 		record->unsure = true; /* it had ended in another way before */
@@ -192,7 +192,7 @@ static void on_data(sttcp_conn *conn, const void *data, size_t size, void *conte
 		violate("data before the connection handler");
 	if (record->declined)
 		violate("data after it was declined");
-	if (data == NULL || size == 0)
+	if (!data || size == 0)
 		violate("data without data");
 	do_something(conn, &record->random);
 	leave(record);
@@ -222,7 +222,7 @@ static void on_last(sttcp_conn *conn, int reason, void *context)
 	record->ended = true;
 	if (!record->unsure)
 		atomic_fetch_add(&target->ended, 1);
-	if (sttcp_conn_client(conn) != NULL && next_random(&record->random) % 3 == 0)
+	if (sttcp_conn_client(conn) && next_random(&record->random) % 3 == 0)
 		ignore(sttcp_client_start(sttcp_conn_client(conn)));
 	leave(record);
 }
@@ -281,9 +281,9 @@ static struct target *new_target(struct hammer *hammer)
 {
 	/* Never moved: handlers hold pointers. One block for all is reserved, pages come as used.
 	 */
-	if (hammer->targets == NULL)
+	if (!hammer->targets)
 		hammer->targets = calloc(MOST_TARGETS, sizeof(struct target));
-	if (hammer->targets == NULL || hammer->ntargets == MOST_TARGETS)
+	if (!hammer->targets || hammer->ntargets == MOST_TARGETS)
 		return NULL;
 	return &hammer->targets[hammer->ntargets++];
 }
@@ -373,7 +373,7 @@ static void hammer_step(sttcp_server *server, sttcp_client **clients, uint32_t *
 	case 6:
 	case 7:
 		conn = sttcp_client_conn(client);
-		if (conn != NULL)
+		if (conn)
 			do_something(conn, random);
 		sttcp_conn_unref(conn);
 		break;
@@ -405,7 +405,7 @@ static void *run_hammer(void *argument)
 		struct target *calling[CLIENTS];
 		sttcp_client *clients[CLIENTS];
 
-		if (serving == NULL)
+		if (!serving)
 			break;
 		sttcp_server *server = new_server(serving, random);
 		if (sttcp_server_start(server) != 0)
@@ -413,7 +413,7 @@ static void *run_hammer(void *argument)
 		int port = sttcp_server_port(server);
 		for (int i = 0; i < CLIENTS; i++) {
 			calling[i] = new_target(hammer);
-			if (calling[i] == NULL)
+			if (!calling[i])
 				abort();
 			clients[i] = new_client(calling[i], port);
 			ignore(sttcp_client_start(clients[i]));
@@ -442,7 +442,7 @@ static long env_number(const char *name, long fallback)
 {
 	const char *text = getenv(name);
 
-	return text != NULL && *text != '\0' ? strtol(text, NULL, 10) : fallback;
+	return text && *text != '\0' ? strtol(text, NULL, 10) : fallback;
 }
 
 static void everything_at_random_keeps_the_contract(void **state)

@@ -76,7 +76,7 @@ static void assert_order(struct probe *probe, const char *full)
 	for (; *full != '\0'; full++) {
 		const char *capitals = "?CRSEDU";
 		const char *at = strchr(capitals, *full);
-		bool small = at == NULL;
+		bool small = !at;
 		unsigned bit = small ? NO_UNIVERSAL : 1u << (at - capitals);
 
 		if ((probe->without & bit) == 0)

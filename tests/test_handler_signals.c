@@ -23,7 +23,7 @@ static sttcp_server *listen_with(sttcp_receive_handler handler)
 {
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
 
-	CHECK(server != NULL);
+	CHECK(server);
 	CHECK(sttcp_server_on_receive(server, handler) == 0);
 	CHECK(sttcp_server_start(server) == 0);
 	return server;
@@ -266,14 +266,14 @@ static void look_at_mask(int tid, struct masks *masks)
 
 	snprintf(line, sizeof(line), "/proc/self/task/%d/status", tid);
 	FILE *file = tid == getpid() ? NULL : fopen(line, "re");
-	if (file == NULL)
+	if (!file)
 		return;
 
 	/* Not a sanitizer's own, which the library did not make. */
 	bool worker = fgets(line, sizeof(line), file) && strcmp(line, "Name:\tsttcp\n") == 0;
 	bool other = !worker && strncmp(line, "Name:\tsttcp", 11) == 0;
 
-	while (fgets(line, sizeof(line), file) != NULL) {
+	while (fgets(line, sizeof(line), file)) {
 		if (strncmp(line, "SigBlk:", 7) == 0)
 			mask = strtoull(line + 7, NULL, 16);
 	}
@@ -293,7 +293,7 @@ static void look_at_masks(struct masks *masks)
 	DIR *folder = opendir("/proc/self/task");
 
 	*masks = (struct masks){0};
-	CHECK(folder != NULL);
+	CHECK(folder);
 	for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
 		if (entry->d_name[0] != '.')
 			look_at_mask(atoi(entry->d_name), masks);
@@ -425,7 +425,7 @@ static void *interrupt_all(void *unused)
 	while (atomic_load(&interrupting)) {
 		DIR *folder = opendir("/proc/self/task");
 
-		CHECK(folder != NULL);
+		CHECK(folder);
 		for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
 			int tid = atoi(entry->d_name);
 
@@ -544,9 +544,9 @@ static bool catches(pid_t pid, int number)
 
 	snprintf(line, sizeof(line), "/proc/%d/status", (int)pid);
 	FILE *file = fopen(line, "re");
-	if (file == NULL)
+	if (!file)
 		return false;
-	while (fgets(line, sizeof(line), file) != NULL) {
+	while (fgets(line, sizeof(line), file)) {
 		if (strncmp(line, "SigCgt:", 7) == 0)
 			mask = strtoull(line + 7, NULL, 16);
 	}

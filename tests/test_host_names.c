@@ -21,15 +21,15 @@ static struct addrinfo *make_entry(const char *host, const char *service,
 		struct sockaddr_in addr;
 	} *entry = calloc(1, sizeof(*entry));
 
-	if (entry == NULL)
+	if (!entry)
 		abort();
 	entry->addr.sin_family = AF_INET;
 	inet_pton(AF_INET, host, &entry->addr.sin_addr);
-	if (service != NULL)
+	if (service)
 		entry->addr.sin_port = htons((uint16_t)atoi(service));
 	entry->info.ai_family = AF_INET;
-	entry->info.ai_socktype = hints != NULL ? hints->ai_socktype : SOCK_STREAM;
-	entry->info.ai_protocol = hints != NULL ? hints->ai_protocol : 0;
+	entry->info.ai_socktype = hints ? hints->ai_socktype : SOCK_STREAM;
+	entry->info.ai_protocol = hints ? hints->ai_protocol : 0;
 	entry->info.ai_addr = (struct sockaddr *)&entry->addr;
 	entry->info.ai_addrlen = sizeof(entry->addr);
 	entry->info.ai_next = next;
@@ -38,7 +38,7 @@ static struct addrinfo *make_entry(const char *host, const char *service,
 
 static bool is_own(const char *node)
 {
-	size_t len = node != NULL ? strlen(node) : 0;
+	size_t len = node ? strlen(node) : 0;
 
 	return len > 5 && strcmp(node + len - 5, ".test") == 0;
 }
@@ -47,7 +47,7 @@ static bool is_own(const char *node)
 static int resolve(const char *restrict node, const char *restrict service,
 		   const struct addrinfo *restrict hints, struct addrinfo **restrict list)
 {
-	if (!is_own(node) || (hints != NULL && (hints->ai_flags & AI_NUMERICHOST) != 0))
+	if (!is_own(node) || (hints && (hints->ai_flags & AI_NUMERICHOST) != 0))
 		return real_getaddrinfo(node, service, hints, list);
 	if (strcmp(node, "failing.test") == 0)
 		return EAI_FAIL;
@@ -73,11 +73,11 @@ static int resolve(const char *restrict node, const char *restrict service,
 
 static void free_answer(struct addrinfo *list)
 {
-	if (list == NULL || list->ai_flags != 0x7e57) {
+	if (!list || list->ai_flags != 0x7e57) {
 		real_freeaddrinfo(list);
 		return;
 	}
-	while (list != NULL) {
+	while (list) {
 		struct addrinfo *next = list->ai_next;
 
 		free(list);

@@ -43,7 +43,7 @@ static void call_everything(struct probe *probe, sttcp_server *server, sttcp_con
 	    sttcp_server_broadcast_except(server, conn, "e", 1) < 0 ||
 	    sttcp_server_each(server, nothing, &seen) < 0 || sttcp_server_count(server) < 0 ||
 	    sttcp_server_stats(server, &stats, sizeof(stats)) < 0 ||
-	    sttcp_server_port(server) <= 0 || sttcp_server_error(server) == NULL)
+	    sttcp_server_port(server) <= 0 || !sttcp_server_error(server))
 		probe_violate(probe, "a call on the server");
 	sttcp_conn_unref(sttcp_server_find(server, sttcp_conn_id(conn)));
 	sttcp_conn_unref(sttcp_conn_ref(conn));
@@ -59,9 +59,9 @@ static void call_everything(struct probe *probe, sttcp_server *server, sttcp_con
 	(void)sttcp_conn_is_open(conn);
 	(void)sttcp_conn_stopping(conn);
 	(void)sttcp_conn_fd(conn);
-	if (sttcp_conn_stats(conn, &counts, sizeof(counts)) != 0 || sttcp_conn_host(conn) == NULL ||
-	    sttcp_conn_address(conn) == NULL || sttcp_conn_local_address(conn) == NULL ||
-	    sttcp_conn_fail_text(conn) == NULL)
+	if (sttcp_conn_stats(conn, &counts, sizeof(counts)) != 0 || !sttcp_conn_host(conn) ||
+	    !sttcp_conn_address(conn) || !sttcp_conn_local_address(conn) ||
+	    !sttcp_conn_fail_text(conn))
 		probe_violate(probe, "a call on the connection");
 }
 
@@ -117,7 +117,7 @@ static void calls_from_outside_return_while_a_handler_blocks(void **state)
 				peer_shutdown(peer);
 		}
 		assert_true(event_wait(&room.inside, 1));
-		if (conn != NULL) {
+		if (conn) {
 			call_everything(probe, server, conn);
 			(void)sttcp_conn_shutdown(conn);
 			(void)sttcp_conn_fail(conn, 0, "from outside");

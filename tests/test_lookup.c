@@ -86,20 +86,20 @@ static int count_lookup_threads(void)
 	const struct dirent *entry;
 	int count = 0;
 
-	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+	while (dir && (entry = readdir(dir)) != NULL) {
 		char path[300];
 		char name[32] = "";
 
 		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
 		FILE *file = fopen(path, "re");
-		if (file != NULL) {
-			if (fgets(name, sizeof(name), file) == NULL)
+		if (file) {
+			if (!fgets(name, sizeof(name), file))
 				name[0] = '\0';
 			fclose(file);
 		}
 		count += strcmp(name, "sttcp-lookup\n") == 0;
 	}
-	if (dir != NULL)
+	if (dir)
 		closedir(dir);
 	return count;
 }

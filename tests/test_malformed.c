@@ -105,7 +105,7 @@ static void begin(void (*act)(sttcp_conn *conn, int code))
 /* A server with this handler: one that has run once, since handlers are set while it is stopped. */
 static void open_with(struct talk *talk, const sttcp_options *options)
 {
-	if (talk->book == NULL)
+	if (!talk->book)
 		talk->book = book_new();
 	talk->server = book_listen(talk->book, options);
 	assert_int_equal(sttcp_server_on_malformed(talk->server, on_malformed), -EBUSY);

@@ -541,7 +541,7 @@ static void worker_becomes_the_heir_that_a_loop_lacks(void **state)
 	engine.nloops = 1;
 	struct job *job = push(0, NULL);
 
-	EVENTUALLY(atomic_load(&loop.heir) != NULL);
+	EVENTUALLY(atomic_load(&loop.heir));
 	assert_ptr_equal(atomic_load(&loop.heir), job->worker);
 	EVENTUALLY(COUNT_OF(nthreads) == 0);
 	assert_int_equal(COUNT_OF(nparked), 0);

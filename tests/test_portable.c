@@ -107,7 +107,7 @@ static void errno_is_called_as_the_c_library_calls_it(void **state)
 		const struct stt_errno *found = stt_find_errno(number);
 		const char *name = strerrorname_np(number);
 
-		if (name == NULL) {
+		if (!name) {
 			assert_null(found);
 			continue;
 		}

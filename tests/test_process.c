@@ -25,7 +25,7 @@ static sttcp_server *echo_server(void)
 {
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
 
-	CHECK(server != NULL);
+	CHECK(server);
 	CHECK(sttcp_server_on_receive(server, echo) == 0);
 	CHECK(sttcp_server_start(server) == 0);
 	return server;
@@ -61,7 +61,7 @@ static void for_numbers_in(const char *path, void (*fn)(int number, void *argume
 {
 	DIR *dir = opendir(path);
 
-	CHECK(dir != NULL);
+	CHECK(dir);
 	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
 		int number = atoi(entry->d_name);
 
@@ -232,7 +232,7 @@ static void check_foreign_server(sttcp_server *server)
 	CHECK(sttcp_server_broadcast_except(server, NULL, "x", 1) == STTCP_EFORK);
 	CHECK(sttcp_server_each(server, nothing, NULL) == STTCP_EFORK);
 	CHECK(sttcp_server_count(server) == STTCP_EFORK);
-	CHECK(sttcp_server_find(server, 1) == NULL);
+	CHECK(!sttcp_server_find(server, 1));
 	CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == STTCP_EFORK);
 	sttcp_server_free(server);
 	sttcp_server_free(server);
@@ -246,7 +246,7 @@ static void check_foreign_client(sttcp_client *client)
 	CHECK(sttcp_client_wait(client, 0) == STTCP_EFORK);
 	CHECK(sttcp_client_keep_alive(client) == STTCP_EFORK);
 	CHECK(sttcp_client_set_context(client, NULL) == STTCP_EFORK);
-	CHECK(sttcp_client_conn(client) == NULL);
+	CHECK(!sttcp_client_conn(client));
 	sttcp_client_free(client);
 }
 
@@ -268,8 +268,8 @@ static void check_foreign_conn(sttcp_conn *conn)
 	CHECK(sttcp_conn_stats(conn, &counts, sizeof(counts)) == STTCP_EFORK);
 	CHECK(!sttcp_conn_is_open(conn));
 	CHECK(!sttcp_conn_stopping(conn));
-	CHECK(sttcp_conn_server(conn) == NULL);
-	CHECK(sttcp_conn_client(conn) == NULL);
+	CHECK(!sttcp_conn_server(conn));
+	CHECK(!sttcp_conn_client(conn));
 	sttcp_conn_unref(conn);
 	sttcp_conn_unref(conn);
 }
@@ -283,7 +283,7 @@ static int fork_with_everything_running(void)
 	sttcp_conn *conn = NULL;
 
 	CHECK(sttcp_client_start(client) == 0);
-	for (int64_t until = now_ms() + DEADLINE_MS; conn == NULL; nap_ms(1)) {
+	for (int64_t until = now_ms() + DEADLINE_MS; !conn; nap_ms(1)) {
 		CHECK(now_ms() < until);
 		conn = sttcp_client_conn(client);
 	}

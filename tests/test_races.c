@@ -16,10 +16,10 @@ static int interrupted_ctl(int poller, int op, int fd, struct epoll_event *event
 	void (*before)(int) = op == EPOLL_CTL_ADD ? atomic_load(&before_add) : NULL;
 	void (*after)(int) = op == EPOLL_CTL_ADD ? atomic_load(&after_add) : NULL;
 
-	if (before != NULL)
+	if (before)
 		before(fd);
 	int result = real_epoll_ctl(poller, op, fd, event);
-	if (after != NULL)
+	if (after)
 		after(fd);
 	return result;
 }

@@ -24,7 +24,7 @@ static sttcp_server *make_server(const sttcp_options *options)
 {
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, options);
 
-	CHECK(server != NULL);
+	CHECK(server);
 	CHECK(sttcp_server_on_receive(server, echo) == 0);
 	return server;
 }

@@ -45,7 +45,7 @@ static bool sleeps(struct thread *thread)
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
 	FILE *file = tid != 0 ? fopen(path, "r") : NULL;
-	if (file == NULL)
+	if (!file)
 		return false;
 	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
 		state = '?';

@@ -19,7 +19,7 @@ static sttcp_server *echo_server(void)
 {
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
 
-	CHECK(server != NULL);
+	CHECK(server);
 	CHECK(sttcp_server_on_receive(server, echo) == 0);
 	CHECK(sttcp_server_start(server) == 0);
 	return server;
@@ -98,7 +98,7 @@ static int run_out_of_files(void)
 	CHECK(peer_expect(before, "y"));
 	sttcp_server *other = sttcp_server_new("127.0.0.1", 0, NULL);
 	CHECK(sttcp_server_start(other) == -EMFILE);
-	CHECK(strstr(sttcp_server_error(other), "127.0.0.1") != NULL);
+	CHECK(strstr(sttcp_server_error(other), "127.0.0.1"));
 	sttcp_server_free(other);
 	sttcp_client *client = sttcp_client_new("127.0.0.1", port, NULL);
 	int started = sttcp_client_start(client);
@@ -143,7 +143,7 @@ static int start_without_files(void)
 	int ntaken = take_all(taken, 128);
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
 	sttcp_client *client = sttcp_client_new("127.0.0.1", 9, NULL);
-	CHECK(server != NULL && client != NULL);
+	CHECK(server && client);
 	/* One more descriptor at a time, until it starts. */
 	int result = sttcp_server_start(server);
 	CHECK(result == -EMFILE);

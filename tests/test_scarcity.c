@@ -30,16 +30,16 @@ static int start_short_of_memory(void)
 
 	deny_after(count, false);
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
-	int result = server != NULL ? sttcp_server_start(server) : -ENOMEM;
-	if (server != NULL && result < 0)
-		CHECK(sttcp_server_error(server) != NULL);
+	int result = server ? sttcp_server_start(server) : -ENOMEM;
+	if (server && result < 0)
+		CHECK(sttcp_server_error(server));
 	bool failed = allow_again();
 	/* -EAGAIN: a thread could not be made for want of memory, see pthread_create(3). */
 	CHECK(result == 0 || result == -ENOMEM || result == -EAGAIN);
 	CHECK(result == 0 || failed);
-	if (server == NULL)
+	if (!server)
 		server = sttcp_server_new("127.0.0.1", 0, NULL);
-	CHECK(server != NULL);
+	CHECK(server);
 	if (result != 0)
 		CHECK(sttcp_server_start(server) == 0); /* with memory it works */
 	int peer = peer_connect(sttcp_server_port(server));
@@ -88,7 +88,7 @@ static void server_survives_every_failing_allocation(void **state)
 		sttcp_server *server =
 			sttcp_server_new("127.0.0.1", 0, STTCP_OPTIONS(.backlog = 5));
 		int result = -ENOMEM;
-		if (server != NULL) {
+		if (server) {
 			assert_int_equal(sttcp_server_on_receive(server, ignore_data), 0);
 			result = sttcp_server_start(server);
 		}
@@ -125,14 +125,14 @@ static void client_survives_every_failing_allocation(void **state)
 		sttcp_client *client =
 			sttcp_client_new("127.0.0.1", sttcp_server_port(server), NULL);
 		int result = -ENOMEM;
-		if (client != NULL) {
+		if (client) {
 			assert_int_equal(sttcp_client_on_response(client, ignore_response), 0);
 			result = sttcp_client_start(client);
 		}
 		if (result == 0) {
 			sttcp_conn *conn = sttcp_client_conn(client);
 
-			if (conn != NULL)
+			if (conn)
 				sttcp_conn_sendf(conn, "%s", "hello");
 			sttcp_conn_unref(conn);
 			sttcp_client_close(client);

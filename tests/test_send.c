@@ -51,7 +51,7 @@ static void *send_messages(void *argument)
 	struct sender *sender = argument;
 	unsigned char *message = malloc(sizeof(struct header) + LONGEST);
 
-	for (uint32_t i = 0; i < SENDS && message != NULL; i++) {
+	for (uint32_t i = 0; i < SENDS && message; i++) {
 		struct header header = {sender->index, i, size_of(sender->index, i), 0};
 		unsigned char *body = message + sizeof(header);
 		int result;

@@ -26,7 +26,7 @@ static sttcp_server *make_server(sttcp_receive_handler handler, const sttcp_opti
 {
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, options);
 
-	CHECK(server != NULL);
+	CHECK(server);
 	CHECK(sttcp_server_on_receive(server, handler) == 0);
 	return server;
 }
@@ -344,11 +344,11 @@ static void use_dead(sttcp_conn *conn)
 	CHECK(sttcp_conn_fd(conn) == -1);
 	CHECK(!sttcp_conn_is_open(conn));
 	CHECK(!sttcp_conn_stopping(conn));
-	CHECK(sttcp_conn_server(conn) == NULL && sttcp_conn_client(conn) == NULL);
+	CHECK(!sttcp_conn_server(conn) && !sttcp_conn_client(conn));
 	CHECK(strncmp(sttcp_conn_address(conn), "127.0.0.1:", 10) == 0);
 	CHECK(strncmp(sttcp_conn_local_address(conn), "127.0.0.1:", 10) == 0);
 	CHECK(strcmp(sttcp_conn_host(conn), "127.0.0.1") == 0);
-	CHECK(sttcp_conn_fail_text(conn) != NULL);
+	CHECK(sttcp_conn_fail_text(conn));
 	CHECK(sttcp_conn_port(conn) > 0 && sttcp_conn_id(conn) > 0);
 	CHECK(sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 && counts.bytes_in == 1);
 	CHECK(sttcp_conn_data(conn) == conn);
@@ -462,7 +462,7 @@ static int begin_anew(void)
 		CHECK(sttcp_keep_alive() == -EINVAL);
 		CHECK(sttcp_server_stop(server) == 0);
 		CHECK(sttcp_server_request_stop(server) == 0);
-		CHECK(sttcp_server_find(server, 1) == NULL);
+		CHECK(!sttcp_server_find(server, 1));
 	}
 	sttcp_client_free(client);
 	sttcp_server_free(server);

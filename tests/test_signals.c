@@ -24,7 +24,7 @@ static sttcp_server *echo_server(const sttcp_options *options)
 {
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, options);
 
-	CHECK(server != NULL);
+	CHECK(server);
 	CHECK(sttcp_server_on_receive(server, echo) == 0);
 	CHECK(sttcp_server_start(server) == 0);
 	return server;
@@ -198,9 +198,9 @@ static bool catches(pid_t pid, int number)
 
 	snprintf(line, sizeof(line), "/proc/%d/status", (int)pid);
 	FILE *file = fopen(line, "re");
-	if (file == NULL)
+	if (!file)
 		return false;
-	while (fgets(line, sizeof(line), file) != NULL) {
+	while (fgets(line, sizeof(line), file)) {
 		if (strncmp(line, "SigCgt:", 7) == 0)
 			mask = strtoull(line + 7, NULL, 16);
 	}

@@ -20,9 +20,9 @@ static long mapped_kib(void)
 	long pages = 0;
 	FILE *file = fopen("/proc/self/statm", "re");
 
-	if (file != NULL && fscanf(file, "%ld", &pages) != 1)
+	if (file && fscanf(file, "%ld", &pages) != 1)
 		pages = 0;
-	if (file != NULL)
+	if (file)
 		fclose(file);
 	return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
@@ -130,7 +130,7 @@ static void child_of_a_fork_begins_anew(void **state)
 		stt_slabs_after_fork();
 		void *own = stt_slabs_take(&slabs);
 
-		_exit(own == NULL || (own == block && !UNDER_ASAN));
+		_exit(!own || (own == block && !UNDER_ASAN));
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);

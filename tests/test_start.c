@@ -19,7 +19,7 @@ static void refuse_start(const char *host, int port, const sttcp_options *option
 	assert_non_null(server);
 	assert_string_equal(sttcp_server_error(server), "");
 	assert_int_equal(sttcp_server_start(server), code);
-	if (strstr(sttcp_server_error(server), word) == NULL)
+	if (!strstr(sttcp_server_error(server), word))
 		fail_msg("no '%s' in '%s'", word, sttcp_server_error(server));
 	assert_int_equal(sttcp_server_stop(server), 0);
 	sttcp_server_free(server);
@@ -36,7 +36,7 @@ static void refuse_client(const char *host, int port, const sttcp_options *optio
 	assert_non_null(client);
 	assert_string_equal(sttcp_client_error(client), "");
 	assert_int_equal(sttcp_client_start(client), code);
-	if (strstr(sttcp_client_error(client), word) == NULL)
+	if (!strstr(sttcp_client_error(client), word))
 		fail_msg("no '%s' in '%s'", word, sttcp_client_error(client));
 	sttcp_client_free(client);
 	assert_string_equal(probe_order(probe), "");
@@ -131,7 +131,7 @@ static int privileged_port(void)
 	FILE *file = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
 	int first = 1024;
 
-	if (file != NULL) {
+	if (file) {
 		if (fscanf(file, "%d", &first) != 1)
 			first = 1024;
 		fclose(file);
@@ -147,7 +147,7 @@ static int start_as_nobody(void)
 	if (geteuid() == 0)
 		CHECK(setgroups(0, NULL) == 0 && setgid(65534) == 0 && setuid(65534) == 0);
 	CHECK(sttcp_server_start(server) == -EACCES);
-	CHECK(strstr(sttcp_server_error(server), "127.0.0.1:7") != NULL);
+	CHECK(strstr(sttcp_server_error(server), "127.0.0.1:7"));
 	sttcp_server_free(server);
 	return 0;
 }
@@ -269,7 +269,7 @@ static void start_on_port_zero_is_one_port_on_all_addresses(void **state)
 	assert_in_range(port, 1, 65535);
 	assert_int_equal(getaddrinfo("localhost", NULL, &hints, &list), 0);
 	int reached = 0;
-	for (struct addrinfo *entry = list; entry != NULL; entry = entry->ai_next) {
+	for (struct addrinfo *entry = list; entry; entry = entry->ai_next) {
 		char host[NI_MAXHOST];
 
 		if (entry->ai_family == AF_INET6 && !have_ipv6())

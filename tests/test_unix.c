@@ -18,11 +18,11 @@ static int make_place(void **state)
 	struct place *place = calloc(1, sizeof(*place));
 	const char *base = getenv("TMPDIR");
 
-	if (place == NULL)
+	if (!place)
 		return -1;
 	snprintf(place->dir, sizeof(place->dir), "%s/sttcp-XXXXXX",
-		 base != NULL && strlen(base) < 40 ? base : "/tmp");
-	if (mkdtemp(place->dir) == NULL)
+		 base && strlen(base) < 40 ? base : "/tmp");
+	if (!mkdtemp(place->dir))
 		return -1;
 	snprintf(place->path, sizeof(place->path), "%s/socket", place->dir);
 	snprintf(place->host, sizeof(place->host), "unix:%s", place->path);

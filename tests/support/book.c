@@ -47,7 +47,7 @@ static bool on_open(sttcp_conn *conn, void *context)
 	sttcp_conn_unref(book->conn);
 	book->conn = sttcp_conn_ref(conn);
 	pthread_mutex_unlock(&book->lock);
-	return book->opened == NULL || book->opened(book, conn);
+	return !book->opened || book->opened(book, conn);
 }
 
 static void on_message(sttcp_conn *conn, const void *data, size_t size, void *context)
@@ -57,7 +57,7 @@ static void on_message(sttcp_conn *conn, const void *data, size_t size, void *co
 	pthread_mutex_lock(&book->lock);
 	book->len += book_print(book->text + book->len, sizeof(book->text) - book->len, data, size);
 	pthread_mutex_unlock(&book->lock);
-	if (book->script != NULL)
+	if (book->script)
 		book->script(book, conn, data, size);
 	event_raise(&book->changed);
 }
@@ -127,7 +127,7 @@ int book_join(sttcp_server *server)
 
 void talk_open(struct talk *talk, const sttcp_options *options)
 {
-	if (talk->book == NULL)
+	if (!talk->book)
 		talk->book = book_new();
 	talk->server = book_listen(talk->book, options);
 	talk->peer = book_join(talk->server);

@@ -33,7 +33,7 @@ static inline void *behind_malloc(size_t size)
 {
 	static void *(*behind)(size_t);
 
-	if (behind == NULL)
+	if (!behind)
 		*(void **)&behind = dlsym(RTLD_NEXT, "malloc");
 	return behind(size);
 }
@@ -42,7 +42,7 @@ static inline void *behind_calloc(size_t count, size_t size)
 {
 	static void *(*behind)(size_t, size_t);
 
-	if (behind == NULL)
+	if (!behind)
 		*(void **)&behind = dlsym(RTLD_NEXT, "calloc");
 	return behind(count, size);
 }
@@ -51,7 +51,7 @@ static inline void *behind_realloc(void *old, size_t size)
 {
 	static void *(*behind)(void *, size_t);
 
-	if (behind == NULL)
+	if (!behind)
 		*(void **)&behind = dlsym(RTLD_NEXT, "realloc");
 	return behind(old, size);
 }

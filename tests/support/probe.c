@@ -130,8 +130,8 @@ static bool handle_connection(sttcp_conn *conn, void *context)
 	struct probe *probe = context;
 
 	enter(probe, conn, STTCP_CONNECTION, false);
-	bool verdict = probe->connection == NULL || probe->connection(probe, conn);
-	if (!verdict && sttcp_conn_server(conn) != NULL && sttcp_conn_reason(conn) == 0)
+	bool verdict = !probe->connection || probe->connection(probe, conn);
+	if (!verdict && sttcp_conn_server(conn) && sttcp_conn_reason(conn) == 0)
 		mark_declined(probe, conn);
 	leave(probe, conn, STTCP_CONNECTION, true);
 	return verdict;
@@ -141,10 +141,10 @@ static bool handle_data(sttcp_event event, sttcp_conn *conn, const void *data, s
 			struct probe *probe)
 {
 	enter(probe, conn, event, false);
-	if (data == NULL || size == 0)
+	if (!data || size == 0)
 		probe_violate(probe, "a data handler without data");
 	keep_bytes(probe, data, size);
-	bool verdict = probe->data == NULL || probe->data(probe, conn, data, size);
+	bool verdict = !probe->data || probe->data(probe, conn, data, size);
 	leave(probe, conn, event, true);
 	return verdict;
 }
@@ -164,7 +164,7 @@ static void handle_end(sttcp_conn *conn, void *context)
 	struct probe *probe = context;
 
 	enter(probe, conn, STTCP_END, false);
-	if (probe->end != NULL)
+	if (probe->end)
 		probe->end(probe, conn);
 	leave(probe, conn, STTCP_END, true);
 }
@@ -179,7 +179,7 @@ static void handle_last(sttcp_event event, sttcp_conn *conn, int reason, struct 
 	snprintf(probe->fail_text, sizeof(probe->fail_text), "%s", sttcp_conn_fail_text(conn));
 	snprintf(probe->address, sizeof(probe->address), "%s", sttcp_conn_address(conn));
 	pthread_mutex_unlock(&probe->lock);
-	if (probe->ended != NULL)
+	if (probe->ended)
 		probe->ended(probe, conn, reason);
 	leave(probe, conn, event, true);
 }
@@ -211,7 +211,7 @@ static bool handle_universal(sttcp_event event, sttcp_conn *conn, const void *da
 		probe->reason = sttcp_conn_reason(conn);
 		pthread_mutex_unlock(&probe->lock);
 	}
-	bool verdict = probe->universal == NULL || probe->universal(probe, event, conn);
+	bool verdict = !probe->universal || probe->universal(probe, event, conn);
 	leave(probe, conn, event, alone);
 	return verdict;
 }
@@ -220,7 +220,7 @@ static void handle_release(void *context)
 {
 	struct probe *probe = context;
 
-	if (probe->release != NULL)
+	if (probe->release)
 		probe->release(probe);
 	pthread_mutex_lock(&probe->lock);
 	probe->releases++;
@@ -264,7 +264,7 @@ sttcp_server *probe_server(struct probe *probe, const char *host, int port,
 {
 	sttcp_server *server = sttcp_server_new(host, port, options);
 
-	if (server == NULL)
+	if (!server)
 		return NULL;
 	assert_int_equal(sttcp_server_set_context(server, probe), 0);
 	assert_int_equal(sttcp_server_on_release(server, handle_release), 0);
@@ -286,7 +286,7 @@ sttcp_client *probe_client(struct probe *probe, const char *host, int port,
 {
 	sttcp_client *client = sttcp_client_new(host, port, options);
 
-	if (client == NULL)
+	if (!client)
 		return NULL;
 	assert_int_equal(sttcp_client_set_context(client, probe), 0);
 	assert_int_equal(sttcp_client_on_release(client, handle_release), 0);
@@ -434,7 +434,7 @@ bool narrow(struct probe *probe, sttcp_conn *conn)
 
 void pair_open(struct pair *pair, const sttcp_options *options)
 {
-	if (pair->probe == NULL)
+	if (!pair->probe)
 		pair->probe = probe_new();
 	pair->server = probe_listen(pair->probe, options);
 	pair->peer = peer_connect(sttcp_server_port(pair->server));

@@ -15,12 +15,12 @@ static long switches_of(const char *task)
 
 	snprintf(path, sizeof(path), "/proc/self/task/%s/status", task);
 	FILE *file = fopen(path, "re");
-	if (file == NULL)
+	if (!file)
 		return 0;
-	while (fgets(line, sizeof(line), file) != NULL) {
+	while (fgets(line, sizeof(line), file)) {
 		const char *at = strstr(line, "ctxt_switches:");
 
-		if (at != NULL)
+		if (at)
 			sum += strtol(at + strlen("ctxt_switches:"), NULL, 10);
 	}
 	fclose(file);
@@ -34,7 +34,7 @@ static long switches_of_others(void)
 	long own = (long)syscall(SYS_gettid);
 	long sum = 0;
 
-	if (dir == NULL)
+	if (!dir)
 		return -1;
 	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
 		if (entry->d_name[0] != '.' && atol(entry->d_name) != own)

@@ -33,7 +33,7 @@ static int count_entries(const char *path)
 	DIR *dir = opendir(path);
 	int count = 0;
 
-	if (dir == NULL)
+	if (!dir)
 		return -1;
 	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
 		if (entry->d_name[0] != '.')
@@ -151,7 +151,7 @@ bool event_wait_ms(struct event *event, long count, int ms)
 
 int child_main(const struct child *children, const char *name)
 {
-	for (; children->name != NULL; children++) {
+	for (; children->name; children++) {
 		if (strcmp(children->name, name) == 0)
 			return children->run();
 	}
