@@ -3,7 +3,6 @@
  * same. */
 #include "support/support.h"
 
-#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 

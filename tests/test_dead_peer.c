@@ -8,7 +8,6 @@
 #include "support/support.h"
 
 #include <net/if.h>
-#include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>

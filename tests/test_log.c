@@ -6,8 +6,6 @@
 #include <fcntl.h>
 #include <regex.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 
 #include "base/log.h"
 

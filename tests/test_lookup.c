@@ -9,7 +9,6 @@
 #include <dirent.h>
 #include <netdb.h>
 #include <signal.h>
-#include <sys/wait.h>
 
 #include "engine/lookup.h"
 

@@ -3,8 +3,6 @@
  * say nothing need no thread at all. */
 #include "support/support.h"
 
-#include <poll.h>
-
 enum {
 	SHARERS = 8,
 	CALLS = 50, /* of each, when all have the same */

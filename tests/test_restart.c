@@ -4,7 +4,6 @@
  */
 #include "support/support.h"
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 

@@ -2,12 +2,9 @@
 /* G1: start is synchronous, tells what failed, and leaves nothing behind. */
 #include "support/support.h"
 
-#include <fcntl.h>
 #include <grp.h>
 #include <netdb.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 /* A server that must not start: the code, a sentence with `word` in it, and silence. */
 static void refuse_start(const char *host, int port, const sttcp_options *options, int code,
