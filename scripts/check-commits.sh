@@ -8,7 +8,7 @@
 set -eu
 
 # Those up to here were made before the rule.
-since=c6c3cbaf2e511f15a4e1948c8393d4f0df644dc9
+since=db0be8098f5fdb344d51a15f584742a38175142d
 
 say()
 {
