@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stop and free of a server (group.c, listener.c): the states of a group, the
+ * Stop and free of a server (group.c, stop.c, listener.c): the states of a group, the
  * listener that its own loop closes, the forced stop with its sweepers, the
  * deadline's alarm, references, and the release at the end. There are two loops:
  * the first has the alarm, the second the listener; connections are on both.

@@ -2,6 +2,9 @@
 /* What users hold as a client: its group, with one connection or attempt at a time. */
 #include "api/call.h"
 #include "group/attempt.h"
+#include "group/roster.h"
+#include "group/start.h"
+#include "group/stop.h"
 
 sttcp_client *sttcp_client_new(const char *host, int port, const sttcp_options *options)
 {

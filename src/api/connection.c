@@ -10,10 +10,10 @@
 #include "base/log.h"
 #include "conn/ending.h"
 #include "conn/hold.h"
+#include "conn/inline_read.h"
 #include "conn/life.h"
 #include "conn/output.h"
 #include "conn/own_framing.h"
-#include "conn/inline_read.h"
 #include "conn/send.h"
 #include "group/stats.h"
 

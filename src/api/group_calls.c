@@ -8,7 +8,9 @@
 #include "api/options.h"
 #include "base/log.h"
 #include "conn/dispatch.h"
+#include "group/all.h"
 #include "group/signals.h"
+#include "group/stop.h"
 
 struct stt_group *stt_group_new(enum stt_side side, const char *host, int port,
 				const sttcp_options *options)
@@ -29,7 +31,7 @@ struct stt_group *stt_group_new(enum stt_side side, const char *host, int port,
 
 	if (stt_options_read(options, side, &group->service.settings, &fault) < 0)
 		memcpy(group->bad_options, fault.text, sizeof(group->bad_options));
-	if (stt_group_init(group, side, host, port) < 0) {
+	if (stt_all_make(group, side, host, port) < 0) {
 		free(group);
 		return NULL;
 	}
@@ -107,7 +109,7 @@ int sttcp_keep_alive(void)
 		return -EDEADLK;
 
 	int cancel = stt_call_begin();
-	struct stt_group *group = stt_group_any_started();
+	struct stt_group *group = stt_all_any_started();
 	bool any = group;
 	sigset_t before;
 
@@ -117,7 +119,7 @@ int sttcp_keep_alive(void)
 	while (group) {
 		stt_group_wait(group, -1);
 		stt_group_unref(group);
-		group = stt_group_any_started();
+		group = stt_all_any_started();
 	}
 	if (any)
 		stt_signals_leave(STT_SIGNALS_FOR_ALL, &before);

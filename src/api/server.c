@@ -3,9 +3,12 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "group/all.h"
 #include "group/broadcast.h"
-#include "group/stats.h"
 #include "group/listening.h"
+#include "group/roster.h"
+#include "group/stats.h"
+#include "group/stop.h"
 
 sttcp_server *sttcp_server_new(const char *host, int port, const sttcp_options *options)
 {

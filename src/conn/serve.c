@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "conn/conn.h"
+#include "conn/deadlines.h"
 #include "conn/desk.h"
 #include "conn/dispatch.h"
 #include "conn/ending.h"
@@ -31,7 +32,6 @@
 #include "conn/hold.h"
 #include "conn/input.h"
 #include "conn/life.h"
-#include "conn/deadlines.h"
 #include "conn/read.h"
 #include "conn/service.h"
 #include "conn/trace.h"

@@ -5,9 +5,10 @@
 #include <errno.h>
 
 #include "codec/message.h"
-#include "conn/send.h"
 #include "conn/own_framing.h"
+#include "conn/send.h"
 #include "group/group.h"
+#include "group/roster.h"
 
 /* `shared` is made when the first member has to queue it, for all. */
 struct broadcast {

@@ -116,7 +116,7 @@ struct stt_group {
 	bool stop_pending; /* a stop came while STARTING, with this limit */
 	int pending_timeout_ms;
 	bool release_later;	 /* freed inside a handler: the pool calls the release function */
-	bool release_now;	 /* and it is time: for unlock_group */
+	bool release_now;	 /* and it is time: for stt_group_unlock */
 	struct sttcp_conn *next; /* a client's, started from inside its last handler */
 	int end_reason;		 /* of a client's last connection or attempt */
 	int nlisteners;
@@ -140,12 +140,11 @@ struct stt_group {
 	int nsweepers;
 	struct stt_actor releaser;
 
-	/* Under the registry's lock (group.c): all groups of the process. */
+	/* Under the registry's lock: all groups of the process. */
 	struct stt_node in_registry;
 };
 
-/* 0 or -ENOMEM. `host` is copied; the settings are there already, for from now on the group can be
- * found. */
+/* For stt_all_make. 0 or -ENOMEM. `host` is copied; the settings are there already. */
 int stt_group_init(struct stt_group *group, enum stt_side side, const char *host, int port);
 
 /* The group of a connection. */
@@ -172,49 +171,21 @@ int stt_group_tell(struct stt_group *group, int code, const char *format, ...) S
 /* The checks of a start that need nothing but what was given to new. */
 int stt_group_check_start(struct stt_group *group, int least_port);
 
-/* Begins a start: IDLE to STARTING, with an engine. 0, -EBUSY, or why there is none. It ends with
- * stt_group_run or with stt_group_cancel. */
-int stt_group_begin(struct stt_group *group);
-/* STARTING to RUNNING, and on to the stop that has come in between. `first`: a client's attempt, to
- * be begun. */
-void stt_group_run(struct stt_group *group, struct sttcp_conn *first);
-/* Begins a stop, and does not wait for it; returns the number of the run that it stops. */
-uint64_t stt_group_begin_stop(struct stt_group *group, int timeout_ms);
-/* The start has failed: back to IDLE once its listeners are closed; waits for that. */
-void stt_group_cancel(struct stt_group *group);
-/* A client's start from inside its own last handler: the next attempt, taken. -EBUSY. */
-int stt_group_start_next(struct stt_group *group, struct sttcp_conn *next);
+/* Its last reference is gone. */
+void stt_group_destroy(struct stt_service *service);
 
-/* A new connection, with its place: counted and on the roster. Else STT_PLACE_OVER_ADDRESS or
- * STT_PLACE_CLOSED. */
-enum stt_place stt_group_admit(struct stt_group *group, struct sttcp_conn *conn);
-void stt_group_listener_added(struct stt_group *group, struct stt_listener *listener);
-void stt_group_listener_closed(struct stt_group *group, struct stt_listener *listener);
-void stt_group_count_pause(struct stt_group *group);
+/* Moves to a state, and tells those who wait. */
+void stt_group_enter_locked(struct stt_group *group, enum stt_group_state state)
+	STT_REQUIRES(group->lock);
 
-/* Stops within `timeout_ms` (-1: no limit) and, outside handlers, waits for it. */
-void stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report);
-/* A signal has come: begins the stop of all groups that it is for, and makes it immediate
- * at the second one. By a loop, outside turns. */
-void stt_group_signal_all(enum stt_signals_for whom);
-/* Asks for the stop that a first signal begins. Async-signal-safe: it takes no lock. */
-void stt_group_request_stop(struct stt_group *group);
-/* Begins the stops that were asked for. By a loop, outside turns. */
-void stt_group_stop_requested(void);
-/* Counts a call of keep_alive in or out. */
-void stt_group_watch(struct stt_group *group, int change);
-/* Some group that is started, as a new reference, or NULL. */
-struct stt_group *stt_group_any_started(void);
-/* 0 (a client: its reason), -ETIMEDOUT, -EINVAL. */
-int stt_group_wait(struct stt_group *group, int timeout_ms);
-/* Gives up the user's handle, see sttcp_server_free. */
-void stt_group_free(struct stt_group *group);
+/* To be called when something has been counted down: moves to the state that follows from it. */
+void stt_group_check_locked(struct stt_group *group) STT_REQUIRES(group->lock);
 
-/* Calls `fn` for each of them, over references and without a lock; returns how many. Those that
- * come or join meanwhile are left out. */
-int stt_group_each(struct stt_group *group, enum stt_whom whom,
-		   void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
-int stt_group_count(struct stt_group *group);
-struct sttcp_conn *stt_group_find(struct stt_group *group, uint64_t id);
+/* Instead of a plain unlock wherever the state may have changed: what a stop inside a handler left
+ * for its end is done here, without the lock. The caller holds a reference. */
+void stt_group_unlock(struct stt_group *group) STT_RELEASE(group->lock);
+
+/* The user's handle is gone: the last call, and its reference. */
+void stt_group_release(struct stt_group *group);
 
 #endif

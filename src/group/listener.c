@@ -19,6 +19,7 @@
 #include "conn/trace.h"
 #include "engine/engine.h"
 #include "group/admission.h"
+#include "group/conns.h"
 #include "group/group.h"
 #include "net/poller.h"
 #include "net/socket.h"
@@ -63,6 +64,17 @@ int stt_listener_new(struct stt_listener **made, struct stt_group *group, struct
 	stt_alarm_init(&listener->alarm, end_pause);
 	*made = listener;
 	return 0;
+}
+
+void stt_listener_join(struct stt_listener *listener)
+{
+	struct stt_group *group = listener->group;
+
+	stt_lock(&group->lock);
+	listener->next = group->listeners;
+	group->listeners = listener;
+	group->nlisteners++;
+	stt_unlock(&group->lock);
 }
 
 void stt_listener_free(struct stt_listener *listener)
@@ -233,6 +245,13 @@ static int accept_some(struct stt_listener *listener, int max)
 	return 1;
 }
 
+static void count_pause(struct stt_group *group)
+{
+	stt_lock(&group->lock);
+	group->totals.accept_pauses++;
+	stt_unlock(&group->lock);
+}
+
 /* Stops accepting; returns until when. */
 static int64_t pause_accepting(struct stt_listener *listener, int code)
 {
@@ -244,7 +263,7 @@ static int64_t pause_accepting(struct stt_listener *listener, int code)
 			     : next < LONGEST_PAUSE_MS ? next
 						       : LONGEST_PAUSE_MS;
 	stand_back(listener);
-	stt_group_count_pause(listener->group);
+	count_pause(listener->group);
 	if (now - listener->told_ms < TELL_EVERY_MS)
 		return now + listener->pause_ms;
 	listener->told_ms = now;
@@ -294,6 +313,23 @@ static bool empty_queue(struct stt_listener *listener)
 	return accept_some(listener, max) > 0 && listener->left > 0;
 }
 
+/* It is closed: the last that is done with it. The caller has a reference to the group. */
+static void forget(struct stt_group *group, struct stt_listener *listener)
+{
+	stt_lock(&group->lock);
+	struct stt_listener **link = &group->listeners;
+
+	while (*link != listener)
+		link = &(*link)->next;
+	*link = listener->next;
+	/* The port is free before the stop is over. */
+	stt_listener_free(listener);
+	group->nlisteners--;
+	stt_cond_wake_all(&group->changed);
+	stt_group_check_locked(group);
+	stt_group_unlock(group);
+}
+
 /* Goes over the ready list as often as the queue is long, so that everybody else on the loop has a
  * turn. Out of the poller and without an alarm nothing but this works the listener meanwhile. */
 static void close_listener(struct stt_worker *worker, struct stt_actor *actor)
@@ -315,6 +351,6 @@ static void close_listener(struct stt_worker *worker, struct stt_actor *actor)
 		return;
 	}
 	stt_group_ref(group);
-	stt_group_listener_closed(group, listener);
+	forget(group, listener);
 	stt_group_unref(group);
 }

@@ -44,6 +44,9 @@ int stt_listener_new(struct stt_listener **listener, struct stt_group *group, st
 /* For one that was never opened. */
 void stt_listener_free(struct stt_listener *listener);
 
+/* Is one of its group's from now on, which closes it. */
+void stt_listener_join(struct stt_listener *listener);
+
 /* Registers it with its loop, which does not accept yet: 0 or -errno. */
 int stt_listener_add(struct stt_listener *listener);
 

@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "group/group.h"
 #include "group/listener.h"
+#include "group/start.h"
 #include "net/socket.h"
 #include "net/socket_file.h"
 
@@ -118,7 +119,7 @@ static int add_listeners(struct stt_group *group, struct listening *all)
 			return told(group, &all->addrs[i], result);
 		all->fds[i] = -1;
 
-		stt_group_listener_added(group, listener);
+		stt_listener_join(listener);
 	}
 	for (struct stt_listener *each = group->listeners; each; each = each->next) {
 		int result = stt_listener_add(each);

@@ -8,9 +8,12 @@
  */
 #include "group/roster.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
 #include "conn/conn.h"
 #include "conn/life.h"
-#include "engine/worker.h"
+#include "engine/loop.h"
 
 enum {
 	CHUNK = 64
@@ -169,4 +172,74 @@ int stt_roster_each(struct stt_roster *roster, enum stt_whom whom,
 		total += count;
 	} while (count);
 	return total;
+}
+
+void stt_rosters_free(struct stt_rosters *rosters)
+{
+	while (rosters) {
+		struct stt_rosters *previous = rosters->previous;
+
+		for (int i = 0; i < rosters->count; i++)
+			stt_roster_fini(&rosters->all[i]);
+		free(rosters);
+		rosters = previous;
+	}
+}
+
+int stt_rosters_make_locked(struct stt_group *group, int count)
+{
+	struct stt_rosters *previous = atomic_load(&group->rosters);
+
+	if (previous && previous->count >= count)
+		return 0;
+
+	struct stt_rosters *rosters =
+		calloc(1, sizeof(*rosters) + (size_t)count * sizeof(rosters->all[0]));
+
+	if (!rosters)
+		return -ENOMEM;
+	rosters->previous = previous;
+	rosters->count = count;
+	for (int i = 0; i < count; i++)
+		stt_roster_init(&rosters->all[i]);
+	atomic_store(&group->rosters, rosters);
+	return 0;
+}
+
+struct stt_roster *stt_roster_of(struct stt_group *group, const struct sttcp_conn *conn)
+{
+	struct stt_rosters *rosters = atomic_load_explicit(&group->rosters, memory_order_relaxed);
+
+	return &rosters->all[conn->loop->index % rosters->count];
+}
+
+int stt_group_each(struct stt_group *group, enum stt_whom whom,
+		   void (*fn)(struct sttcp_conn *conn, void *argument), void *argument)
+{
+	struct stt_rosters *rosters = atomic_load(&group->rosters);
+	int count = 0;
+
+	for (int i = 0; rosters && i < rosters->count; i++)
+		count += stt_roster_each(&rosters->all[i], whom, fn, argument);
+	return count;
+}
+
+int stt_group_count(struct stt_group *group)
+{
+	struct stt_rosters *rosters = atomic_load(&group->rosters);
+	unsigned count = 0;
+
+	for (int i = 0; rosters && i < rosters->count; i++)
+		count += stt_roster_count(&rosters->all[i]);
+	return (int)count;
+}
+
+struct sttcp_conn *stt_group_find(struct stt_group *group, uint64_t id)
+{
+	struct stt_rosters *rosters = atomic_load(&group->rosters);
+	struct sttcp_conn *conn = NULL;
+
+	for (int i = 0; !conn && rosters && i < rosters->count; i++)
+		conn = stt_roster_find(&rosters->all[i], id);
+	return conn;
 }

@@ -34,10 +34,25 @@ void stt_roster_walk_begin(struct stt_roster *roster, struct stt_walk *walk, enu
 int stt_roster_walk(struct stt_roster *roster, struct stt_walk *walk,
 		    void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
 
-/* As stt_group_each, stt_group_find, stt_group_count. */
+/* As below, for one roster. */
 int stt_roster_each(struct stt_roster *roster, enum stt_whom whom,
 		    void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
 struct sttcp_conn *stt_roster_find(struct stt_roster *roster, uint64_t id);
 unsigned stt_roster_count(struct stt_roster *roster);
+
+/* The rosters of a group: has at least so many, more than before after an engine with fewer loops
+ * has ended. 0 or -ENOMEM. */
+int stt_rosters_make_locked(struct stt_group *group, int count) STT_REQUIRES(group->lock);
+void stt_rosters_free(struct stt_rosters *rosters);
+
+/* The one that a connection stands on. */
+struct stt_roster *stt_roster_of(struct stt_group *group, const struct sttcp_conn *conn);
+
+/* Calls `fn` for each of them, over references and without a lock; returns how many. Those that
+ * come or join meanwhile are left out. */
+int stt_group_each(struct stt_group *group, enum stt_whom whom,
+		   void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
+int stt_group_count(struct stt_group *group);
+struct sttcp_conn *stt_group_find(struct stt_group *group, uint64_t id);
 
 #endif

@@ -8,7 +8,6 @@
 
 #include "base/mutex.h"
 #include "engine/engine.h"
-#include "group/group.h"
 #include "net/poller.h"
 #include "net/socket.h"
 
@@ -30,6 +29,9 @@ static atomic_int waking; /* threads that may be about to write to it */
 static atomic_int arrived;
 static atomic_bool requested; /* some group has a request to stop */
 static atomic_int for_all;
+/* Set with the waker, read by the loop: what is to be done. */
+static void (*when_arrived)(enum stt_signals_for whom);
+static void (*when_requested)(void);
 
 /* Counted, so that the engine's end does not close the descriptor under it: then the number may be
  * a stranger's. */
@@ -56,10 +58,10 @@ static void pass_on(struct stt_worker *worker, struct stt_actor *actor, uint32_t
 	(void)actor;
 	(void)events;
 	for (int count = atomic_exchange(&arrived, 0); count > 0; count--)
-		stt_group_signal_all(atomic_load(&for_all) > 0 ? STT_SIGNALS_FOR_ALL
-							       : STT_SIGNALS_FOR_WATCHED);
+		when_arrived(atomic_load(&for_all) > 0 ? STT_SIGNALS_FOR_ALL
+						       : STT_SIGNALS_FOR_WATCHED);
 	if (atomic_exchange(&requested, false))
-		stt_group_stop_requested();
+		when_requested();
 }
 
 static const struct stt_actor_ops signal_ops = {.on_event = pass_on};
@@ -71,8 +73,12 @@ void stt_signals_pass_requests_on(void)
 	wake_loop();
 }
 
-int stt_signals_open(struct stt_engine *engine)
+int stt_signals_open(struct stt_engine *engine, void (*arrived_fn)(enum stt_signals_for whom),
+		     void (*requested_fn)(void))
 {
+	when_arrived = arrived_fn;
+	when_requested = requested_fn;
+
 	int result = stt_waker_open(engine->loops[0].poller, &signal_actor);
 
 	if (result < 0)

@@ -11,17 +11,19 @@
 
 struct stt_engine;
 
-/* With the engine: what a signal handler wakes a loop with. 0 or -errno. */
-int stt_signals_open(struct stt_engine *engine);
-void stt_signals_close(void);
-
-/* Has a loop look which groups are to stop: see stt_group_request_stop. Async-signal-safe. */
-void stt_signals_pass_requests_on(void);
-
 enum stt_signals_for {
 	STT_SIGNALS_FOR_WATCHED, /* groups for which somebody is in keep_alive */
 	STT_SIGNALS_FOR_ALL
 };
+
+/* With the engine: what a signal handler wakes a loop with, which calls the first function for each
+ * signal and the second one for requests to stop, outside turns. 0 or -errno. */
+int stt_signals_open(struct stt_engine *engine, void (*arrived_fn)(enum stt_signals_for whom),
+		     void (*requested_fn)(void));
+void stt_signals_close(void);
+
+/* Has a loop look which groups are to stop: see stt_group_request_stop. Async-signal-safe. */
+void stt_signals_pass_requests_on(void);
 
 /* The first call in takes both signals over, unless they are ignored; the last one out gives them
  * back. Each lets them through to its own thread meanwhile; `before` keeps its mask. While one of

@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "engine/turn.h"
 #include "group/group.h"
+#include "group/roster.h"
 
 void stt_stats_of_conn(const struct sttcp_conn *conn, sttcp_conn_counts *stats)
 {

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* What concerns all groups of the process: the engine that they run on, signals, requests to stop.
+ */
+#ifndef STT_GROUP_ALL_H
+#define STT_GROUP_ALL_H
+
+#include "group/group.h"
+
+/* Makes a group, as stt_group_init, that is found here from now on. 0 or -ENOMEM. */
+int stt_all_make(struct stt_group *group, enum stt_side side, const char *host, int port);
+
+/* Some group that is started, as a new reference, or NULL. */
+struct stt_group *stt_all_any_started(void);
+
+/* Asks for the stop that a first signal begins. Async-signal-safe: it takes no lock. */
+void stt_group_request_stop(struct stt_group *group);
+
+/* Counts a call of keep_alive in or out. */
+void stt_group_watch(struct stt_group *group, int change);
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a connection as its group sees it: admitted, joined, left, ended, closed. */
+#include "group/conns.h"
+
+#include "conn/conn.h"
+#include "conn/ending.h"
+#include "conn/life.h"
+#include "group/admission.h"
+#include "group/attempt.h"
+#include "group/roster.h"
+
+static struct stt_group *group_of(struct stt_service *service)
+{
+	return stt_container_of(service, struct stt_group, service);
+}
+
+static void admit_locked(struct stt_group *group, struct sttcp_conn *conn) STT_REQUIRES(group->lock)
+{
+	conn->run = group->runs;
+	group->live++;
+	group->open++;
+	group->totals.total++;
+	stt_roster_add(stt_roster_of(group, conn), conn);
+}
+
+/* The attempt has its reference before anybody can find the connection: a stop that is on its way
+ * through the roster ends whom it finds there, without the group's lock. And it begins when the
+ * connection can be found: its handlers may look for it. */
+void stt_conns_begin_attempt_locked(struct stt_group *group, struct sttcp_conn *conn)
+{
+	struct stt_attempt *attempt = stt_attempt_take(conn);
+
+	admit_locked(group, conn);
+	stt_attempt_begin(attempt);
+}
+
+enum stt_place stt_group_admit(struct stt_group *group, struct sttcp_conn *conn)
+{
+	stt_lock(&group->lock);
+	enum stt_place place = stt_admission_enter_locked(group, &conn->peer);
+
+	if (place == STT_PLACE_FREE)
+		admit_locked(group, conn);
+	stt_unlock(&group->lock);
+	return place;
+}
+
+/* What it had by way of bytes goes to the totals when no more can come. */
+static void add_totals_locked(struct stt_group *group, const struct sttcp_conn *conn)
+	STT_REQUIRES(group->lock)
+{
+	sttcp_stats *totals = &group->totals;
+
+	totals->bytes_in += stt_counter_get(&conn->bytes_in);
+	totals->messages_in += stt_counter_get(&conn->messages_in);
+	totals->bytes_out += stt_counter_get(&conn->output.bytes_out);
+	totals->messages_out += stt_counter_get(&conn->output.messages_out);
+}
+
+static void note_ended(struct stt_service *service, struct sttcp_conn *conn)
+{
+	struct stt_group *group = group_of(service);
+
+	stt_lock(&group->lock);
+	struct sttcp_conn *next = group->next;
+	bool stopped = group->state != STT_RUNNING;
+
+	group->totals.declined += conn->declined;
+	group->totals.failed += !conn->declined && atomic_load(&conn->reason) != 0;
+	group->live--;
+	group->end_reason = atomic_load(&conn->reason);
+	if (group->state == STT_STOPPING)
+		group->report.ended++;
+	group->next = NULL;
+	if (next) {
+		stt_conn_ref(next);
+		stt_conns_begin_attempt_locked(group, next);
+		group->forced_of++;
+	}
+	stt_group_check_locked(group);
+	stt_group_unlock(group);
+
+	/* A stop that came after the start: its attempt has an outcome all the same. */
+	if (next && stopped)
+		stt_conn_end(next, STTCP_EDESTROYED, STT_END_FLUSH);
+	if (next)
+		stt_conn_unref_on_loop(next);
+}
+
+static void note_closed(struct stt_service *service, struct sttcp_conn *conn)
+{
+	struct stt_group *group = group_of(service);
+
+	stt_lock(&group->lock);
+	stt_roster_remove(stt_roster_of(group, conn), conn);
+	add_totals_locked(group, conn);
+	/* One that a forced stop has left behind concerns no later run. */
+	if (conn->run == group->runs)
+		group->open--;
+	stt_admission_leave_locked(group, &conn->peer);
+	stt_group_check_locked(group);
+	stt_group_unlock(group);
+}
+
+static void note_joined(struct stt_service *service, struct sttcp_conn *conn)
+{
+	stt_roster_join(stt_roster_of(group_of(service), conn), conn);
+}
+
+static void note_left(struct stt_service *service, struct sttcp_conn *conn)
+{
+	stt_roster_leave(stt_roster_of(group_of(service), conn), conn);
+}
+
+const struct stt_service_calls stt_conns_calls = {
+	.joined = note_joined,
+	.left = note_left,
+	.ended = note_ended,
+	.closed = note_closed,
+	.free = stt_group_destroy,
+};

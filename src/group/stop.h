@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* How a group comes to rest: its stop, the deadline of that, and the calls that wait for it. */
+#ifndef STT_GROUP_STOP_H
+#define STT_GROUP_STOP_H
+
+#include "group/group.h"
+
+/* Has what a stop needs on so many loops: 0 or -ENOMEM. */
+int stt_stop_prepare_locked(struct stt_group *group, int nloops) STT_REQUIRES(group->lock);
+
+/* The ring of a group's alarm. */
+int64_t stt_stop_ring(struct stt_worker *worker, struct stt_alarm *alarm);
+
+/* Begins a stop, and does not wait for it; returns the number of the run that it stops. */
+uint64_t stt_group_begin_stop(struct stt_group *group, int timeout_ms);
+
+/* The same of that run, or of whichever there is (0); returns the number of the present one. */
+uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeout_ms);
+
+/* A run that is over, by its end or by the report of a forced stop; a later one does not matter. */
+bool stt_group_is_over_locked(const struct stt_group *group, uint64_t run)
+	STT_REQUIRES(group->lock);
+
+/* Stops within `timeout_ms` (-1: no limit) and, outside handlers, waits for it. */
+void stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report);
+
+/* 0 (a client: its reason), -ETIMEDOUT, -EINVAL. */
+int stt_group_wait(struct stt_group *group, int timeout_ms);
+
+/* Gives up the user's handle, see sttcp_server_free. */
+void stt_group_free(struct stt_group *group);
+
+#endif
