@@ -125,6 +125,16 @@ class SwitchTest(Case):
         self.echo(b"Meow!;", b"Meow!;", delimiter=b";")
         self.echo(b"Meow", b"Meow", fixed_size=4)
 
+    def test_a_framing_may_be_any_callable(self):
+        class Cut:
+            def __call__(self, data):
+                return 2 if len(data) >= 2 else 0
+
+            def __len__(self):  # and so false
+                return 0
+
+        self.echo(b"Meow", b"Meow", framing=Cut())
+
     def test_set_framing_hears_one_that_is_off_too(self):
         server = self.server(framing="line")
 

@@ -193,8 +193,8 @@ def read_options(function: str, options: type, given: Mapping[str, Any],
     _refuse_unknown(function, known, given)
     given = {name: value for name, value in given.items() if value is not DEFAULT}
     framing = _framing(given)
-    frame = framing if callable(framing) else None
-    given["framing"] = "custom" if frame else framing
+    frame = cast(FrameFunction, framing) if callable(framing) else None
+    given["framing"] = framing if frame is None else "custom"
     return {name + known[name].suffix: known[name].read(name, value)
             for name, value in given.items()}, frame
 
