@@ -50,18 +50,16 @@ static inline void stt_call_end(int before)
 /* What server.c and client.c share: group_calls.c. */
 
 /* A group in front of which the user's object stands; NULL for want of memory. */
-struct stt_group *stt_group_new(enum stt_side side, const char *host, int port,
-				const sttcp_options *options);
+struct stt_group *stt_api_new_group(enum stt_side side, const char *host, int port,
+				    const sttcp_options *options);
 
-/* Sets a field of the handlers, which change only while the group is stopped: 0 or a code. */
-int stt_group_set_handler(struct stt_group *group, size_t offset, const void *value, size_t size);
+/* Around a change of the handlers, which is possible only while the group is stopped: 0, and its
+ * lock is held until the end of the change; or a code. */
+int stt_api_begin_change(struct stt_group *group) STT_UNCHECKED;
+int stt_api_end_change(struct stt_group *group) STT_UNCHECKED;
 
-/* The setters differ in one field and its type. */
-#define STT_SET_HANDLER(object, field, value)                                                      \
-	stt_group_set_handler((object) ? &(object)->group : NULL,                                  \
-			      offsetof(struct stt_handlers, field), &(value), sizeof(value))
-
-int stt_group_wait_call(struct stt_group *group, int timeout_ms);
-int stt_group_keep_alive(struct stt_group *group);
+/* As sttcp_server_wait and sttcp_server_keep_alive. */
+int stt_api_wait(struct stt_group *group, int timeout_ms);
+int stt_api_keep_alive(struct stt_group *group);
 
 #endif

@@ -8,57 +8,107 @@
 
 sttcp_client *sttcp_client_new(const char *host, int port, const sttcp_options *options)
 {
-	return (sttcp_client *)stt_group_new(STT_CLIENT, host, port, options);
+	return (sttcp_client *)stt_api_new_group(STT_CLIENT, host, port, options);
+}
+
+static int begin_change(sttcp_client *client)
+{
+	return stt_api_begin_change(client ? &client->group : NULL);
+}
+
+static int end_change(sttcp_client *client, int result)
+{
+	return result == 0 ? stt_api_end_change(&client->group) : result;
 }
 
 int sttcp_client_on_connection(sttcp_client *client, sttcp_connection_handler handler)
 {
-	return STT_SET_HANDLER(client, connection, handler);
+	int result = begin_change(client);
+
+	if (result == 0)
+		client->group.service.handlers.connection = handler;
+	return end_change(client, result);
 }
 
 int sttcp_client_on_response(sttcp_client *client, sttcp_response_handler handler)
 {
-	return STT_SET_HANDLER(client, response, handler);
+	int result = begin_change(client);
+
+	if (result == 0)
+		client->group.service.handlers.response = handler;
+	return end_change(client, result);
 }
 
 int sttcp_client_on_end(sttcp_client *client, sttcp_end_handler handler)
 {
-	return STT_SET_HANDLER(client, end, handler);
+	int result = begin_change(client);
+
+	if (result == 0)
+		client->group.service.handlers.end = handler;
+	return end_change(client, result);
 }
 
 int sttcp_client_on_disconnection(sttcp_client *client, sttcp_disconnection_handler handler)
 {
-	return STT_SET_HANDLER(client, disconnection, handler);
+	int result = begin_change(client);
+
+	if (result == 0)
+		client->group.service.handlers.disconnection = handler;
+	return end_change(client, result);
 }
 
 int sttcp_client_on_unconnected(sttcp_client *client, sttcp_unconnected_handler handler)
 {
-	return STT_SET_HANDLER(client, unconnected, handler);
+	int result = begin_change(client);
+
+	if (result == 0)
+		client->group.service.handlers.unconnected = handler;
+	return end_change(client, result);
 }
 
 int sttcp_client_on_universal(sttcp_client *client, sttcp_universal_handler handler)
 {
-	return STT_SET_HANDLER(client, universal, handler);
+	int result = begin_change(client);
+
+	if (result == 0)
+		client->group.service.handlers.universal = handler;
+	return end_change(client, result);
 }
 
 int sttcp_client_on_drained(sttcp_client *client, sttcp_drained_handler handler)
 {
-	return STT_SET_HANDLER(client, drained, handler);
+	int result = begin_change(client);
+
+	if (result == 0)
+		client->group.service.handlers.drained = handler;
+	return end_change(client, result);
 }
 
 int sttcp_client_on_malformed(sttcp_client *client, sttcp_malformed_handler handler)
 {
-	return STT_SET_HANDLER(client, malformed, handler);
+	int result = begin_change(client);
+
+	if (result == 0)
+		client->group.service.handlers.malformed = handler;
+	return end_change(client, result);
 }
 
 int sttcp_client_set_context(sttcp_client *client, void *context)
 {
-	return STT_SET_HANDLER(client, context, context);
+	int result = begin_change(client);
+
+	if (result == 0)
+		client->group.service.handlers.context = context;
+	return end_change(client, result);
 }
 
 int sttcp_client_on_release(sttcp_client *client, void (*fn)(void *context))
 {
-	return STT_SET_HANDLER(client, release, fn);
+	int result = begin_change(client);
+
+	if (result == 0)
+		client->group.service.handlers.release = fn;
+	return end_change(client, result);
 }
 
 /* From inside the client's own last handler: the attempt is made now, and begins when that
@@ -144,12 +194,12 @@ int sttcp_client_stop(sttcp_client *client)
 
 int sttcp_client_wait(sttcp_client *client, int timeout_ms)
 {
-	return stt_group_wait_call(client ? &client->group : NULL, timeout_ms);
+	return stt_api_wait(client ? &client->group : NULL, timeout_ms);
 }
 
 int sttcp_client_keep_alive(sttcp_client *client)
 {
-	return stt_group_keep_alive(client ? &client->group : NULL);
+	return stt_api_keep_alive(client ? &client->group : NULL);
 }
 
 static void keep_first(struct sttcp_conn *conn, void *argument)

@@ -12,8 +12,8 @@
 #include "group/signals.h"
 #include "group/stop.h"
 
-struct stt_group *stt_group_new(enum stt_side side, const char *host, int port,
-				const sttcp_options *options)
+struct stt_group *stt_api_new_group(enum stt_side side, const char *host, int port,
+				    const sttcp_options *options)
 {
 	_Static_assert(offsetof(struct sttcp_server, group) == 0, "freed through its group");
 	_Static_assert(offsetof(struct sttcp_client, group) == 0, "freed through its group");
@@ -38,21 +38,24 @@ struct stt_group *stt_group_new(enum stt_side side, const char *host, int port,
 	return group;
 }
 
-int stt_group_set_handler(struct stt_group *group, size_t offset, const void *value, size_t size)
+int stt_api_begin_change(struct stt_group *group)
 {
 	int result = stt_check_group(group);
 
 	if (result < 0)
 		return result;
 	stt_lock(&group->lock);
-	if (group->state == STT_IDLE) {
-		memcpy((char *)&group->service.handlers + offset, value, size);
-		stt_dispatch_prepare(&group->service.handlers);
-	} else {
-		result = -EBUSY;
-	}
+	if (group->state == STT_IDLE)
+		return 0;
 	stt_unlock(&group->lock);
-	return result;
+	return -EBUSY;
+}
+
+int stt_api_end_change(struct stt_group *group)
+{
+	stt_dispatch_prepare(&group->service.handlers);
+	stt_unlock(&group->lock);
+	return 0;
 }
 
 static int check_wait(const struct stt_group *group)
@@ -62,7 +65,7 @@ static int check_wait(const struct stt_group *group)
 	return result < 0 ? result : stt_self ? -EDEADLK : 0;
 }
 
-int stt_group_wait_call(struct stt_group *group, int timeout_ms)
+int stt_api_wait(struct stt_group *group, int timeout_ms)
 {
 	int result = check_wait(group);
 
@@ -78,14 +81,14 @@ int stt_group_wait_call(struct stt_group *group, int timeout_ms)
 	return result;
 }
 
-int stt_group_keep_alive(struct stt_group *group)
+int stt_api_keep_alive(struct stt_group *group)
 {
 	int result = check_wait(group);
 
 	if (result < 0)
 		return result;
 	/* With nothing to wait for no signal is taken. */
-	result = stt_group_wait_call(group, 0);
+	result = stt_api_wait(group, 0);
 	if (result != -ETIMEDOUT)
 		return result;
 

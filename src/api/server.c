@@ -12,52 +12,98 @@
 
 sttcp_server *sttcp_server_new(const char *host, int port, const sttcp_options *options)
 {
-	return (sttcp_server *)stt_group_new(STT_SERVER, host, port, options);
+	return (sttcp_server *)stt_api_new_group(STT_SERVER, host, port, options);
+}
+
+static int begin_change(sttcp_server *server)
+{
+	return stt_api_begin_change(server ? &server->group : NULL);
+}
+
+static int end_change(sttcp_server *server, int result)
+{
+	return result == 0 ? stt_api_end_change(&server->group) : result;
 }
 
 int sttcp_server_on_connection(sttcp_server *server, sttcp_connection_handler handler)
 {
-	return STT_SET_HANDLER(server, connection, handler);
+	int result = begin_change(server);
+
+	if (result == 0)
+		server->group.service.handlers.connection = handler;
+	return end_change(server, result);
 }
 
 int sttcp_server_on_receive(sttcp_server *server, sttcp_receive_handler handler)
 {
-	return STT_SET_HANDLER(server, receive, handler);
+	int result = begin_change(server);
+
+	if (result == 0)
+		server->group.service.handlers.receive = handler;
+	return end_change(server, result);
 }
 
 int sttcp_server_on_end(sttcp_server *server, sttcp_end_handler handler)
 {
-	return STT_SET_HANDLER(server, end, handler);
+	int result = begin_change(server);
+
+	if (result == 0)
+		server->group.service.handlers.end = handler;
+	return end_change(server, result);
 }
 
 int sttcp_server_on_disconnection(sttcp_server *server, sttcp_disconnection_handler handler)
 {
-	return STT_SET_HANDLER(server, disconnection, handler);
+	int result = begin_change(server);
+
+	if (result == 0)
+		server->group.service.handlers.disconnection = handler;
+	return end_change(server, result);
 }
 
 int sttcp_server_on_universal(sttcp_server *server, sttcp_universal_handler handler)
 {
-	return STT_SET_HANDLER(server, universal, handler);
+	int result = begin_change(server);
+
+	if (result == 0)
+		server->group.service.handlers.universal = handler;
+	return end_change(server, result);
 }
 
 int sttcp_server_on_drained(sttcp_server *server, sttcp_drained_handler handler)
 {
-	return STT_SET_HANDLER(server, drained, handler);
+	int result = begin_change(server);
+
+	if (result == 0)
+		server->group.service.handlers.drained = handler;
+	return end_change(server, result);
 }
 
 int sttcp_server_on_malformed(sttcp_server *server, sttcp_malformed_handler handler)
 {
-	return STT_SET_HANDLER(server, malformed, handler);
+	int result = begin_change(server);
+
+	if (result == 0)
+		server->group.service.handlers.malformed = handler;
+	return end_change(server, result);
 }
 
 int sttcp_server_set_context(sttcp_server *server, void *context)
 {
-	return STT_SET_HANDLER(server, context, context);
+	int result = begin_change(server);
+
+	if (result == 0)
+		server->group.service.handlers.context = context;
+	return end_change(server, result);
 }
 
 int sttcp_server_on_release(sttcp_server *server, void (*fn)(void *context))
 {
-	return STT_SET_HANDLER(server, release, fn);
+	int result = begin_change(server);
+
+	if (result == 0)
+		server->group.service.handlers.release = fn;
+	return end_change(server, result);
 }
 
 int sttcp_server_start(sttcp_server *server)
@@ -138,12 +184,12 @@ int sttcp_server_request_stop(sttcp_server *server)
 
 int sttcp_server_wait(sttcp_server *server, int timeout_ms)
 {
-	return stt_group_wait_call(server ? &server->group : NULL, timeout_ms);
+	return stt_api_wait(server ? &server->group : NULL, timeout_ms);
 }
 
 int sttcp_server_keep_alive(sttcp_server *server)
 {
-	return stt_group_keep_alive(server ? &server->group : NULL);
+	return stt_api_keep_alive(server ? &server->group : NULL);
 }
 
 void sttcp_server_free(sttcp_server *server)
