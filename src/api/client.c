@@ -127,29 +127,33 @@ static int start_next(struct stt_group *group)
 	return result;
 }
 
+static int start_first(struct stt_group *group)
+{
+	int result = stt_group_begin(group);
+
+	if (result < 0)
+		return result;
+
+	struct sttcp_conn *first = stt_attempt_new(group);
+
+	if (!first) {
+		stt_group_cancel(group);
+		return -ENOMEM;
+	}
+	stt_group_run(group, first);
+	return 0;
+}
+
 static int start(struct stt_group *group)
 {
 	int result = stt_group_check_start(group, 1);
 
 	if (result < 0)
 		return result;
-	if (stt_desk_conn() && stt_group_of(stt_desk_conn()) == group) {
-		result = start_next(group);
-		goto tell;
-	}
-	result = stt_group_begin(group);
-	if (result < 0)
-		goto tell;
 
-	struct sttcp_conn *first = stt_attempt_new(group);
+	struct sttcp_conn *running = stt_desk_conn();
 
-	if (first) {
-		stt_group_run(group, first);
-	} else {
-		stt_group_cancel(group);
-		result = -ENOMEM;
-	}
-tell:
+	result = running && stt_group_of(running) == group ? start_next(group) : start_first(group);
 	if (result == 0)
 		return stt_group_tell(group, 0, "%s", "");
 	return stt_group_tell(group, result, "cannot start %s: %s", group->service.given,

@@ -92,7 +92,7 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 	struct stt_attempt *attempt = calloc(1, sizeof(*attempt));
 
 	if (!conn || !attempt)
-		goto fail;
+		goto free_both;
 	attempt->actor.ops = &attempt_ops;
 	stt_alarm_init(&attempt->alarm, ring_attempt);
 	attempt->loop = loop;
@@ -107,12 +107,12 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 		attempt->naddrs = 1;
 		attempt->racers = calloc(1, sizeof(*attempt->racers));
 		if (!attempt->racers)
-			goto fail;
+			goto free_both;
 	} else {
 		attempt->lookup = stt_lookup_new(loop, group->service.host, group->service.port,
 						 take_answer, attempt);
 		if (!attempt->lookup)
-			goto fail;
+			goto free_both;
 	}
 	attempt->conn = conn;
 	attempt->own = conn->actor.ops;
@@ -120,7 +120,7 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 	conn->actor.ops = &attempt->lent;
 	return conn;
 
-fail:
+free_both:
 	if (attempt)
 		free_attempt(attempt);
 	if (conn)

@@ -35,7 +35,7 @@ static void close_all(struct listening *all)
 	}
 }
 
-static int told(struct stt_group *group, const struct stt_addr *addr, int code)
+static int tell_failure(struct stt_group *group, const struct stt_addr *addr, int code)
 {
 	char text[STT_ADDR_TEXT];
 
@@ -95,13 +95,13 @@ static int listen_on_all(struct stt_group *group, struct listening *all, struct 
 
 			all->fds[i] = -1;
 			close_all(all);
-			return told(group, &addrs[i], code);
+			return tell_failure(group, &addrs[i], code);
 		}
 		absent = all->fds[i];
 		absent_at = i;
 		all->fds[i] = -1;
 	}
-	return listening ? listening : told(group, &addrs[absent_at], absent);
+	return listening ? listening : tell_failure(group, &addrs[absent_at], absent);
 }
 
 /* Gives every listening socket to a loop; the group opens them when it runs. */
@@ -116,7 +116,7 @@ static int add_listeners(struct stt_group *group, struct listening *all)
 					      all->fds[i], &all->addrs[i]);
 
 		if (result < 0)
-			return told(group, &all->addrs[i], result);
+			return tell_failure(group, &all->addrs[i], result);
 		all->fds[i] = -1;
 
 		stt_listener_join(listener);
@@ -125,7 +125,7 @@ static int add_listeners(struct stt_group *group, struct listening *all)
 		int result = stt_listener_add(each);
 
 		if (result < 0)
-			return told(group, &each->addr, result);
+			return tell_failure(group, &each->addr, result);
 	}
 	return 0;
 }
