@@ -14,6 +14,7 @@
 #include "base/list.h"
 #include "codec/refusal.h"
 #include "conn/input.h"
+#include "conn/service.h"
 #include "engine/engine.h"
 #include "engine/worker.h"
 
@@ -25,7 +26,7 @@ struct stt_desk {
 	/* Only its own thread. */
 	char *buffer;		 /* STT_READ_SIZE bytes that this worker reads into */
 	struct sttcp_conn *conn; /* the connection whose handler it runs */
-	int event;		 /* that it is about */
+	enum stt_event event;	 /* that it is about */
 	struct stt_input input;
 	int waker; /* an eventfd that wakes it out of a wait for input; -1 while not needed yet */
 	char refusal[STT_REFUSAL_TEXT]; /* what is wrong with the last message refused */

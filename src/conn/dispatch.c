@@ -133,55 +133,57 @@ static void end_call(struct stt_desk *desk, sttcp_conn *conn)
 	desk->conn = NULL;
 }
 
-static bool has_specific(const struct stt_handlers *handlers, int event)
+static bool has_specific(const struct stt_handlers *handlers, enum stt_event event)
 {
 	switch (event) {
-	case STTCP_CONNECTION:
+	case STT_CONNECTION:
 		return handlers->connection;
-	case STTCP_RECEIVE:
+	case STT_RECEIVE:
 		return handlers->receive;
-	case STTCP_RESPONSE:
+	case STT_RESPONSE:
 		return handlers->response;
-	case STTCP_END:
+	case STT_END:
 		return handlers->end;
-	case STTCP_DISCONNECTION:
+	case STT_DISCONNECTION:
 		return handlers->disconnection;
-	case STTCP_UNCONNECTED:
+	case STT_UNCONNECTED:
 		return handlers->unconnected;
 	case STT_DRAINED:
 		return handlers->drained;
-	default:
+	case STT_MALFORMED:
 		return handlers->malformed;
 	}
+	return false;
 }
 
-static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn, int event,
-			  const void *data, size_t size)
+static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
+			  enum stt_event event, const void *data, size_t size)
 {
 	void *context = handlers->context;
 
 	switch (event) {
-	case STTCP_CONNECTION:
+	case STT_CONNECTION:
 		return handlers->connection(conn, context);
-	case STTCP_RECEIVE:
+	case STT_RECEIVE:
 		handlers->receive(conn, data, size, context);
 		break;
-	case STTCP_RESPONSE:
+	case STT_RESPONSE:
 		return handlers->response(conn, data, size, context);
-	case STTCP_END:
+	case STT_END:
 		handlers->end(conn, context);
 		break;
-	case STTCP_DISCONNECTION:
+	case STT_DISCONNECTION:
 		handlers->disconnection(conn, atomic_load(&conn->reason), context);
 		break;
-	case STTCP_UNCONNECTED:
+	case STT_UNCONNECTED:
 		handlers->unconnected(conn, atomic_load(&conn->reason), context);
 		break;
 	case STT_DRAINED:
 		handlers->drained(conn, context);
 		break;
-	default:
+	case STT_MALFORMED:
 		handlers->malformed(conn, *(const int *)data, context);
+		break;
 	}
 	return true;
 }
@@ -189,15 +191,15 @@ static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
 void stt_dispatch_prepare(struct stt_handlers *handlers)
 {
 	handlers->specific = 0;
-	for (int event = STTCP_CONNECTION; event <= STT_MALFORMED; event++)
-		if (has_specific(handlers, event))
+	for (int event = STT_CONNECTION; event <= STT_MALFORMED; event++)
+		if (has_specific(handlers, (enum stt_event)event))
 			handlers->specific |= 1U << event;
 	handlers->wanted = handlers->specific | (handlers->universal ? (1U << STT_DRAINED) - 1 : 0);
 }
 
 /* The universal handler, then the specific one; returns the verdict that counts. */
-static bool call_handlers(struct stt_desk *desk, sttcp_conn *conn, int event, const void *data,
-			  size_t size)
+static bool call_handlers(struct stt_desk *desk, sttcp_conn *conn, enum stt_event event,
+			  const void *data, size_t size)
 {
 	const struct stt_handlers *handlers = &conn->service->handlers;
 	bool verdict = true;
@@ -225,8 +227,8 @@ void stt_dispatch_note_loss(struct sttcp_conn *conn)
 	stt_trace(conn, "blocked and taken over");
 }
 
-bool stt_dispatch(struct stt_desk *desk, struct sttcp_conn *conn, int event, const void *data,
-		  size_t size)
+bool stt_dispatch(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_event event,
+		  const void *data, size_t size)
 {
 	if (!stt_dispatch_wanted(&conn->service->handlers, event)) {
 		desk->ended_conn = desk->failed_conn = false;
@@ -247,7 +249,7 @@ bool stt_dispatch(struct stt_desk *desk, struct sttcp_conn *conn, int event, con
 void stt_dispatch_malformed_inside(struct stt_desk *desk, sttcp_conn *conn, int code)
 {
 	const struct stt_handlers *handlers = &conn->service->handlers;
-	int event = desk->event;
+	enum stt_event event = desk->event;
 
 	if (!handlers->malformed)
 		return;

@@ -12,23 +12,18 @@
 
 struct stt_desk;
 
-/* Places among the events for handlers of what is no phase: the universal one does not see it. The
- * data of the second one is the code, an int. */
-#define STT_DRAINED ((int)STTCP_UNCONNECTED + 1)
-#define STT_MALFORMED (STT_DRAINED + 1)
-
 /* Notes which handlers there are: to be called after each change. */
 void stt_dispatch_prepare(struct stt_handlers *handlers);
 
 /* Whether anybody would be called. */
-static inline bool stt_dispatch_wanted(const struct stt_handlers *handlers, int event)
+static inline bool stt_dispatch_wanted(const struct stt_handlers *handlers, enum stt_event event)
 {
 	return handlers->wanted & (1U << event);
 }
 
 /* The universal handler, then the specific one, in a turn; returns the verdict that counts. Outside
  * turns. */
-bool stt_dispatch(struct stt_desk *desk, sttcp_conn *conn, int event, const void *data,
+bool stt_dispatch(struct stt_desk *desk, sttcp_conn *conn, enum stt_event event, const void *data,
 		  size_t size);
 
 /* The malformed handler, if there is one, inside a handler of the same connection. */

@@ -27,7 +27,7 @@
 /* 0, or why the calling thread may not read here. */
 static int check_caller(const struct sttcp_conn *conn)
 {
-	if (stt_desk_conn() != conn || stt_desk_self()->event > (int)STTCP_RESPONSE ||
+	if (stt_desk_conn() != conn || stt_desk_self()->event > STT_RESPONSE ||
 	    stt_desk_self()->input.in_look)
 		return -EDEADLK;
 	return atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;

@@ -40,7 +40,7 @@ static void take_fin(struct stt_desk *desk, struct sttcp_conn *conn)
 
 	conn->fin_seen = true;
 	if (first && conn->service->settings.half_close) {
-		bool verdict = stt_dispatch(desk, conn, STTCP_END, NULL, 0);
+		bool verdict = stt_dispatch(desk, conn, STT_END, NULL, 0);
 
 		stt_deadlines_note_input(conn);
 		if (!verdict && !conn->service->handlers.end)
@@ -68,7 +68,7 @@ static void take_error(struct sttcp_conn *conn, int code)
 static inline void deliver(struct stt_desk *desk, struct sttcp_conn *conn, const void *data,
 			   size_t size)
 {
-	int event = (int)(conn->service->is_client ? STTCP_RESPONSE : STTCP_RECEIVE);
+	enum stt_event event = conn->service->is_client ? STT_RESPONSE : STT_RECEIVE;
 
 	stt_counter_add(&conn->messages_in, 1);
 	if (!stt_dispatch(desk, conn, event, data, size))

@@ -57,7 +57,7 @@ static void open_conn(struct stt_desk *desk, struct sttcp_conn *conn)
 	}
 	atomic_store(&conn->opened, true);
 
-	bool verdict = stt_dispatch(desk, conn, STTCP_CONNECTION, NULL, 0);
+	bool verdict = stt_dispatch(desk, conn, STT_CONNECTION, NULL, 0);
 	bool failed = desk->failed_conn;
 	bool refused = !verdict || desk->ended_conn;
 
@@ -82,7 +82,7 @@ static void open_conn(struct stt_desk *desk, struct sttcp_conn *conn)
 static void run_last_handler(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	struct stt_service *service = conn->service;
-	int event = (int)(conn->phase == STT_FAILED ? STTCP_UNCONNECTED : STTCP_DISCONNECTION);
+	enum stt_event event = conn->phase == STT_FAILED ? STT_UNCONNECTED : STT_DISCONNECTION;
 
 	service->calls->left(service, conn);
 	stt_trace_ended(conn);
@@ -250,9 +250,8 @@ static void work(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes
 static bool has_last_words(struct sttcp_conn *conn)
 {
 	bool is_client = conn->service->is_client;
-	int event = (int)(conn->phase == STT_FAILED || (conn->phase == STT_BORN && is_client)
-				  ? STTCP_UNCONNECTED
-				  : STTCP_DISCONNECTION);
+	bool failed = conn->phase == STT_FAILED || (conn->phase == STT_BORN && is_client);
+	enum stt_event event = failed ? STT_UNCONNECTED : STT_DISCONNECTION;
 
 	if (conn->phase == STT_BORN && !is_client)
 		return false;

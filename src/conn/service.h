@@ -22,6 +22,19 @@ enum stt_side {
 	STT_CLIENT
 };
 
+/* The events of sttcp_event, with the same values, and behind them those that the universal handler
+ * does not see. The data of MALFORMED is the code, an int. */
+enum stt_event {
+	STT_CONNECTION = STTCP_CONNECTION,
+	STT_RECEIVE = STTCP_RECEIVE,
+	STT_RESPONSE = STTCP_RESPONSE,
+	STT_END = STTCP_END,
+	STT_DISCONNECTION = STTCP_DISCONNECTION,
+	STT_UNCONNECTED = STTCP_UNCONNECTED,
+	STT_DRAINED,
+	STT_MALFORMED
+};
+
 struct stt_handlers {
 	sttcp_connection_handler connection;
 	sttcp_receive_handler receive;	 /* servers */
