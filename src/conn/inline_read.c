@@ -150,12 +150,12 @@ static int read_more(struct stt_desk *desk, struct sttcp_conn *conn, int64_t unt
 }
 
 /* The next message, as stt_input_next gives it, if it is not larger than `size`. */
-static int take_message(struct stt_desk *desk, struct sttcp_conn *conn, bool last, size_t size,
-			struct stt_message *message)
+static int take_message(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_more more,
+			size_t size, struct stt_message *message)
 {
 	struct stt_input *in = &desk->input;
 	struct stt_input before = *in;
-	int found = stt_input_next(desk, stt_conn_framing(conn), last, message);
+	int found = stt_input_next(desk, stt_conn_framing(conn), more, message);
 
 	if (found == 1 && message->size > size) {
 		in->whole = before.size - in->size; /* a frame_fn has said so */
@@ -171,7 +171,7 @@ ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t si
 	int64_t until_ms = stt_deadline_ms(timeout_ms);
 	int result = check_caller(conn);
 	struct stt_message message;
-	bool last = false;
+	enum stt_more more = STT_MORE_MAY_COME;
 
 	if (result < 0)
 		return result;
@@ -183,17 +183,18 @@ ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t si
 	}
 	stt_output_flush(conn);
 	for (;;) {
-		result = take_message(stt_desk_self(), conn, last, size, &message);
+		result = take_message(stt_desk_self(), conn, more, size, &message);
 		if (result < 0)
 			return result;
 		if (result == 1)
 			break;
-		if (last)
+		if (more == STT_NO_MORE)
 			return -ENODATA;
 		result = read_more(stt_desk_self(), conn, until_ms);
 		if (result < 0)
 			return result;
-		last = !result;
+		if (result == 0)
+			more = STT_NO_MORE;
 	}
 	if (message.size)
 		memcpy(buffer, message.data, message.size);

@@ -216,7 +216,7 @@ void stt_input_skip(struct stt_desk *desk, size_t size)
 	forget_look(&desk->input);
 }
 
-int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, bool last,
+int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, enum stt_more more,
 		   struct stt_message *message)
 {
 	struct stt_input *in = &desk->input;
@@ -232,7 +232,7 @@ int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, boo
 	}
 
 	int found = look(in, framing, &frame);
-	bool cut = !found && last;
+	bool cut = !found && more == STT_NO_MORE;
 
 	if (cut)
 		found = stt_frame_last(framing, in->at, in->size, &frame);

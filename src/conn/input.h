@@ -63,10 +63,15 @@ void stt_input_take(struct stt_desk *desk, struct sttcp_conn *conn);
  * desk->refusal says why. */
 int stt_input_keep(struct stt_desk *desk, struct sttcp_conn *conn);
 
+/* Whether the peer may send more. When not, a rest counts as the framing says. */
+enum stt_more {
+	STT_MORE_MAY_COME,
+	STT_NO_MORE
+};
+
 /* The next message under `framing`: 1, 0 when more has to be read, STTCP_EFRAME or STTCP_ELIMIT,
- * and then desk->refusal says what is wrong.
- * `last`: no more will come, and a rest counts as the framing says. */
-int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, bool last,
+ * and then desk->refusal says what is wrong. */
+int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, enum stt_more more,
 		   struct stt_message *message);
 
 /* Takes `size` bytes off the front, not as a message. */

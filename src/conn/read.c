@@ -112,16 +112,16 @@ static inline bool is_held(struct sttcp_conn *conn)
 
 /* As stt_input_next, outside turns. A user's own function may block as a handler may: so it has a
  * turn. */
-static inline int find_message(struct stt_desk *desk, struct sttcp_conn *conn, bool last,
+static inline int find_message(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_more more,
 			       struct stt_message *message)
 {
 	/* Loaded once: another thread may change it at any time. */
 	const struct stt_framing *framing = stt_conn_framing(conn);
 
 	if (framing->kind != STTCP_FRAMING_CUSTOM)
-		return stt_input_next(desk, framing, last, message);
+		return stt_input_next(desk, framing, more, message);
 	stt_turn_begin(&desk->worker);
-	int found = stt_input_next(desk, framing, last, message);
+	int found = stt_input_next(desk, framing, more, message);
 
 	/* A child that was forked there goes no further, see dispatch.c. */
 	while (stt_self != &desk->worker)
@@ -133,17 +133,17 @@ static inline int find_message(struct stt_desk *desk, struct sttcp_conn *conn, b
 }
 
 /* Why the delivery of what was read has stopped. */
-enum delivered {
+enum delivery {
 	WANTS_MORE,
 	STOPPED,
 	OVER_BUDGET
 };
 
-static enum delivered deliver_messages(struct stt_desk *desk, struct sttcp_conn *conn, bool last,
-				       int *budget)
+static enum delivery deliver_messages(struct stt_desk *desk, struct sttcp_conn *conn,
+				      enum stt_more more, int *budget)
 {
 	struct stt_input *in = &desk->input;
-	enum delivered result = STOPPED;
+	enum delivery result = STOPPED;
 	bool gathers = false;
 
 	while (!stt_conn_has_ended(conn) && !is_held(conn)) {
@@ -154,7 +154,7 @@ static enum delivered deliver_messages(struct stt_desk *desk, struct sttcp_conn 
 			break;
 		}
 
-		int found = find_message(desk, conn, last, &message);
+		int found = find_message(desk, conn, more, &message);
 
 		if (found < 0)
 			refuse_message(desk, conn, found);
@@ -180,16 +180,16 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	struct stt_input *in = &desk->input;
 	int budget = MESSAGES_PER_TURN;
-	enum delivered delivered;
+	enum delivery delivery;
 	bool behind = false;
 	bool came = false; /* something has: a look that finds nothing is no sign of life */
 
 	stt_conn_free_old_framings(conn);
 	stt_input_take(desk, conn);
 	for (int reads = 0;; reads++) {
-		delivered = deliver_messages(desk, conn, false, &budget);
-		behind = delivered == OVER_BUDGET || reads == READS_PER_TURN;
-		if (delivered != WANTS_MORE || behind)
+		delivery = deliver_messages(desk, conn, STT_MORE_MAY_COME, &budget);
+		behind = delivery == OVER_BUDGET || reads == READS_PER_TURN;
+		if (delivery != WANTS_MORE || behind)
 			break;
 		if (reads && in->emptied && !atomic_load(&conn->hangup))
 			break;
@@ -203,9 +203,9 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 		if (size == 0) {
 			/* A rest that is held back stays in front of the FIN, which is read again.
 			 */
-			delivered = deliver_messages(desk, conn, true, &budget);
-			behind = delivered == OVER_BUDGET;
-			if (delivered == WANTS_MORE)
+			delivery = deliver_messages(desk, conn, STT_NO_MORE, &budget);
+			behind = delivery == OVER_BUDGET;
+			if (delivery == WANTS_MORE)
 				take_fin(desk, conn);
 		}
 		if (size <= 0)

@@ -312,7 +312,7 @@ static bool judge_deadlines(struct sttcp_conn *conn)
 
 /* On the loop, outside turns, by the connection's owner: works on it right here, or gives it to the
  * pool. The loop may be lost after that. */
-static void dispatch(struct stt_desk *desk, struct sttcp_conn *conn)
+static void serve(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	while (needs_pool(conn)) {
 		if (!judge_deadlines(conn)) {
@@ -351,7 +351,7 @@ static void conn_event(struct stt_worker *worker, struct stt_actor *actor, uint3
 		stt_conn_wish(conn, wish);
 		give_to_pool(desk, conn);
 	} else if (stt_conn_wish(conn, wish)) {
-		dispatch(desk, conn);
+		serve(desk, conn);
 	}
 }
 
@@ -362,7 +362,7 @@ static void conn_ready(struct stt_worker *worker, struct stt_actor *actor)
 	if (conn->phase == STT_DEAD)
 		stt_conn_bury(conn);
 	else
-		dispatch(stt_desk_of(worker), conn);
+		serve(stt_desk_of(worker), conn);
 }
 
 static void conn_on_pool(struct stt_worker *worker, struct stt_actor *actor)
