@@ -10,7 +10,7 @@ enum {
 };
 
 static struct stt_actor quick;
-static struct stt_actor blocking = {.slow = true};
+static struct stt_actor blocking = {.blocks = true};
 
 static void take(struct stt_width *width, int count)
 {

@@ -79,10 +79,10 @@ struct sttcp_conn {
 
 	/* Only the owner. */
 	uint8_t phase;
-	uint8_t slow;	/* quick calls that are still needed until it may run on its loop again;
-			   actor.slow tells whether there are any */
-	uint8_t waited; /* quick calls until a short wait of one of its handlers is forgotten */
-	bool fin_seen;	/* the peer's FIN */
+	uint8_t blocking; /* quick calls that are still needed until it may run on its loop again;
+			     actor.blocks tells whether there are any */
+	uint8_t waited;	  /* quick calls until a short wait of one of its handlers is forgotten */
+	bool fin_seen;	  /* the peer's FIN */
 	bool declined;
 	bool lingers; /* all output is out, and the time for the rest of the input runs */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The calls, and what the library learns from how long they take: a connection whose handler was
- * slow in the pool stays there, until a run of quick calls shows that it need not. */
+ * has blocked in the pool stays there, until a run of quick calls shows that it need not. */
 #include "conn/dispatch.h"
 
 #include <unistd.h>
@@ -24,28 +24,28 @@ enum {
 	QUICK_RUN = 8,
 	/* A call of the pool that has blocked for longer than this, on a connection that was not
 	 * marked, shows that a storm goes on. */
-	SLOW_US = 2000,
+	BLOCKED_US = 2000,
 	STORM_MS = 10,
 	/* For call_switches: not looked at. */
 	NOT_COUNTED = -1
 };
 
-void stt_dispatch_mark_slow(sttcp_conn *conn)
+void stt_dispatch_mark_blocking(sttcp_conn *conn)
 {
-	if (!conn->slow) {
-		atomic_store_explicit(&conn->actor.slow, true, memory_order_relaxed);
-		atomic_fetch_add_explicit(&conn->loop->nslow, 1, memory_order_relaxed);
+	if (!conn->blocking) {
+		atomic_store_explicit(&conn->actor.blocks, true, memory_order_relaxed);
+		atomic_fetch_add_explicit(&conn->loop->nblocking, 1, memory_order_relaxed);
 	}
-	conn->slow = QUICK_RUN;
+	conn->blocking = QUICK_RUN;
 }
 
-void stt_dispatch_unmark_slow(sttcp_conn *conn)
+void stt_dispatch_unmark_blocking(sttcp_conn *conn)
 {
-	if (!conn->slow)
+	if (!conn->blocking)
 		return;
-	conn->slow = 0;
-	atomic_store_explicit(&conn->actor.slow, false, memory_order_relaxed);
-	atomic_fetch_sub_explicit(&conn->loop->nslow, 1, memory_order_relaxed);
+	conn->blocking = 0;
+	atomic_store_explicit(&conn->actor.blocks, false, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&conn->loop->nblocking, 1, memory_order_relaxed);
 }
 
 void stt_dispatch_count(struct stt_desk *desk)
@@ -79,7 +79,7 @@ static void begin_call(struct stt_desk *desk, sttcp_conn *conn)
 	 * call has blocked this one will, too, and only one of eight is looked at: the two system
 	 * calls for that were 2% of what a call costs that sleeps. */
 	desk->call_switches =
-		conn->slow == QUICK_RUN && call & 14 ? NOT_COUNTED : switches_so_far();
+		conn->blocking == QUICK_RUN && call & 14 ? NOT_COUNTED : switches_so_far();
 	desk->call_began_us = stt_now_us();
 	atomic_store_explicit(&desk->worker.since_ms, desk->call_began_us / 1000,
 			      memory_order_relaxed);
@@ -93,9 +93,9 @@ static bool has_blocked(const struct stt_desk *desk, int64_t took_us)
 		return false;
 	/* By its time alone. If that says no, the next call of this connection is looked at. */
 	if (desk->call_switches == NOT_COUNTED)
-		return took_us > SLOW_US;
+		return took_us > BLOCKED_US;
 	/* Long is not enough: with hundreds of threads at work a quick call is preempted for longer
-	 * than a slow one sleeps, and its connection would never find back to its loop. */
+	 * than a blocking one sleeps, and its connection would never find back to its loop. */
 	return switches_so_far() != desk->call_switches;
 }
 
@@ -107,19 +107,19 @@ static void learn(struct stt_desk *desk, sttcp_conn *conn)
 	if (!has_blocked(desk, took_us)) {
 		if (conn->waited)
 			conn->waited--;
-		if (conn->slow > 1)
-			conn->slow--;
+		if (conn->blocking > 1)
+			conn->blocking--;
 		else
-			stt_dispatch_unmark_slow(conn);
+			stt_dispatch_unmark_blocking(conn);
 		return;
 	}
-	if (took_us > SLOW_US && !conn->slow)
+	if (took_us > BLOCKED_US && !conn->blocking)
 		stt_loop_storm(conn->loop, now_us / 1000, STORM_MS);
 	/* One short wait is what any lock gives now and then, and says nothing of the next call:
 	 * marked for it, connections whose handlers share a lock met in the pool, where they had
 	 * more of such waits. A second one soon after it counts. */
-	if (took_us > SLOW_US || conn->slow || conn->waited)
-		stt_dispatch_mark_slow(conn);
+	if (took_us > BLOCKED_US || conn->blocking || conn->waited)
+		stt_dispatch_mark_blocking(conn);
 	conn->waited = QUICK_RUN;
 }
 
@@ -223,7 +223,7 @@ static bool call_handlers(struct stt_desk *desk, sttcp_conn *conn, enum stt_even
 
 void stt_dispatch_note_loss(struct sttcp_conn *conn)
 {
-	stt_dispatch_mark_slow(conn);
+	stt_dispatch_mark_blocking(conn);
 	stt_trace(conn, "blocked and taken over");
 }
 

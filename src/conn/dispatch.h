@@ -36,8 +36,8 @@ void stt_dispatch_note_loss(sttcp_conn *conn);
 void stt_dispatch_count(struct stt_desk *desk);
 
 /* The connection's handler was found blocking: its next events go straight to the pool. */
-void stt_dispatch_mark_slow(sttcp_conn *conn);
+void stt_dispatch_mark_blocking(sttcp_conn *conn);
 /* Takes that back, at the latest at the connection's death. */
-void stt_dispatch_unmark_slow(sttcp_conn *conn);
+void stt_dispatch_unmark_blocking(sttcp_conn *conn);
 
 #endif

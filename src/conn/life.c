@@ -164,7 +164,7 @@ void stt_conn_die(struct sttcp_conn *conn)
 	if (other_refs)
 		stt_conn_local(conn);
 
-	stt_dispatch_unmark_slow(conn);
+	stt_dispatch_unmark_blocking(conn);
 	stt_lock(&conn->output.lock);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 

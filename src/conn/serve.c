@@ -274,7 +274,7 @@ static inline bool needs_pool(struct sttcp_conn *conn)
 		return !stt_conn_has_ended(conn) || has_last_words(conn);
 	/* Of one that blocks and has ended only the last handler is left: a thread of its own for
 	 * that would make a stop that closes a thousand of them wait for a thousand threads. */
-	return conn->slow && !stt_conn_has_ended(conn);
+	return conn->blocking && !stt_conn_has_ended(conn);
 }
 
 static void give_to_pool(struct stt_desk *desk, struct sttcp_conn *conn)

@@ -41,7 +41,7 @@ struct stt_actor {
 	/* Under the pool's lock: NULL while not in its queue; the first one's is itself. */
 	struct stt_actor *prev;
 	/* Atomic, written by the actor's owner: its events go to the pool. */
-	atomic_bool slow;
+	atomic_bool blocks;
 };
 
 /*

@@ -51,7 +51,7 @@ struct stt_loop {
 	/* Connections on this loop; relaxed, a hint for spreading them. */
 	atomic_int nconns;
 	/* Those of them whose events go to the pool; relaxed, a hint. */
-	atomic_int nslow;
+	atomic_int nblocking;
 
 	/* Only the owner, outside turns. */
 	struct epoll_event events[STT_LOOP_BATCH];

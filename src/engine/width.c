@@ -34,7 +34,7 @@ void stt_width_init(struct stt_width *width, int nloops)
 
 static bool is_proven(const struct stt_actor *actor)
 {
-	return atomic_load_explicit(&actor->slow, memory_order_relaxed);
+	return atomic_load_explicit(&actor->blocks, memory_order_relaxed);
 }
 
 bool stt_width_holds(const struct stt_width *width, const struct stt_actor *actor)
