@@ -20,10 +20,13 @@ static inline int64_t stt_counter_get(const struct stt_counter *counter)
 	return atomic_load_explicit(&counter->value, memory_order_relaxed);
 }
 
-static inline void stt_counter_add(struct stt_counter *counter, int64_t number)
+/* Returns what it is now. */
+static inline int64_t stt_counter_add(struct stt_counter *counter, int64_t number)
 {
-	atomic_store_explicit(&counter->value, stt_counter_get(counter) + number,
-			      memory_order_relaxed);
+	int64_t sum = stt_counter_get(counter) + number;
+
+	atomic_store_explicit(&counter->value, sum, memory_order_relaxed);
+	return sum;
 }
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The calls, and what the library learns from how long they take: a connection whose handler was
+/* The calls, and what the library learns from how long they take: a connection whose handler
  * has blocked in the pool stays there, until a run of quick calls shows that it need not. */
 #include "conn/dispatch.h"
 
@@ -51,9 +51,7 @@ void stt_dispatch_unmark_blocking(sttcp_conn *conn)
 void stt_dispatch_count(struct stt_desk *desk)
 {
 	/* Odd while a handler runs: it stays even. */
-	atomic_store_explicit(&desk->worker.calls,
-			      atomic_load_explicit(&desk->worker.calls, memory_order_relaxed) + 2,
-			      memory_order_relaxed);
+	stt_counter_add(&desk->worker.calls, 2);
 }
 
 /* How often this thread has given up its CPU by itself, which is what blocking is (getrusage(2)).
@@ -67,12 +65,11 @@ static long switches_so_far(void)
 
 static void begin_call(struct stt_desk *desk, sttcp_conn *conn)
 {
-	uint64_t call = atomic_load_explicit(&desk->worker.calls, memory_order_relaxed) + 1;
-
 	desk->conn = conn;
 	atomic_store_explicit(&desk->call_service, conn->service, memory_order_relaxed);
 	atomic_store_explicit(&desk->call_conn_id, conn->id, memory_order_relaxed);
-	atomic_store_explicit(&desk->worker.calls, call, memory_order_relaxed);
+	int64_t call = stt_counter_add(&desk->worker.calls, 1);
+
 	if (desk->worker.loop)
 		return;
 	/* On a loop the monitor keeps the time; in the pool there is nobody else. Where the last
@@ -127,9 +124,7 @@ static void end_call(struct stt_desk *desk, sttcp_conn *conn)
 {
 	if (!desk->worker.loop)
 		learn(desk, conn);
-	atomic_store_explicit(&desk->worker.calls,
-			      atomic_load_explicit(&desk->worker.calls, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
+	stt_counter_add(&desk->worker.calls, 1);
 	desk->conn = NULL;
 }
 

@@ -67,7 +67,7 @@ static void take_on_loop(struct stt_worker *worker, struct stt_actor *actor)
 static bool look_at(struct stt_worker *worker)
 {
 	struct stt_actor *actor = atomic_load_explicit(&worker->lends, memory_order_acquire);
-	uint64_t calls = atomic_load_explicit(&worker->calls, memory_order_relaxed);
+	int64_t calls = stt_counter_get(&worker->calls);
 
 	if (!actor || actor == LENT)
 		return false;

@@ -75,7 +75,7 @@ struct stt_loop {
 
 	/* Only the monitor. */
 	struct stt_worker *seen_worker;
-	uint64_t seen_calls;
+	int64_t seen_calls;
 	bool seen_in_turn;
 	int seen_looks; /* in that call */
 	int64_t seen_cpu_us;

@@ -144,7 +144,7 @@ static enum sight look_at(struct stt_loop *loop)
 	if (!in_turn && loop->seen_worker != owner)
 		return BUSY;
 
-	uint64_t calls = atomic_load_explicit(&owner->calls, memory_order_relaxed);
+	int64_t calls = stt_counter_get(&owner->calls);
 	int64_t now_us = stt_now_us();
 	int64_t cpu_us = stt_clock_us(owner->cpu_clock);
 	bool known = loop->seen_worker == owner;

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/counter.h"
 #include "base/semaphore.h"
 #include "engine/actor.h"
 
@@ -43,11 +44,11 @@ struct stt_worker {
 
 	/* Written by its own thread, read by any, relaxed: stats to look at, nothing hangs on
 	 * their order. `calls` is odd while a handler runs. */
-	_Atomic uint64_t calls;
+	struct stt_counter calls;
 
 	/* When the call with the number `since_calls` was first seen: by the monitor on a loop, by
 	 * the worker itself in the pool. Relaxed, as above. */
-	_Atomic uint64_t since_calls;
+	_Atomic int64_t since_calls;
 	_Atomic int64_t since_ms;
 
 	/* What it has a turn of in the pool, and whom the monitor asks to look at it: see lend.c.
@@ -56,7 +57,7 @@ struct stt_worker {
 	struct stt_loop *lends_to; /* written by its own thread while `lends` is NULL */
 	struct stt_actor *lent;	   /* written by the monitor, read by that loop */
 	struct stt_actor lender;
-	uint64_t lent_calls; /* only the monitor: `calls` at its last look */
+	int64_t lent_calls; /* only the monitor: `calls` at its last look */
 
 	/* Under the pool's lock. */
 	struct stt_worker *next_parked;
@@ -79,7 +80,7 @@ extern _Thread_local struct stt_worker *stt_self;
  * meanwhile comes back into the library. */
 static inline bool stt_worker_is_ours(void)
 {
-	return stt_self && !(atomic_load_explicit(&stt_self->calls, memory_order_relaxed) & 1);
+	return stt_self && !(stt_counter_get(&stt_self->calls) & 1);
 }
 
 /* After user code, with what was so before: a child that was forked there goes no further, for

@@ -51,7 +51,7 @@ static void add_worker(const struct stt_engine *engine, const struct stt_group *
 		       struct stt_worker *worker, int64_t now_ms, sttcp_stats *stats)
 {
 	const struct stt_desk *desk = stt_desk_of(worker);
-	uint64_t calls = atomic_load_explicit(&worker->calls, memory_order_relaxed);
+	int64_t calls = stt_counter_get(&worker->calls);
 	int64_t took_ms = 0;
 
 	if (!(calls & 1))
