@@ -14,16 +14,15 @@
 #include "conn/line.h"
 #include "conn/reasons.h"
 #include "conn/service.h"
+#include "conn/stream.h"
 #include "engine/loop.h"
 #include "net/poller.h"
 #include "net/socket.h"
 
 static unsigned reset_locked(struct sttcp_conn *conn) STT_REQUIRES(conn->output.lock)
 {
-	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
-
-	if (fd >= 0 && !conn->output.broken)
-		stt_socket_reset(fd);
+	if (stt_stream_fd(conn) >= 0 && !conn->output.broken)
+		stt_stream_reset_locked(&conn->output);
 	return stt_output_break_locked(&conn->output, stt_conn_end_code(conn));
 }
 

@@ -20,9 +20,9 @@
 #include "conn/output.h"
 #include "conn/own_framing.h"
 #include "conn/service.h"
+#include "conn/stream.h"
 #include "conn/watch.h"
 #include "net/poller.h"
-#include "net/socket.h"
 
 /* 0, or why the calling thread may not read here. */
 static int check_caller(const struct sttcp_conn *conn)
@@ -62,7 +62,7 @@ static int wait_for_input(struct stt_desk *desk, struct sttcp_conn *conn, int64_
 	int result = set_receiver(conn, desk->waker);
 
 	if (result == 0)
-		result = stt_socket_wait(atomic_load(&conn->fd), desk->waker, until_ms);
+		result = stt_stream_wait(conn, desk->waker, until_ms);
 
 	int ended = set_receiver(conn, -1);
 
@@ -97,7 +97,8 @@ ssize_t stt_inline_read(struct sttcp_conn *conn, void *buffer, size_t size, int 
 		return (ssize_t)taken;
 	}
 	for (;;) {
-		ssize_t got = stt_socket_recv(atomic_load(&conn->fd), buffer, size);
+		bool emptied; /* the next call looks, whatever it says */
+		ssize_t got = stt_stream_recv(conn, buffer, size, &emptied);
 
 		if (got == 0)
 			got = stt_output_end_of_input(conn);

@@ -24,7 +24,7 @@
 #include "conn/conn.h"
 #include "conn/desk.h"
 #include "conn/service.h"
-#include "net/socket.h"
+#include "conn/stream.h"
 
 enum {
 	/* Memory that is larger than its content by that factor is not kept between turns. */
@@ -306,7 +306,6 @@ static int make_room(struct stt_desk *desk, struct sttcp_conn *conn, size_t *mor
 ssize_t stt_input_read(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	struct stt_input *in = &desk->input;
-	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 	size_t want = STT_READ_SIZE;
 	unsigned char *place = (unsigned char *)desk->buffer;
 
@@ -326,9 +325,8 @@ ssize_t stt_input_read(struct stt_desk *desk, struct sttcp_conn *conn)
 		in->at = place;
 	}
 
-	ssize_t size = stt_socket_recv(fd, place, want);
+	ssize_t size = stt_stream_recv(conn, place, want, &in->emptied);
 
-	in->emptied = size < (ssize_t)want;
 	if (size == 0)
 		return stt_output_end_of_input(conn);
 	if (size > 0) {

@@ -47,7 +47,7 @@ struct stt_input {
 	bool in_look;			   /* the framing is in use: a frame_fn may run */
 	bool in_handler; /* a handler reads: the worker's buffer may have its data */
 	bool waits;	 /* the message at `at` is not whole */
-	bool emptied;	 /* the last read got less than it asked for */
+	bool emptied;	 /* the last read has told so (stream.h) */
 };
 
 /* A message, borrowed until the next call. */

@@ -3,8 +3,9 @@
 #include "conn/line.h"
 
 #include "base/bytes.h"
+#include "conn/conn.h"
 #include "conn/room.h"
-#include "net/socket.h"
+#include "conn/stream.h"
 
 enum {
 	PARTS_PER_CALL = 64
@@ -22,7 +23,8 @@ void stt_cursor_skip(struct stt_cursor *cursor, size_t size)
 	cursor->skip += size;
 }
 
-static ssize_t send_parts(int fd, const struct stt_cursor *cursor, struct iovec first, size_t most)
+static ssize_t send_parts_locked(struct stt_output *out, const struct stt_cursor *cursor,
+				 struct iovec first, size_t most) STT_REQUIRES(out->lock)
 {
 	struct iovec parts[PARTS_PER_CALL];
 	int count = 1;
@@ -35,10 +37,10 @@ static ssize_t send_parts(int fd, const struct stt_cursor *cursor, struct iovec 
 			parts[count].iov_len = most;
 		most -= parts[count].iov_len;
 	}
-	return stt_socket_send(fd, parts, count);
+	return stt_stream_send_locked(out, parts, count);
 }
 
-ssize_t stt_cursor_send(int fd, const struct stt_cursor *cursor, size_t most)
+ssize_t stt_cursor_send_locked(struct stt_output *out, const struct stt_cursor *cursor, size_t most)
 {
 	struct iovec first = {
 		.iov_base = (char *)cursor->parts->iov_base + cursor->skip,
@@ -48,8 +50,8 @@ ssize_t stt_cursor_send(int fd, const struct stt_cursor *cursor, size_t most)
 	if (first.iov_len > most)
 		first.iov_len = most;
 	/* Nearly every send has one part: that needs no array on the stack. */
-	return cursor->count == 1 ? stt_socket_send(fd, &first, 1)
-				  : send_parts(fd, cursor, first, most);
+	return cursor->count == 1 ? stt_stream_send_locked(out, &first, 1)
+				  : send_parts_locked(out, cursor, first, most);
 }
 
 int stt_line_copy_locked(struct stt_output *out, struct stt_cursor *cursor, size_t size)

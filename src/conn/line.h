@@ -34,8 +34,9 @@ struct stt_sender {
 
 void stt_cursor_skip(struct stt_cursor *cursor, size_t size);
 
-/* Gives the socket `most` bytes at most. */
-ssize_t stt_cursor_send(int fd, const struct stt_cursor *cursor, size_t most);
+/* Gives the stream `most` bytes at most. */
+ssize_t stt_cursor_send_locked(struct stt_output *out, const struct stt_cursor *cursor, size_t most)
+	STT_REQUIRES(out->lock);
 
 /* Appends up to `size` bytes of what the cursor stands for to the queue: 0 or -ENOMEM. */
 int stt_line_copy_locked(struct stt_output *out, struct stt_cursor *cursor, size_t size)

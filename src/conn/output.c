@@ -29,9 +29,9 @@
 #include "conn/line.h"
 #include "conn/room.h"
 #include "conn/service.h"
+#include "conn/stream.h"
 #include "conn/watch.h"
 #include "engine/loop.h"
-#include "net/socket.h"
 
 enum {
 	PARTS_PER_CALL = 64,
@@ -70,14 +70,14 @@ static void note_activity(struct sttcp_conn *conn)
 
 /* Writes the queue until it is empty or `*most` bytes are out (0), or the socket full (-EAGAIN), or
  * broken. */
-static int write_queue_locked(struct stt_output *out, int fd, size_t *most) STT_REQUIRES(out->lock)
+static int write_queue_locked(struct stt_output *out, size_t *most) STT_REQUIRES(out->lock)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
 
 	while (!stt_bytes_empty(&out->queue) && *most) {
 		struct iovec parts[PARTS_PER_CALL];
 		int count = stt_bytes_peek(&out->queue, parts, PARTS_PER_CALL, *most);
-		ssize_t sent = stt_socket_send(fd, parts, count);
+		ssize_t sent = stt_stream_send_locked(out, parts, count);
 
 		if (sent < 0)
 			return (int)sent;
@@ -138,11 +138,9 @@ unsigned stt_output_finish_locked(struct stt_output *out)
 		what |= STT_TELL_DRAINED;
 	out->waited = false;
 	if (out->fin_wanted && !out->fin_sent && !out->broken) {
-		int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
-
 		out->fin_sent = true;
-		if (fd >= 0)
-			stt_socket_shutdown(fd);
+		if (stt_stream_fd(conn) >= 0)
+			stt_stream_finish_locked(out);
 		/* If the peer's FIN was here before, this is the end, and no event may tell. */
 		what |= STT_TELL_RESUME;
 	}
@@ -187,26 +185,25 @@ unsigned stt_output_break_locked(struct stt_output *out, int code)
 void stt_output_die_locked(struct stt_output *out)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
-	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
 	if (stt_output_drained_locked(out))
 		return;
 	/* A FIN behind a part of it would tell the peer that this was all. */
-	if (fd >= 0)
-		stt_socket_reset(fd);
+	if (stt_stream_fd(conn) >= 0)
+		stt_stream_reset_locked(out);
 	/* What there is to tell is for the owner, who knows. */
 	(void)stt_output_break_locked(out, stt_conn_end_code(conn));
 }
 
 /* With the queue empty: the first in line goes straight from its sender's memory. There is one only
  * where no connection of the group may queue any more. */
-static int write_sender_locked(struct stt_output *out, int fd, size_t *most) STT_REQUIRES(out->lock)
+static int write_sender_locked(struct stt_output *out, size_t *most) STT_REQUIRES(out->lock)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
 	struct stt_sender *sender = out->line;
 
 	while (sender->cursor.left) {
-		ssize_t sent = *most ? stt_cursor_send(fd, &sender->cursor, *most) : 0;
+		ssize_t sent = *most ? stt_cursor_send_locked(out, &sender->cursor, *most) : 0;
 
 		if (sent <= 0)
 			return (int)sent;
@@ -221,29 +218,28 @@ static int write_sender_locked(struct stt_output *out, int fd, size_t *most) STT
 	return 0;
 }
 
-static int write_first_locked(struct stt_output *out, int fd, size_t *most) STT_REQUIRES(out->lock)
+static int write_first_locked(struct stt_output *out, size_t *most) STT_REQUIRES(out->lock)
 {
 	if (!stt_bytes_empty(&out->queue))
-		return write_queue_locked(out, fd, most);
-	return out->line ? write_sender_locked(out, fd, most) : 0;
+		return write_queue_locked(out, most);
+	return out->line ? write_sender_locked(out, most) : 0;
 }
 
 unsigned stt_output_flush_locked(struct stt_output *out)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
-	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 	size_t most = VISIT_BYTES;
 	int result = 0;
 
-	if (out->broken || fd < 0)
+	if (out->broken || stt_stream_fd(conn) < 0)
 		return 0;
 	out->behind = false;
 	while (result == 0 && most && !stt_output_drained_locked(out)) {
-		result = write_first_locked(out, fd, &most);
+		result = write_first_locked(out, &most);
 		if (result == -EAGAIN && !atomic_load(&out->pending)) {
 			/* Flag first, then one more try: see output.h. */
 			expect_writable_locked(out);
-			result = write_first_locked(out, fd, &most);
+			result = write_first_locked(out, &most);
 		}
 
 		int moved = stt_line_advance_locked(out, VISIT_BYTES);
@@ -356,7 +352,6 @@ static int write_now_locked(struct stt_output *out, struct stt_cursor *cursor, s
 	STT_REQUIRES(out->lock)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
-	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 	size_t most = STT_DIRECT_BYTES;
 
 	while (cursor->left) {
@@ -365,7 +360,7 @@ static int write_now_locked(struct stt_output *out, struct stt_cursor *cursor, s
 			return 0;
 		}
 
-		ssize_t sent = tried ? tried : stt_cursor_send(fd, cursor, most);
+		ssize_t sent = tried ? tried : stt_cursor_send_locked(out, cursor, most);
 
 		tried = 0;
 		if (sent >= 0) {
@@ -550,7 +545,7 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 	 * It saves a fifth of the instructions of a small answer outside the kernel. */
 	if (count == 1 && parts->iov_len && parts->iov_len <= STT_DIRECT_BYTES &&
 	    is_clear_locked(out, fd)) {
-		tried = stt_socket_send(fd, parts, 1);
+		tried = stt_stream_send_locked(out, parts, 1);
 		if (tried == (ssize_t)parts->iov_len) {
 			count_sent_locked(out, parts->iov_len);
 			stt_counter_add(&out->messages_out, 1);

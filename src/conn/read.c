@@ -22,8 +22,8 @@
 #include "conn/input.h"
 #include "conn/own_framing.h"
 #include "conn/service.h"
+#include "conn/stream.h"
 #include "engine/turn.h"
-#include "net/socket.h"
 
 enum {
 	/* Reads and messages of one turn, before the others on the loop have theirs: servers that
@@ -91,7 +91,7 @@ static void look_without_reading(struct sttcp_conn *conn)
 	int code = stt_output_view(conn).broken;
 
 	if (!code && atomic_load(&conn->hangup))
-		code = stt_error_of_peer(stt_socket_failure(atomic_load(&conn->fd)));
+		code = stt_error_of_peer(stt_stream_failure(conn));
 	if (!code)
 		return;
 	conn->fin_seen = true;
@@ -191,7 +191,7 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 		behind = delivery == OVER_BUDGET || reads == READS_PER_TURN;
 		if (delivery != WANTS_MORE || behind)
 			break;
-		if (reads && in->emptied && !atomic_load(&conn->hangup))
+		if (reads && in->emptied)
 			break;
 
 		ssize_t size = stt_input_read(desk, conn);
@@ -230,13 +230,12 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 /* The same for bytes as they come, which need no looking into. */
 static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
-
 	for (int reads = 0; reads < READS_PER_TURN; reads++) {
 		if (is_held(conn))
 			return false;
 
-		ssize_t size = stt_socket_recv(fd, desk->buffer, STT_READ_SIZE);
+		bool emptied;
+		ssize_t size = stt_stream_recv(conn, desk->buffer, STT_READ_SIZE, &emptied);
 
 		if (size == 0)
 			size = stt_output_end_of_input(conn);
@@ -254,9 +253,7 @@ static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 			return read_messages(desk, conn);
 		if (stt_conn_has_ended(conn))
 			return false;
-		/* A short read has emptied the socket, and an edge will tell of more - but not when
-		 * the peer's hang-up has come already: data and FIN come in one edge. */
-		if (size < STT_READ_SIZE && !atomic_load(&conn->hangup))
+		if (emptied)
 			return false;
 		if (stt_desk_is_to_yield(desk))
 			break;
@@ -272,13 +269,11 @@ bool stt_read(struct stt_desk *desk, struct sttcp_conn *conn)
 
 enum stt_rest stt_read_drop(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
-
-	for (int reads = 0; fd >= 0 && !conn->fin_seen; reads++) {
+	for (int reads = 0; stt_stream_fd(conn) >= 0 && !conn->fin_seen; reads++) {
 		if (reads == READS_PER_TURN)
 			return STT_REST_IS_THERE;
 
-		ssize_t size = stt_socket_drop(fd, desk->buffer, STT_READ_SIZE);
+		ssize_t size = stt_stream_drop(conn, desk->buffer, STT_READ_SIZE);
 
 		if (size > 0)
 			continue;

@@ -34,10 +34,10 @@
 #include "conn/life.h"
 #include "conn/read.h"
 #include "conn/service.h"
+#include "conn/stream.h"
 #include "conn/trace.h"
 #include "engine/engine.h"
 #include "engine/turn.h"
-#include "net/socket.h"
 
 /* What is left to do with the connection. */
 enum next {
@@ -165,8 +165,7 @@ static void end_if_idle(struct sttcp_conn *conn)
 	bool paused = stt_is_paused(conn);
 
 	if (stt_conn_has_ended(conn) || (conn->held && conn->held->size) ||
-	    !stt_output_view(conn).drained ||
-	    (paused && stt_socket_has_input(atomic_load(&conn->fd))))
+	    !stt_output_view(conn).drained || (paused && stt_stream_has_input(conn)))
 		return;
 	stt_conn_end_with(conn, STTCP_ESTOPPED, STT_END_FLUSH,
 			  "nothing was going on at the stop, end_idle_at_stop is true");
@@ -300,8 +299,7 @@ static bool judge_deadlines(struct sttcp_conn *conn)
 	if (wishes == STT_WISH_TIMEOUT) {
 		int64_t now_ms = stt_now_ms();
 
-		if (!stt_deadlines_have_passed(conn, now_ms) ||
-		    !stt_socket_has_news(atomic_load(&conn->fd))) {
+		if (!stt_deadlines_have_passed(conn, now_ms) || !stt_stream_has_news(conn)) {
 			stt_deadlines_check(conn, now_ms);
 			return true;
 		}
