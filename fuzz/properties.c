@@ -196,13 +196,17 @@ static bool comes_back(const struct stt_framing *framing, struct input payload,
 		       const struct stt_frame_ends *ends)
 {
 	size_t total = ends->head_size + payload.size + ends->tail_size;
+	size_t offset = (size_t)framing->prefix_offset;
 	struct stt_frame frame = {0};
 	unsigned char *wire = malloc(total + 1);
 
 	HOLDS(wire != NULL);
-	memcpy(wire, ends->head, ends->head_size);
-	if (payload.size > 0)
-		memcpy(wire + ends->head_size, payload.data, payload.size);
+	if (offset > 0)
+		memcpy(wire, payload.data, offset);
+	memcpy(wire + offset, ends->head, ends->head_size);
+	if (payload.size > offset)
+		memcpy(wire + offset + ends->head_size, payload.data + offset,
+		       payload.size - offset);
 	if (ends->tail_size > 0)
 		memcpy(wire + ends->head_size + payload.size, ends->tail, ends->tail_size);
 	wire[total] = '\n';
@@ -227,6 +231,8 @@ static void check_ends(const struct stt_framing *framing, struct input payload)
 	HOLDS(answer == -EMSGSIZE || payload.size <= (uint64_t)framing->max_message);
 	if (answer == 0) {
 		HOLDS(comes_back(framing, payload, &ends));
+	} else if (framing->kind == STTCP_FRAMING_LENGTH) {
+		HOLDS(answer == -EMSGSIZE || framing->prefix_offset || framing->prefix_adjust > 0);
 	} else if (answer == -EINVAL && framing->kind != STTCP_FRAMING_FIXED) {
 		ends = (struct stt_frame_ends){.tail_size = 1, .tail = (const unsigned char *)"\n"};
 		if (framing->kind == STTCP_FRAMING_DELIMITER) {

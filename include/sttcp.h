@@ -253,8 +253,8 @@ typedef enum sttcp_over {
 } sttcp_over;
 
 /*
- * In every number, 0 means the default and -1 means off or unlimited. Sizes are
- * in bytes, times in milliseconds. Options are copied by _new. start returns
+ * In every number but prefix_adjust, 0 means the default and -1 means off or
+ * unlimited. Sizes are in bytes, times in milliseconds. Options are copied by _new. start returns
  * -EINVAL, and _error names the option, for
  *
  *  - a value that the option cannot have;
@@ -284,11 +284,23 @@ typedef struct sttcp_options {
 	 * the other framings: no handler gets them, and the connection ends with STTCP_EFRAME. */
 	bool rest_at_end;
 
-	/* STTCP_FRAMING_LENGTH: size of the length prefix in bytes, 1, 2, 4 or 8; default 4. */
+	/* STTCP_FRAMING_LENGTH: size of the length prefix in bytes, 1, 2, 3, 4 or 8; default 4. */
 	int32_t prefix_size;
 	bool prefix_little_endian;   /* the length is little-endian; default big-endian */
 	bool prefix_varint;	     /* the length is a protobuf varint, of no fixed prefix_size */
 	bool prefix_includes_itself; /* the length counts its own bytes, too */
+
+	/* STTCP_FRAMING_LENGTH: this many bytes stand in front of the length, for example the type
+	 * of the message. They belong to the payload: a handler gets them and what follows the
+	 * length, contiguous, without the length itself. sttcp_conn_send_message takes the same
+	 * payload and puts the length behind its first prefix_offset bytes. At most max_message;
+	 * default 0. */
+	int32_t prefix_offset;
+
+	/* STTCP_FRAMING_LENGTH: any number, also -1. The length, plus this, less the bytes of the
+	 * length itself with prefix_includes_itself, is the number of bytes behind the length;
+	 * below 0 it is STTCP_EFRAME. Default 0. */
+	int32_t prefix_adjust;
 
 	/* STTCP_FRAMING_FIXED: the size of each message. */
 	int64_t fixed_size;
@@ -757,8 +769,9 @@ STTCP_API int sttcp_conn_sendf(sttcp_conn *conn, const char *format, ...) STTCP_
  * sttcp_conn_send of one message, framed the way this connection's input is: with
  * the delimiter after it, or the length before it. With STTCP_FRAMING_RAW and
  * _CUSTOM the data is sent as it is. -EMSGSIZE: over max_message, or more than
- * the prefix can express. -EINVAL: it contains the delimiter, or is not of
- * fixed_size.
+ * the prefix can express. -EINVAL: it contains the delimiter, is not of
+ * fixed_size, is shorter than prefix_offset, or is so short that prefix_adjust
+ * makes its length negative.
  */
 STTCP_API int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t size);
 

@@ -142,27 +142,21 @@ static void every_short_delimiter_is_found_as_the_plainest_search_would(void **s
 static int send_and_read(const struct stt_framing *framing, const char *payload, size_t size)
 {
 	static char wire[4096];
-	struct stt_frame_ends ends;
 	struct stt_frame frame;
-	int answer = look_ends(framing, payload, size, &ends);
+	ssize_t answer = frame_payload(framing, payload, size, wire, sizeof(wire) - 1);
 
-	if (answer != 0)
-		return answer;
-	size_t total = ends.head_size + size + ends.tail_size;
+	if (answer < 0)
+		return (int)answer;
+	size_t total = (size_t)answer;
 
-	assert_true(ends.head_size <= STT_PREFIX_MAX && total < sizeof(wire));
-	memcpy(wire, ends.head, ends.head_size);
-	memcpy(wire + ends.head_size, payload, size);
-	if (ends.tail_size > 0)
-		memcpy(wire + ends.head_size + size, ends.tail, ends.tail_size);
 	wire[total] = '\n';
 	for (size_t part = 1; part < total; part++)
 		assert_int_equal(look(framing, wire, part, 0, &frame), 0);
 	for (size_t more = 0; more <= 1; more++) {
 		assert_int_equal(look(framing, wire, total + more, 0, &frame), 1);
-		assert_int_equal(frame.skip, ends.head_size);
 		assert_int_equal(frame.size, size);
 		assert_int_equal(frame.total, total);
+		assert_memory_equal(payload_of(framing, wire, &frame), payload, size);
 	}
 	return 0;
 }
@@ -180,6 +174,12 @@ static void payloads_of_every_length_come_back(void **state)
 		{.kind = STTCP_FRAMING_LENGTH, WIDTH(8), SELF, UNLIMITED},
 		{.kind = STTCP_FRAMING_LENGTH, VARINT, UNLIMITED},
 		{.kind = STTCP_FRAMING_LENGTH, VARINT, SELF, UNLIMITED},
+		{.kind = STTCP_FRAMING_LENGTH, WIDTH(3), UNLIMITED},
+		{.kind = STTCP_FRAMING_LENGTH, WIDTH(3), LITTLE, ADJUST(1), UNLIMITED},
+		{.kind = STTCP_FRAMING_LENGTH, WIDTH(4), OFFSET(1), SELF, UNLIMITED},
+		{.kind = STTCP_FRAMING_LENGTH, WIDTH(2), OFFSET(2), ADJUST(-4), UNLIMITED},
+		{.kind = STTCP_FRAMING_LENGTH, VARINT, OFFSET(1), UNLIMITED},
+		{.kind = STTCP_FRAMING_LENGTH, VARINT, OFFSET(9), ADJUST(-1), SELF, UNLIMITED},
 	};
 	char payload[300];
 
@@ -187,8 +187,13 @@ static void payloads_of_every_length_come_back(void **state)
 	for (size_t i = 0; i < sizeof(payload); i++)
 		payload[i] = (char)('0' + i % 64);
 	for (size_t i = 0; i < COUNT(framings); i++) {
+		size_t least =
+			(size_t)framings[i].prefix_offset +
+			(framings[i].prefix_adjust > 0 ? (size_t)framings[i].prefix_adjust : 0);
+
 		for (size_t size = 0; size <= sizeof(payload); size++)
-			assert_int_equal(send_and_read(&framings[i], payload, size), 0);
+			assert_int_equal(send_and_read(&framings[i], payload, size),
+					 size < least ? -EINVAL : 0);
 	}
 }
 
@@ -258,6 +263,56 @@ static void varint_that_counts_itself_is_a_fixed_point(void **state)
 	}
 }
 
+/* What the reader would take for another message is refused. */
+static void lengths_below_nothing_are_not_sent(void **state)
+{
+	static const struct {
+		struct stt_framing framing;
+		size_t size;
+		int answer;
+	} cases[] = {
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(2), OFFSET(3), UNLIMITED}, 2, -EINVAL},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(2), OFFSET(3), UNLIMITED}, 3, 0},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(2), ADJUST(4), UNLIMITED}, 3, -EINVAL},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(2), ADJUST(4), UNLIMITED}, 4, 0},
+		{{.kind = STTCP_FRAMING_LENGTH, VARINT, ADJUST(4), UNLIMITED}, 3, -EINVAL},
+		{{.kind = STTCP_FRAMING_LENGTH, VARINT, ADJUST(4), UNLIMITED}, 4, 0},
+		{{.kind = STTCP_FRAMING_LENGTH, VARINT, ADJUST(11), SELF, UNLIMITED}, 0, -EINVAL},
+		{{.kind = STTCP_FRAMING_LENGTH, VARINT, ADJUST(1), SELF, UNLIMITED}, 0, 0},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(2), SELF, ADJUST(4), UNLIMITED}, 1, -EINVAL},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(2), SELF, ADJUST(4), UNLIMITED}, 2, 0},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(1), ADJUST(-1), UNLIMITED}, 254, 0},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(1), ADJUST(-1), UNLIMITED}, 255, -EMSGSIZE},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(1), OFFSET(9), UNLIMITED}, 264, 0},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(1), OFFSET(9), UNLIMITED}, 265, -EMSGSIZE},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(1), ADJUST(INT32_MAX), UNLIMITED},
+		 9,
+		 -EINVAL},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(4), ADJUST(INT32_MIN), UNLIMITED}, 9, 0},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(8), ADJUST(INT32_MIN), UNLIMITED},
+		 SIZE_MAX,
+		 -EMSGSIZE},
+		{{.kind = STTCP_FRAMING_LENGTH, VARINT, OFFSET(1), UNLIMITED}, SIZE_MAX, -EMSGSIZE},
+		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(4), OFFSET(1), .max_message = 8},
+		 9,
+		 -EMSGSIZE},
+	};
+	static const char payload[300];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct stt_frame_ends ends;
+
+		assert_int_equal(stt_framing_check(&cases[i].framing), 0);
+		/* A prefix is made of the size alone. */
+		assert_int_equal(look_ends(&cases[i].framing, NULL, cases[i].size, &ends),
+				 cases[i].answer);
+		if (cases[i].answer == 0)
+			assert_int_equal(send_and_read(&cases[i].framing, payload, cases[i].size),
+					 0);
+	}
+}
+
 static void raw_and_custom_are_sent_without_ends_or_checks(void **state)
 {
 	const struct stt_framing framings[] = {
@@ -320,6 +375,7 @@ int main(void)
 		cmocka_unit_test(fixed_size_is_sent_as_it_is),
 		cmocka_unit_test(prefix_tells_no_more_than_it_has_room_for),
 		cmocka_unit_test(varint_that_counts_itself_is_a_fixed_point),
+		cmocka_unit_test(lengths_below_nothing_are_not_sent),
 		cmocka_unit_test(raw_and_custom_are_sent_without_ends_or_checks),
 		cmocka_unit_test(payload_that_holds_its_end_is_refused),
 	};

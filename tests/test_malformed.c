@@ -10,6 +10,11 @@ static const sttcp_options lengths =
 	FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 2, .max_message = 8);
 static const sttcp_options itself =
 	FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 2, .prefix_includes_itself = true);
+static const sttcp_options typed = FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 1,
+					  .prefix_offset = 2, .prefix_adjust = -2);
+static const sttcp_options shorter =
+	FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 8, .prefix_adjust = INT32_MIN,
+	       .prefix_includes_itself = true);
 static const sttcp_options varints =
 	FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_varint = true, .max_message = 8);
 static const sttcp_options fixed = FRAMED(.framing = STTCP_FRAMING_FIXED, .fixed_size = 4);
@@ -49,6 +54,11 @@ static const struct refused {
 	 "a length that is no varint of 64 bits"},
 	{&itself, WIRE("\0\3a\0\1b"), STTCP_EFRAME,
 	 "a length of 1, which is below its own prefix of 2 bytes"},
+	{&typed, WIRE("ab\3cde\1"), STTCP_EFRAME,
+	 "a length of 1, which is below 0 with prefix_adjust -2"},
+	{&shorter, WIRE("\0\0\0\0\x80\0\0\x9y\0\0\0\0\x80\0\0\7"), STTCP_EFRAME,
+	 "a length of 2147483655, which is below 0 with prefix_adjust -2147483648 and without "
+	 "itself"},
 	{&digits, WIRE("1ax"), STTCP_EFRAME, "frame_fn calls a message malformed"},
 	/* Over the limit. */
 	{&lines, WIRE("a\n123456789\n"), STTCP_ELIMIT, "a message of 9 bytes, max_message is 8"},

@@ -302,6 +302,25 @@ static void message_over_the_buffer_stays_to_be_read(void **state)
 	assert_int_equal(results[4], -EMSGSIZE);
 }
 
+/* Its length is still where it was. */
+static void length_inside_the_payload_stays_until_it_is_read(void **state)
+{
+	static const sttcp_options typed =
+		FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 1, .prefix_offset = 2);
+	struct talk talk = {0};
+
+	(void)state;
+	open_with(&talk, &typed, take_with_small_buffers);
+	assert_true(peer_send(talk.peer, WIRE("go\0fo\2urxy\0la\13st messagesb.\0")));
+	talk_ends(&talk, "<go><last messages><b.>", 0);
+	assert_int_equal(results[0], -EMSGSIZE);
+	assert_int_equal(results[1], -EMSGSIZE);
+	assert_int_equal(results[2], 4);
+	assert_string_equal(texts[2], "four");
+	assert_string_equal(texts[3], "xy");
+	assert_int_equal(results[4], -EMSGSIZE);
+}
+
 /* What was read beyond the message, when the connection has ended in the same handler. */
 static struct {
 	atomic_int peer;
@@ -397,6 +416,7 @@ int main(void)
 		cmocka_unit_test(data_of_the_handler_stays_valid),
 		cmocka_unit_test(framing_may_change_between_reads),
 		cmocka_unit_test(message_over_the_buffer_stays_to_be_read),
+		cmocka_unit_test(length_inside_the_payload_stays_until_it_is_read),
 		cmocka_unit_test(bytes_left_behind_go_to_nobody),
 		cmocka_unit_test(waiting_handlers_hold_nobody_up),
 	};

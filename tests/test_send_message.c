@@ -14,11 +14,13 @@ static void echo_message(struct book *book, sttcp_conn *conn, const void *data, 
 
 static void messages_go_round_between_client_and_server(void **state)
 {
-	const size_t sizes[] = {0, 1, 63, 127, 128, 16383, 16384, 65535, 65536, 300000, MIB};
+	const size_t sizes[] = {1, 2, 63, 127, 128, 16383, 16384, 65535, 65536, 300000, MIB};
 	const sttcp_options *const ways[] = {
 		STTCP_OPTIONS(.framing = STTCP_FRAMING_LENGTH),
 		STTCP_OPTIONS(.framing = STTCP_FRAMING_LENGTH, .prefix_varint = true,
 			      .prefix_includes_itself = true),
+		STTCP_OPTIONS(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 3, .prefix_offset = 1,
+			      .prefix_adjust = -1),
 		STTCP_OPTIONS(.framing = STTCP_FRAMING_DELIMITER, .delimiter = "0123456789abcdef",
 			      .delimiter_size = 16)};
 	unsigned char *data = malloc(MIB);
@@ -40,7 +42,13 @@ static void messages_go_round_between_client_and_server(void **state)
 			len += book_print(expected + len, sizeof(expected) - len, data, sizes[i]);
 			assert_int_equal(sttcp_conn_send_message(conn, data, sizes[i]), 0);
 		}
-		assert_true(event_wait(&got->changed, sizeof(sizes) / sizeof(sizes[0])));
+		/* Nothing is a message, too, where nothing stands in front of the length. */
+		if (!ways[way]->prefix_offset) {
+			len += book_print(expected + len, sizeof(expected) - len, data, 0);
+			assert_int_equal(sttcp_conn_send_message(conn, NULL, 0), 0);
+		}
+		assert_true(event_wait(&got->changed, sizeof(sizes) / sizeof(sizes[0]) +
+							      !ways[way]->prefix_offset));
 		assert_string_equal(book_text(got), expected);
 		sttcp_conn_unref(conn);
 		sttcp_client_free(client);
@@ -78,6 +86,10 @@ static void messages_that_cannot_be_framed_are_refused(void **state)
 		{FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 1), 256, -EMSGSIZE},
 		{FRAMED(.framing = STTCP_FRAMING_LENGTH), MIB, 0},
 		{FRAMED(.framing = STTCP_FRAMING_LENGTH), MIB + 1, -EMSGSIZE},
+		{FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_offset = 9), 8, -EINVAL},
+		{FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_offset = 9), 9, 0},
+		{FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_adjust = 9), 8, -EINVAL},
+		{FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_adjust = 9), 9, 0},
 		{FRAMED(.framing = STTCP_FRAMING_FIXED, .fixed_size = 4), 3, -EINVAL},
 		{FRAMED(.framing = STTCP_FRAMING_FIXED, .fixed_size = 4), 4, 0},
 		{FRAMED(.framing = STTCP_FRAMING_DELIMITER, .delimiter = "xx", .delimiter_size = 2),
@@ -127,7 +139,7 @@ static void framings_that_make_no_sense_are_refused(void **state)
 		FRAMED(.framing = STTCP_FRAMING_DELIMITER, .delimiter_size = 1),
 		FRAMED(.framing = STTCP_FRAMING_DELIMITER, .delimiter = "12345678901234567",
 		       .delimiter_size = 17),
-		FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 3),
+		FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 5),
 		FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = -2),
 		FRAMED(.framing = STTCP_FRAMING_FIXED),
 		FRAMED(.framing = STTCP_FRAMING_FIXED, .fixed_size = -1),
@@ -245,6 +257,27 @@ static void broadcast_is_framed_for_each_member(void **state)
 	talk_close(&talk);
 }
 
+/* The same for a length that stands inside of the payload; who would need another one misses it. */
+static void broadcast_puts_lengths_behind_the_front(void **state)
+{
+	static const sttcp_options typed = FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 1,
+						  .prefix_offset = 3, .prefix_adjust = -48);
+	struct talk talk = {0};
+
+	(void)state;
+	talk_open(&talk, &typed);
+	int second = book_join(talk.server);
+	set_for_last(talk.book, &lines);
+	assert_int_equal(sttcp_server_broadcast_message(talk.server, NULL, "abcd", 4), 2);
+	assert_int_equal(sttcp_server_broadcast_message(talk.server, NULL, "abc", 3), 2);
+	assert_int_equal(sttcp_server_broadcast_message(talk.server, NULL, "ab", 2), 1);
+	assert_int_equal(sttcp_server_broadcast_message(talk.server, NULL, "abcdef", 6), 2);
+	assert_true(peer_expect(talk.peer, "abc1dabc0abc3def"));
+	assert_true(peer_expect(second, "abcd\nabc\nab\nabcdef\n"));
+	peer_close(second);
+	talk_close(&talk);
+}
+
 /* Each replaced framing is freed, also when it is another thread that replaces it. */
 static void framing_changed_often_takes_no_memory(void **state)
 {
@@ -297,6 +330,7 @@ int main(void)
 		cmocka_unit_test(framing_changed_often_takes_no_memory),
 		cmocka_unit_test(broadcast_passes_over_who_has_ended),
 		cmocka_unit_test(broadcast_is_framed_for_each_member),
+		cmocka_unit_test(broadcast_puts_lengths_behind_the_front),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,6 +28,8 @@ static const struct {
 	FIELD(prefix_little_endian, BOOL),
 	FIELD(prefix_varint, BOOL),
 	FIELD(prefix_includes_itself, BOOL),
+	FIELD(prefix_offset, INT32),
+	FIELD(prefix_adjust, INT32),
 	FIELD(fixed_size, INT64),
 	FIELD(send_queue_max, INT64),
 	FIELD(high_water, INT64),

@@ -79,6 +79,16 @@ class RefusedTest(Case):
             text = self.refused(lambda: connection.set_framing("line", **{name: 1}))
             self.assertEqual(text, "set_framing() got an unexpected keyword argument %r" % name)
 
+    def test_numbers_of_a_prefix_are_numbers(self):
+        for name in "prefix_offset", "prefix_adjust":
+            for value in None, True, "1", 1.0:
+                self.refused(lambda: Server("127.0.0.1", 0, **{name: value}))
+        for name, value in (("prefix_offset", -1), ("prefix_offset", 2**31),
+                            ("prefix_adjust", -2**31 - 1), ("prefix_adjust", 2**31)):
+            self.assertRaises(ValueError, Server, "127.0.0.1", 0, **{name: value})
+        for value in 0, -1, -2**31, 2**31 - 1:
+            Server("127.0.0.1", 0, prefix_adjust=value)
+
     def test_options_have_no_place(self):
         self.assertRaises(TypeError, lambda: Server("127.0.0.1", 0, None, "line"))
 
@@ -122,6 +132,9 @@ class SwitchTest(Case):
     def test_a_field_of_a_framing_asks_for_it(self):
         self.echo(b"\5Meow!", b"\5Meow!", prefix_varint=True)
         self.echo(b"\0\5Meow!", b"\0\5Meow!", prefix_size=2)
+        self.echo(b"\0\0\5Meow!", b"\0\0\5Meow!", prefix_size=3)
+        self.echo(b"M\0\0\0\x08eow!", b"M\0\0\0\x08eow!", prefix_offset=1, prefix_includes_itself=True)
+        self.echo(b"\0\0\0\6Meow!", b"\0\0\0\6Meow!", prefix_adjust=-1)
         self.echo(b"Meow!;", b"Meow!;", delimiter=b";")
         self.echo(b"Meow", b"Meow", fixed_size=4)
 

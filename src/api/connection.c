@@ -127,13 +127,18 @@ int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t size)
 	if (result == 0)
 		result = stt_frame_ends(&framing, data, size, &ends);
 	if (result == 0) {
-		struct iovec parts[3];
+		const char *payload = data;
+		size_t front = (size_t)framing.prefix_offset; /* no more than size */
+		struct iovec parts[4];
 		int count = 0;
 
+		if (front)
+			parts[count++] = (struct iovec){(void *)(uintptr_t)payload, front};
 		if (ends.head_size)
 			parts[count++] = (struct iovec){ends.head, ends.head_size};
-		if (size)
-			parts[count++] = (struct iovec){(void *)(uintptr_t)data, size};
+		if (size > front)
+			parts[count++] =
+				(struct iovec){(void *)(uintptr_t)(payload + front), size - front};
 		if (ends.tail_size)
 			parts[count++] =
 				(struct iovec){(void *)(uintptr_t)ends.tail, ends.tail_size};

@@ -21,7 +21,9 @@ enum kind {
 	BYTES,	/* int64_t */
 	TIME,	/* int32_t */
 	NUMBER, /* int32_t */
-	WIDTH,	/* int32_t: 1, 2, 4, 8 */
+	WIDTH,	/* int32_t: 1, 2, 3, 4, 8 */
+	OFFSET, /* int32_t */
+	ANY,	/* int32_t */
 	MESSAGE_SIZE,
 	FRAMING, /* sttcp_framing */
 	OVER,	 /* sttcp_over */
@@ -64,6 +66,8 @@ static const struct rule {
 	OF_FRAMING(prefix_little_endian, FLAG, ONLY(LENGTH)),
 	OF_FRAMING(prefix_varint, FLAG, ONLY(LENGTH)),
 	OF_FRAMING(prefix_includes_itself, FLAG, ONLY(LENGTH)),
+	OF_FRAMING(prefix_offset, OFFSET, ONLY(LENGTH)),
+	OF_FRAMING(prefix_adjust, ANY, ONLY(LENGTH)),
 	OF_FRAMING(fixed_size, MESSAGE_SIZE, ONLY(FIXED)),
 	OF_FRAMING(frame_fn, FUNCTION, ONLY(CUSTOM)),
 	OF_FRAMING(rest_at_end, FLAG, ONLY(LINE) | ONLY(DELIMITER)),
@@ -134,7 +138,9 @@ static bool may_be(enum kind kind, int64_t value)
 	case NUMBER:
 		return value >= -1;
 	case WIDTH:
-		return !value || value == 1 || value == 2 || value == 4 || value == 8;
+		return (value >= 0 && value <= 4) || value == 8;
+	case OFFSET:
+		return value >= 0;
 	case MESSAGE_SIZE:
 		return value >= 0 && (uint64_t)value <= PTRDIFF_MAX;
 	case FRAMING:
@@ -158,7 +164,9 @@ static const char *domain_of(enum kind kind)
 	case NUMBER:
 		return "-1 (unlimited), 0 (default) or a number above it";
 	case WIDTH:
-		return "0 (default: 4), 1, 2, 4 or 8";
+		return "0 (default: 4), 1, 2, 3, 4 or 8";
+	case OFFSET:
+		return "0 (default) or a number of bytes above it";
 	case MESSAGE_SIZE:
 		return "a number of bytes from 1 on";
 	case FRAMING:
@@ -198,6 +206,15 @@ static int check_one(const struct rule *rule, const sttcp_options *given, enum s
 	return 0;
 }
 
+static int too_large(const char *name, int64_t value, int64_t largest,
+		     struct stt_option_fault *fault)
+{
+	return stt_option_wrong(fault,
+				"%s is %" PRId64 ": max_message is %" PRId64
+				", and no message may be larger",
+				name, value, largest);
+}
+
 static int check_framing(const sttcp_options *given, struct stt_option_fault *fault)
 {
 	int64_t largest = stt_options_bytes(given->max_message, STT_DEFAULT_MESSAGE);
@@ -211,10 +228,9 @@ static int check_framing(const sttcp_options *given, struct stt_option_fault *fa
 	if (given->framing == STTCP_FRAMING_CUSTOM && !given->frame_fn)
 		return stt_option_wrong(fault, "STTCP_FRAMING_CUSTOM needs frame_fn");
 	if (given->fixed_size > largest)
-		return stt_option_wrong(fault,
-					"fixed_size is %" PRId64 ": max_message is %" PRId64
-					", and no message may be larger",
-					given->fixed_size, largest);
+		return too_large("fixed_size", given->fixed_size, largest, fault);
+	if (given->prefix_offset > largest)
+		return too_large("prefix_offset", given->prefix_offset, largest, fault);
 	if (given->prefix_varint && (given->prefix_size || given->prefix_little_endian))
 		return stt_option_wrong(fault, "%s has no effect with prefix_varint",
 					given->prefix_size ? "prefix_size"

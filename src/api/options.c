@@ -96,6 +96,8 @@ static void read_framing(const sttcp_options *given, struct stt_framing *framing
 		.prefix_little_endian = given->prefix_little_endian,
 		.prefix_varint = given->prefix_varint,
 		.prefix_includes_itself = given->prefix_includes_itself,
+		.prefix_offset = given->prefix_offset,
+		.prefix_adjust = given->prefix_adjust,
 		.rest_at_end = given->rest_at_end,
 		.fixed_size = given->fixed_size,
 		.max_message = stt_options_bytes(given->max_message, STT_DEFAULT_MESSAGE),

@@ -51,9 +51,11 @@ int stt_framing_check(const struct stt_framing *framing)
 		fine = framing->delimiter_size >= 1 && framing->delimiter_size <= STT_DELIMITER_MAX;
 		break;
 	case STTCP_FRAMING_LENGTH:
-		fine = framing->prefix_varint || framing->prefix_size == 1 ||
-		       framing->prefix_size == 2 || framing->prefix_size == 4 ||
+		fine = framing->prefix_varint ||
+		       (framing->prefix_size >= 1 && framing->prefix_size <= 4) ||
 		       framing->prefix_size == 8;
+		fine = fine && framing->prefix_offset >= 0 &&
+		       framing->prefix_offset <= framing->max_message;
 		break;
 	case STTCP_FRAMING_FIXED:
 		fine = framing->fixed_size > 0 && framing->fixed_size <= framing->max_message &&
@@ -152,24 +154,38 @@ static int read_prefix(const struct stt_framing *framing, const unsigned char *b
 	return width;
 }
 
+/* How much a length counts besides what follows its prefix of `width` bytes; below 0 it leaves out
+ * so much of that. */
+static int64_t counted_besides(const struct stt_framing *framing, size_t width)
+{
+	return (framing->prefix_includes_itself ? (int64_t)width : 0) - framing->prefix_adjust;
+}
+
 static int next_counted(const struct stt_framing *framing, const unsigned char *bytes, size_t size,
 			struct stt_frame *frame)
 {
-	uint64_t payload;
-	int read = read_prefix(framing, bytes, size, &payload);
+	size_t offset = (size_t)framing->prefix_offset;
+	uint64_t length;
+
+	if (size <= offset)
+		return need_more(frame, 0, 0);
+	int read = read_prefix(framing, bytes + offset, size - offset, &length);
 
 	if (read < 0)
 		return refuse(frame, read, SIZE_MAX);
 	if (read == 0)
 		return need_more(frame, 0, 0);
+	/* With less than 64 bits the sums below do not overflow. */
+	if (length > INT64_MAX)
+		return refuse(frame, STTCP_ELIMIT, length);
 	size_t skip = (size_t)read;
+	int64_t besides = counted_besides(framing, skip);
 
-	if (framing->prefix_includes_itself) {
-		if (payload < skip)
-			return refuse(frame, STTCP_EFRAME, payload);
-		payload -= skip;
-	}
-	/* No memory could hold more than PTRDIFF_MAX, so the sum below does not overflow. */
+	if ((int64_t)length < besides)
+		return refuse(frame, STTCP_EFRAME, length);
+	uint64_t payload = length - (uint64_t)besides + offset;
+
+	/* No memory could hold more than PTRDIFF_MAX. */
 	if (is_over(framing, payload) || payload > PTRDIFF_MAX - skip)
 		return refuse(frame, STTCP_ELIMIT, payload);
 	size_t total = skip + (size_t)payload;
@@ -291,29 +307,51 @@ static size_t varint_size(uint64_t value)
 	return size;
 }
 
-static void write_varint(uint64_t size, bool includes_itself, struct stt_frame_ends *ends)
+/* The length that a prefix of `width` bytes tells before `follows` bytes; below 0: there is none.
+ */
+static int64_t length_of(const struct stt_framing *framing, uint64_t follows, size_t width)
 {
-	size_t width = varint_size(size);
+	return (int64_t)follows + counted_besides(framing, width);
+}
 
-	/* The prefix counts itself and may become longer by that, once: 127 needs two bytes. */
-	while (includes_itself && varint_size(size + width) > width)
+static int write_varint(const struct stt_framing *framing, uint64_t follows,
+			struct stt_frame_ends *ends)
+{
+	size_t width = 1;
+
+	/* Where it counts itself it may become longer by that, once: 127 needs two bytes. */
+	while (varint_size((uint64_t)length_of(framing, follows, width)) > width)
 		width++;
-	uint64_t value = includes_itself ? size + width : size;
 
-	for (size_t i = 0; i < width; i++, value >>= 7)
-		ends->head[i] = (unsigned char)((value & 0x7f) | (i + 1 < width ? 0x80 : 0));
+	int64_t length = length_of(framing, follows, width);
+
+	if (length < 0)
+		return -EINVAL;
+	for (size_t i = 0; i < width; i++, length >>= 7)
+		ends->head[i] = (unsigned char)((length & 0x7f) | (i + 1 < width ? 0x80 : 0));
 	ends->head_size = width;
+	return 0;
 }
 
 static int begin_counted(const struct stt_framing *framing, uint64_t size,
 			 struct stt_frame_ends *ends)
 {
-	if (framing->prefix_varint) {
-		write_varint(size, framing->prefix_includes_itself, ends);
-		return 0;
-	}
 	size_t width = framing->prefix_size;
-	uint64_t value = framing->prefix_includes_itself ? size + width : size;
+
+	if (size < (uint64_t)framing->prefix_offset)
+		return -EINVAL;
+	/* No memory could hold so much, and the sums do not overflow. */
+	if (size > INT64_MAX / 2)
+		return -EMSGSIZE;
+	size -= (uint64_t)framing->prefix_offset;
+	if (framing->prefix_varint)
+		return write_varint(framing, size, ends);
+
+	int64_t length = length_of(framing, size, width);
+
+	if (length < 0)
+		return -EINVAL;
+	uint64_t value = (uint64_t)length;
 
 	if (width < sizeof(value) && value >> (8 * width) != 0)
 		return -EMSGSIZE;

@@ -23,19 +23,22 @@ enum {
 struct stt_framing {
 	uint8_t kind;		     /* sttcp_framing */
 	uint8_t delimiter_size;	     /* DELIMITER: 1..16 */
-	uint8_t prefix_size;	     /* LENGTH: 1, 2, 4, 8 (unused with prefix_varint) */
+	uint8_t prefix_size;	     /* LENGTH: 1, 2, 3, 4, 8 (unused with prefix_varint) */
 	bool prefix_little_endian;   /* default is big endian, network byte order */
 	bool prefix_varint;	     /* as protobuf's: 7 bits a byte, least significant first */
 	bool prefix_includes_itself; /* the length counts the prefix too */
 	bool rest_at_end; /* LINE, DELIMITER: what has no end at the peer's FIN is a message, too */
 	unsigned char delimiter[STT_DELIMITER_MAX];
+	int32_t prefix_offset;	 /* LENGTH: bytes of the payload in front of the prefix; else 0 */
+	int32_t prefix_adjust;	 /* LENGTH: added to the length, it tells what follows the prefix */
 	int64_t fixed_size;	 /* FIXED */
 	int64_t max_message;	 /* of the payload; INT64_MAX: unlimited */
 	sttcp_frame_fn frame_fn; /* CUSTOM */
 	void *context;		 /* for frame_fn */
 };
 
-/* What stt_frame_next found. */
+/* What stt_frame_next found. With a prefix_offset the prefix stands inside of the payload, which is
+ * in one piece, and as told here, once its first prefix_offset bytes have been moved by `skip`. */
 struct stt_frame {
 	size_t skip;	/* bytes in front of the payload (a prefix) */
 	size_t size;	/* of the payload; after STTCP_ELIMIT what it is or would be, 0 where that
@@ -48,8 +51,9 @@ struct stt_frame {
 
 /*
  * 0, or -EINVAL for a framing that makes no sense: an unknown kind, a negative
- * max_message, a delimiter of 0 or over 16 bytes, a prefix that is not 1, 2, 4 or
- * 8 bytes, a fixed_size that is not above 0 or is over max_message, no frame_fn.
+ * max_message, a delimiter of 0 or over 16 bytes, a prefix that is not 1, 2, 3, 4
+ * or 8 bytes, a prefix_offset below 0 or over max_message, a fixed_size that is not
+ * above 0 or is over max_message, no frame_fn.
  */
 int stt_framing_check(const struct stt_framing *framing);
 
@@ -76,7 +80,8 @@ int stt_frame_next(const struct stt_framing *framing, const void *data, size_t s
 int stt_frame_last(const struct stt_framing *framing, const void *data, size_t size,
 		   struct stt_frame *frame);
 
-/* What has to stand before and behind a payload on the wire. */
+/* What has to stand before and behind a payload on the wire; the head behind its first
+ * prefix_offset bytes. */
 struct stt_frame_ends {
 	size_t head_size, tail_size;
 	unsigned char head[STT_PREFIX_MAX];
@@ -88,8 +93,9 @@ struct stt_frame_ends {
  * (NULL is fine with a size of 0). -EMSGSIZE: over max_message or over what the
  * prefix can tell. -EINVAL: the peer would find another end (LINE: a "\n" in it,
  * or a "\r" as its end; DELIMITER: the delimiter in it, or begun in it and ended
- * by the delimiter behind it), or it is not of fixed_size. RAW and CUSTOM have no
- * ends and are not checked.
+ * by the delimiter behind it), it is not of fixed_size, it is shorter than
+ * prefix_offset, or its length would be below 0. RAW and CUSTOM have no ends and are
+ * not checked.
  */
 int stt_frame_ends(const struct stt_framing *framing, const void *data, size_t size,
 		   struct stt_frame_ends *ends);

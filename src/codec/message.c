@@ -16,13 +16,16 @@ int stt_message_frame(const struct stt_framing *framing, const void *data, size_
 	if (result < 0 || !(ends.head_size + ends.tail_size))
 		return result;
 
+	size_t front = (size_t)framing->prefix_offset; /* no more than size */
 	unsigned char *framed = malloc(ends.head_size + size + ends.tail_size);
 
 	if (!framed)
 		return -ENOMEM;
-	memcpy(framed, ends.head, ends.head_size);
-	if (size)
-		memcpy(framed + ends.head_size, data, size);
+	if (front)
+		memcpy(framed, data, front);
+	memcpy(framed + front, ends.head, ends.head_size);
+	if (size > front)
+		memcpy(framed + front + ends.head_size, (const char *)data + front, size - front);
 	if (ends.tail_size)
 		memcpy(framed + ends.head_size + size, ends.tail, ends.tail_size);
 	*part = (struct iovec){framed, ends.head_size + size + ends.tail_size};

@@ -23,6 +23,11 @@ static void tell_malformed(const struct stt_framing *framing, size_t size,
 		snprintf(text, STT_REFUSAL_TEXT, "frame_fn calls a message malformed");
 	else if (size == SIZE_MAX)
 		snprintf(text, STT_REFUSAL_TEXT, "a length that is no varint of 64 bits");
+	else if (framing->prefix_adjust)
+		snprintf(text, STT_REFUSAL_TEXT,
+			 "a length of %zu, which is below 0 with prefix_adjust %" PRId32 "%s", size,
+			 framing->prefix_adjust,
+			 framing->prefix_includes_itself ? " and without itself" : "");
 	else if (framing->prefix_varint)
 		snprintf(text, STT_REFUSAL_TEXT, "a length of %zu, which is below its own prefix",
 			 size);

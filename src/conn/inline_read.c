@@ -154,17 +154,20 @@ static int read_more(struct stt_desk *desk, struct sttcp_conn *conn, int64_t unt
 static int take_message(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_more more,
 			size_t size, struct stt_message *message)
 {
-	struct stt_input *in = &desk->input;
-	struct stt_input before = *in;
-	int found = stt_input_next(desk, stt_conn_framing(conn), more, message);
+	/* Loaded once: another thread may change it at any time. */
+	const struct stt_framing *framing = stt_conn_framing(conn);
+	struct stt_frame frame;
+	int found = stt_input_find(desk, framing, more, &frame);
 
-	if (found == 1 && message->size > size) {
-		in->whole = before.size - in->size; /* a frame_fn has said so */
-		in->at = before.at;
-		in->size = before.size;
+	if (found < 0)
+		return refuse_message(desk, conn, found);
+	if (found == 1 && frame.size > size) {
+		desk->input.whole = frame.total; /* a frame_fn has said so */
 		return -EMSGSIZE;
 	}
-	return found < 0 ? refuse_message(desk, conn, found) : found;
+	if (found == 1)
+		stt_input_take_message(desk, framing, &frame, message);
+	return found;
 }
 
 ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)

@@ -216,11 +216,10 @@ void stt_input_skip(struct stt_desk *desk, size_t size)
 	forget_look(&desk->input);
 }
 
-int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, enum stt_more more,
-		   struct stt_message *message)
+int stt_input_find(struct stt_desk *desk, const struct stt_framing *framing, enum stt_more more,
+		   struct stt_frame *frame)
 {
 	struct stt_input *in = &desk->input;
-	struct stt_frame frame;
 
 	in->waits = false;
 	if (!in->size)
@@ -231,28 +230,47 @@ int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, enu
 		forget_look(in);
 	}
 
-	int found = look(in, framing, &frame);
+	int found = look(in, framing, frame);
 	bool cut = !found && more == STT_NO_MORE;
 
 	if (cut)
-		found = stt_frame_last(framing, in->at, in->size, &frame);
+		found = stt_frame_last(framing, in->at, in->size, frame);
 	in->waits = !found;
 	if (found < 0) {
 		if (cut && found == STTCP_EFRAME)
 			stt_refusal_tell_cut(in->size, in->whole, desk->refusal);
 		else
-			stt_refusal_tell(framing, found, &frame, desk->refusal);
+			stt_refusal_tell(framing, found, frame, desk->refusal);
 	}
-	if (found <= 0)
-		return found;
-	*message = (struct stt_message){in->at + frame.skip, frame.size};
-	in->at += frame.total;
-	in->size -= frame.total;
+	return found;
+}
+
+void stt_input_take_message(struct stt_desk *desk, const struct stt_framing *framing,
+			    const struct stt_frame *frame, struct stt_message *message)
+{
+	struct stt_input *in = &desk->input;
+
+	/* The bytes in front of a prefix close the gap that it leaves, over it. */
+	if (framing->prefix_offset)
+		memmove(in->at + frame->skip, in->at, (size_t)framing->prefix_offset);
+	*message = (struct stt_message){in->at + frame->skip, frame->size};
+	in->at += frame->total;
+	in->size -= frame->total;
 	forget_look(in);
 	/* The next one has not begun. */
 	if (in->memory)
 		in->memory->began_ms = 0;
-	return 1;
+}
+
+int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, enum stt_more more,
+		   struct stt_message *message)
+{
+	struct stt_frame frame;
+	int found = stt_input_find(desk, framing, more, &frame);
+
+	if (found == 1)
+		stt_input_take_message(desk, framing, &frame, message);
+	return found;
 }
 
 void stt_input_forget_framing(struct stt_desk *desk, struct sttcp_conn *conn)

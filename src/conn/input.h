@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 struct sttcp_conn;
+struct stt_frame;
 struct stt_framing;
 struct stt_service;
 struct stt_desk;
@@ -35,7 +36,7 @@ struct stt_held {
 
 /* On the desk; all zero while it has no input in hand. */
 struct stt_input {
-	const unsigned char *at; /* the next byte */
+	unsigned char *at; /* the next byte */
 	size_t size;
 	/* Of the message at `at`: what the last look has found. */
 	size_t scanned;			   /* for stt_frame_next */
@@ -69,8 +70,16 @@ enum stt_more {
 	STT_NO_MORE
 };
 
-/* The next message under `framing`: 1, 0 when more has to be read, STTCP_EFRAME or STTCP_ELIMIT,
- * and then desk->refusal says what is wrong. */
+/* Finds the next message under `framing`: 1 and `frame`, 0 when more has to be read, STTCP_EFRAME
+ * or STTCP_ELIMIT, and then desk->refusal says what is wrong. */
+int stt_input_find(struct stt_desk *desk, const struct stt_framing *framing, enum stt_more more,
+		   struct stt_frame *frame);
+
+/* Takes what stt_input_find has found off the front. */
+void stt_input_take_message(struct stt_desk *desk, const struct stt_framing *framing,
+			    const struct stt_frame *frame, struct stt_message *message);
+
+/* Both. */
 int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, enum stt_more more,
 		   struct stt_message *message);
 

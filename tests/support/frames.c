@@ -36,6 +36,41 @@ struct stt_framing delimiter_framing(const char *delimiter, size_t size, int64_t
 	return framing;
 }
 
+const unsigned char *payload_of(const struct stt_framing *framing, const void *bytes,
+				const struct stt_frame *frame)
+{
+	static unsigned char payload[4096];
+	const unsigned char *from = bytes;
+	size_t offset = (size_t)framing->prefix_offset;
+
+	assert_true(frame->size <= sizeof(payload) && offset <= frame->size);
+	memcpy(payload, from, offset);
+	memcpy(payload + offset, from + offset + frame->skip, frame->size - offset);
+	return payload;
+}
+
+ssize_t frame_payload(const struct stt_framing *framing, const void *payload, size_t size,
+		      void *wire, size_t room)
+{
+	const unsigned char *from = payload;
+	unsigned char *to = wire;
+	size_t offset = (size_t)framing->prefix_offset;
+	struct stt_frame_ends ends;
+	int answer = look_ends(framing, payload, size, &ends);
+
+	if (answer != 0)
+		return answer;
+	size_t total = ends.head_size + size + ends.tail_size;
+
+	assert_true(ends.head_size <= STT_PREFIX_MAX && total <= room);
+	memcpy(to, from, offset);
+	memcpy(to + offset, ends.head, ends.head_size);
+	memcpy(to + offset + ends.head_size, from + offset, size - offset);
+	if (ends.tail_size > 0)
+		memcpy(to + ends.head_size + size, ends.tail, ends.tail_size);
+	return (ssize_t)total;
+}
+
 /* -------------------------------------------------------------- guarded looks */
 
 static struct {

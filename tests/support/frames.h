@@ -37,6 +37,8 @@ struct bytes {
 #define LITTLE .prefix_little_endian = true
 #define VARINT .prefix_varint = true
 #define SELF .prefix_includes_itself = true
+#define OFFSET(count) .prefix_offset = (count)
+#define ADJUST(number) .prefix_adjust = (number)
 
 #define LINE .framing = {.kind = STTCP_FRAMING_LINE, UNLIMITED}
 #define LINE_OF(max) .framing = {.kind = STTCP_FRAMING_LINE, .max_message = (max)}
@@ -59,6 +61,15 @@ ssize_t netstring_end(const void *data, size_t size, void *context);
 
 struct stt_framing line_framing(int64_t max_message);
 struct stt_framing delimiter_framing(const char *delimiter, size_t size, int64_t max_message);
+
+/* The payload of what `look` has found in `bytes`, in one piece: to be compared, until the next
+ * call. */
+const unsigned char *payload_of(const struct stt_framing *framing, const void *bytes,
+				const struct stt_frame *frame);
+
+/* What is sent for a payload, to `wire`: its size, or what stt_frame_ends refuses it with. */
+ssize_t frame_payload(const struct stt_framing *framing, const void *payload, size_t size,
+		      void *wire, size_t room);
 
 /* Before and after all tests. */
 int map_guarded(void **state);

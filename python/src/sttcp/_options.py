@@ -52,6 +52,8 @@ class MessageOptions(TypedDict, total=False):
     prefix_little_endian: Switch
     prefix_varint: Switch
     prefix_includes_itself: Switch
+    prefix_offset: Number
+    prefix_adjust: Number
     fixed_size: Number
 
 
@@ -123,13 +125,27 @@ def milliseconds(name: str, seconds: float | None) -> int:
     return max(1, round(seconds * 1000))
 
 
+# Numbers that may be 0 or below it, and are never without limit; the least of each.
+_LEAST = {"prefix_offset": 0, "prefix_adjust": -2**31}
+
+
 def _number(name: str, value: Any) -> int:
+    if name in _LEAST:
+        return _number_from(name, value, _LEAST[name])
     if value is None:
         return -1
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer or None, not {value!r}")
     if value <= 0:
         raise ValueError(f"{name} must be above 0, or None for no limit, not {value!r}")
+    return int(value)
+
+
+def _number_from(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if not least <= value < 2**31:
+        raise ValueError(f"{name} must be from {least} to {2**31 - 1}, not {value!r}")
     return int(value)
 
 

@@ -75,8 +75,10 @@ class Server(_group.Group):
             far and returns how many are the first message (0: needs more; below
             0: malformed).
         delimiter: 1 to 16 bytes. fixed_size: of every message.
-        prefix_size: 1, 2, 4 (default) or 8 bytes of length;
+        prefix_size: 1, 2, 3, 4 (default) or 8 bytes of length;
             prefix_little_endian, prefix_varint, prefix_includes_itself.
+        prefix_offset: bytes of the payload in front of the length (0).
+        prefix_adjust: added to the length, it tells what follows it (0).
         rest_at_end: input without a delimiter at the peer's FIN is a last message
             ('line', 'delimiter'); without it the connection ends with FrameError.
         max_message: cap on a payload (1 MiB).
