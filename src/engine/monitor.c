@@ -47,9 +47,14 @@ enum {
 	QUIET_LOOKS = 1
 };
 
-/* Whether the worker's thread is running or ready to run; without /proc, whether it has used CPU
- * time since the last look. 7 us: for candidates only. */
-static bool thread_runs(const struct stt_worker *worker, bool used_cpu)
+enum thread_state {
+	ASLEEP,
+	RUNS, /* or is ready to run */
+	NOT_KNOWN
+};
+
+/* What the worker's thread does. 7 us: for candidates only. */
+static enum thread_state look_at_thread(const struct stt_worker *worker)
 {
 	char path[64];
 	char stat[256];
@@ -59,19 +64,26 @@ static bool thread_runs(const struct stt_worker *worker, bool used_cpu)
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
-		return used_cpu;
+		return NOT_KNOWN;
 
 	ssize_t size = read(fd, stat, sizeof(stat) - 1);
 
 	close(fd);
 	if (size <= 0)
-		return used_cpu;
+		return NOT_KNOWN;
 	stat[size] = '\0';
 
 	/* proc(5): the state follows the name, which stands in brackets and may contain any. */
 	const char *name_end = strrchr(stat, ')');
 
-	return name_end && name_end[1] == ' ' ? name_end[2] == 'R' : used_cpu;
+	if (!name_end || name_end[1] != ' ')
+		return NOT_KNOWN;
+	return name_end[2] == 'R' ? RUNS : ASLEEP;
+}
+
+static bool thread_runs(const struct stt_worker *worker)
+{
+	return look_at_thread(worker) == RUNS;
 }
 
 static void take_over(struct stt_loop *loop, struct stt_worker *owner, int64_t now_ms)
@@ -102,7 +114,7 @@ static void take_over(struct stt_loop *loop, struct stt_worker *owner, int64_t n
 static void look_for_dozes(struct stt_loop *loop, struct stt_worker *owner, bool lazy,
 			   int64_t now_ms)
 {
-	if (!lazy || thread_runs(owner, false)) {
+	if (!lazy || thread_runs(owner)) {
 		loop->dozes = 0;
 	} else if (++loop->dozes == 2) {
 		loop->dozes = 1; /* goes on while the next look finds the same */
@@ -121,8 +133,13 @@ enum sight {
 /* The call that the owner is in has not come to an end since the last look. */
 static void suspect(struct stt_loop *loop, struct stt_worker *owner, bool used_cpu, int64_t now_ms)
 {
-	if (++loop->seen_looks < MAX_LOOKS && thread_runs(owner, used_cpu))
-		return;
+	if (++loop->seen_looks < MAX_LOOKS) {
+		enum thread_state state = look_at_thread(owner);
+
+		/* Without /proc a thread that has used CPU time since the last look runs. */
+		if (state == RUNS || (state == NOT_KNOWN && used_cpu))
+			return;
+	}
 	take_over(loop, owner, now_ms);
 	loop->seen_worker = NULL;
 }
@@ -176,14 +193,13 @@ static enum sight look_at(struct stt_loop *loop)
 static bool any_runs(struct stt_engine *engine, struct stt_worker **workers, int count)
 {
 	for (int i = 0; i < engine->nloops; i++) {
-		uintptr_t word = atomic_load_explicit(&engine->loops[i].word, memory_order_acquire);
+		struct stt_turn turn = stt_turn_look(&engine->loops[i]);
 
-		if (word & STT_IN_TURN &&
-		    thread_runs((struct stt_worker *)(word & ~(uintptr_t)STT_IN_TURN), false))
+		if (turn.in_turn && thread_runs(turn.owner))
 			return true;
 	}
 	for (int i = 0; i < count; i++)
-		if (thread_runs(workers[i], false))
+		if (thread_runs(workers[i]))
 			return true;
 	return false;
 }

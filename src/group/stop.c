@@ -85,7 +85,7 @@ static void tell_forced(struct stt_group *group)
 		tell_stop(group, "ends", count, " by force");
 }
 
-static void end_by_owner(struct sttcp_conn *conn, void *argument)
+static void end_by_close(struct sttcp_conn *conn, void *argument)
 {
 	(void)argument;
 	stt_conn_end(conn, STTCP_EDESTROYED, STT_END_FLUSH);
@@ -302,7 +302,7 @@ uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeo
 		tell_forced(group);
 
 	if (first && group->service.is_client)
-		stt_group_each(group, STT_ALL, end_by_owner, NULL);
+		stt_group_each(group, STT_ALL, end_by_close, NULL);
 	if (first && group->service.settings.end_idle_at_stop)
 		send_sweepers(group, group->sweepers + group->engine->nloops, &ask_ops);
 	if (forces)
