@@ -78,7 +78,7 @@ bool stt_desk_open(struct stt_worker *worker);
 void stt_desk_close(struct stt_worker *worker);
 
 /* Not 64 KiB: a peer that echoes sends such a read back as a full segment and a tail of 53 bytes,
- * and a large stream ran at 0.55 of the speed. */
+ * and a large stream ran at 0.55 of the speed (`bulk-1` of the benchmark). */
 enum {
 	STT_READ_SIZE = 60 * 1024
 };

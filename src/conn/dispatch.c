@@ -74,7 +74,8 @@ static void begin_call(struct stt_desk *desk, sttcp_conn *conn)
 		return;
 	/* On a loop the monitor keeps the time; in the pool there is nobody else. Where the last
 	 * call has blocked this one will, too, and only one of eight is looked at: the two system
-	 * calls for that were 2% of what a call costs that sleeps. */
+	 * calls for that were 2% of what a call costs that sleeps; see `short-100us`
+	 * of the benchmark. */
 	desk->call_switches =
 		conn->blocking == QUICK_RUN && call & 14 ? NOT_COUNTED : switches_so_far();
 	desk->call_began_us = stt_now_us();

@@ -35,10 +35,11 @@
 
 enum {
 	PARTS_PER_CALL = 64,
-	/* What is gathered at most: more is no cheaper, and would fall out of the cache. */
+	/* Small sends are gathered up to this size. Beyond it a system call costs little by the
+	 * byte, and the first bytes would have left the CPU's cache before they are sent. */
 	GATHER_BYTES = 32 * 1024,
-	/* What one visit writes, and copies from the line, at most: a send of 2 GiB to a peer that
-	 * reads fast held everybody else on the loop for 283 ms. */
+	/* What one visit writes, and copies from the line, at most. Without it a send of 2 GiB to a
+	 * peer that reads fast held everybody else on the loop for 283 ms (test_large_sends.c). */
 	VISIT_BYTES = 512 * 1024,
 	/* What a send copies; the rest keeps its place in line. */
 	COPY_BYTES = 4 * 1024 * 1024,
@@ -542,7 +543,8 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
 	/* The way of nearly every message; what the socket does not take whole goes the long one.
-	 * It saves a fifth of the instructions of a small answer outside the kernel. */
+	 * It saves a fifth of the instructions of a small answer outside the kernel (`echo-1` of
+	 * the benchmark). */
 	if (count == 1 && parts->iov_len && parts->iov_len <= STT_DIRECT_BYTES &&
 	    is_clear_locked(out, fd)) {
 		tried = stt_stream_send_locked(out, parts, 1);

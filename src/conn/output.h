@@ -87,9 +87,9 @@ void stt_output_flush(struct sttcp_conn *conn);
 
 /*
  * Several small answers in one turn leave as one system call: one send a line
- * reached 7% of what one send a read does. Between the two calls small sends
- * are only queued. By gather.c, which sees that the second one is called; any
- * thread, any number of times.
+ * reached 7% of what one send a read does (`lines` of the benchmark). Between the two calls small
+ * sends are only queued. By gather.c, which sees that the second one is called; any thread, any
+ * number of times.
  */
 void stt_output_gather(struct sttcp_conn *conn);
 void stt_output_stop_gathering(struct sttcp_conn *conn);

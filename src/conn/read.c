@@ -26,9 +26,10 @@
 #include "engine/turn.h"
 
 enum {
-	/* Reads and messages of one turn, before the others on the loop have theirs: servers that
-	 * read on while there is data had a p99 of 250 ms against 0.7 ms. With 4 reads 7 streams
-	 * came to 0.7 of what they reach with 16. */
+	/* A connection's share of reads and messages, before the others on the loop have theirs. A
+	 * loop that read on while there was data gave the others a p99 of 250 ms, and not of 0.7:
+	 * see `deaf` of the benchmark. With 4 reads 7 streams came to 0.7 of their speed
+	 * (`bulk-7`). */
 	READS_PER_TURN = 16,
 	MESSAGES_PER_TURN = 256
 };

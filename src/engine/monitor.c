@@ -28,9 +28,9 @@
 
 enum {
 	LOOK_US = 1000,
-	/* While so many looks running have found nothing amiss, the next ones come later: to wake
-	 * for a look costs 18 us with all that it pushes aside, 1.8% of a CPU at one a millisecond.
-	 */
+	/* Once so many looks running have found nothing amiss, the next ones come later. A look
+	 * costs 18 us, with the wake-up and with what it pushes out of the caches: 1.8% of a CPU at
+	 * one a millisecond. */
 	CALM_LOOKS = 50,
 	CALM_LOOK_US = 4000,
 	RETRY_MS = 100,
@@ -43,7 +43,8 @@ enum {
 	STORM_MS = 10,
 	/* Looks that must find all loops waiting before the monitor sleeps, the last one before it
 	 * does not counted. With 2, one message every 20 ms cost 4.02 context switches; with
-	 * 1, 3.02. */
+	 * 1, 3.02
+	 * (`paced` of the benchmark). */
 	QUIET_LOOKS = 1
 };
 

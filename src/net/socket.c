@@ -282,7 +282,8 @@ int stt_socket_failure(int fd)
  * The two calls of every message go to the kernel by syscall(2). The C library's functions are
  * cancellation points, for which each of them does two atomic operations when there are threads:
  * with both calls and sendto in place of sendmsg that was a tenth of the instructions of a small
- * echo outside the kernel. The library needs no cancellation point here, on the contrary.
+ * echo outside the kernel (`echo-1` of the benchmark). The library needs no cancellation point
+ * here, on the contrary.
  *
  * MSG_DONTWAIT: users may borrow the descriptor, and one that they made blocking by mistake must
  * not hold up a loop.
