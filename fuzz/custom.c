@@ -9,15 +9,19 @@ enum {
 };
 
 /* "<digits>:" and as many bytes. */
-static ssize_t netstring_end(const void *data, size_t size, void *context)
+static int netstring_end(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+			 void *context)
 {
 	const unsigned char *bytes = data;
 	size_t count = 0;
 
+	(void)conn;
 	(void)context;
 	for (size_t i = 0; i < size && i <= DIGITS_MAX; i++) {
-		if (bytes[i] == ':')
-			return i > 0 ? (ssize_t)(i + 1 + count) : -1;
+		if (bytes[i] == ':') {
+			frame->size = frame->total = i + 1 + count;
+			return i > 0 ? 1 : -1;
+		}
 		if (bytes[i] < '0' || bytes[i] > '9')
 			return -1;
 		count = count * 10 + (size_t)(bytes[i] - '0');
@@ -25,12 +29,18 @@ static ssize_t netstring_end(const void *data, size_t size, void *context)
 	return size <= DIGITS_MAX ? 0 : -1;
 }
 
-static ssize_t semicolon_end(const void *data, size_t size, void *context)
+static int semicolon_end(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+			 void *context)
 {
-	const char *end = memchr(data, ';', size);
+	const char *text = data;
+	const char *end = memchr(text + frame->state, ';', size - frame->state);
 
+	(void)conn;
 	(void)context;
-	return end != NULL ? end - (const char *)data + 1 : 0;
+	frame->state = size;
+	if (end)
+		frame->size = frame->total = (size_t)(end - text) + 1;
+	return end ? 1 : 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

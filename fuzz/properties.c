@@ -58,20 +58,25 @@ struct reader {
 	struct input input;
 	size_t done; /* bytes that messages took */
 	size_t scanned;
-	size_t announced; /* what the message at `done` will take, or 0 */
-	int verdict;	  /* of the last look; 1: stt_frame_last made a message of the rest */
+	size_t announced;   /* what the message at `done` will take, or 0 */
+	sttcp_frame memory; /* of a frame function */
+	size_t wanted;	    /* before it is to be asked again */
+	bool told;	    /* it is not to be asked again */
+	int verdict;	    /* of the last look; 1: stt_frame_last made a message of the rest */
 	size_t nmessages;
 	struct message messages[NMESSAGES_MAX];
 };
 
+/* stt_frame_next, or where there is `memory` stt_frame_ask. */
 static int look(const struct stt_framing *framing, const void *data, size_t size, size_t scanned,
-		struct stt_frame *frame)
+		sttcp_frame *memory, struct stt_frame *frame)
 {
 	void *copy = malloc(size);
 
 	HOLDS(copy != NULL);
 	memcpy(copy, data, size);
-	int answer = stt_frame_next(framing, copy, size, scanned, frame);
+	int answer = memory ? stt_frame_ask(framing, NULL, copy, size, memory, frame)
+			    : stt_frame_next(framing, copy, size, scanned, frame);
 
 	free(copy);
 	if (answer == 0) {
@@ -88,10 +93,36 @@ static int look(const struct stt_framing *framing, const void *data, size_t size
 		return answer;
 	}
 	HOLDS(answer == 1);
-	HOLDS(frame->total > 0 && frame->total <= size);
+	HOLDS(frame->total > 0 && (memory || frame->total <= size));
 	HOLDS(frame->size <= frame->total && frame->skip <= frame->total - frame->size);
 	HOLDS(frame->size <= (uint64_t)framing->max_message);
 	return 1;
+}
+
+static void begin_message(struct reader *reader)
+{
+	reader->scanned = 0;
+	reader->announced = 0;
+	reader->memory = (sttcp_frame){0};
+	reader->wanted = 0;
+	reader->told = false;
+}
+
+/* As the connection's reader asks a frame function. */
+static int ask(struct reader *reader, const void *data, size_t size, struct stt_frame *frame)
+{
+	if (!reader->told && size >= reader->wanted) {
+		int answer = look(reader->framing, data, size, 0, &reader->memory, frame);
+
+		if (answer < 0)
+			return answer;
+		reader->told = answer == 1;
+		reader->wanted = frame->total;
+	}
+	*frame = (struct stt_frame){.skip = reader->memory.skip,
+				    .size = reader->memory.size,
+				    .total = reader->told ? reader->memory.total : 0};
+	return reader->told && size >= reader->wanted;
 }
 
 static void take_message(struct reader *reader, const struct stt_frame *frame)
@@ -101,8 +132,7 @@ static void take_message(struct reader *reader, const struct stt_frame *frame)
 		reader->messages[reader->nmessages++] =
 			(struct message){reader->done + frame->skip, frame->size, frame->total};
 	reader->done += frame->total;
-	reader->scanned = 0;
-	reader->announced = 0;
+	begin_message(reader);
 }
 
 /* The first `size` bytes of the input have arrived. */
@@ -111,8 +141,12 @@ static void read_up_to(struct reader *reader, size_t size)
 	while (reader->verdict == 0 && reader->done < size) {
 		struct stt_frame frame = {0};
 
-		reader->verdict = look(reader->framing, reader->input.data + reader->done,
-				       size - reader->done, reader->scanned, &frame);
+		const uint8_t *data = reader->input.data + reader->done;
+
+		reader->verdict = reader->framing->kind == STTCP_FRAMING_CUSTOM
+					  ? ask(reader, data, size - reader->done, &frame)
+					  : look(reader->framing, data, size - reader->done,
+						 reader->scanned, NULL, &frame);
 		if (reader->verdict < 0)
 			return;
 		if (reader->verdict == 0) {
@@ -155,10 +189,9 @@ static void begin_reading(struct reader *reader, const struct stt_framing *frami
 	reader->framing = framing;
 	reader->input = input;
 	reader->done = 0;
-	reader->scanned = 0;
-	reader->announced = 0;
 	reader->verdict = 0;
 	reader->nmessages = 0;
+	begin_message(reader);
 }
 
 static void check_same(const struct reader *one, const struct reader *other)
@@ -210,7 +243,7 @@ static bool comes_back(const struct stt_framing *framing, struct input payload,
 	if (ends->tail_size > 0)
 		memcpy(wire + ends->head_size + payload.size, ends->tail, ends->tail_size);
 	wire[total] = '\n';
-	bool is_same = look(framing, wire, total + 1, 0, &frame) == 1 &&
+	bool is_same = look(framing, wire, total + 1, 0, NULL, &frame) == 1 &&
 		       frame.skip == ends->head_size && frame.size == payload.size &&
 		       frame.total == total;
 

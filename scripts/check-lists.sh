@@ -17,7 +17,7 @@ sttcp_event_name		the name of a HandlerType
 # Options that Python has under another name.
 not_in_hints='
 delimiter_size	the length of delimiter
-frame_fn	a callable framing
+frame_fn	frame
 '
 
 # One word of each line, or of each match.

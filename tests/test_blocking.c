@@ -502,14 +502,18 @@ static void stopping_at_max_threads_returns(void **state)
 }
 
 /* Lines, and a look at one that begins with "b" blocks. */
-static ssize_t frame_that_blocks(const void *data, size_t size, void *context)
+static int frame_that_blocks(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+			     void *context)
 {
 	const struct probe *probe = context;
 	const char *end = memchr(data, '\n', size);
 
+	(void)conn;
 	if (end && *(const char *)data == 'b')
 		stay(probe->extra);
-	return end ? end - (const char *)data + 1 : 0;
+	if (end)
+		frame->size = frame->total = (size_t)(end - (const char *)data) + 1;
+	return end ? 1 : 0;
 }
 
 /* G8: what a user wrote may block, also where it only looks for the end of a message. */

@@ -6,12 +6,56 @@
  */
 #include "support/frames.h"
 
-static ssize_t semicolon_end(const void *data, size_t size, void *context)
+static int semicolon_end(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+			 void *context)
 {
-	const char *end = memchr(data, ';', size);
+	const char *text = data;
+	const char *end = memchr(text + frame->state, ';', size - frame->state);
 
+	(void)conn;
 	(void)context;
-	return end ? end - (const char *)data + 1 : 0;
+	frame->state = size;
+	if (end)
+		frame->size = frame->total = (size_t)(end - text) + 1;
+	return end ? 1 : 0;
+}
+
+/* "<digit><payload>." with as many bytes of payload; tells at first how long its header is, and
+ * then what it is before the "." is there. */
+static int digit_and_period(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+			    void *context)
+{
+	const unsigned char *bytes = data;
+
+	(void)conn;
+	(void)context;
+	if (frame->state++ == 0 && (frame->skip || frame->size || frame->total))
+		return -1;
+	frame->total = 2;
+	if (size < 2)
+		return 0;
+	frame->skip = 1;
+	frame->size = (size_t)(bytes[0] - '0');
+	frame->total = frame->size + 2;
+	return 1;
+}
+
+/* Gives what its context says. */
+struct words {
+	int answer;
+	sttcp_frame frame;
+};
+
+static int say_words(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+		     void *context)
+{
+	const struct words *words = context;
+
+	(void)conn;
+	(void)data;
+	(void)size;
+	*frame = words->frame;
+	return words->answer;
 }
 
 /* ---------------------------------------------------------------- the tables */
@@ -294,6 +338,19 @@ static const struct sample custom_samples[] = {
 	{"in parts", CUSTOM(netstring_end, INT64_MAX), B("1:a3:bc"), WAITS, {B("1:a")}},
 	{"limit met", CUSTOM(netstring_end, 4), B("2:ab"), WHOLE, {B("2:ab")}},
 	{"limit passed", CUSTOM(netstring_end, 4), B("2:ab3:"), STTCP_ELIMIT, {B("2:ab")}},
+	{"payload alone",
+	 CUSTOM(digit_and_period, INT64_MAX),
+	 B("1a.0.2bc."),
+	 WHOLE,
+	 {B("a"), B(""), B("bc")}},
+	{"payload alone, in parts", CUSTOM(digit_and_period, INT64_MAX), B("0.2b"), WAITS, {B("")}},
+	{"header in parts", CUSTOM(digit_and_period, INT64_MAX), B("0.2"), WAITS, {B("")}},
+	{"limit met by the payload", CUSTOM(digit_and_period, 4), B("4abcd."), WHOLE, {B("abcd")}},
+	{"limit passed by the payload",
+	 CUSTOM(digit_and_period, 4),
+	 B("0.5a"),
+	 STTCP_ELIMIT,
+	 {B("")}},
 	{"limit met without an end", CUSTOM(semicolon_end, 4), B("a;bcde"), WAITS, {B("a;")}},
 	{"limit passed without an end",
 	 CUSTOM(semicolon_end, 4),
@@ -309,7 +366,36 @@ struct reader {
 	size_t nmessages;
 	size_t scanned;
 	size_t announced; /* what the message at `done` will take, or 0 */
+
+	/* CUSTOM */
+	sttcp_frame memory;
+	size_t wanted;
+	bool told;
 };
+
+/* A frame function is not asked before so much is there as it wants, nor for what it has told. */
+static int look_as_reader(struct reader *reader, const char *data, size_t size,
+			  struct stt_frame *frame)
+{
+	const struct stt_framing *framing = &reader->sample->framing;
+
+	if (framing->kind != STTCP_FRAMING_CUSTOM)
+		return look(framing, data, size, reader->scanned, frame);
+	if (!reader->told && size >= reader->wanted) {
+		int answer = ask(framing, data, size, &reader->memory, frame);
+
+		if (answer < 0)
+			return answer;
+		reader->told = answer == 1;
+		reader->wanted = frame->total;
+	}
+	*frame = (struct stt_frame){.total = reader->told ? reader->wanted : 0};
+	if (!reader->told || size < reader->wanted)
+		return 0;
+	frame->skip = reader->memory.skip;
+	frame->size = reader->memory.size;
+	return 1;
+}
 
 static void take_message(struct reader *reader, const struct stt_frame *frame)
 {
@@ -328,6 +414,9 @@ static void take_message(struct reader *reader, const struct stt_frame *frame)
 	reader->nmessages++;
 	reader->scanned = 0;
 	reader->announced = 0;
+	reader->memory = (sttcp_frame){0};
+	reader->wanted = 0;
+	reader->told = false;
 }
 
 /* The first `size` bytes of the input have arrived; the verdict on those that are left. */
@@ -335,9 +424,8 @@ static int read_up_to(struct reader *reader, size_t size)
 {
 	while (reader->done < size) {
 		struct stt_frame frame;
-		int answer =
-			look(&reader->sample->framing, reader->sample->input.data + reader->done,
-			     size - reader->done, reader->scanned, &frame);
+		int answer = look_as_reader(reader, reader->sample->input.data + reader->done,
+					    size - reader->done, &frame);
 
 		if (answer < 0)
 			return answer;
@@ -447,6 +535,103 @@ static void custom_framing_is_asked_however_it_is_cut(void **state)
 {
 	(void)state;
 	read_samples(custom_samples, COUNT(custom_samples));
+}
+
+static void words_of_a_frame_function_are_weighed(void **state)
+{
+	/* With a limit of 10, where 8 bytes are there; `total` is what is wanted after 0. */
+	static const struct {
+		struct words words;
+		int answer;
+		size_t total;
+	} cases[] = {
+		{{1, {.size = 5, .total = 5}}, 1, 5},
+		{{1, {.skip = 3, .size = 5, .total = 8}}, 1, 8},
+		{{1, {.skip = 3, .size = 5, .total = 9}}, 1, 9},
+		{{1, {.skip = 100, .size = 10, .total = 110}}, 1, 110},
+		{{1, {.skip = 8, .total = 8}}, 1, 8},
+		{{1, {.total = 10}}, 1, 10},
+		{{7, {.size = 5, .total = 5}}, 1, 5},
+		/* It contradicts itself. */
+		{{1, {.size = 0}}, STTCP_EFRAME, 0},
+		{{1, {.size = 5}}, STTCP_EFRAME, 0},
+		{{1, {.size = 6, .total = 5}}, STTCP_EFRAME, 0},
+		{{1, {.skip = 1, .size = 5, .total = 5}}, STTCP_EFRAME, 0},
+		{{1, {.skip = 6, .total = 5}}, STTCP_EFRAME, 0},
+		{{1, {.skip = SIZE_MAX, .size = 2, .total = 5}}, STTCP_EFRAME, 0},
+		{{1, {.skip = 2, .size = SIZE_MAX, .total = 5}}, STTCP_EFRAME, 0},
+		{{-1, {.size = 5, .total = 5}}, STTCP_EFRAME, 0},
+		{{INT32_MIN, {.size = 50, .total = 50}}, STTCP_EFRAME, 0},
+		/* Over the limit, whether it is the end or not. */
+		{{1, {.size = 11, .total = 11}}, STTCP_ELIMIT, 0},
+		{{1, {.total = 11}}, STTCP_ELIMIT, 0},
+		{{1, {.size = SIZE_MAX, .total = SIZE_MAX}}, STTCP_ELIMIT, 0},
+		{{1, {.size = 1, .total = SIZE_MAX}}, STTCP_ELIMIT, 0},
+		{{0, {.size = 11}}, STTCP_ELIMIT, 0},
+		{{0, {.total = 11}}, STTCP_ELIMIT, 0},
+		{{0, {.size = 11, .total = 5}}, STTCP_ELIMIT, 0},
+		{{0, {.size = 1, .total = SIZE_MAX}}, STTCP_ELIMIT, 0},
+		/* More is needed. */
+		{{0, {.size = 0}}, 0, 0},
+		{{0, {.total = 8}}, 0, 0},
+		{{0, {.total = 9}}, 0, 9},
+		{{0, {.size = 10, .total = 20}}, 0, 20},
+		{{0, {.skip = SIZE_MAX, .size = 10, .total = 20}}, 0, 20},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct stt_framing framing = {.kind = STTCP_FRAMING_CUSTOM,
+					      .frame_fn = say_words,
+					      .context = (void *)(uintptr_t)&cases[i].words,
+					      .max_message = 10};
+		const sttcp_frame *told = &cases[i].words.frame;
+		sttcp_frame memory = {0};
+		struct stt_frame frame;
+
+		if (ask(&framing, "12345678", 8, &memory, &frame) != cases[i].answer)
+			fail_msg("case %zu", i);
+		if (cases[i].answer >= 0)
+			assert_int_equal(frame.total, cases[i].total);
+		if (cases[i].answer == 1) {
+			assert_int_equal(frame.skip, told->skip);
+			assert_int_equal(frame.size, told->size);
+		}
+	}
+}
+
+/* What it does not tell counts as payload: a peer cannot have memory that nobody has asked for. */
+static void bytes_of_which_nothing_is_told_are_limited(void **state)
+{
+	static const struct {
+		sttcp_frame told;
+		size_t most; /* bytes that may be there */
+	} cases[] = {
+		{{.size = 0}, 10},
+		{{.size = 4}, 14},
+		{{.size = 10}, 20},
+		{{.skip = 30, .size = 4}, 14},
+		{{.size = 4, .total = 5}, 30},
+		{{.total = 5}, 30},
+	};
+	static const char bytes[31];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct words words = {0, cases[i].told};
+		struct stt_framing framing = {.kind = STTCP_FRAMING_CUSTOM,
+					      .frame_fn = say_words,
+					      .context = &words,
+					      .max_message = 10};
+
+		for (size_t size = 1; size < sizeof(bytes); size++) {
+			sttcp_frame memory = {0};
+			struct stt_frame frame;
+
+			assert_int_equal(ask(&framing, bytes, size, &memory, &frame),
+					 size <= cases[i].most ? 0 : STTCP_ELIMIT);
+		}
+	}
 }
 
 static void raw_gives_what_is_there_beyond_any_limit(void **state)
@@ -661,6 +846,8 @@ int main(void)
 		cmocka_unit_test(lengths_are_placed_and_adjusted_however_they_are_cut),
 		cmocka_unit_test(fixed_sizes_are_counted_however_they_are_cut),
 		cmocka_unit_test(custom_framing_is_asked_however_it_is_cut),
+		cmocka_unit_test(words_of_a_frame_function_are_weighed),
+		cmocka_unit_test(bytes_of_which_nothing_is_told_are_limited),
 		cmocka_unit_test(raw_gives_what_is_there_beyond_any_limit),
 		cmocka_unit_test(nothing_is_no_message),
 		cmocka_unit_test(line_byte_by_byte_is_looked_at_once),

@@ -20,17 +20,42 @@ static const sttcp_options varints =
 static const sttcp_options fixed = FRAMED(.framing = STTCP_FRAMING_FIXED, .fixed_size = 4);
 
 /* A digit, and as many bytes. */
-static ssize_t frame_digit(const void *data, size_t size, void *context)
+static int frame_digit(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+		       void *context)
 {
 	unsigned char digit = *(const unsigned char *)data;
 
+	(void)conn;
 	(void)size;
 	(void)context;
-	return digit >= '0' && digit <= '9' ? 1 + digit - '0' : -1;
+	if (digit < '0' || digit > '9')
+		return -1;
+	frame->size = frame->total = 1 + (size_t)(digit - '0');
+	return 1;
+}
+
+/* "<skip><size><total>" and as many bytes in all; nothing is known of it before these three. */
+static int frame_words(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+		       void *context)
+{
+	const unsigned char *digits = data;
+
+	(void)conn;
+	(void)context;
+	frame->total = 3;
+	if (size < 3)
+		return 0;
+	frame->skip = (size_t)(digits[0] - '0');
+	frame->size = (size_t)(digits[1] - '0');
+	frame->total = (size_t)(digits[2] - '0');
+	return 1;
 }
 
 static const sttcp_options digits =
 	FRAMED(.framing = STTCP_FRAMING_CUSTOM, .frame_fn = frame_digit, .max_message = 8);
+
+static const sttcp_options words =
+	FRAMED(.framing = STTCP_FRAMING_CUSTOM, .frame_fn = frame_words, .max_message = 8);
 
 static const struct refused {
 	const sttcp_options *options;
@@ -60,6 +85,14 @@ static const struct refused {
 	 "a length of 2147483655, which is below 0 with prefix_adjust -2147483648 and without "
 	 "itself"},
 	{&digits, WIRE("1ax"), STTCP_EFRAME, "frame_fn calls a message malformed"},
+	{&words, WIRE("303300"), STTCP_EFRAME, "frame_fn has found a message with a total of 0"},
+	{&words, WIRE("303243"), STTCP_EFRAME,
+	 "frame_fn has found 4 bytes from 2 on in a message with a total of 3"},
+	{&words, WIRE("303099"), STTCP_ELIMIT, "a message of 9 bytes, max_message is 8"},
+	{&words, WIRE("303709"), STTCP_ELIMIT, "a message of 9 bytes, max_message is 8"},
+	{&words, WIRE("303508a"), STTCP_EFRAME,
+	 "the peer's FIN came after 4 of the 8 bytes of a message"},
+	{&words, WIRE("30350"), STTCP_EFRAME, "the peer's FIN came after 2 bytes of a message"},
 	/* Over the limit. */
 	{&lines, WIRE("a\n123456789\n"), STTCP_ELIMIT, "a message of 9 bytes, max_message is 8"},
 	{&lines, WIRE("a\n123456789"), STTCP_ELIMIT,
@@ -470,13 +503,14 @@ static void answer_reaches_a_peer_that_is_still_sending(void **state)
 
 /* ------------------------------------------------------------------ in between */
 
-static ssize_t frame_and_close(const void *data, size_t size, void *context)
+static int frame_and_close(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+			   void *context)
 {
-	struct book *book = context;
-
 	(void)data;
 	(void)size;
-	sttcp_conn_close(book->conn);
+	(void)frame;
+	(void)context;
+	sttcp_conn_close(conn);
 	return -1;
 }
 

@@ -11,12 +11,17 @@ enum {
 /* ------------------------------------------------------------- cut and whole */
 
 /* A digit, and as many bytes; with the object's context. */
-static ssize_t frame_digit(const void *data, size_t size, void *context)
+static int frame_digit(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+		       void *context)
 {
 	unsigned char digit = *(const unsigned char *)data;
 
+	(void)conn;
 	((struct book *)context)->asked++;
-	return size > 0 && digit >= '0' && digit <= '9' ? 1 + digit - '0' : -1;
+	if (!size || digit < '0' || digit > '9')
+		return -1;
+	frame->size = frame->total = 1 + (size_t)(digit - '0');
+	return 1;
 }
 
 static void go_on_with_lengths(struct book *book, sttcp_conn *conn, const void *data, size_t size)
@@ -264,21 +269,28 @@ enum {
 };
 
 /* Tells at the first byte how long the message will be. */
-static ssize_t frame_at_once(const void *data, size_t size, void *context)
+static int frame_at_once(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+			 void *context)
 {
+	(void)conn;
 	(void)data;
 	(void)size;
 	((struct book *)context)->asked++;
-	return LONG_ONE;
+	frame->size = frame->total = LONG_ONE;
+	return 1;
 }
 
 /* Tells when all of it is there, which its last byte shows. */
-static ssize_t frame_at_last(const void *data, size_t size, void *context)
+static int frame_at_last(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+			 void *context)
 {
 	const char *end = memchr(data, '.', size);
 
+	(void)conn;
 	((struct book *)context)->asked++;
-	return end ? end - (const char *)data + 1 : 0;
+	if (end)
+		frame->size = frame->total = (size_t)(end - (const char *)data) + 1;
+	return end ? 1 : 0;
 }
 
 static void take_one_more(struct book *book, sttcp_conn *conn, const void *data, size_t size)
@@ -339,11 +351,14 @@ static void frame_fn_is_not_asked_what_it_has_told(void **state)
 static atomic_int moves; /* of the bytes that are held */
 
 /* One message that never ends. Where its bytes stand tells when they were copied. */
-static ssize_t frame_never(const void *data, size_t size, void *context)
+static int frame_never(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+		       void *context)
 {
 	struct book *book = context;
 
+	(void)conn;
 	(void)size;
+	(void)frame;
 	if (book->extra != data)
 		atomic_fetch_add(&moves, 1);
 	book->extra = (void *)(uintptr_t)data;

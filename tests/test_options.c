@@ -3,10 +3,12 @@
  * what they are about. */
 #include "support/book.h"
 
-static ssize_t never(const void *data, size_t size, void *context)
+static int never(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame, void *context)
 {
+	(void)conn;
 	(void)data;
 	(void)size;
+	(void)frame;
 	(void)context;
 	return 0;
 }

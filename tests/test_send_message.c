@@ -122,10 +122,12 @@ static const sttcp_options semicolons =
 static const sttcp_options short_lengths =
 	FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 1);
 
-static ssize_t never(const void *data, size_t size, void *context)
+static int never(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame, void *context)
 {
+	(void)conn;
 	(void)data;
 	(void)size;
+	(void)frame;
 	(void)context;
 	return 0;
 }

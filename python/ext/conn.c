@@ -94,6 +94,7 @@ static int traverse(conn_object *self, visitproc visit, void *arg)
 	Py_VISIT(self->owner);
 	Py_VISIT(self->data);
 	Py_VISIT(self->exception);
+	Py_VISIT(self->frame);
 	return 0;
 }
 
@@ -102,6 +103,7 @@ static int clear(conn_object *self)
 	Py_CLEAR(self->owner);
 	Py_CLEAR(self->data);
 	Py_CLEAR(self->exception);
+	Py_CLEAR(self->frame);
 	return 0;
 }
 
@@ -190,30 +192,37 @@ static PyObject *conn_fail(conn_object *self, PyObject *args)
 					      exception == Py_None ? NULL : exception, text, now));
 }
 
-/* Whether its server or client was made with a function that is the framing. */
+/* Whether it, or its server or client, was given a function that is the framing. */
 static bool has_frame(const conn_object *self)
 {
 	PyObject *frame = self->owner ? ((group_object *)self->owner)->frame : NULL;
 
-	return frame && frame != Py_None;
+	return self->frame || (frame && frame != Py_None);
 }
 
-static PyObject *conn_set_framing(conn_object *self, PyObject *dictionary)
+static PyObject *conn_set_framing(conn_object *self, PyObject *args)
 {
+	PyObject *dictionary;
+	PyObject *frame;
 	sttcp_options options;
 
-	if (!PyDict_Check(dictionary)) {
-		PyErr_SetString(PyExc_TypeError, "_set_framing() takes a dictionary");
+	if (!PyArg_ParseTuple(args, "O!O:_set_framing", &PyDict_Type, &dictionary, &frame))
 		return NULL;
-	}
 	if (options_read(dictionary, &options) < 0)
 		return NULL;
-	if (options.framing == STTCP_FRAMING_CUSTOM && has_frame(self))
+	if (frame != Py_None || (options.framing == STTCP_FRAMING_CUSTOM && has_frame(self)))
 		options.frame_fn = handlers_frame;
 
 	int result = sttcp_conn_set_framing(self->conn, &options);
 
-	return result < 0 ? raise_code(result, NULL) : PyLong_FromLong(result);
+	if (result < 0)
+		return raise_code(result, NULL);
+	/* Nobody has asked it yet: that takes the GIL. */
+	if (frame != Py_None) {
+		Py_INCREF(frame);
+		Py_XSETREF(self->frame, frame);
+	}
+	return PyLong_FromLong(result);
 }
 
 static PyObject *conn_stats(conn_object *self, PyObject *unused)
@@ -419,7 +428,7 @@ static PyMethodDef methods[] = {
 	{"_resume", (PyCFunction)conn_resume, METH_NOARGS, NULL},
 	{"_detach", (PyCFunction)conn_detach, METH_NOARGS, NULL},
 	{"_fail", (PyCFunction)conn_fail, METH_VARARGS, NULL},
-	{"_set_framing", (PyCFunction)conn_set_framing, METH_O, NULL},
+	{"_set_framing", (PyCFunction)conn_set_framing, METH_VARARGS, NULL},
 	{"_stats", (PyCFunction)conn_stats, METH_NOARGS, NULL},
 	{"fileno", (PyCFunction)conn_fileno, METH_NOARGS,
 	 "fileno($self, /)\n--\n\nThe descriptor, to look at; -1 once it is closed. Do not read or "

@@ -89,6 +89,7 @@ typedef struct conn {
 	PyObject *address;   /* (host, port) of the peer */
 	PyObject *data;	     /* the user's */
 	PyObject *exception; /* that ended it, when a handler raised it or failed it with it */
+	PyObject *frame;     /* its own framing by a callable, or NULL */
 	PyObject *weakrefs;
 	int timeout_ms; /* of recv; -1 waits */
 } conn_object;
@@ -191,6 +192,7 @@ void handlers_note_close(sttcp_conn *conn);
 void handlers_note_fail(sttcp_conn *conn);
 
 /* option frame_fn; any thread, without the GIL. */
-ssize_t handlers_frame(const void *data, size_t size, void *context);
+int handlers_frame(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+		   void *context);
 
 #endif

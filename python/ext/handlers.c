@@ -398,32 +398,85 @@ static void on_unconnected(sttcp_conn *conn, int reason, void *context)
 	serve_last(context, conn, STTCP_UNCONNECTED, SLOT_UNCONNECTED, reason);
 }
 
-static Py_ssize_t frame(struct binding *binding, const void *data, size_t size)
+/* What a Python function told of a message: 1, 0 or, with or without an exception, -1. */
+static int read_frame(PyObject *told, sttcp_frame *frame)
 {
-	group_object *group = take_group(binding);
-	PyObject *result = group && group->frame ? PyObject_CallFunction(group->frame, "y#", data,
-									 (Py_ssize_t)size)
-						 : NULL;
-	Py_ssize_t end = result ? PyNumber_AsSsize_t(result, PyExc_OverflowError) : -1;
+	Py_ssize_t numbers[3];
 
-	if (PyErr_Occurred()) {
-		end = -1;
-		report_raised();
+	if (told == Py_None)
+		return 0;
+	if (PyLong_Check(told)) {
+		/* Where no size is so large it becomes the largest there is. */
+		numbers[0] = PyNumber_AsSsize_t(told, NULL);
+		if (numbers[0] < 0)
+			return -1;
+		frame->total = (size_t)numbers[0];
+		return 0;
 	}
-	Py_XDECREF(result);
-	Py_XDECREF(group);
-	return end;
+	if (!PyTuple_Check(told) || PyTuple_GET_SIZE(told) != 3) {
+		PyErr_Format(PyExc_TypeError,
+			     "frame must return (skip, size, total), an integer or None, not %R",
+			     told);
+		return -1;
+	}
+	for (int i = 0; i < 3; i++) {
+		numbers[i] = PyNumber_AsSsize_t(PyTuple_GET_ITEM(told, i), NULL);
+		if (numbers[i] == -1 && PyErr_Occurred())
+			return -1;
+		if (numbers[i] < 0) {
+			PyErr_Format(PyExc_ValueError, "frame may not return what is below 0: %R",
+				     told);
+			return -1;
+		}
+	}
+	*frame = (sttcp_frame){.skip = (size_t)numbers[0],
+			       .size = (size_t)numbers[1],
+			       .total = (size_t)numbers[2]};
+	/* It is over every limit, and not a sum that comes out wrong. */
+	if (numbers[1] == PY_SSIZE_T_MAX || numbers[2] == PY_SSIZE_T_MAX)
+		*frame = (sttcp_frame){.size = SIZE_MAX, .total = SIZE_MAX};
+	return 1;
 }
 
-ssize_t handlers_frame(const void *data, size_t size, void *context)
+static int ask_frame(struct binding *binding, sttcp_conn *conn, const void *data, size_t size,
+		     sttcp_frame *frame)
+{
+	group_object *group = take_group(binding);
+	PyObject *known = group ? conn_wrap(conn, (PyObject *)group, &group->last_host) : NULL;
+	PyObject *bytes = known ? PyBytes_FromStringAndSize(data, (Py_ssize_t)size) : NULL;
+	PyObject *told = NULL;
+	int answer = -1;
+
+	if (bytes) {
+		PyObject *own = ((conn_object *)known)->frame;
+		PyObject *function = own ? own : group->frame;
+
+		/* It may be replaced while it runs. */
+		Py_INCREF(function);
+		told = PyObject_CallFunctionObjArgs(function, known, bytes, NULL);
+		Py_DECREF(function);
+	}
+	if (told)
+		answer = read_frame(told, frame);
+	if (PyErr_Occurred())
+		report_raised();
+	Py_XDECREF(told);
+	Py_XDECREF(bytes);
+	Py_XDECREF(known);
+	Py_XDECREF(group);
+	return answer;
+}
+
+int handlers_frame(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+		   void *context)
 {
 	if (!gil_enter())
 		return -1;
 
-	ssize_t end = frame(context, data, size);
+	int answer = ask_frame(context, conn, data, size, frame);
 
-	leave_python();
-	return end;
+	gil_leave();
+	return answer;
 }
 
 static void release(void *context)

@@ -593,8 +593,13 @@ class MoreTest(Case):
         self.assertEqual(self.messages(b"a||b||", 2, delimiter=b"||"), [b"a", b"b"])
         self.assertEqual(self.messages(b"\0\2hi\0\1x", 2, prefix_size=2), [b"hi", b"x"])
         self.assertEqual(self.messages(b"abcd", 2, fixed_size=2), [b"ab", b"cd"])
-        self.assertEqual(self.messages(b"2ab1c", 2, framing=lambda data: 1 + int(data[:1])),
-                         [b"2ab", b"1c"])
+
+        def digit(connection, data):
+            size = 1 + int(data[:1])
+            return 0, size, size
+
+        self.assertEqual(self.messages(b"2ab1c", 2, framing=digit), [b"2ab", b"1c"])
+        self.assertEqual(self.messages(b"2ab1c", 2, frame=digit), [b"2ab", b"1c"])
 
     def test_recv_message_and_set_framing(self):
         seen = Seen()

@@ -75,7 +75,7 @@ class RestTest(Case):
 class CustomTest(Case):
     def test_a_function_that_nobody_has_given_cannot_be_set(self):
         seen = Seen()
-        for framing in "raw", lambda data: len(data):
+        for framing in "raw", lambda connection, data: None:
             server = self.server(framing=framing)
 
             @server.connection_handler
@@ -91,6 +91,106 @@ class CustomTest(Case):
             server.start()
             self.peer(server).close()
             self.assertEqual(seen.next(), "refused" if framing == "raw" else "set")
+
+
+def netstring(connection, data):
+    head = data.find(b":", 0, 10)
+    if head < 0:
+        return None if len(data) < 10 else -1
+    size = int(data[:head])
+    return head + 1, size, head + 1 + size + 1
+
+
+class FrameTest(Case):
+    def talk(self, sent, *expected, **options):
+        """What comes of bytes that are sent one by one: messages, and the type of the end."""
+        seen = Seen()
+        server = self.server(**options)
+        server.receive_handler(lambda address, connection, data: seen.tell(data))
+        server.malformed_handler(lambda address, connection, error: seen.tell(type(error)))
+        server.start()
+        with self.peer(server) as peer:
+            for i in range(len(sent)):
+                peer.sendall(sent[i:i + 1])
+            self.assertEqual([seen.next() for _ in expected], list(expected))
+
+    def test_the_payload_alone_is_delivered(self):
+        self.talk(b"3:abc,0:,2:de,", b"abc", b"", b"de", frame=netstring)
+        self.talk(b"3:abc,", b"abc", frame=netstring, framing="custom")
+        self.talk(b"3:abc,", b"abc", framing=netstring)
+
+    def test_limits_and_malformed_messages_end_it(self):
+        self.talk(b"2:ab,3:", b"ab", sttcp.LimitError, frame=netstring, max_message=2)
+        self.talk(b"1:a,1234567890", b"a", sttcp.FrameError, frame=netstring)
+        for huge in 2**63 - 1, 2**64, 2**80:
+            self.talk(b"x", sttcp.LimitError, frame=lambda connection, data: (1, huge, huge + 1))
+            self.talk(b"x", sttcp.LimitError, frame=lambda connection, data: huge)
+        self.talk(b"x", sttcp.FrameError, frame=lambda connection, data: (1, 1, 1))
+        self.talk(b"x", sttcp.FrameError, frame=lambda connection, data: (0, 0, 0))
+        self.talk(b"x", sttcp.FrameError, frame=lambda connection, data: -2**80)
+        self.assertEqual(self.raised.rest(), [])
+
+    def test_it_is_asked_as_it_wants(self):
+        calls = []
+
+        def four(connection, data):
+            calls.append(len(data))
+            return 4 if len(data) < 4 else (0, 8, 8)
+
+        self.talk(b"12345678abcdefgh", b"12345678", b"abcdefgh", frame=four)
+        # For each message: when something has come, and when it has what it wants.
+        self.assertLessEqual(len(calls), 4)
+
+    def test_what_it_raises_is_reported(self):
+        def wrong(connection, data):
+            return answers.pop()
+
+        for answer, error in (("text", TypeError), ((1, 2), TypeError), ((1, "2", 3), TypeError),
+                              ((0, -1, 5), ValueError), (1.5, TypeError), ([0, 1, 1], TypeError)):
+            answers = [answer]
+            self.talk(b"x", sttcp.FrameError, frame=wrong)
+            self.assertIs(type(self.raised.next()), error)
+
+    def test_the_connection_tells_where_the_dialogue_is(self):
+        server, seen = self.server(frame=lambda connection, data: (
+            connection.data or (1, 3, 4))), Seen()
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            seen.tell(data)
+            connection.data = (0, 2, 2)
+
+        server.start()
+        with self.peer(server) as peer:
+            peer.sendall(b"xabc")
+            self.assertEqual(seen.next(), b"abc")
+            peer.sendall(b"defg")
+            self.assertEqual([seen.next(), seen.next()], [b"de", b"fg"])
+
+    def test_a_connection_may_have_its_own(self):
+        server, seen = self.server(framing="line"), Seen()
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            seen.tell(data)
+            if data == b"go":
+                connection.set_framing(frame=netstring)
+            elif data == b"line":
+                connection.set_framing("line")
+            elif data == b"again":
+                connection.set_framing("custom")
+
+        server.start()
+        with self.peer(server) as peer:
+            peer.sendall(b"go\n1:a,4:line,b\nagain\n2:\n\n,")
+            self.assertEqual([seen.next() for _ in range(6)],
+                             [b"go", b"a", b"line", b"b", b"again", b"\n\n"])
+
+    def test_it_is_given_once_and_is_a_function(self):
+        self.assertRaises(TypeError, self.server, frame=3)
+        self.assertRaises(TypeError, self.server, frame=None)
+        self.assertRaises(TypeError, self.server, frame=netstring, framing=netstring)
+        self.assertRaises(ValueError, self.server(frame=netstring, framing="line").start)
 
 
 class MalformedTest(Case):

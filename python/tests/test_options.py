@@ -16,7 +16,8 @@ from support import Case, Seen
 OF = {Server: _options.ServerOptions, Client: _options.ClientOptions}
 # A value for each type.
 SAMPLES = {_options.Seconds: 3, _options.Limit: 1000, _options.Number: 4, _options.Switch: True,
-           _options.Bytes: b";", _options.Framing: "line", _options.Over: "reject"}
+           _options.Bytes: b";", _options.Framing: "line", _options.Over: "reject",
+           _options.Frame: lambda connection, data: None}
 
 
 def samples(options):
@@ -140,8 +141,8 @@ class SwitchTest(Case):
 
     def test_a_framing_may_be_any_callable(self):
         class Cut:
-            def __call__(self, data):
-                return 2 if len(data) >= 2 else 0
+            def __call__(self, connection, data):
+                return (0, 2, 2) if len(data) >= 2 else None
 
             def __len__(self):  # and so false
                 return 0

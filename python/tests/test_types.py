@@ -69,10 +69,10 @@ RIGHT = """
               data: Optional[bytes]) -> Optional[bool]:
         return None
 
-    def cut(data: bytes) -> int:
-        return 4 if len(data) >= 4 else 0
+    def cut(connection: Connection, data: bytes) -> Optional[Tuple[int, int, int]]:
+        return (0, 4, 4) if len(data) >= 4 else None
 
-    client = Client("localhost", 62134, framing=cut, connect_timeout=5, idle_timeout=sttcp.DEFAULT)
+    client = Client("localhost", 62134, frame=cut, connect_timeout=5, idle_timeout=sttcp.DEFAULT)
 
     def make(limit: Union[int, None, sttcp.Default] = sttcp.DEFAULT) -> Server:
         if limit is sttcp.DEFAULT:
@@ -123,6 +123,7 @@ WRONG = [
     "Server('localhost', 1, connect_timeout=1)",
     "Client('localhost', 1, max_connections=1)",
     "Client('localhost', 1, framing=1)",
+    "Client('localhost', 1, frame=4)",
     "server.receive_handler(lambda address, connection: None)",
     "server.connection_handler(7)",
     "server.response_handler(print)",

@@ -201,22 +201,6 @@ static int next_fixed(const struct stt_framing *framing, size_t size, struct stt
 	return size < total ? need_more(frame, total, 0) : found(frame, 0, total, total);
 }
 
-static int next_custom(const struct stt_framing *framing, const void *data, size_t size,
-		       struct stt_frame *frame)
-{
-	ssize_t answer = framing->frame_fn(data, size, framing->context);
-
-	if (answer < 0)
-		return refuse(frame, STTCP_EFRAME, SIZE_MAX);
-	size_t total = (size_t)answer;
-
-	/* Not even told where it ends, it is at least as long as what is there. */
-	if (is_over(framing, total > 0 ? total : size))
-		return refuse(frame, STTCP_ELIMIT, total);
-	return total == 0 || total > size ? need_more(frame, total, 0)
-					  : found(frame, 0, total, total);
-}
-
 /* Out of line: inlined, it would have each line save the registers that only a length needs. */
 __attribute__((__noinline__)) static int next_of_kind(const struct stt_framing *framing,
 						      const void *data, size_t size, size_t scanned,
@@ -231,8 +215,6 @@ __attribute__((__noinline__)) static int next_of_kind(const struct stt_framing *
 		return next_counted(framing, data, size, frame);
 	case STTCP_FRAMING_FIXED:
 		return next_fixed(framing, size, frame);
-	case STTCP_FRAMING_CUSTOM:
-		return next_custom(framing, data, size, frame);
 	default:
 		return found(frame, 0, size, size);
 	}
@@ -244,6 +226,43 @@ int stt_frame_next(const struct stt_framing *framing, const void *data, size_t s
 	if (framing->kind == STTCP_FRAMING_LINE)
 		return next_line(framing, data, size, scanned, frame);
 	return next_of_kind(framing, data, size, scanned, frame);
+}
+
+/* After "more is needed": whether that can come to nothing within the limit. What of the bytes that
+ * are there is payload, only the function knows; without its word all of them are. */
+static bool is_hopeless(const struct stt_framing *framing, const sttcp_frame *told, size_t size)
+{
+	size_t beyond = told->size < size ? size - told->size : 0;
+
+	return !told->total && is_over(framing, beyond);
+}
+
+int stt_frame_ask(const struct stt_framing *framing, sttcp_conn *conn, const void *data,
+		  size_t size, sttcp_frame *memory, struct stt_frame *frame)
+{
+	if (size == 0)
+		return need_more(frame, 0, 0);
+
+	int answer = framing->frame_fn(conn, data, size, memory, framing->context);
+	size_t payload = memory->size ? memory->size : memory->total;
+
+	if (answer < 0)
+		return refuse(frame, STTCP_EFRAME, SIZE_MAX);
+	*frame = (struct stt_frame){
+		.skip = memory->skip, .size = memory->size, .total = memory->total};
+	if (answer > 0 && (!frame->total || frame->size > frame->total ||
+			   frame->skip > frame->total - frame->size))
+		return STTCP_EFRAME;
+	if (is_over(framing, payload))
+		return refuse(frame, STTCP_ELIMIT, payload);
+	/* No memory could hold it. */
+	if (frame->total > PTRDIFF_MAX)
+		return refuse(frame, STTCP_ELIMIT, frame->total);
+	if (answer > 0)
+		return 1;
+	if (is_hopeless(framing, memory, size))
+		return refuse(frame, STTCP_ELIMIT, 0);
+	return need_more(frame, frame->total > size ? frame->total : 0, 0);
 }
 
 int stt_frame_last(const struct stt_framing *framing, const void *data, size_t size,

@@ -43,7 +43,8 @@ struct stt_frame {
 	size_t skip;	/* bytes in front of the payload (a prefix) */
 	size_t size;	/* of the payload; after STTCP_ELIMIT what it is or would be, 0 where that
 			   is not known; after STTCP_EFRAME the length that is wrong, SIZE_MAX
-			   where there is none; the others do not count after an error */
+			   where there is none; the others do not count after an error, but
+			   after that of a frame_fn are what it told */
 	size_t total;	/* bytes of the input that it takes altogether; with 0: how many bytes the
 			   whole will take if that is known, else 0 */
 	size_t scanned; /* with 0: bytes that need not be looked at again */
@@ -58,7 +59,7 @@ struct stt_frame {
 int stt_framing_check(const struct stt_framing *framing);
 
 /*
- * Looks for the first message in `data` (not NULL): 1 and `frame`; 0 when more is
+ * Looks for the first message in `data` (not NULL), not under CUSTOM: 1 and `frame`; 0 when more is
  * needed; STTCP_ELIMIT when its payload is over max_message; STTCP_EFRAME when it
  * is malformed. Both are told as soon as no further byte could change them; a
  * LENGTH is judged when its prefix is whole. RAW knows no limit.
@@ -69,6 +70,18 @@ int stt_framing_check(const struct stt_framing *framing);
  */
 int stt_frame_next(const struct stt_framing *framing, const void *data, size_t size, size_t scanned,
 		   struct stt_frame *frame);
+
+/*
+ * The same for CUSTOM, which stt_frame_next does not know: asks frame_fn, and
+ * passes `conn` on to it. `memory` is all 0 at the first look at a message; the
+ * function keeps in it what it likes until the next one.
+ *
+ * 1: the message takes `total` bytes, which may be more than are there. 0: more is
+ * needed; frame->total, if it is not 0, is how many bytes have to be there at the
+ * next look.
+ */
+int stt_frame_ask(const struct stt_framing *framing, sttcp_conn *conn, const void *data,
+		  size_t size, sttcp_frame *memory, struct stt_frame *frame);
 
 /*
  * The peer has sent FIN and `size` bytes (above 0) are left that stt_frame_next

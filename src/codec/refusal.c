@@ -16,12 +16,23 @@ static void tell_limit(const struct stt_framing *framing, size_t size, char text
 			 framing->max_message, framing->max_message);
 }
 
+static void tell_malformed_by_function(const struct stt_frame *frame, char text[STT_REFUSAL_TEXT])
+{
+	if (frame->size == SIZE_MAX)
+		snprintf(text, STT_REFUSAL_TEXT, "frame_fn calls a message malformed");
+	else if (!frame->total)
+		snprintf(text, STT_REFUSAL_TEXT, "frame_fn has found a message with a total of 0");
+	else
+		snprintf(
+			text, STT_REFUSAL_TEXT,
+			"frame_fn has found %zu bytes from %zu on in a message with a total of %zu",
+			frame->size, frame->skip, frame->total);
+}
+
 static void tell_malformed(const struct stt_framing *framing, size_t size,
 			   char text[STT_REFUSAL_TEXT])
 {
-	if (framing->kind == STTCP_FRAMING_CUSTOM)
-		snprintf(text, STT_REFUSAL_TEXT, "frame_fn calls a message malformed");
-	else if (size == SIZE_MAX)
+	if (size == SIZE_MAX)
 		snprintf(text, STT_REFUSAL_TEXT, "a length that is no varint of 64 bits");
 	else if (framing->prefix_adjust)
 		snprintf(text, STT_REFUSAL_TEXT,
@@ -42,6 +53,8 @@ void stt_refusal_tell(const struct stt_framing *framing, int code, const struct 
 {
 	if (code == STTCP_ELIMIT)
 		tell_limit(framing, frame->size, text);
+	else if (framing->kind == STTCP_FRAMING_CUSTOM)
+		tell_malformed_by_function(frame, text);
 	else
 		tell_malformed(framing, frame->size, text);
 }

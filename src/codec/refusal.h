@@ -9,7 +9,7 @@
 
 /* Room for every sentence. */
 enum {
-	STT_REFUSAL_TEXT = 96
+	STT_REFUSAL_TEXT = 128
 };
 
 /* About `code` of stt_frame_next, and what it left in `frame`. */

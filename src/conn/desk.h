@@ -28,6 +28,7 @@ struct stt_desk {
 	struct sttcp_conn *conn; /* the connection whose handler it runs */
 	enum stt_event event;	 /* that it is about */
 	struct stt_input input;
+	sttcp_frame frame; /* of the message at input.at if that was looked at: its frame_fn's */
 	int waker; /* an eventfd that wakes it out of a wait for input; -1 while not needed yet */
 	char refusal[STT_REFUSAL_TEXT]; /* what is wrong with the last message refused */
 	unsigned char watch;		/* see watch.h */

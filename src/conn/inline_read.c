@@ -157,14 +157,12 @@ static int take_message(struct stt_desk *desk, struct sttcp_conn *conn, enum stt
 	/* Loaded once: another thread may change it at any time. */
 	const struct stt_framing *framing = stt_conn_framing(conn);
 	struct stt_frame frame;
-	int found = stt_input_find(desk, framing, more, &frame);
+	int found = stt_input_find(desk, conn, framing, more, &frame);
 
 	if (found < 0)
 		return refuse_message(desk, conn, found);
-	if (found == 1 && frame.size > size) {
-		desk->input.whole = frame.total; /* a frame_fn has said so */
+	if (found == 1 && frame.size > size)
 		return -EMSGSIZE;
-	}
 	if (found == 1)
 		stt_input_take_message(desk, framing, &frame, message);
 	return found;

@@ -128,6 +128,8 @@ void stt_input_take(struct stt_desk *desk, struct sttcp_conn *conn)
 	in->scanned = held->scanned;
 	in->looked = held->looked;
 	in->whole = held->whole;
+	in->told = held->told;
+	desk->frame = held->frame;
 	in->framing = held->framing;
 }
 
@@ -171,6 +173,8 @@ int stt_input_keep(struct stt_desk *desk, struct sttcp_conn *conn)
 		held->scanned = in->scanned;
 		held->looked = in->looked;
 		held->whole = in->whole;
+		held->told = in->told;
+		held->frame = desk->frame;
 		held->framing = in->framing;
 	}
 	conn->held = held;
@@ -185,22 +189,53 @@ static void forget_look(struct stt_input *in)
 	in->whole = 0;
 }
 
-/* As stt_frame_next, but what has been looked at is not looked at again for nothing: a peer that
+/* As stt_frame_ask, but what has been looked at is not looked at again for nothing: a peer that
  * sends byte by byte would choose how often a frame_fn, which may be slow, sees the same bytes. */
-static int look(struct stt_input *in, const struct stt_framing *framing, struct stt_frame *frame)
+static int ask(struct stt_desk *desk, struct sttcp_conn *conn, const struct stt_framing *framing,
+	       struct stt_frame *frame)
 {
-	bool told = in->whole && in->size >= in->whole;
+	struct stt_input *in = &desk->input;
 
-	if (in->size == in->looked || in->size < in->whole)
-		return 0;
-	if (told && framing->kind == STTCP_FRAMING_CUSTOM) {
-		*frame = (struct stt_frame){.size = in->whole, .total = in->whole};
-		return 1;
+	if (!in->looked) {
+		in->told = false;
+		desk->frame = (sttcp_frame){0};
 	}
-	in->in_look = true;
+	if (!in->told) {
+		if (in->size == in->looked)
+			return 0;
+		in->in_look = true;
+		int answer = stt_frame_ask(framing, conn, in->at, in->size, &desk->frame, frame);
+
+		in->in_look = false;
+		if (answer < 0)
+			return answer;
+		in->looked = in->size;
+		in->whole = frame->total;
+		in->told = answer == 1;
+	}
+	*frame = (struct stt_frame){
+		.skip = desk->frame.skip, .size = desk->frame.size, .total = desk->frame.total};
+	return in->told && in->size >= in->whole;
+}
+
+/* These are inlined where messages are delivered: that must not pay with calls for what a handler
+ * that reads needs in two steps. */
+static inline __attribute__((__always_inline__)) int look(struct stt_desk *desk,
+							  struct sttcp_conn *conn,
+							  const struct stt_framing *framing,
+							  struct stt_frame *frame)
+{
+	struct stt_input *in = &desk->input;
+
+	if (in->size < in->whole)
+		return 0;
+	if (framing->kind == STTCP_FRAMING_CUSTOM)
+		return ask(desk, conn, framing, frame);
+	if (in->size == in->looked)
+		return 0;
+
 	int found = stt_frame_next(framing, in->at, in->size, in->scanned, frame);
 
-	in->in_look = false;
 	if (!found) {
 		in->looked = in->size;
 		in->scanned = frame->scanned;
@@ -216,8 +251,16 @@ void stt_input_skip(struct stt_desk *desk, size_t size)
 	forget_look(&desk->input);
 }
 
-int stt_input_find(struct stt_desk *desk, const struct stt_framing *framing, enum stt_more more,
-		   struct stt_frame *frame)
+/* How many bytes the message at hand will take, 0 if that is not known: what a frame_fn waits for
+ * may be less. */
+static size_t whole_of(const struct stt_input *in, const struct stt_framing *framing)
+{
+	return framing->kind == STTCP_FRAMING_CUSTOM && !in->told ? 0 : in->whole;
+}
+
+static inline __attribute__((__always_inline__)) int
+find(struct stt_desk *desk, struct sttcp_conn *conn, const struct stt_framing *framing,
+     enum stt_more more, struct stt_frame *frame)
 {
 	struct stt_input *in = &desk->input;
 
@@ -230,7 +273,7 @@ int stt_input_find(struct stt_desk *desk, const struct stt_framing *framing, enu
 		forget_look(in);
 	}
 
-	int found = look(in, framing, frame);
+	int found = look(desk, conn, framing, frame);
 	bool cut = !found && more == STT_NO_MORE;
 
 	if (cut)
@@ -238,15 +281,17 @@ int stt_input_find(struct stt_desk *desk, const struct stt_framing *framing, enu
 	in->waits = !found;
 	if (found < 0) {
 		if (cut && found == STTCP_EFRAME)
-			stt_refusal_tell_cut(in->size, in->whole, desk->refusal);
+			stt_refusal_tell_cut(in->size, whole_of(in, framing), desk->refusal);
 		else
 			stt_refusal_tell(framing, found, frame, desk->refusal);
 	}
 	return found;
 }
 
-void stt_input_take_message(struct stt_desk *desk, const struct stt_framing *framing,
-			    const struct stt_frame *frame, struct stt_message *message)
+static inline __attribute__((__always_inline__)) void take(struct stt_desk *desk,
+							   const struct stt_framing *framing,
+							   const struct stt_frame *frame,
+							   struct stt_message *message)
 {
 	struct stt_input *in = &desk->input;
 
@@ -262,14 +307,27 @@ void stt_input_take_message(struct stt_desk *desk, const struct stt_framing *fra
 		in->memory->began_ms = 0;
 }
 
-int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, enum stt_more more,
+int stt_input_find(struct stt_desk *desk, struct sttcp_conn *conn,
+		   const struct stt_framing *framing, enum stt_more more, struct stt_frame *frame)
+{
+	return find(desk, conn, framing, more, frame);
+}
+
+void stt_input_take_message(struct stt_desk *desk, const struct stt_framing *framing,
+			    const struct stt_frame *frame, struct stt_message *message)
+{
+	take(desk, framing, frame, message);
+}
+
+int stt_input_next(struct stt_desk *desk, struct sttcp_conn *conn,
+		   const struct stt_framing *framing, enum stt_more more,
 		   struct stt_message *message)
 {
 	struct stt_frame frame;
-	int found = stt_input_find(desk, framing, more, &frame);
+	int found = find(desk, conn, framing, more, &frame);
 
 	if (found == 1)
-		stt_input_take_message(desk, framing, &frame, message);
+		take(desk, framing, &frame, message);
 	return found;
 }
 

@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "sttcp.h"
+
 struct sttcp_conn;
 struct stt_frame;
 struct stt_framing;
@@ -27,6 +29,8 @@ struct stt_held {
 	size_t scanned;
 	size_t looked;
 	size_t whole;
+	bool told;
+	sttcp_frame frame;
 	const struct stt_framing *framing; /* that these were found with: only to compare */
 	int64_t began_ms; /* when the first byte of a message that is not whole came; 0: none */
 	struct stt_service *counted_for; /* it is in its total_queued; NULL: there is no such cap */
@@ -46,6 +50,7 @@ struct stt_input {
 	struct stt_held *memory;	   /* that `at` points into; NULL: the desk's buffer */
 	struct stt_held *pinned;	   /* that the running handler's data stands in, or NULL */
 	bool in_look;			   /* the framing is in use: a frame_fn may run */
+	bool told;	 /* if it was looked at: its frame_fn has said where it ends */
 	bool in_handler; /* a handler reads: the worker's buffer may have its data */
 	bool waits;	 /* the message at `at` is not whole */
 	bool emptied;	 /* the last read has told so (stream.h) */
@@ -70,17 +75,18 @@ enum stt_more {
 	STT_NO_MORE
 };
 
-/* Finds the next message under `framing`: 1 and `frame`, 0 when more has to be read, STTCP_EFRAME
- * or STTCP_ELIMIT, and then desk->refusal says what is wrong. */
-int stt_input_find(struct stt_desk *desk, const struct stt_framing *framing, enum stt_more more,
-		   struct stt_frame *frame);
+/* Finds the next message of `conn` under `framing`: 1 and `frame`, 0 when more has to be read,
+ * STTCP_EFRAME or STTCP_ELIMIT, and then desk->refusal says what is wrong. */
+int stt_input_find(struct stt_desk *desk, struct sttcp_conn *conn,
+		   const struct stt_framing *framing, enum stt_more more, struct stt_frame *frame);
 
 /* Takes what stt_input_find has found off the front. */
 void stt_input_take_message(struct stt_desk *desk, const struct stt_framing *framing,
 			    const struct stt_frame *frame, struct stt_message *message);
 
 /* Both. */
-int stt_input_next(struct stt_desk *desk, const struct stt_framing *framing, enum stt_more more,
+int stt_input_next(struct stt_desk *desk, struct sttcp_conn *conn,
+		   const struct stt_framing *framing, enum stt_more more,
 		   struct stt_message *message);
 
 /* Takes `size` bytes off the front, not as a message. */

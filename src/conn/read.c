@@ -120,9 +120,9 @@ static inline int find_message(struct stt_desk *desk, struct sttcp_conn *conn, e
 	const struct stt_framing *framing = stt_conn_framing(conn);
 
 	if (framing->kind != STTCP_FRAMING_CUSTOM)
-		return stt_input_next(desk, framing, more, message);
+		return stt_input_next(desk, conn, framing, more, message);
 	stt_turn_begin(&desk->worker);
-	int found = stt_input_next(desk, framing, more, message);
+	int found = stt_input_next(desk, conn, framing, more, message);
 
 	/* A child that was forked there goes no further, see dispatch.c. */
 	while (stt_self != &desk->worker)

@@ -5,15 +5,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-ssize_t netstring_end(const void *data, size_t size, void *context)
+int netstring_end(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+		  void *context)
 {
 	const unsigned char *bytes = data;
 	size_t count = 0;
 
+	(void)conn;
 	(void)context;
 	for (size_t i = 0; i < size && i < 4; i++) {
-		if (bytes[i] == ':')
-			return i > 0 ? (ssize_t)(i + 1 + count) : -1;
+		if (bytes[i] == ':') {
+			frame->size = frame->total = i + 1 + count;
+			return i > 0 ? 1 : -1;
+		}
 		if (bytes[i] < '0' || bytes[i] > '9')
 			return -1;
 		count = count * 10 + (size_t)(bytes[i] - '0');
@@ -97,12 +101,45 @@ int unmap_guarded(void **state)
 	return munmap(guarded.begin - guarded.size, 3 * guarded.size);
 }
 
+int ask(const struct stt_framing *framing, const void *data, size_t size, sttcp_frame *memory,
+	struct stt_frame *frame)
+{
+	sttcp_frame other_memory = *memory;
+	struct stt_frame other = {0};
+	unsigned char *at_end = guarded.begin + guarded.size - size;
+
+	assert_true(size <= guarded.size);
+	*frame = (struct stt_frame){0};
+	memcpy(guarded.begin, data, size);
+	int answer = stt_frame_ask(framing, NULL, guarded.begin, size, &other_memory, &other);
+
+	memmove(at_end, data, size);
+	assert_int_equal(stt_frame_ask(framing, NULL, at_end, size, memory, frame), answer);
+	assert_memory_equal(frame, &other, sizeof(other));
+	assert_memory_equal(memory, &other_memory, sizeof(other_memory));
+	if (answer == 1) {
+		assert_true(frame->total > 0 && frame->skip + frame->size <= frame->total);
+		assert_true(frame->size <= (uint64_t)framing->max_message);
+	} else if (answer == 0) {
+		assert_true(frame->total == 0 || frame->total > size);
+	} else {
+		assert_true(answer == STTCP_EFRAME || answer == STTCP_ELIMIT);
+	}
+	return answer;
+}
+
 int look(const struct stt_framing *framing, const void *data, size_t size, size_t scanned,
 	 struct stt_frame *frame)
 {
 	struct stt_frame other = {0};
 	unsigned char *at_end = guarded.begin + guarded.size - size;
 
+	if (framing->kind == STTCP_FRAMING_CUSTOM) {
+		sttcp_frame memory = {0};
+		int told = ask(framing, data, size, &memory, frame);
+
+		return told == 1 && frame->total > size ? 0 : told;
+	}
 	assert_true(size <= guarded.size);
 	*frame = (struct stt_frame){0};
 	memcpy(guarded.begin, data, size);

@@ -57,7 +57,8 @@ struct bytes {
 	.framing = {.kind = STTCP_FRAMING_CUSTOM, .frame_fn = (fn), .max_message = (max)}
 
 /* "<digits>:" and as many bytes, as the library's users may write it. */
-ssize_t netstring_end(const void *data, size_t size, void *context);
+int netstring_end(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+		  void *context);
 
 struct stt_framing line_framing(int64_t max_message);
 struct stt_framing delimiter_framing(const char *delimiter, size_t size, int64_t max_message);
@@ -75,9 +76,14 @@ ssize_t frame_payload(const struct stt_framing *framing, const void *payload, si
 int map_guarded(void **state);
 int unmap_guarded(void **state);
 
-/* stt_frame_next, and what has to hold of each of its answers; asserts. */
+/* stt_frame_next, and what has to hold of each of its answers; asserts. Under CUSTOM it is the
+ * first look, and a message that is not all there yet is 0. */
 int look(const struct stt_framing *framing, const void *data, size_t size, size_t scanned,
 	 struct stt_frame *frame);
+
+/* The same for stt_frame_ask. */
+int ask(const struct stt_framing *framing, const void *data, size_t size, sttcp_frame *memory,
+	struct stt_frame *frame);
 
 /* stt_frame_last, and stt_frame_ends of what fits into a page. */
 int look_last(const struct stt_framing *framing, const void *data, size_t size,

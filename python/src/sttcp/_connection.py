@@ -134,13 +134,11 @@ class Connection(_sttcp.ConnectionBase):
     @lists_options(MessageOptions)
     def set_framing(self, framing: Framing = DEFAULT, **options: Unpack[MessageOptions]) -> None:
         """Changes the framing of this open connection; for input, from the next message on.
-        'custom' is the function that the server or client was made with."""
+        'custom' without frame is the function that was given last, for this connection or else
+        for all of its server or client."""
         read, frame = read_options("set_framing", FramingOptions,
                                    {"framing": framing, **options})
-        if frame is not None:
-            raise ValueError("a function is set for all connections, where the server or client "
-                             "is made; here it is 'custom'")
-        self._set_framing(read)
+        self._set_framing(read, frame)
 
     # ------------------------------------------------------------ as a socket
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import enum
 import inspect
-from typing import (Any, Callable, Final, Mapping, NamedTuple, TypedDict, TypeVar, Union, cast,
-                    get_type_hints)
+from typing import (TYPE_CHECKING, Any, Callable, Final, Mapping, NamedTuple, Tuple, TypedDict,
+                    TypeVar, Union, cast, get_type_hints)
 
 
 class Default(enum.Enum):
@@ -29,11 +29,18 @@ class Default(enum.Enum):
 #: What the library does when nothing is said.
 DEFAULT: Final = Default.DEFAULT
 
-#: Where a message ends: 0 when more is needed to tell, n when the first n bytes are one, below 0
-#: when it is malformed.
-FrameFunction = Callable[[bytes], int]
+if TYPE_CHECKING:
+    from ._connection import Connection
+else:
+    Connection = Any
+
+#: Where a message ends, told by its first bytes: (skip, size, total) when the first total bytes are
+#: one, of which size bytes from skip on are delivered; None when more is needed to tell, n when at
+#: least n bytes are; below 0 when it is malformed.
+FrameFunction = Callable[[Connection, bytes], Union[Tuple[int, int, int], int, None]]
 
 Framing = Union[str, FrameFunction, Default]
+Frame = Union[FrameFunction, Default]
 Over = Union[str, Default]
 Bytes = Union[bytes, Default]
 Number = Union[int, Default]
@@ -55,6 +62,7 @@ class MessageOptions(TypedDict, total=False):
     prefix_offset: Number
     prefix_adjust: Number
     fixed_size: Number
+    frame: Frame
 
 
 class FramingOptions(MessageOptions, total=False):
@@ -158,6 +166,12 @@ def _word(words: dict[str, int]) -> Callable[[str, str], int]:
     return read
 
 
+def _function(name: str, value: Any) -> Any:
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, not {value!r}")
+    return value
+
+
 class _Form(NamedTuple):
     shown: str  # by help()
     read: Callable[[str, Any], Any]
@@ -166,6 +180,7 @@ class _Form(NamedTuple):
 
 _FORMS: dict[Any, _Form] = {
     Framing: _Form("str | FrameFunction", _word(_FRAMINGS)),
+    Frame: _Form("FrameFunction", _function),
     Over: _Form("str", _word(_OVER)),
     Bytes: _Form("bytes", lambda name, value: bytes(memoryview(value))),
     Number: _Form("int", _number),
@@ -198,6 +213,8 @@ def _framing(given: Mapping[str, Any]) -> Any:
         return "delimiter"
     if "fixed_size" in given:
         return "fixed"
+    if "frame" in given:
+        return "custom"
     return "length" if any(name.startswith("prefix_") for name in given) else "raw"
 
 
@@ -209,10 +226,15 @@ def read_options(function: str, options: type, given: Mapping[str, Any],
     _refuse_unknown(function, known, given)
     given = {name: value for name, value in given.items() if value is not DEFAULT}
     framing = _framing(given)
-    frame = cast(FrameFunction, framing) if callable(framing) else None
-    given["framing"] = framing if frame is None else "custom"
-    return {name + known[name].suffix: known[name].read(name, value)
-            for name, value in given.items()}, frame
+    if callable(framing):
+        if "frame" in given:
+            raise TypeError(f"{function}() got two functions, framing and frame")
+        given["frame"] = framing
+        framing = "custom"
+    given["framing"] = framing
+    read = {name + known[name].suffix: known[name].read(name, value)
+            for name, value in given.items()}
+    return read, read.pop("frame", None)
 
 
 def without_off(options: type, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,9 +71,12 @@ class Server(_group.Group):
 
     Messages:
         framing: how bytes are split into messages: 'raw' (not at all), 'line',
-            'delimiter', 'length', 'fixed', or a function that gets the bytes so
-            far and returns how many are the first message (0: needs more; below
-            0: malformed).
+            'delimiter', 'length', 'fixed', or as frame says ('custom').
+        frame: frame(connection, data) gets the bytes so far and tells where the
+            first message ends: (skip, size, total) when the first total bytes
+            are one, of which size bytes from skip on are delivered; they need
+            not have come yet. None: needs more. n: needs n bytes at least, and
+            is not asked before. Below 0: malformed.
         delimiter: 1 to 16 bytes. fixed_size: of every message.
         prefix_size: 1, 2, 3, 4 (default) or 8 bytes of length;
             prefix_little_endian, prefix_varint, prefix_includes_itself.
