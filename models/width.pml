@@ -24,7 +24,8 @@ bool waking, is_held, asleep = true;
 
 /* What would be first in the queue, where the three come in this order. */
 #define HEAD_PROVEN (len(queue) == 1 && queue??[PROVEN])
-#define HOLDS (len(queue) > 0 && nunproven >= width && !HEAD_PROVEN)
+/* With no thread to be had it would wait in any case. */
+#define HOLDS (len(queue) > 0 && nparked > 0 && nunproven >= width && !HEAD_PROVEN)
 
 /* call_worker_locked, and what follows from it. */
 inline call_worker()

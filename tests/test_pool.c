@@ -431,6 +431,55 @@ static void at_the_cap_others_wait_and_are_counted(void **state)
 	close_pool();
 }
 
+/* So it is where all of them are at jobs that are not known to block, as many as may be at a time:
+ * there is nothing for the monitor to see to. */
+static void cap_counts_where_the_width_holds_too(void **state)
+{
+	struct event end = EVENT_INIT;
+
+	(void)state;
+	open_pool(4);
+	for (int i = 0; i < 4; i++)
+		push(i, &end);
+	assert_true(event_wait(&begun, 4));
+	push(4, NULL);
+	assert_true(stt_pool_is_short(pool));
+	assert_int_equal(pool->cap_hits, 1);
+	assert_false(atomic_load(&pool->is_held));
+	event_raise(&end);
+	assert_true(event_wait(&jobs[4].ended, 1));
+	close_pool();
+}
+
+/* Below the cap it is the monitor that lets more of them come. */
+static void job_that_the_width_holds_waits_for_the_monitor(void **state)
+{
+	struct event end = EVENT_INIT;
+	struct stt_worker *stuck[JOBS];
+
+	(void)state;
+	open_pool(5);
+	for (int i = 0; i < 4; i++)
+		push(i, &end);
+	assert_true(event_wait(&begun, 4));
+	push(4, &end);
+	assert_true(stt_pool_is_short(pool));
+	assert_true(atomic_load(&pool->is_held));
+	assert_int_equal(pool->cap_hits, 0);
+	assert_int_equal(stt_pool_find_stuck(pool, stuck, JOBS), 0); /* four were taken */
+	assert_int_equal(stt_pool_find_stuck(pool, stuck, JOBS), 4);
+	stt_pool_widen(pool);
+	assert_true(event_wait(&begun, 5));
+	/* With the last thread at work there is none to be held back for. */
+	push(5, NULL);
+	assert_int_equal(pool->cap_hits, 1);
+	assert_int_equal(stt_pool_find_stuck(pool, stuck, JOBS), 0);
+	assert_false(atomic_load(&pool->is_held));
+	event_raise(&end);
+	assert_true(event_wait(&jobs[5].ended, 1));
+	close_pool();
+}
+
 /* A case of the whole: from several threads, while some of it is taken back. */
 static struct job many[4][500];
 
@@ -668,6 +717,8 @@ int main(void)
 		cmocka_unit_test(queue_is_worked_in_order),
 		cmocka_unit_test(what_is_taken_out_of_the_queue_is_not_run),
 		cmocka_unit_test(at_the_cap_others_wait_and_are_counted),
+		cmocka_unit_test(cap_counts_where_the_width_holds_too),
+		cmocka_unit_test(job_that_the_width_holds_waits_for_the_monitor),
 		cmocka_unit_test(each_job_is_run_once_or_taken_back),
 		cmocka_unit_test(parked_worker_becomes_an_heir_and_comes_back),
 		cmocka_unit_test(heir_is_made_unless_the_cap_is_reached),

@@ -218,6 +218,19 @@ static bool note_cap_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
 	return pool->cap_hits++ == 0;
 }
 
+/* Whether a thread can be had for the queue. */
+static bool has_thread_locked(const struct stt_pool *pool) STT_REQUIRES(pool->lock)
+{
+	return pool->parked || pool->nthreads < pool->max_threads;
+}
+
+/* Whether the first of the queue waits although there is a thread for it. Where there is none it
+ * would wait for one in any case, and nothing is gained by more width. */
+static bool is_held_locked(const struct stt_pool *pool) STT_REQUIRES(pool->lock)
+{
+	return pool->head && has_thread_locked(pool) && stt_width_holds(&pool->width, pool->head);
+}
+
 /* Calls a worker if there is work and nobody is on the way. */
 static struct need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
 {
@@ -225,7 +238,7 @@ static struct need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->
 
 	if (!pool->head || pool->waking)
 		return need;
-	if (stt_width_holds(&pool->width, pool->head)) {
+	if (is_held_locked(pool)) {
 		atomic_store_explicit(&pool->is_short, true, memory_order_relaxed);
 		need.monitor = !atomic_exchange(&pool->is_held, true);
 	} else if (pool->parked) {
@@ -515,7 +528,7 @@ static int list_unproven_locked(const struct stt_pool *pool, struct stt_worker *
 int stt_pool_find_stuck(struct stt_pool *pool, struct stt_worker **workers, int max)
 {
 	stt_lock(&pool->lock);
-	bool held = pool->head && stt_width_holds(&pool->width, pool->head);
+	bool held = is_held_locked(pool);
 	bool stuck = stt_width_look(&pool->width, held);
 	int count = stuck ? list_unproven_locked(pool, workers, max) : 0;
 
