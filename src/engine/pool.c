@@ -325,15 +325,16 @@ static void remove_locked(struct stt_pool *pool, struct stt_actor *actor) STT_RE
 
 bool stt_pool_take(struct stt_pool *pool, struct stt_actor *actor)
 {
+	struct need need = {0};
+
 	stt_lock(&pool->lock);
 	bool is_there = actor->prev;
 
 	if (is_there)
 		remove_locked(pool, actor);
-
-	/* What stands behind it may not have to wait. */
-	struct need need = call_worker_locked(pool);
-
+	/* What stands behind it may not have to wait, if it waits for no thread. */
+	if (is_there && has_thread_locked(pool))
+		need = call_worker_locked(pool);
 	stt_unlock(&pool->lock);
 	serve_need(pool, need);
 	return is_there;
