@@ -707,6 +707,25 @@ static void pool_that_is_closed_works_its_queue_first(void **state)
 	assert_int_equal(count_threads(), before);
 }
 
+/* Free functions of users that wait for each other: there is no monitor any more. */
+static void pool_that_is_closed_holds_nothing_back(void **state)
+{
+	struct event end = EVENT_INIT;
+
+	(void)state;
+	open_pool(8);
+	for (int i = 0; i < 4; i++)
+		push(i, &end);
+	assert_true(event_wait(&begun, 4));
+	for (int i = 4; i < 8; i++)
+		push(i, &end);
+	assert_int_equal(event_count(&begun), 4);
+	stt_pool_close(pool);
+	assert_true(event_wait(&begun, 8));
+	event_raise(&end);
+	close_pool();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -730,6 +749,7 @@ int main(void)
 		cmocka_unit_test(heir_that_cannot_be_had_is_tried_again),
 		cmocka_unit_test(worker_has_the_mask_of_who_made_the_pool),
 		cmocka_unit_test(pool_that_is_closed_works_its_queue_first),
+		cmocka_unit_test(pool_that_is_closed_holds_nothing_back),
 	};
 
 	stand_in();

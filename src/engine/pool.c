@@ -59,15 +59,6 @@ static struct stt_worker *unpark_locked(struct stt_pool *pool) STT_REQUIRES(pool
 	return worker;
 }
 
-void stt_pool_close(struct stt_pool *pool)
-{
-	stt_lock(&pool->lock);
-	pool->closing = true;
-	while (pool->parked)
-		stt_semaphore_post(&unpark_locked(pool)->wake);
-	stt_unlock(&pool->lock);
-}
-
 void stt_pool_fini(struct stt_pool *pool)
 {
 	stt_lock(&pool->lock);
@@ -225,10 +216,12 @@ static bool has_thread_locked(const struct stt_pool *pool) STT_REQUIRES(pool->lo
 }
 
 /* Whether the first of the queue waits although there is a thread for it. Where there is none it
- * would wait for one in any case, and nothing is gained by more width. */
+ * would wait for one in any case, and nothing is gained by more width. At the end of an engine the
+ * monitor has gone, and nobody would let more come. */
 static bool is_held_locked(const struct stt_pool *pool) STT_REQUIRES(pool->lock)
 {
-	return pool->head && has_thread_locked(pool) && stt_width_holds(&pool->width, pool->head);
+	return pool->head && !pool->closing && has_thread_locked(pool) &&
+	       stt_width_holds(&pool->width, pool->head);
 }
 
 /* Calls a worker if there is work and nobody is on the way. */
@@ -298,6 +291,19 @@ void stt_pool_push(struct stt_pool *pool, struct stt_actor *actor)
 	else
 		pool->head = actor;
 	pool->tail = actor;
+
+	struct need need = call_worker_locked(pool);
+
+	stt_unlock(&pool->lock);
+	serve_need(pool, need);
+}
+
+void stt_pool_close(struct stt_pool *pool)
+{
+	stt_lock(&pool->lock);
+	pool->closing = true;
+	while (pool->parked)
+		stt_semaphore_post(&unpark_locked(pool)->wake);
 
 	struct need need = call_worker_locked(pool);
 
