@@ -5,6 +5,9 @@
 #include "support/memory_faults.h"
 #include "support/support.h"
 
+#include <poll.h>
+#include <signal.h>
+
 /* -------------------------------------------------------------------- memory */
 
 static void ignore_data(sttcp_conn *conn, const void *data, size_t size, void *context)
@@ -267,10 +270,98 @@ static void handlers_without_threads_wait_and_go_on(void **state)
 	assert_int_equal(process_run("block_short_of_threads"), 0);
 }
 
+/* G17: what hears of that may fork, and its child return from there. */
+static pid_t parent;
+static atomic_int forked;
+static int strangers[2]; /* a byte for each call of a handler in the child */
+
+static int deny_the_monitor(pthread_t *restrict thread, const pthread_attr_t *restrict attr,
+			    void *(*run)(void *), void *restrict argument)
+{
+	char name[16] = "";
+
+	pthread_getname_np(pthread_self(), name, sizeof(name));
+	if (getpid() == parent && strcmp(name, "sttcp-monitor") == 0)
+		return EAGAIN;
+	return real_pthread_create(thread, attr, run, argument);
+}
+
+static void fork_at_the_cap(int level, const char *text, void *context)
+{
+	(void)level;
+	(void)context;
+	if (!strstr(text, "all threads are inside handlers"))
+		return;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		close(STDOUT_FILENO);
+		return;
+	}
+	atomic_store(&forked, pid);
+}
+
+static void block_in_the_parent(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	if (getpid() != parent)
+		CHECK(write(strangers[1], "x", 1) == 1);
+	block(conn, data, size, context);
+}
+
+/* The monitor finds that the handlers that run are asleep, and that no thread can be had for those
+ * that wait. */
+static int fork_in_the_monitor(void)
+{
+	enum {
+		PEERS = 16
+	};
+	struct pollfd stranger;
+	int peers[PEERS];
+
+	parent = getpid();
+	CHECK(pipe(strangers) == 0);
+	stranger = (struct pollfd){.fd = strangers[0], .events = POLLIN};
+	CHECK(sttcp_engine_configure(1, 0, 0) == 0);
+	sttcp_set_log(fork_at_the_cap, NULL);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	CHECK(sttcp_server_on_receive(server, block_in_the_parent) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	atomic_store(&stand_in_pthread_create, deny_the_monitor);
+	for (int i = 0; i < PEERS; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		CHECK(peer_say(peers[i], "x"));
+	}
+	for (int64_t until = now_ms() + DEADLINE_MS; !atomic_load(&forked);) {
+		CHECK(now_ms() < until);
+		nap_ms(1);
+	}
+	atomic_store(&stand_in_pthread_create, NULL);
+	CHECK(event_wait(&inside, PEERS));
+	event_raise(&gate);
+	for (int i = 0; i < PEERS; i++) {
+		CHECK(peer_expect(peers[i], "x"));
+		peer_close(peers[i]);
+	}
+	CHECK(poll(&stranger, 1, 0) == 0);
+	/* It has the peers' sockets, too. */
+	CHECK(kill(atomic_load(&forked), SIGKILL) == 0);
+	CHECK(process_wait_pid(atomic_load(&forked)) == 128 + SIGKILL);
+	CHECK(sttcp_server_stop(server) == 0);
+	sttcp_server_free(server);
+	return 0;
+}
+
+static void child_forked_in_the_monitor_goes_no_further(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("fork_in_the_monitor"), 0);
+}
+
 static const struct child children[] = {
 	{"start_short_of_memory", start_short_of_memory},
 	{"start_short_of_threads", start_short_of_threads},
 	{"block_short_of_threads", block_short_of_threads},
+	{"fork_in_the_monitor", fork_in_the_monitor},
 	{NULL, NULL},
 };
 
@@ -283,6 +374,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(server_heals_after_a_time_without_memory),
 		cmocka_unit_test(first_start_without_threads_says_so),
 		cmocka_unit_test(handlers_without_threads_wait_and_go_on),
+		cmocka_unit_test(child_forked_in_the_monitor_goes_no_further),
 	};
 
 	if (argc == 2)

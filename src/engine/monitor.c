@@ -205,6 +205,13 @@ static bool any_runs(struct stt_engine *engine, struct stt_worker **workers, int
 	return false;
 }
 
+/* A child that was forked by what heard of the cap goes no further. */
+static void stop_child(unsigned forks_before)
+{
+	while (stt_fork_count() != forks_before)
+		pause();
+}
+
 /* Handlers that are not known to block stand in the way of others: with one of them awake they get
  * on without more threads, unless it takes long. */
 static enum sight look_at_pool(struct stt_engine *engine)
@@ -220,7 +227,10 @@ static enum sight look_at_pool(struct stt_engine *engine)
 
 	pool->stuck_looks = count ? pool->stuck_looks + 1 : 0;
 	if (count && (pool->stuck_looks >= MAX_LOOKS || !any_runs(engine, workers, count))) {
+		unsigned forks = stt_fork_count();
+
 		stt_pool_widen(pool);
+		stop_child(forks);
 		pool->stuck_looks = 0;
 	}
 	return atomic_load(&pool->is_held) ? SUSPECT : WAITING;
@@ -290,9 +300,7 @@ static void *run_monitor(void *argument)
 		if (wanting ? stt_now_ms() >= retry_at : atomic_load(&engine->pool.starved)) {
 			wanting = stt_pool_retry(&engine->pool);
 			retry_at = stt_now_ms() + RETRY_MS;
-			/* A child that was forked by what heard of the cap goes no further. */
-			while (stt_fork_count() != forks)
-				pause();
+			stop_child(forks);
 		}
 		for (int i = 0; i < engine->nloops; i++)
 			wanting |=
