@@ -73,8 +73,10 @@ bool stt_width_look(struct stt_width *width, bool held)
 	bool moves = width->ntaken != width->seen_taken;
 
 	width->seen_taken = width->ntaken;
-	if (!held && ++width->free_looks % FREE_LOOKS == 0)
+	if (!held && ++width->free_looks == FREE_LOOKS) {
+		width->free_looks = 0;
 		narrow(width);
+	}
 	return held && !moves;
 }
 

@@ -18,7 +18,7 @@ struct stt_width {
 	int peak;	     /* so many were, since the width was last judged */
 	uint64_t ntaken;     /* actors off the queue so far */
 	uint64_t seen_taken; /* at the last look */
-	int free_looks;	     /* looks that have not found the queue held */
+	int free_looks;	     /* since then, that have not found the queue held */
 };
 
 void stt_width_init(struct stt_width *width, int nloops);
