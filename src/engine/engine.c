@@ -30,7 +30,7 @@ enum {
 };
 
 static struct stt_mutex engine_lock = STT_MUTEX_INIT;
-/* Under the lock; from the first call of stt_engine_serve on it stays. */
+/* Written once, under the lock: an engine, which came after that, reads it without. */
 static const struct stt_engine_user *the_user;
 /* Under the lock. */
 static struct stt_engine *the_engine;
@@ -61,7 +61,8 @@ static void forget_engine(void)
 void stt_engine_serve(const struct stt_engine_user *user)
 {
 	stt_lock(&engine_lock);
-	the_user = user;
+	if (!the_user)
+		the_user = user;
 	/* Without memory for it, the next object tries again, and each start. */
 	(void)stt_fork_watch(forget_engine);
 	stt_unlock(&engine_lock);

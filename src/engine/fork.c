@@ -17,9 +17,10 @@ static void count_fork(void)
 
 bool stt_fork_watch(void (*forget)(void))
 {
+	if (watched)
+		return true;
 	/* First: another thread may fork right after the call. */
 	forget_all = forget;
-	if (!watched)
-		watched = pthread_atfork(NULL, NULL, count_fork) == 0;
+	watched = pthread_atfork(NULL, NULL, count_fork) == 0;
 	return watched;
 }
