@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is known to block gets a thread at once. Of all else only a few are
- * worked on at a time: handlers that share a lock, and wait for it only because
- * so many of them run, are quicker with few threads than with many; and it is
- * by that waiting that storms went on, in which everything comes to the pool.
- * With a thread for each of 50 connections they came to half of what they reach
- * on the loops (`convoy` of the benchmark).
+ * What is known to block gets a thread once it is the first in the queue. Of
+ * all else only a few are worked on at a time: handlers that share a lock, and
+ * wait for it only because so many of them run, are quicker with few threads than
+ * with many; and it is by that waiting that storms went on, in which everything
+ * comes to the pool. With a thread for each of 50 connections they came to half
+ * of what they reach on the loops (`convoy` of the benchmark).
  *
  * More may come once all that are in the way are asleep, which the monitor
  * finds. Where they wait for each other, one is awake, or ready to run: the
