@@ -183,10 +183,11 @@ int look_ends(const struct stt_framing *framing, const void *data, size_t size,
 	      struct stt_frame_ends *ends)
 {
 	struct stt_frame_ends other;
-	unsigned char *at_end = guarded.begin + guarded.size - size;
 
 	if (!data || size > guarded.size)
 		return stt_frame_ends(framing, data, size, ends);
+	unsigned char *at_end = guarded.begin + guarded.size - size;
+
 	memcpy(guarded.begin, data, size);
 	int answer = stt_frame_ends(framing, guarded.begin, size, &other);
 
