@@ -253,6 +253,31 @@ static void begin_stop_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 	stt_group_enter_locked(group, STT_STOPPING);
 }
 
+/* It begins when the start is through. */
+static void remember_stop_locked(struct stt_group *group, int timeout_ms) STT_REQUIRES(group->lock)
+{
+	/* A later stop can only shorten the deadline; as unsigned, -1 is the longest. */
+	if (!group->stop_pending || (unsigned)timeout_ms < (unsigned)group->pending_timeout_ms)
+		group->pending_timeout_ms = timeout_ms;
+	group->stop_pending = true;
+}
+
+/* Of a stop that is under way: by force at once, with a limit of 0. */
+static void shorten_locked(struct stt_group *group, int timeout_ms) STT_REQUIRES(group->lock)
+{
+	int64_t at = stt_deadline_ms(timeout_ms);
+	bool forces = timeout_ms == 0;
+
+	if (forces || at < group->stop_at_ms)
+		group->stop_limit_ms = timeout_ms;
+	if (forces)
+		begin_force_locked(group);
+	if (at < group->stop_at_ms)
+		group->stop_at_ms = at;
+	if (!forces)
+		arm_locked(group);
+}
+
 uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeout_ms)
 {
 	bool first = false;
@@ -267,29 +292,15 @@ uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeo
 		return run;
 	}
 
-	if (group->state == STT_STARTING) {
-		/* A later stop can only shorten the deadline; as unsigned, -1 is the longest. */
-		if (!group->stop_pending ||
-		    (unsigned)timeout_ms < (unsigned)group->pending_timeout_ms)
-			group->pending_timeout_ms = timeout_ms;
-		group->stop_pending = true;
-	}
+	if (group->state == STT_STARTING)
+		remember_stop_locked(group, timeout_ms);
 	if (group->state == STT_RUNNING) {
 		first = true;
 		begin_stop_locked(group);
 	}
 	if (group->state == STT_STOPPING) {
-		int64_t at = stt_deadline_ms(timeout_ms);
-
 		forces = timeout_ms == 0;
-		if (forces || at < group->stop_at_ms)
-			group->stop_limit_ms = timeout_ms;
-		if (forces)
-			begin_force_locked(group);
-		if (at < group->stop_at_ms)
-			group->stop_at_ms = at;
-		if (!forces)
-			arm_locked(group);
+		shorten_locked(group, timeout_ms);
 		waits = forces || !(first || of) ? 0 : group->live;
 		stt_group_check_locked(group);
 	}
