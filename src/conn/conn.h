@@ -133,7 +133,7 @@ struct sttcp_conn {
 	void *data;
 	void (*data_free)(void *data);
 
-	/* Under the roster's lock (group.h). */
+	/* Its group's alone, under the roster's lock. */
 	struct stt_node in_roster;
 	uint64_t run;	/* of the group, that admitted it */
 	uint64_t place; /* grows along the roster */

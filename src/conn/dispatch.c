@@ -32,10 +32,8 @@ enum {
 
 void stt_dispatch_mark_blocking(sttcp_conn *conn)
 {
-	if (!conn->blocking) {
-		atomic_store_explicit(&conn->actor.blocks, true, memory_order_relaxed);
-		atomic_fetch_add_explicit(&conn->loop->nblocking, 1, memory_order_relaxed);
-	}
+	if (!conn->blocking)
+		stt_loop_note_blocking(conn->loop, &conn->actor, true);
 	conn->blocking = QUICK_RUN;
 }
 
@@ -44,8 +42,7 @@ void stt_dispatch_unmark_blocking(sttcp_conn *conn)
 	if (!conn->blocking)
 		return;
 	conn->blocking = 0;
-	atomic_store_explicit(&conn->actor.blocks, false, memory_order_relaxed);
-	atomic_fetch_sub_explicit(&conn->loop->nblocking, 1, memory_order_relaxed);
+	stt_loop_note_blocking(conn->loop, &conn->actor, false);
 }
 
 void stt_dispatch_count(struct stt_desk *desk)

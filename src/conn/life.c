@@ -47,26 +47,20 @@ struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_ser
 	stt_list_init(&conn->in_roster);
 	if (peer)
 		stt_conn_set_peer(conn, peer);
-	atomic_fetch_add_explicit(&loop->nconns, 1, memory_order_relaxed);
+	stt_loop_move_in(loop);
 	return conn;
-}
-
-/* The loop has one connection less. */
-static void leave_loop(struct sttcp_conn *conn)
-{
-	atomic_fetch_sub_explicit(&conn->loop->nconns, 1, memory_order_relaxed);
 }
 
 void stt_conn_discard(struct sttcp_conn *conn)
 {
-	leave_loop(conn);
+	stt_loop_move_out(conn->loop);
 	stt_conn_unref(conn);
 }
 
 void stt_conn_bury(struct sttcp_conn *conn)
 {
 	stt_alarm_cancel(conn->loop, &conn->alarm);
-	leave_loop(conn);
+	stt_loop_move_out(conn->loop);
 	stt_conn_unref_on_loop(conn);
 }
 

@@ -197,7 +197,7 @@ void stt_output_die_locked(struct stt_output *out)
 }
 
 /* With the queue empty: the first in line goes straight from its sender's memory. There is one only
- * where no connection of the group may queue any more. */
+ * where no connection of the service may queue any more. */
 static int write_sender_locked(struct stt_output *out, size_t *most) STT_REQUIRES(out->lock)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);

@@ -287,11 +287,11 @@ struct stt_loop *stt_engine_pick_loop(struct stt_engine *engine)
 	for (int i = 0; i < engine->nloops; i++) {
 		struct stt_loop *loop =
 			&engine->loops[(first + (unsigned)i) % (unsigned)engine->nloops];
-		int nconns = atomic_load_explicit(&loop->nconns, memory_order_relaxed);
+		int nresidents = atomic_load_explicit(&loop->nresidents, memory_order_relaxed);
 
-		if (!best || nconns < least) {
+		if (!best || nresidents < least) {
 			best = loop;
-			least = nconns;
+			least = nresidents;
 		}
 	}
 	return best;

@@ -65,7 +65,7 @@ int stt_engine_end(void);
 /* -EBUSY once it has started. */
 int stt_engine_set(int loops, int max_threads, size_t stack_size);
 
-/* The loop with the fewest connections. */
+/* The loop with the fewest residents. */
 struct stt_loop *stt_engine_pick_loop(struct stt_engine *engine);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One round of a loop: the events of the last wait, then alarms, then the ready
- * list, then the next wait. The order is what makes ends safe: a dead connection
+ * list, then the next wait. The order is what makes ends safe: an actor that dies
  * goes onto the ready list, which is worked when the batch of events is used up,
  * so no event can still name it; and alarms are worked between taking the ready
  * list off and working it, so no alarm can still name it either.
@@ -39,10 +39,10 @@ static void take_timer(struct stt_worker *worker, struct stt_actor *actor, uint3
 	loop->timer_at_ms = STT_NEVER;
 	/* The poller gives events in the order in which they came, one for each descriptor: what is
 	 * there by now is in so many batches, however many more keep coming. A batch more is for
-	 * descriptors that are no connections. */
+	 * descriptors of nobody who lives here. */
 	loop->look_from_ms = stt_now_ms();
 	loop->looks_left =
-		2 + atomic_load_explicit(&loop->nconns, memory_order_relaxed) / STT_LOOP_BATCH;
+		2 + atomic_load_explicit(&loop->nresidents, memory_order_relaxed) / STT_LOOP_BATCH;
 }
 
 /* A look at the poller has found so many events. */
@@ -307,7 +307,8 @@ static void put_blocking_first(struct stt_loop *loop)
 	int nblocking = atomic_load_explicit(&loop->nblocking, memory_order_relaxed);
 	int place = 0;
 
-	if (!nblocking || nblocking > atomic_load_explicit(&loop->nconns, memory_order_relaxed) / 2)
+	if (!nblocking ||
+	    nblocking > atomic_load_explicit(&loop->nresidents, memory_order_relaxed) / 2)
 		return;
 	for (int i = 0; i < loop->nevents; i++) {
 		const struct stt_actor *actor = loop->events[i].data.ptr;
@@ -351,11 +352,11 @@ void stt_loop_end(struct stt_loop *loop)
 	stt_waker_wake(loop->waker);
 }
 
-/* Whether nothing can come any more: no connection, which would bring events, alarms and wishes;
+/* Whether nothing can come any more: nobody lives here, who would bring events, alarms and wishes;
  * and of what has come nothing is left. */
 static bool has_nothing(const struct stt_loop *loop)
 {
-	return !atomic_load(&loop->nconns) && !loop->chain && !atomic_load(&loop->ready) &&
+	return !atomic_load(&loop->nresidents) && !loop->chain && !atomic_load(&loop->ready) &&
 	       !atomic_load(&loop->alarms) && !stt_heap_first(&loop->timers);
 }
 

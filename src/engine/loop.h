@@ -48,9 +48,10 @@ struct stt_loop {
 	atomic_int wakers;
 	/* Until when all events go to the pool; relaxed, a hint. */
 	_Atomic int64_t storm_until_ms;
-	/* Connections on this loop; relaxed, a hint for spreading them. */
-	atomic_int nconns;
-	/* Those of them whose events go to the pool; relaxed, a hint. */
+	/* Actors that live on this loop, which does not end before they have left; relaxed, and a
+	 * hint for spreading them. */
+	atomic_int nresidents;
+	/* Those of them whose events go to the pool (`blocks`); relaxed, a hint. */
 	atomic_int nblocking;
 
 	/* Only the owner, outside turns. */
@@ -92,7 +93,7 @@ void stt_loop_fini(struct stt_loop *loop);
 void stt_loop_run(struct stt_worker *worker, struct stt_loop *loop);
 
 /* Makes the loop end: its owner posts the engine's `loops_ended` once the loop has nothing left.
- * Every group must be idle. */
+ * The user of the engine is not busy any more (engine.h). */
 void stt_loop_end(struct stt_loop *loop);
 
 /* Puts an actor at the end of the ready list. Any thread. */
@@ -101,6 +102,26 @@ void stt_loop_push(struct stt_loop *loop, struct stt_actor *actor);
 /* The same, for a worker: goes without a wake-up where the worker owns the loop and is outside a
  * turn. */
 void stt_loop_requeue(struct stt_worker *worker, struct stt_loop *loop, struct stt_actor *actor);
+
+/* An actor comes to live on the loop, and leaves it. Any thread. */
+static inline void stt_loop_move_in(struct stt_loop *loop)
+{
+	atomic_fetch_add_explicit(&loop->nresidents, 1, memory_order_relaxed);
+}
+
+static inline void stt_loop_move_out(struct stt_loop *loop)
+{
+	atomic_fetch_sub_explicit(&loop->nresidents, 1, memory_order_relaxed);
+}
+
+/* Has the events of one that lives there go to the pool, or no more; each in its turn. By the
+ * actor's owner. */
+static inline void stt_loop_note_blocking(struct stt_loop *loop, struct stt_actor *actor,
+					  bool blocks)
+{
+	atomic_store_explicit(&actor->blocks, blocks, memory_order_relaxed);
+	atomic_fetch_add_explicit(&loop->nblocking, blocks ? 1 : -1, memory_order_relaxed);
+}
 
 void stt_alarm_init(struct stt_alarm *alarm,
 		    int64_t (*ring)(struct stt_worker *worker, struct stt_alarm *alarm));

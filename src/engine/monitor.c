@@ -9,7 +9,7 @@
  *	less than half of the time		storm: blocks too short to be caught
  *						one by one, and yet they serialise
  *
- * The monitor touches no connection. Its sleep: it sets `asleep`, looks once
+ * The monitor touches no actor. Its sleep: it sets `asleep`, looks once
  * more, and waits; a loop that comes back from its poller clears `waiting`, and
  * then reads `asleep`. All four are sequentially consistent, so that either the
  * look finds the loop awake, or the loop finds the monitor asleep.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A turn is the only time at which a loop can change hands. It begins once the
- * worker owns a connection and has read from it, and ends before the worker
- * lets go of the connection. In a turn a worker touches its connection, its own
+ * worker owns an actor (a connection, and has read from it), and ends before the
+ * worker lets go of the actor. In a turn a worker touches its actor, its own
  * record and the push lists, and nothing else of the loop: at any instant the
  * loop may be somebody else's.
  *
