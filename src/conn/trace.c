@@ -8,7 +8,6 @@
 
 #include "base/error.h"
 #include "conn/conn.h"
-#include "conn/ending.h"
 
 void stt_trace_tell(struct sttcp_conn *conn, enum stt_log_level level, const char *format, ...)
 {

@@ -18,8 +18,6 @@ void stt_group_watch(struct stt_group *group, int change)
 	stt_unlock(&group->lock);
 }
 
-/* -------------------------------------------------------------- signals */
-
 static void signal_all(enum stt_signals_for whom)
 {
 	for (struct stt_group *group = stt_registry_next(NULL); group;

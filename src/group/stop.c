@@ -51,8 +51,6 @@ int stt_stop_prepare_locked(struct stt_group *group, int nloops)
 	return 0;
 }
 
-/* ----------------------------------------------------------------- stop */
-
 /* A line about a stop: with the port that a server has, which may have been given as 0. */
 static void tell_stop(struct stt_group *group, const char *what, int64_t count, const char *more)
 {
