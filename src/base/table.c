@@ -78,7 +78,7 @@ static struct stt_link **slot_of(struct stt_table *table, uint64_t key)
 	return table->slots ? slot_in(table->slots, table->bits, key, table->seed) : &table->only;
 }
 
-/* Moves all into 2^bits slots, or stays as it is for want of memory. */
+/* Moves all into 2^bits slots, or stays as it is when out of memory. */
 static void resize(struct stt_table *table, unsigned bits)
 {
 	struct stt_link **slots = calloc((size_t)1 << bits, sizeof(struct stt_link *));

@@ -20,8 +20,8 @@ struct stt_conn_work {
 };
 
 /* For serve.h. A connection with one reference, busy with nobody, in phase CONNECTING or, with a
- * descriptor, BORN. It takes a reference to the service, and the descriptor. NULL for want of
- * memory: then the descriptor is still the caller's. */
+ * descriptor, BORN. It takes a reference to the service, and the descriptor. NULL when out
+ * of memory: then the descriptor is still the caller's. */
 struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_service *service,
 				struct stt_loop *loop, int fd, const struct stt_addr *peer);
 

@@ -299,8 +299,7 @@ void stt_output_stop_gathering(struct sttcp_conn *conn)
 		stt_output_tell(conn, what);
 }
 
-/* When the connection is to be reset for want of progress, STT_NEVER while there is none missing.
- */
+/* When the connection is to be reset because nothing has left for too long, or STT_NEVER. */
 static int64_t stalls_at_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 {
 	const struct sttcp_conn *conn = stt_output_conn(out);

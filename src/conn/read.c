@@ -85,8 +85,8 @@ static void refuse_message(struct stt_desk *desk, struct sttcp_conn *conn, int c
 }
 
 /* A connection that is paused learns all the same that its peer is gone: else one that is paused
- * for good would never end. Not so if the peer has ended in order, and was sent nothing after that:
- * what it said before is still to be delivered. */
+ * for good would never end. Not so after an orderly close, if the peer was sent nothing since: what
+ * it said before is still to be delivered. */
 static void look_without_reading(struct sttcp_conn *conn)
 {
 	int code = stt_output_view(conn).broken;

@@ -17,7 +17,7 @@ static inline unsigned stt_fork_count(void)
 }
 
 /* Has `forget` called in the child of each fork from now on, on its only thread, before the fork
- * counts; always the same function. False for want of memory: then it is to be tried again. One
+ * counts; always the same function. False when out of memory: then it is to be tried again. One
  * thread at a time. */
 bool stt_fork_watch(void (*forget)(void));
 

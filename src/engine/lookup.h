@@ -19,7 +19,7 @@ struct stt_loop;
  * `addrs` is the callee's now. -EAGAIN as `result`: there was no thread to be had. */
 typedef void (*stt_lookup_answer)(void *asker, int result, struct stt_addr *addrs, const char *why);
 
-/* A question that has not been asked yet; `host` is copied. NULL for want of memory. */
+/* A question that has not been asked yet; `host` is copied. NULL when out of memory. */
 struct stt_lookup *stt_lookup_new(struct stt_loop *loop, const char *host, int port,
 				  stt_lookup_answer answer, void *asker);
 

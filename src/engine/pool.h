@@ -39,7 +39,7 @@ struct stt_pool {
 	int waking;		/* woken or made, but not yet at the queue */
 	int nrunning;		/* all threads with a record */
 	struct stt_width width; /* for what is not known to block */
-	int64_t cap_hits;	/* times that a handler had to wait for want of a thread */
+	int64_t cap_hits;	/* times that a handler had to wait because there was no thread */
 	bool closing;
 	struct stt_cond left; /* a thread has left while closing */
 	bool unjoined;	      /* a thread has left while closing, and is to be joined: */

@@ -13,7 +13,7 @@ struct stt_group;
 struct sttcp_conn;
 
 /* A connection in phase CONNECTING with all that its attempt needs, so that beginning it cannot
- * fail. NULL for want of memory. */
+ * fail. NULL when out of memory. */
 struct sttcp_conn *stt_attempt_new(struct stt_group *group);
 
 /* The attempt of a connection that nobody can find yet, with its reference. It has to be begun,
