@@ -91,9 +91,12 @@ check_options()
 		first_words "$not_in_hints" | grep -qx "$name" && continue
 		expect "$name" "FIELD($name," python/ext/options.c
 		case $name in
-		*_ms) expect "${name%_ms}" "^    ${name%_ms}: Seconds" python/src/sttcp/_options.py ;;
-		*) expect "$name" "^    $name: " python/src/sttcp/_options.py ;;
+		*_ms) type=Seconds ;;
+		*) type= ;;
 		esac
+		name=${name%_ms}
+		expect "$name" "^    $name: $type" python/src/sttcp/_options.py
+		expect "$name" "\\<$name\\>" python/src/sttcp/server.py python/src/sttcp/client.py
 	done
 }
 
@@ -137,7 +140,8 @@ check_calls()
 		expect "$name" "^\\.B.*[ *\"]$name(" man/sttcp.3
 		verb=$(echo "$name" | sed 's/^sttcp_//; s/^\(server\|client\|conn\|engine\)_//')
 		first_words "$not_in_python" | grep -qx "$name" && continue
-		grep -qw "$name" python/ext/*.c || expect "$name" "^ *def $verb(" python/src/sttcp/*.py*
+		grep -qw "$name" python/ext/*.c && continue
+		expect "$name" "^ *def $verb(" python/src/sttcp/*.py*
 	done
 	for name in $(first_words "$not_in_python"); do
 		echo "$list" | grep -qx "$name" || {
@@ -147,14 +151,20 @@ check_calls()
 	done
 }
 
-# The recipes name files that are there.
+# The recipes name files that are there, and words that stand in them.
 check_recipes()
 {
-	list=$(sed -n '/^## Recipes/,/^## Commits/p' CONTRIBUTING.md | grep -o '`[a-z_]*/[^` ]*`' |
-		tr -d '`' | sort -u)
-	expect_many recipes 20 "$list"
-	for name in $list; do
-		[ -e "$name" ] || missing "$name" "its place, as CONTRIBUTING.md has it"
+	recipes=$(sed -n '/^## Recipes/,/^## Commits/p' CONTRIBUTING.md | grep -o '`[^` ]*`' |
+		tr -d '`')
+	files=$(echo "$recipes" | grep '^[a-z_]*/' | sort -u)
+	words=$(echo "$recipes" | grep -x '[a-z][a-z_]*' | sort -u)
+	expect_many 'files of recipes' 20 "$files"
+	expect_many 'words of recipes' 10 "$words"
+	for name in $files; do
+		[ -e "$name" ] || missing "$name" "its place (CONTRIBUTING.md)"
+	done
+	for name in $words; do
+		grep -rqw -e "$name" include src scripts || missing "$name" "any file (CONTRIBUTING.md)"
 	done
 }
 
@@ -224,7 +234,7 @@ self_test()
 		s/^STTCP_API uint64_t sttcp_conn_id(/STTCP_API int sttcp_conn_brand_new(sttcp_conn *conn);\n&/' \
 		include/sttcp.h
 	mv fuzz elsewhere
-	added check_options 5 && added check_codes 5 && added check_framings 4 &&
+	added check_options 6 && added check_codes 5 && added check_framings 4 &&
 		added check_calls 2 && added check_recipes 1
 }
 
