@@ -307,7 +307,7 @@ typedef struct sttcp_options {
 	/* STTCP_FRAMING_LENGTH: size of the length prefix in bytes, 1, 2, 3, 4 or 8; default 4. */
 	int32_t prefix_size;
 	bool prefix_little_endian;   /* the length is little-endian; default big-endian */
-	bool prefix_varint;	     /* the length is a protobuf varint, of no fixed prefix_size */
+	bool prefix_varint;	     /* the length is a protobuf varint (without prefix_size) */
 	bool prefix_includes_itself; /* the length counts its own bytes, too */
 
 	/* STTCP_FRAMING_LENGTH: this many bytes stand in front of the length, for example the type
@@ -351,7 +351,7 @@ typedef struct sttcp_options {
 	 * memory held for incomplete messages. At the cap
 	 *
 	 *  - each connection behaves as at its own send_queue_max;
-	 *  - a peer is not read from while its own handlers have bytes queued for it;
+	 *  - a peer is not read from while its connection's own handlers have bytes queued;
 	 *  - a message that needs more room ends its connection with STTCP_ELIMIT.
 	 *
 	 * Default -1. */
@@ -402,8 +402,8 @@ typedef struct sttcp_options {
 	 * is read and dropped, however much it is, until the peer's FIN or for this long. Closing a
 	 * socket with unread input would reset the connection, and the last answer could be lost
 	 * (RFC 1122, 4.2.2.13). The time starts with our FIN, or when the disconnection handler
-	 * returns if that is later. Until then the connection counts for max_connections. -1: close
-	 * at once. Default 2000. */
+	 * returns if that is later. The connection counts for max_connections until it is closed.
+	 * -1: close at once. Default 2000. */
 	int32_t linger_timeout_ms;
 
 	/* --- Stopping --- */
