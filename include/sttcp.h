@@ -273,9 +273,9 @@ typedef enum sttcp_over {
 } sttcp_over;
 
 /*
- * In every number but prefix_adjust, 0 means the default and -1 means off or
- * unlimited. Sizes are in bytes, times in milliseconds. Options are copied by _new. start returns
- * -EINVAL, and _error names the option, for
+ * In every number except prefix_adjust, 0 means the default and -1 means off or
+ * unlimited. Sizes are in bytes, times in milliseconds. Options are copied by
+ * _new. start returns -EINVAL, and _error names the option, for
  *
  *  - a value that the option cannot have;
  *  - an option without effect (its framing is missing; a client's on a server);
@@ -310,16 +310,16 @@ typedef struct sttcp_options {
 	bool prefix_varint;	     /* the length is a protobuf varint (without prefix_size) */
 	bool prefix_includes_itself; /* the length counts its own bytes, too */
 
-	/* STTCP_FRAMING_LENGTH: this many bytes stand in front of the length, for example the type
-	 * of the message. They belong to the payload: a handler gets them and what follows the
-	 * length, contiguous, without the length itself. sttcp_conn_send_message takes the same
-	 * payload and puts the length behind its first prefix_offset bytes. At most max_message;
-	 * default 0. */
+	/* STTCP_FRAMING_LENGTH: the number of bytes in front of the length, for example the type of
+	 * the message. They belong to the payload: a handler gets them together with the bytes that
+	 * follow the length, contiguous, without the length itself. sttcp_conn_send_message takes
+	 * the same payload, and inserts the length after its first prefix_offset bytes. At most
+	 * max_message; default 0. */
 	int32_t prefix_offset;
 
-	/* STTCP_FRAMING_LENGTH: any number, also -1. The length, plus this, less the bytes of the
-	 * length itself with prefix_includes_itself, is the number of bytes behind the length;
-	 * below 0 it is STTCP_EFRAME. Default 0. */
+	/* STTCP_FRAMING_LENGTH: any number, -1 included. It is added to the length to get the
+	 * number of bytes behind the length. With prefix_includes_itself, the size of the length
+	 * itself is subtracted, too. A result below 0 is STTCP_EFRAME. Default 0. */
 	int32_t prefix_adjust;
 
 	/* STTCP_FRAMING_FIXED: the size of each message. */
