@@ -108,7 +108,8 @@ static void life_is_told_from_accept_to_end(void **state)
 	sttcp_client_close(client);
 	assert_true(probe_wait(serving, STTCP_DISCONNECTION, 1));
 	snprintf(listens, sizeof(listens), "127.0.0.1:%d", sttcp_server_port(server));
-	assert_life(probe_address(serving), probe_last_id(serving), listens, "ended in order");
+	assert_life(probe_address(serving), probe_last_id(serving), listens,
+		    "ended: orderly close");
 	assert_life(probe_address(calling), probe_last_id(calling), NULL,
 		    "ended: STTCP_EDESTROYED, the client was closed by its owner");
 	sttcp_client_free(client);
@@ -148,7 +149,7 @@ static void life_on_a_unix_socket_is_told(void **state)
 	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
 	peer_close(peer);
 	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
-	assert_life(probe_address(probe), probe_last_id(probe), path, "ended in order");
+	assert_life(probe_address(probe), probe_last_id(probe), path, "ended: orderly close");
 	sttcp_server_free(server);
 	probe_free(probe);
 }
@@ -380,7 +381,7 @@ static void level_three_tells_what_the_library_decided(void **state)
 	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 3));
 	peer_close(peers[2]);
 	assert_int_equal(lines_with(4, ": ended: ECONNRESET, "), 1);
-	assert_int_equal(lines_with(4, ": ended in order"), 1);
+	assert_int_equal(lines_with(4, ": ended: orderly close"), 1);
 	assert_int_equal(lines_with(4, ": ended: STTCP_EFRAME, malformed message: no such thing"),
 			 1);
 

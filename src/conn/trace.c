@@ -21,7 +21,8 @@ void stt_trace_tell(struct sttcp_conn *conn, enum stt_log_level level, const cha
 		     text);
 }
 
-/* A handler may have failed it with a code of the library's: that is nobody else's decision. */
+/* A handler may have failed the connection with a code of the library's: then the library has not
+ * decided its end. */
 static bool is_decided_here(struct sttcp_conn *conn, int reason)
 {
 	if (!stt_error_is_told(reason))
@@ -45,7 +46,8 @@ void stt_trace_ended(struct sttcp_conn *conn)
 	if (!stt_log_wants(level))
 		return;
 	if (!reason) {
-		stt_trace_tell(conn, level, conn->declined ? "ended: declined" : "ended in order");
+		stt_trace_tell(conn, level,
+			       conn->declined ? "ended: declined" : "ended: orderly close");
 		return;
 	}
 

@@ -149,7 +149,7 @@ def make_exception(code: int, text: str | None) -> Error:
 
 
 def make_reason(code: int, text: str) -> Error | None:
-    """What a handler gets: None for an end in order, and for one that was wished for here."""
+    """What a handler gets: None after an orderly close by the peer or by this side."""
     if code in (0, _sttcp.ECLOSED):
         return None
     return make_exception(code, text)
