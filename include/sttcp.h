@@ -209,8 +209,8 @@ enum {
  * library's; not to be freed. Any thread. */
 STTCP_API const char *sttcp_strerror(int code);
 
-/* "STTCP_ESLOW", "ECONNRESET", ...; "OK" for 0, "UNKNOWN" for a number that is not a code; static.
- */
+/* "STTCP_ESLOW", "ECONNRESET", ...; "OK" for 0, "UNKNOWN" for any number that is not a code;
+ * static. */
 STTCP_API const char *sttcp_error_name(int code);
 
 /* ------------------------------------------------------------------- framing */
@@ -678,8 +678,7 @@ typedef struct sttcp_stats {
 	int64_t messages_out; /* successful sends */
 	int64_t queued;	      /* gauge: bytes queued in the library */
 	int64_t threads; /* gauge: threads of the process's engine that run or wait for handlers */
-	int64_t threads_blocked; /* gauge: of these, blocked in a handler, no longer running a loop
-				  */
+	int64_t threads_blocked; /* gauge: those that a handler blocks, and that run no loop */
 	int64_t takeovers;     /* loops of the process taken from a thread whose handler blocked */
 	int64_t longest_ms;    /* gauge: age of the longest-running handler call of this object */
 	uint64_t longest_id;   /* gauge: the connection of that call; 0 for none */
