@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Waiting that Ctrl+C and other signals can interrupt, without looking again and again.
+"""Waiting that Ctrl+C and other signals can interrupt, without polling.
 
 A signal handler of Python runs on the main thread, which therefore must not
-wait inside the library. Here it waits for a pipe, into which whoever ends
-something writes, and Python for each signal, on whatever thread that came.
+wait inside the library. It waits for a pipe instead. Whoever ends something
+writes into that pipe, and so does Python for each signal, whichever thread
+received it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _NEWS = b"\0"  # no signal has this number
 
 
 class _Pipe:
-    """Closed when nobody has it any more, and so not while somebody writes."""
+    """Closed with its last reference, and so not while another thread writes."""
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
@@ -37,17 +38,17 @@ class _Pipe:
         os.close(self.writer)
 
 
-# Who waits. There is no lock: a signal handler may come while it is held, and wait for somebody who
-# wants it.
+# The pipes of all calls that wait. There is no lock: a signal handler may interrupt its holder, and
+# then wait for a thread that wants it.
 _pipes: set[_Pipe] = set()
 
 
 def announce() -> None:
-    """Something has ended: who waits is to look again."""
+    """Something has ended: every call that waits checks again."""
     for pipe in list(_pipes):
         try:
             os.write(pipe.writer, _NEWS)
-        except OSError:  # it is full, and so read in any case
+        except OSError:  # it is full, so its reader wakes up in any case
             pass
 
 
@@ -61,7 +62,7 @@ def on_main_thread() -> bool:
 
 @contextlib.contextmanager
 def _signals_into(pipe: int) -> Iterator[int]:
-    """Has Python write each signal's number there; gives the descriptor that had it before."""
+    """Makes Python write the number of each signal there; yields the previous descriptor."""
     if not on_main_thread():
         yield -1
         return
@@ -80,7 +81,7 @@ def _take(pipe: int, before: int) -> None:
 
 
 def wait_until(done: Callable[[], bool], timeout: float | None = None) -> bool:
-    """Waits until done() says yes; False when that took longer than timeout, in seconds."""
+    """Waits until done() is true; returns False after timeout seconds."""
     if done():
         return True
     end = None if timeout is None else time.monotonic() + timeout
@@ -89,7 +90,7 @@ def wait_until(done: Callable[[], bool], timeout: float | None = None) -> bool:
     try:
         poll = select.poll()
         poll.register(pipe.reader, select.POLLIN)
-        # Where nothing else happens, the log is to be told all the same.
+        # Log lines are fetched even if nothing else happens.
         poll.register(_sttcp._log_fd, select.POLLIN)
         with _signals_into(pipe.writer) as before:
             while not done():
@@ -106,8 +107,8 @@ def wait_until(done: Callable[[], bool], timeout: float | None = None) -> bool:
 
 
 def call_interruptibly(call: Callable[[], T]) -> T:
-    """Makes a call that waits in the library; on the main thread such that signals are heeded
-    meanwhile. If they raise something, the call goes on without us."""
+    """Makes a call that waits in the library; on the main thread in such a way that signals are
+    handled meanwhile. If a signal handler raises, the call goes on without this thread."""
     if not on_main_thread():
         return call()
     outcome: Any = []
@@ -115,7 +116,7 @@ def call_interruptibly(call: Callable[[], T]) -> T:
     def run() -> None:
         try:
             outcome.append((call(), None))
-        except BaseException as error:  # handed to the caller
+        except BaseException as error:  # raised again in the caller
             outcome.append((None, error))
         announce()
 
@@ -138,7 +139,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Lets SIGTERM act as Ctrl+C does, where the program has not said otherwise; to be followed by
+    """Makes SIGTERM act like Ctrl+C, unless the program has a handler for it; to be followed by
     let_signals_through."""
     if not on_main_thread():
         yield
@@ -150,14 +151,14 @@ def terminable() -> Iterator[None]:
     try:
         yield
     finally:
-        # First the mask: what the program had blocked is not to meet its old handler.
+        # The mask first: a signal that the program had blocked must not reach its old handler.
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if taken:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def let_signals_through() -> None:
-    """Ctrl+C and SIGTERM come to this thread, whatever its mask was; one that has waited comes here,
-    as an exception."""
+    """Unblocks Ctrl+C and SIGTERM on this thread. One that is pending arrives here, as an
+    exception."""
     if on_main_thread():
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
