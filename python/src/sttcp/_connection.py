@@ -89,14 +89,14 @@ class Connection(_sttcp.ConnectionBase):
     def fail(self, reason: str | BaseException = "") -> None:
         """Closes the connection as close does, with a reason for the disconnection handler: an
         exception, or a text, which becomes a HandlerError. Overrides the result of the handler."""
-        self._fail_with(reason, False)
+        self._fail_with(reason, now=False)
 
     def fail_now(self, reason: str | BaseException = "") -> None:
         """As fail, but with a reset at once, as abort does: queued output is lost. The first of
         fail and fail_now counts."""
-        self._fail_with(reason, True)
+        self._fail_with(reason, now=True)
 
-    def _fail_with(self, reason: str | BaseException, now: bool) -> None:
+    def _fail_with(self, reason: str | BaseException, *, now: bool) -> None:
         if isinstance(reason, BaseException):
             self._fail(reason, str(reason) or type(reason).__name__, now)
         else:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+# What _broadcast is told: whether each connection's framing is put around the data.
+_AS_BYTES, _AS_MESSAGE = False, True
+
+
 class Stats(NamedTuple):
     """Counters of a server since it was made. connections, queued, threads, threads_blocked,
     longest_ms and longest_id are gauges: they tell the present. threads, takeovers and
@@ -275,11 +279,11 @@ class Server(_group.Group):
         """Sends the bytes unframed to every connection except exclude. Never waits: a connection
         whose queue would exceed its cap is dropped, or with broadcast_skips left out. Returns the
         number of connections it was sent to."""
-        return self._broadcast(data, exclude, False)
+        return self._broadcast(data, exclude, _AS_BYTES)
 
     def broadcast_message(self, data: bytes, exclude: Connection | None = None) -> int:
         """The same with one message, framed for each connection."""
-        return self._broadcast(data, exclude, True)
+        return self._broadcast(data, exclude, _AS_MESSAGE)
 
     def connections(self) -> list[Connection]:
         """The connections, each from the return of its connection handler to the start of its
