@@ -50,7 +50,7 @@ static void connections_over_the_number_wait_in_the_backlog(void **state)
 	EVENTUALLY(stats_of(server).over_connections >= 1);
 	assert_true(peer_quiet(peers[MOST], 50));
 	assert_int_equal(sttcp_server_count(server), MOST);
-	/* Each that goes makes room for one that waits, in order. */
+	/* Each that goes makes room for one that waits, first come, first served. */
 	for (int i = 0; i < MORE; i++) {
 		peer_close(peers[i]);
 		assert_true(peer_expect(peers[MOST + i], "x"));

@@ -378,7 +378,7 @@ static void failed_send_while_paused_ends_it(void **state)
 	(void)state;
 	pair_open(&pair, NULL);
 	sttcp_conn_pause(pair.conn);
-	peer_close(pair.peer); /* in order: the first bytes are what is answered by a reset */
+	peer_close(pair.peer); /* orderly: the first bytes are answered by a reset */
 	pair.peer = -1;
 	EVENTUALLY((code = sttcp_conn_send(pair.conn, "news", 4)) != 0);
 	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* G4, G8 and G10: handlers block, others go on; one connection's handlers run in order; threads
+/* G4, G8 and G10: handlers block, others go on; one connection's handlers run in sequence; threads
  * come and go. */
 #include "support/support.h"
 
@@ -290,8 +290,8 @@ static bool follow_track(struct probe *probe, sttcp_conn *conn, const void *data
 	return true;
 }
 
-/* G4: handlers of one connection never overlap and run in order, through every hand-over. */
-static void handlers_of_one_connection_run_in_order(void **state)
+/* G4: handlers of one connection never overlap and run in sequence, through every hand-over. */
+static void handlers_of_one_connection_run_in_sequence(void **state)
 {
 	enum {
 		PEERS = 16,
@@ -570,7 +570,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(others_go_on_while_disconnection_handlers_block),
 		cmocka_unit_test(short_blocks_are_all_served),
 		cmocka_unit_test(handlers_of_different_connections_run_in_parallel),
-		cmocka_unit_test(handlers_of_one_connection_run_in_order),
+		cmocka_unit_test(handlers_of_one_connection_run_in_sequence),
 		cmocka_unit_test(idle_threads_leave),
 		cmocka_unit_test(idle_connections_have_no_thread),
 		cmocka_unit_test(reaching_max_threads_makes_handlers_wait_alone),

@@ -189,7 +189,7 @@ static int answer_under_way_dies(void)
 	int peer = open_server(answer_much);
 
 	CHECK(peer_say(peer, "?"));
-	/* Some of it arrives, the rest stands before the shut window. */
+	/* Some of it arrives, the rest waits for the closed window. */
 	EVENTUALLY(atomic_load(&the_conn));
 	sttcp_conn_counts counts = {0};
 

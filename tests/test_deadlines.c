@@ -43,7 +43,7 @@ static void g14_first_byte_ends_who_never_speaks(void **state)
 	assert_int_equal(sttcp_conn_send(pair.conn, "hello", 5), 0);
 	expect_end(&pair, STTCP_ETIME_FIRST_BYTE, begin, LIMIT);
 	assert_true(peer_expect(pair.peer, "hello"));
-	assert_int_equal(peer_end(pair.peer), 0); /* in order */
+	assert_int_equal(peer_end(pair.peer), 0); /* an orderly close */
 	pair_close(&pair);
 }
 
@@ -371,7 +371,7 @@ static void expect_watch(sttcp_conn *conn, int timeout_ms)
 	assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPIDLE), third_s);
 	assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPINTVL), third_s);
 	assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPCNT), 2);
-	/* It would also end a peer that answers with its window shut. */
+	/* It would also end a peer that answers with a closed window. */
 	assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
 }
 

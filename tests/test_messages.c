@@ -215,7 +215,7 @@ static void ends_in_a_message_have_their_reasons(void **state)
 	}
 }
 
-/* Over a limit nothing has to follow for the connection to end: in order, with a FIN. */
+/* Over a limit nothing has to follow for the connection to end, in an orderly way, with a FIN. */
 static void limit_ends_the_connection_at_once(void **state)
 {
 	struct talk talk = {0};

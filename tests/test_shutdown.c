@@ -283,7 +283,7 @@ static bool have_data(sttcp_conn *conn, void *context)
 }
 
 /* Output that is flushed without a limit to a peer that never reads; and a connection that is
- * closed in order, whose peer does not close. */
+ * closed in an orderly way, whose peer does not close. */
 static int cut_what_lingers(void)
 {
 	struct stock before = take_stock();
