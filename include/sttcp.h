@@ -229,37 +229,37 @@ typedef enum sttcp_framing {
 	STTCP_FRAMING_CUSTOM	 /* as `frame_fn` says */
 } sttcp_framing;
 
-/* What a frame function tells of a message. All 0 at the start of each message; what is put in
- * stays until the end of that message. */
+/* What a frame function reports about a message. All fields are 0 at the start of each message,
+ * and keep their values until its end. */
 typedef struct sttcp_frame {
 	size_t skip;	/* where the payload begins, counted from the start of the message */
 	size_t size;	/* of the payload, which is what a handler gets */
-	size_t total;	/* of the message, with all that stands around the payload */
-	uint64_t state; /* the function's own, for example how far it has looked */
+	size_t total;	/* of the message, including everything around the payload */
+	uint64_t state; /* for the function itself, for example how far it has searched */
 } sttcp_frame;
 
 /*
- * Finds the end of the first message in `data`, which is all of it that has
- * arrived, 1 byte or more. Returns
+ * Finds the end of the first message in `data`: all bytes of it that have
+ * arrived, at least one. Returns
  *
  *  - 1: the first frame->total bytes are one message, of which frame->size
- *    bytes from frame->skip on are delivered. It may say so before all of them
- *    are there; they are then delivered without another call.
- *  - 0: more is needed. If frame->total is above `size`, the next call comes
- *    when so many bytes are there; otherwise with the next byte.
+ *    bytes from frame->skip on are delivered. If they have not all arrived,
+ *    they are delivered later, without another call.
+ *  - 0: more bytes are needed. If frame->total is above `size`, the next call is
+ *    made when that many have arrived, otherwise with the next byte.
  *  - below 0: the message is malformed, and the connection ends with
- *    STTCP_EFRAME; likewise after 1 with a total of 0, or with skip and size
- *    beyond the total.
+ *    STTCP_EFRAME. The same happens after 1 with a total of 0, or with skip and
+ *    size beyond the total.
  *
  * A frame->size over max_message ends the connection with STTCP_ELIMIT at once,
- * whatever is returned; while it is 0, so does such a frame->total. After a 0
- * that leaves the total open, no more than max_message bytes beyond frame->size
- * may have arrived.
+ * whatever the result is. So does a frame->total over max_message while
+ * frame->size is 0. While the total is not known, no more than max_message bytes
+ * beyond frame->size may arrive.
  *
  * Never runs at the same time as a handler of the connection, and may block like
- * one. `context` is that of the server or client. What `conn` knows, such as
- * sttcp_conn_data, can tell in which state the dialogue is; reading from it here
- * is -EDEADLK.
+ * one. `context` is that of the server or client. Per-connection state, such as
+ * the phase of a dialogue, can be kept with sttcp_conn_set_data. Reading from
+ * `conn` here gives -EDEADLK.
  */
 typedef int (*sttcp_frame_fn)(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
 			      void *context);
