@@ -55,7 +55,7 @@ static bool welcome(sttcp_conn *conn, void *context)
 	struct guest *guest = calloc(1, sizeof(*guest));
 
 	(void)context;
-	if (guest == NULL)
+	if (!guest)
 		return false;
 	sttcp_conn_set_data(conn, guest, free);
 	sttcp_conn_sendf(conn, "Your name?\n");

@@ -42,7 +42,7 @@ static bool let_in(sttcp_conn *conn, void *context)
 
 	(void)context;
 	sttcp_conn_set_data(conn, name, free); /* also if we decline */
-	if (name == NULL || !ask(conn, "Your name?", name) || !ask(conn, "Password?", password))
+	if (!name || !ask(conn, "Your name?", name) || !ask(conn, "Password?", password))
 		return false;
 	if (strcmp(password, "sesame") != 0) {
 		sttcp_conn_sendf(conn, "No, %s.\n", name);

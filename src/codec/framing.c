@@ -62,7 +62,7 @@ int stt_framing_check(const struct stt_framing *framing)
 		       (uint64_t)framing->fixed_size <= PTRDIFF_MAX;
 		break;
 	case STTCP_FRAMING_CUSTOM:
-		fine = framing->frame_fn != NULL;
+		fine = framing->frame_fn;
 		break;
 	}
 	return fine && framing->max_message >= 0 ? 0 : -EINVAL;
@@ -74,15 +74,15 @@ static int next_line(const struct stt_framing *framing, const unsigned char *byt
 		     size_t scanned, struct stt_frame *frame)
 {
 	const unsigned char *end = memchr(bytes + scanned, newline, size - scanned);
-	size_t total = end != NULL ? (size_t)(end - bytes) + 1 : 0;
-	size_t payload = end != NULL ? total - 1 : size;
+	size_t total = end ? (size_t)(end - bytes) + 1 : 0;
+	size_t payload = end ? total - 1 : size;
 
 	/* Without its end, too, a "\r" does not count yet: the "\n" may be the next byte. */
 	if (payload > 0 && bytes[payload - 1] == '\r')
 		payload--;
 	if (is_over(framing, payload))
-		return refuse(frame, STTCP_ELIMIT, end != NULL ? payload : 0);
-	return end != NULL ? found(frame, 0, payload, total) : need_more(frame, 0, size);
+		return refuse(frame, STTCP_ELIMIT, end ? payload : 0);
+	return end ? found(frame, 0, payload, total) : need_more(frame, 0, size);
 }
 
 /* The first place at which a delimiter may begin that is not whole yet. */
@@ -111,7 +111,7 @@ static int next_delimited(const struct stt_framing *framing, const unsigned char
 	const unsigned char *end = memmem(bytes + scanned, size - scanned, framing->delimiter,
 					  framing->delimiter_size);
 
-	if (end == NULL) {
+	if (!end) {
 		if (!may_end_in_time(framing, bytes, size))
 			return refuse(frame, STTCP_ELIMIT, 0);
 		return need_more(frame, 0, first_open_place(framing, size));
@@ -284,7 +284,7 @@ int stt_frame_last(const struct stt_framing *framing, const void *data, size_t s
 
 static int end_line(const unsigned char *bytes, size_t size, struct stt_frame_ends *ends)
 {
-	if (size > 0 && (bytes[size - 1] == '\r' || memchr(bytes, newline, size) != NULL))
+	if (size > 0 && (bytes[size - 1] == '\r' || memchr(bytes, newline, size)))
 		return -EINVAL;
 	ends->tail = &newline;
 	ends->tail_size = 1;
@@ -309,7 +309,7 @@ static bool overlaps_delimiter(const struct stt_framing *framing, const unsigned
 static int end_delimited(const struct stt_framing *framing, const unsigned char *bytes, size_t size,
 			 struct stt_frame_ends *ends)
 {
-	if (size > 0 && (memmem(bytes, size, framing->delimiter, framing->delimiter_size) != NULL ||
+	if (size > 0 && (memmem(bytes, size, framing->delimiter, framing->delimiter_size) ||
 			 overlaps_delimiter(framing, bytes, size)))
 		return -EINVAL;
 	ends->tail = framing->delimiter;

@@ -30,7 +30,7 @@ static bool read_line(const char *path, char *line, int size)
 	if (!file)
 		return false;
 
-	bool read = fgets(line, size, file) != NULL;
+	bool read = fgets(line, size, file);
 
 	fclose(file);
 	return read;
