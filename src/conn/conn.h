@@ -58,12 +58,12 @@ struct sttcp_conn {
 	/* Atomic: see the table below. */
 	atomic_uint word;
 	atomic_int refs;
-	/* Closed only by the owner, under output.lock, and -1 from then on: no other thread's call
-	 * can reach a stranger who got the number. */
+	/* Closed only by the owner, under output.lock, and -1 from then on. So no call of another
+	 * thread can reach a different connection that has got the same number. */
 	atomic_int fd;
 	/* Atomic, set once and never cleared, before the read wish: reads go on until 0 or an
-	 * error. Set when nothing will come but what is there, since no second edge tells of that;
-	 * and where a short read does not mean that the socket is empty. */
+	 * error. Set when no input can follow what is there already, since no second edge reports
+	 * that; and on sockets on which a short read does not mean that the socket is empty. */
 	atomic_bool hangup;
 	/* Atomic, set once by the owner: tells the loop that an event without input needs no owner.
 	 */
@@ -72,7 +72,7 @@ struct sttcp_conn {
 	atomic_bool ended;
 	/* Atomic, any thread: why nothing is to be read now, see hold.h. */
 	atomic_uchar holds;
-	/* Atomic, set once: what comes in has to be looked into, for messages or for its time. */
+	/* Atomic, set once: input has to be parsed, for its messages or for its timing. */
 	atomic_bool framed;
 	/* Atomic, any thread: reading has rested, see hold.h. */
 	atomic_bool rested;
@@ -114,8 +114,8 @@ struct sttcp_conn {
 	_Atomic int64_t owner_due_ms;
 	/* Atomic, written by the owner, relaxed: when its connection handler returned. */
 	_Atomic int64_t opened_ms;
-	/* Atomic, relaxed: when the last byte came or went, or its handler returned; only kept
-	 * where there is a limit on that. */
+	/* Atomic, relaxed: when the last byte was received or sent, or its handler returned. Kept
+	 * only if there is a limit on that. */
 	_Atomic int64_t active_ms;
 	struct stt_alarm alarm;
 
@@ -144,7 +144,8 @@ void stt_conn_set_peer(struct sttcp_conn *conn, const struct stt_addr *peer);
 
 static inline struct sttcp_conn *stt_conn_ref(struct sttcp_conn *conn)
 {
-	/* Relaxed: whoever takes a reference has one, or a lock under which one stands. */
+	/* Relaxed: whoever takes a reference holds one already, or a lock under which one is held.
+	 */
 	atomic_fetch_add_explicit(&conn->refs, 1, memory_order_relaxed);
 	return conn;
 }
@@ -162,11 +163,12 @@ static inline struct sttcp_conn *stt_conn_ref(struct sttcp_conn *conn)
  *	busy + wishes	the owner		lets go: fails		goes round again
  *	busy...		the owner, at its death	nothing, ever		wishes are lost on it
  *
- * A wish and busy come in one operation, so exactly one of those who wish finds
- * the connection free; and the owner lets go by a compare-and-swap from `busy`
- * alone, so no wish is overlooked. Which thread the owner is does not matter:
- * it may stand on a list meanwhile, and then whoever takes it off is the owner.
- * Who owns without a wish has it in mind, and acts on it first.
+ * A wish and busy are set in one operation, so exactly one of several threads
+ * finds the connection free. The owner lets go by a compare-and-swap from `busy`
+ * alone, so no wish is overlooked. It does not matter which thread the owner is:
+ * the connection may be on a list meanwhile, and then whoever takes it off the
+ * list is the owner. An owner without a wish knows what it wants, and does that
+ * first.
  */
 
 /* Adds a wish; true if the caller owns the connection now, and must see that it is worked on. */
@@ -193,7 +195,7 @@ static inline unsigned stt_conn_take_wishes(struct sttcp_conn *conn)
 	return atomic_exchange_explicit(&conn->word, STT_BUSY, memory_order_acq_rel);
 }
 
-/* For the owner, which stays it: puts wishes back that it has not come to. */
+/* For the owner, which remains the owner: puts back wishes that it has not acted on yet. */
 static inline void stt_conn_wish_again(struct sttcp_conn *conn, unsigned wishes)
 {
 	atomic_fetch_or(&conn->word, wishes);
@@ -214,10 +216,10 @@ static inline bool stt_conn_let_go(struct sttcp_conn *conn)
 						       memory_order_acquire);
 }
 
-/* Adds a wish and sees to the rest. Any thread. */
+/* Adds a wish, and makes sure that somebody acts on it. Any thread. */
 void stt_conn_ask(struct sttcp_conn *conn, unsigned wish);
 
-/* An output is part of its connection, and has what it needs of it from there. */
+/* The connection that the output is a part of. */
 static inline struct sttcp_conn *stt_output_conn(const struct stt_output *out)
 {
 	return stt_container_of((uintptr_t)out, struct sttcp_conn, output);
@@ -237,7 +239,7 @@ static inline int stt_conn_end_code(const struct sttcp_conn *conn)
 	return reason ? reason : STTCP_ECLOSED;
 }
 
-/* What there is to say of its end beyond the reason; "" when there is nothing. Any thread. */
+/* A text about its end that adds to the reason; "" if there is none. Any thread. */
 const char *stt_conn_fail_text(const struct sttcp_conn *conn);
 
 /* Its peer and its own end as text; never NULL, as long as the connection lives. */

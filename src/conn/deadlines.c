@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The deadlines of a connection; what they are measured from stands in conn.h. One alarm rings for
- * all of them, those of the output among them. */
+/* The deadlines of a connection. The times that they are measured from are in conn.h. One alarm
+ * serves all of them, including those of the output. */
 #include "conn/deadlines.h"
 
 #include "conn/ending.h"
@@ -10,7 +10,7 @@
 #include "engine/engine.h"
 
 /* A number that looks random and is the same for a connection each time: the finaliser of
- * splitmix64. Its life is not worth eight bytes of memory. */
+ * splitmix64. Storing the random part of its lifetime would take eight bytes of each connection. */
 static uint64_t scatter(uint64_t number)
 {
 	number = (number ^ (number >> 30)) * 0xbf58476d1ce4e5b9U;
@@ -18,7 +18,7 @@ static uint64_t scatter(uint64_t number)
 	return number ^ (number >> 31);
 }
 
-/* When the connection's life is over; any thread. */
+/* When the connection reaches its age limit; any thread. */
 static int64_t lifetime(const struct sttcp_conn *conn)
 {
 	const struct stt_settings *settings = &conn->service->settings;
@@ -68,7 +68,7 @@ static struct deadline first_deadline(const struct sttcp_conn *conn)
 	return first;
 }
 
-/* Has the owner look at `at`, if it is not to look before. */
+/* Makes the owner check the deadlines at `at`, unless it is going to check earlier. */
 static void look_again(struct sttcp_conn *conn, int64_t at)
 {
 	if (at >= atomic_load(&conn->owner_due_ms))
@@ -130,8 +130,9 @@ void stt_deadlines_check(struct sttcp_conn *conn, int64_t now_ms)
 	look_again(conn, first.at);
 }
 
-/* The first byte of one that waits for a thread to run its connection handler: silent peers must
- * not pile up while all threads are in handlers. Returns when to look again. */
+/* The deadline for the first byte of a connection that waits for a thread to run its connection
+ * handler: silent peers must not pile up while all threads are in handlers. Returns when to check
+ * again. */
 static int64_t ring_unopened(struct stt_worker *worker, struct sttcp_conn *conn, int64_t now)
 {
 	int limit_ms = conn->service->settings.first_byte_timeout_ms;
@@ -140,7 +141,7 @@ static int64_t ring_unopened(struct stt_worker *worker, struct sttcp_conn *conn,
 		return STT_NEVER;
 	if (conn->born_ms + limit_ms > now)
 		return conn->born_ms + limit_ms;
-	/* If it has spoken, it is not the one who is late. */
+	/* If input is waiting, it is not the peer that is late. */
 	if (!stt_conn_is_wished(conn, STT_WISH_READ) &&
 	    stt_pool_take(&worker->engine->pool, &conn->actor)) {
 		stt_conn_end(conn, STTCP_ETIME_FIRST_BYTE, STT_END_FLUSH);

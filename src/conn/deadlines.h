@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Deadlines: how long a connection may wait for its peer, and live. Nothing is
- * done for a message but one store: an alarm rings when the first one could
- * have passed, and its ring looks at what has happened since. Those for input
- * are the owner's to judge, and so rest while a handler runs.
+ * Deadlines: how long a connection may wait for its peer, and how long it may
+ * live. A message costs one store: the alarm rings when the first deadline
+ * could have passed, and only then is the time of the last activity
+ * considered. Deadlines for input are checked by the owner, so they do not run
+ * while a handler runs.
  */
 #ifndef STT_CONN_DEADLINES_H
 #define STT_CONN_DEADLINES_H
@@ -24,7 +25,7 @@ static inline void stt_deadlines_note_input(struct sttcp_conn *conn)
 		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
 }
 
-/* A handler that was not about input has returned, or reading has rested: all deadlines for input
+/* A handler that was not about input has returned, or reading was held: all deadlines for input
  * count from now on. */
 void stt_deadlines_begin_anew(struct sttcp_conn *conn);
 
@@ -35,8 +36,9 @@ void stt_deadlines_watch_message(struct sttcp_conn *conn);
  */
 bool stt_deadlines_have_passed(const struct sttcp_conn *conn, int64_t now_ms);
 
-/* Ends the connection if one has, or sees that it is looked at again. `now_ms` was taken before the
- * last look for input, so that what had come by then is never overlooked. */
+/* Ends the connection if a deadline for input has passed, else sets the alarm for the next one.
+ * `now_ms` was taken before the last check for input, so that input that had arrived by then is
+ * never overlooked. */
 void stt_deadlines_check(struct sttcp_conn *conn, int64_t now_ms);
 
 /* The ring of a connection's alarm. */

@@ -9,9 +9,8 @@
 
 _Static_assert(offsetof(struct stt_desk, worker) == 0, "freed through its worker");
 
-/* Mapped, and so on pages of its own, which go back to the system with the thread: from malloc's
- * arenas, of which there is one for every few threads, each wave of threads left some more behind.
- */
+/* Mapped memory, on pages of its own, which are returned to the system with the thread. malloc has
+ * one arena for every few threads, and kept a part of each burst of threads. */
 static char *new_buffer(void)
 {
 	void *pages = mmap(NULL, STT_READ_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,

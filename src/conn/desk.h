@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A desk: what a worker has at hand while it works on a connection. The engine
- * makes one for each thread of its workers, and knows the first member alone.
+ * A desk: the context of a worker while it works on a connection. The engine
+ * allocates one for each of its worker threads, and knows only the first
+ * member.
  */
 #ifndef STT_CONN_DESK_H
 #define STT_CONN_DESK_H
@@ -39,8 +40,8 @@ struct stt_desk {
 	int64_t call_began_us;		/* pool only */
 	long call_switches;		/* likewise: see dispatch.c */
 
-	/* Written by its own thread, read by any, relaxed: stats to look at, nothing hangs on
-	 * their order. They are of the call that `worker.calls` counts. */
+	/* Written by its own thread, read by any, relaxed: only stats use them, so their order does
+	 * not matter. They describe the call that `worker.calls` counts. */
 	_Atomic(const void *) call_service;
 	_Atomic uint64_t call_conn_id;
 };
@@ -50,7 +51,7 @@ static inline struct stt_desk *stt_desk_of(struct stt_worker *worker)
 	return stt_container_of(worker, struct stt_desk, worker);
 }
 
-/* The calling thread's; only on threads of the library's. */
+/* The desk of the calling thread, which must be one of the library's. */
 static inline struct stt_desk *stt_desk_self(void)
 {
 	return stt_desk_of(stt_self);
@@ -67,7 +68,8 @@ enum {
 	STT_SHARE_US = 1000
 };
 
-/* In the pool, where others wait for a thread: whether this one has had its share. */
+/* In the pool: whether other connections wait for a thread, and this one has had its share of time.
+ */
 static inline bool stt_desk_is_to_yield(const struct stt_desk *desk)
 {
 	return !desk->worker.loop && stt_pool_is_short(&desk->worker.engine->pool) &&
@@ -78,8 +80,8 @@ static inline bool stt_desk_is_to_yield(const struct stt_desk *desk)
 bool stt_desk_open(struct stt_worker *worker);
 void stt_desk_close(struct stt_worker *worker);
 
-/* Not 64 KiB: a peer that echoes sends such a read back as a full segment and a tail of 53 bytes,
- * and a large stream ran at 0.55 of the speed (`bulk-1` of the benchmark). */
+/* Not 64 KiB: an echoing peer sends such a read back as a full segment and a tail of 53 bytes, and
+ * a large stream ran at 0.55 of the speed (`bulk-1` of the benchmark). */
 enum {
 	STT_READ_SIZE = 60 * 1024
 };

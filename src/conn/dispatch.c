@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The calls, and what the library learns from how long they take: a connection whose handler
- * has blocked in the pool stays there, until a run of quick calls shows that it need not. */
+/* Handler calls, and what the library learns from their duration: a connection whose handler has
+ * blocked in the pool stays there, until a run of quick calls shows that it need not. */
 #include "conn/dispatch.h"
 
 #include <unistd.h>
@@ -17,16 +17,16 @@
 #include "engine/turn.h"
 
 enum {
-	/* A call of the pool that is quicker than this may as well have run on its loop, for all
-	 * that handing it over costs. */
+	/* A call in the pool that is quicker than this could as well have run on its loop,
+	 * considering the cost of handing it over. */
 	QUICK_US = 50,
 	/* Quick calls in a row that clear the mark. */
 	QUICK_RUN = 8,
-	/* A call of the pool that has blocked for longer than this, on a connection that was not
-	 * marked, shows that a storm goes on. */
+	/* A call in the pool that blocks for longer than this, on a connection that was not marked,
+	 * shows that a storm continues. */
 	BLOCKED_US = 2000,
 	STORM_MS = 10,
-	/* For call_switches: not looked at. */
+	/* For call_switches: not measured. */
 	NOT_COUNTED = -1
 };
 
@@ -51,8 +51,8 @@ void stt_dispatch_count(struct stt_desk *desk)
 	stt_counter_add(&desk->worker.calls, 2);
 }
 
-/* How often this thread has given up its CPU by itself, which is what blocking is (getrusage(2)).
- */
+/* How often this thread has given up its CPU voluntarily, which is what blocking means
+ * (getrusage(2)). */
 static long switches_so_far(void)
 {
 	struct rusage usage;
@@ -69,10 +69,10 @@ static void begin_call(struct stt_desk *desk, sttcp_conn *conn)
 
 	if (desk->worker.loop)
 		return;
-	/* On a loop the monitor keeps the time; in the pool there is nobody else. Where the last
-	 * call has blocked this one will, too, and only one of eight is looked at: the two system
-	 * calls for that were 2% of what a call costs that sleeps; see `short-100us`
-	 * of the benchmark. */
+	/* On a loop the monitor measures the time; in the pool nobody else does. If the last call
+	 * has blocked, this one will probably block, too, and only one of eight is measured: the
+	 * two system calls for that took 2% of the cost of a call that sleeps (`short-100us` of the
+	 * benchmark). */
 	desk->call_switches =
 		conn->blocking == QUICK_RUN && call & 14 ? NOT_COUNTED : switches_so_far();
 	desk->call_began_us = stt_now_us();
@@ -86,11 +86,13 @@ static bool has_blocked(const struct stt_desk *desk, int64_t took_us)
 {
 	if (took_us < QUICK_US)
 		return false;
-	/* By its time alone. If that says no, the next call of this connection is looked at. */
+	/* Judged by its time alone. If that says no, the next call of this connection is measured.
+	 */
 	if (desk->call_switches == NOT_COUNTED)
 		return took_us > BLOCKED_US;
-	/* Long is not enough: with hundreds of threads at work a quick call is preempted for longer
-	 * than a blocking one sleeps, and its connection would never find back to its loop. */
+	/* A long time alone does not prove it: with hundreds of busy threads a quick call is
+	 * preempted for longer than a blocking one sleeps, and its connection would never get back
+	 * to its loop. */
 	return switches_so_far() != desk->call_switches;
 }
 
@@ -110,9 +112,9 @@ static void learn(struct stt_desk *desk, sttcp_conn *conn)
 	}
 	if (took_us > BLOCKED_US && !conn->blocking)
 		stt_loop_storm(conn->loop, now_us / 1000, STORM_MS);
-	/* One short wait is what any lock gives now and then, and says nothing of the next call:
-	 * marked for it, connections whose handlers share a lock met in the pool, where they had
-	 * more of such waits. A second one soon after it counts. */
+	/* One short wait happens at any lock now and then, and does not predict the next call. When
+	 * it marked the connection, connections whose handlers share a lock met in the pool, where
+	 * such waits are more frequent. A second one soon afterwards counts. */
 	if (took_us > BLOCKED_US || conn->blocking || conn->waited)
 		stt_dispatch_mark_blocking(conn);
 	conn->waited = QUICK_RUN;
@@ -190,7 +192,7 @@ void stt_dispatch_prepare(struct stt_handlers *handlers)
 	handlers->wanted = handlers->specific | (handlers->universal ? (1U << STT_DRAINED) - 1 : 0);
 }
 
-/* The universal handler, then the specific one; returns the verdict that counts. */
+/* The universal handler, then the specific one; returns the result that counts. */
 static bool call_handlers(struct stt_desk *desk, sttcp_conn *conn, enum stt_event event,
 			  const void *data, size_t size)
 {
@@ -206,8 +208,8 @@ static bool call_handlers(struct stt_desk *desk, sttcp_conn *conn, enum stt_even
 					      handlers->context);
 	if (handlers->specific & (1U << event))
 		verdict = call_specific(handlers, conn, event, data, size);
-	/* A child that was forked in the handler, and comes back from it: everything here is the
-	 * parent's, its epoll above all. It goes no further. */
+	/* A child that was forked in the handler and returns from it stops here: everything belongs
+	 * to the parent, above all its epoll. */
 	while (stt_self != &desk->worker)
 		pause();
 	end_call(desk, conn);
@@ -246,7 +248,7 @@ void stt_dispatch_malformed_inside(struct stt_desk *desk, sttcp_conn *conn, int 
 
 	if (!handlers->malformed)
 		return;
-	/* The call is still the outer one's, for all that is measured and waited for. */
+	/* The call still belongs to the outer handler in all measurements and waits. */
 	desk->event = STT_MALFORMED;
 	handlers->malformed(conn, code, handlers->context);
 	while (stt_self != &desk->worker)

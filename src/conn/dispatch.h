@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls of a user's handlers: which ones run in a phase, in what order, and whose verdict counts.
- * By the connection's owner. */
+/* Calls of a user's handlers: which ones run in a phase, in which sequence, and whose result
+ * counts. By the connection's owner. */
 #ifndef STT_CONN_DISPATCH_H
 #define STT_CONN_DISPATCH_H
 
@@ -21,7 +21,7 @@ static inline bool stt_dispatch_wanted(const struct stt_handlers *handlers, enum
 	return handlers->wanted & (1U << event);
 }
 
-/* The universal handler, then the specific one, in a turn; returns the verdict that counts. Outside
+/* The universal handler, then the specific one, in a turn; returns the result that counts. Outside
  * turns. */
 bool stt_dispatch(struct stt_desk *desk, sttcp_conn *conn, enum stt_event event, const void *data,
 		  size_t size);
@@ -29,10 +29,10 @@ bool stt_dispatch(struct stt_desk *desk, sttcp_conn *conn, enum stt_event event,
 /* The malformed handler, if there is one, inside a handler of the same connection. */
 void stt_dispatch_malformed_inside(struct stt_desk *desk, sttcp_conn *conn, int code);
 
-/* The loop was taken over in a turn of the connection, while a function of the user's ran. */
+/* The loop was taken over in a turn of the connection, while user code ran. */
 void stt_dispatch_note_loss(sttcp_conn *conn);
 
-/* Another call of user code that is no handler: the monitor sees that it goes on. */
+/* A call of user code other than a handler has returned: the monitor sees progress. */
 void stt_dispatch_count(struct stt_desk *desk);
 
 /* The connection's handler was found blocking: its next events go straight to the pool. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Ends: the reason is set and the output told under the output lock; then a close wish sees that
- * the owner, now or later, goes on from there (serve.c). */
+/* An end sets the reason, and flushes or breaks the output, under the output lock. Then a close
+ * wish makes the owner continue from there, now or later (serve.c). */
 #include "conn/ending.h"
 
 #include <errno.h>
@@ -38,26 +38,27 @@ static unsigned flush_and_finish_locked(struct sttcp_conn *conn, enum stt_end_ho
 	if (how != STT_END_FORCE)
 		return what;
 	conn->output.forced = true;
-	/* A client's close has waited for its bytes already, as long as it was asked to. */
+	/* A client's close has already waited for its bytes, for as long as it was asked to. */
 	if (!atomic_load(&conn->service->flush_ms) && !stt_output_drained_locked(&conn->output))
 		what |= reset_locked(conn);
 	return what;
 }
 
-/* What an end is beside another one that was before it. */
+/* The rank of an end against an earlier one. */
 enum rank {
 	FIRST_COUNTS,
 	WINS
 };
 
-/* Sets the reason, or replaces it with one that wins; true if this one counts, and then the text is
- * the connection's. */
+/* Sets the reason, or replaces it if this end wins. True if this end counts; then the text belongs
+ * to the connection. */
 static bool set_reason_locked(struct sttcp_conn *conn, int reason, char *text, enum rank rank)
 	STT_REQUIRES(conn->output.lock)
 {
 	if (atomic_load(&conn->ended) && rank == FIRST_COUNTS)
 		return false;
-	/* Before the reason: who sees that finds the text. What it wins over has none. */
+	/* Before the reason, so that whoever sees the reason finds the text. An end that can be
+	 * replaced has none. */
 	if (text)
 		atomic_store(&conn->fail_text, text);
 	atomic_store(&conn->reason, reason);
@@ -186,7 +187,7 @@ int stt_conn_detach(struct sttcp_conn *conn)
 	stt_unlock(&conn->output.lock);
 	if (result >= 0)
 		stt_conn_wish(conn, STT_WISH_CLOSE);
-	/* Not kept, unless there are wishes: then it is worked on. */
+	/* Released, unless there are wishes: then its loop works on it. */
 	if (!own && !stt_conn_let_go(conn))
 		stt_loop_push(conn->loop, &conn->actor);
 	return result;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who lets go of what was gathered for a connection:
+ * Who flushes the sends that were coalesced for a connection:
  *
- *	its worker	is in a handler that blocks	it is let go of by
+ *	its worker	is in a handler that blocks	flushed by
  *	owns a loop	and loses it in a take-over	the next owner: it is the loop's `current`
  *	owns no loop	for longer than a look of	the connection's loop, to which it is
  *			the monitor			lent (lend.c)
  *	either		no				the worker, at the end
  *
- * Whoever does it clears the flag in the output, too: what the blocked handler
- * sends afterwards leaves at once. To do it twice changes nothing.
+ * Whoever does it also clears the flag in the output: later sends of the blocked
+ * handler leave at once. Doing it twice is harmless.
  */
 #include "conn/gather.h"
 
@@ -29,7 +29,7 @@ bool stt_gather_begin(struct stt_worker *worker, struct sttcp_conn *conn)
 	}
 	if (!stt_lend_may_begin(worker))
 		return false;
-	/* The flag first: a loop that is asked must find it. */
+	/* The flag first, so that a loop that is asked finds it. */
 	stt_output_gather(conn);
 	stt_conn_ref(conn);
 	stt_lend_begin(worker, conn->loop, &conn->actor);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Gathering: where several messages stand in one read, their small answers are
- * queued and leave together when the last of them has been handled. A handler
- * that blocks must not hold back what was gathered before, so somebody else can
- * let go of it at any time: the table is in gather.c.
+ * Coalescing: when one read has brought several messages, their small answers
+ * are queued, and sent together after the last message has been handled. A
+ * handler that blocks must not hold back earlier answers, so other threads can
+ * flush them at any time: the table is in gather.c.
  */
 #ifndef STT_CONN_GATHER_H
 #define STT_CONN_GATHER_H
@@ -14,7 +14,8 @@ struct stt_actor;
 struct stt_worker;
 struct sttcp_conn;
 
-/* By the connection's owner, outside turns: false when it cannot be gathered now. */
+/* Begins to coalesce. By the connection's owner, outside turns; false if that is not possible now.
+ */
 bool stt_gather_begin(struct stt_worker *worker, struct sttcp_conn *conn);
 
 /* The last message has been handled. By the same worker, which may have lost its loop meanwhile. */

@@ -32,15 +32,16 @@ void stt_conn_resume(struct sttcp_conn *conn)
 	stt_conn_ask(conn, STT_WISH_READ | STT_WISH_TIMEOUT);
 }
 
-/* A handler that answers what it reads would otherwise fill the queue of a peer that does not read,
- * and then block in its send. */
+/* Otherwise an echo-style handler would fill the queue of a peer that does not read, and then block
+ * in its send. */
 static bool is_high_locked(const struct stt_output *out, const struct stt_service *service)
 	STT_REQUIRES(out->lock)
 {
 	const struct stt_settings *settings = &service->settings;
 	int64_t queued = (int64_t)out->queue.own;
 
-	/* Also when an event asks in between, as those that tell of room in the socket do. */
+	/* The second condition also holds when an event, such as room in the socket, asks between
+	 * the two marks. */
 	return queued >= settings->high_water ||
 	       (out->holds_reader && queued > settings->low_water) ||
 	       (queued && settings->total_queue_max != INT64_MAX && stt_service_room(service) <= 0);
@@ -49,8 +50,8 @@ static bool is_high_locked(const struct stt_output *out, const struct stt_servic
 void stt_hold_note_queue_locked(struct stt_output *out)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
-	/* Relaxed: only this thread, or one that sends at the same time, makes the queue longer,
-	 * and a reader that is late by one finds it at its next read. */
+	/* Relaxed: only this thread, or one that sends at the same time, makes the queue longer. A
+	 * reader that is too early by one read finds the change at the next. */
 	bool was_high = atomic_load_explicit(&conn->holds, memory_order_relaxed) & STT_HOLD_HIGH;
 	bool high = is_high_locked(out, conn->service);
 
@@ -77,7 +78,7 @@ void stt_hold_trace_release(struct sttcp_conn *conn)
 		  atomic_load_explicit(&conn->output.queued, memory_order_relaxed));
 }
 
-/* `own` of the bytes that are queued are those of its own handlers: these alone reach the mark. */
+/* `own` of the queued bytes are those of its own handlers: only these count for the mark. */
 static void trace_rest(struct sttcp_conn *conn, size_t own)
 {
 	const struct stt_settings *settings = &conn->service->settings;
@@ -91,7 +92,7 @@ static void trace_rest(struct sttcp_conn *conn, size_t own)
 			  (long long)settings->total_queue_max);
 }
 
-/* Whether the queue holds the reader, which rests from now on if so. */
+/* Whether the queue is full, and reading stops from now on. */
 static bool look_at_queue(struct sttcp_conn *conn)
 {
 	struct stt_output *out = &conn->output;
@@ -130,6 +131,6 @@ bool stt_hold_has_rested(struct sttcp_conn *conn)
 {
 	bool rests = stt_is_paused(conn) || is_high(conn);
 
-	/* Last: it is set before that which it follows ends. */
+	/* Read after the reasons, because whoever ends a reason sets it before that. */
 	return atomic_exchange(&conn->rested, false) || rests;
 }

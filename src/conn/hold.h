@@ -6,16 +6,16 @@
  *	PAUSED	sttcp_conn_pause	sttcp_conn_resume
  *	HIGH	the queue is full	the queue is not full any more
  *
- * Full is a queue with as many bytes of the connection's own handlers in it as
- * high_water says, or with any while the cap of all connections is used up.
+ * A queue is full when it holds high_water bytes of the connection's own
+ * handlers, or any such bytes while the cap of all connections is used up.
  *
- * A reader that finds no reason takes no lock. One that finds HIGH looks at the
- * queue, and if that is full rests (`holds_reader` in the output). Then HIGH
- * stays until the queue has come down to low_water.
+ * A reader that finds no reason takes no lock. A reader that finds HIGH checks
+ * the queue, and stops if that is full (`holds_reader` in the output). Then HIGH
+ * stays until the queue has shrunk to low_water.
  *
- * Whoever releases a reader that rests sets `rested` first, and afterwards
- * wishes for a read and for a look at the deadlines for input, which begin anew:
- * what came meanwhile has told of itself already.
+ * Whoever releases a stopped reader sets `rested`, and then asks for a read and
+ * for a check of the deadlines for input, which begin anew. The read has to be
+ * asked for because the events of what arrived meanwhile have passed.
  */
 #ifndef STT_CONN_HOLD_H
 #define STT_CONN_HOLD_H
@@ -31,8 +31,8 @@ enum stt_hold {
 	STT_HOLD_HIGH = 2
 };
 
-/* Holds the reader for a reason, and lets go of it: false if that was so before. Any thread, under
- * any lock. What a reader has to be told is the caller's to do, who knows whether it rests. */
+/* Adds a reason, and removes it; false if nothing has changed. Any thread, under any lock. It is up
+ * to the caller to tell the reader, since the caller knows whether reading has stopped. */
 bool stt_hold(struct sttcp_conn *conn, enum stt_hold why);
 bool stt_release(struct sttcp_conn *conn, enum stt_hold why);
 
@@ -54,15 +54,15 @@ static inline bool stt_is_held(struct sttcp_conn *conn)
 	return atomic_load_explicit(&conn->holds, memory_order_relaxed) && stt_hold_stands(conn);
 }
 
-/* The queue has changed: HIGH says what is so now. */
+/* The queue has changed: brings HIGH up to date. */
 void stt_hold_note_queue_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
-/* Before that, when bytes may have left: true if a reader that rested is released. Then
- * stt_hold_trace_release is to be called, without the lock, and the reader to be told. */
+/* Before that, when bytes may have left: true if a stopped reader is released. Then the caller must
+ * call stt_hold_trace_release, without the lock, and tell the reader. */
 bool stt_hold_release_low_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 void stt_hold_trace_release(struct sttcp_conn *conn);
 
-/* Whether reading rests, or has rested since the last call: then nothing could be expected of the
+/* Whether reading is stopped, or was since the last call: then nothing could be expected of the
  * peer. By the owner. */
 bool stt_hold_has_rested(struct sttcp_conn *conn);
 

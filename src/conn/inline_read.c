@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The thread waits in poll(2) for the socket and for an eventfd of its own,
- * which whoever ends the connection writes: shutting a socket down for sending
- * wakes no poll for input. That the thread waits is what any handler may do: its
- * loop is taken over meanwhile.
+ * The thread waits in poll(2) for the socket and for an eventfd of its own.
+ * Whoever ends the connection writes to that eventfd, because shutting a
+ * socket down for sending does not wake a poll for input. As with any handler
+ * that blocks, its loop is taken over meanwhile.
  */
 #include "conn/inline_read.h"
 
@@ -33,8 +33,8 @@ static int check_caller(const struct sttcp_conn *conn)
 	return atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;
 }
 
-/* Lets whoever ends the connection wake this thread, or no more; 0, or why there is nothing to wait
- * for. */
+/* Lets whoever ends the connection wake this thread, or no longer; 0, or why there is nothing to
+ * wait for. */
 static int set_receiver(struct sttcp_conn *conn, int waker)
 {
 	stt_lock(&conn->output.lock);
@@ -70,7 +70,7 @@ static int wait_for_input(struct stt_desk *desk, struct sttcp_conn *conn, int64_
 	return ended ? ended : result;
 }
 
-/* The socket has failed: the connection ends with that. */
+/* The socket has failed, and the connection ends with that code. */
 static ssize_t fail(struct sttcp_conn *conn, int code)
 {
 	stt_conn_end(conn, stt_error_of_peer(code), STT_END_RESET);
@@ -114,7 +114,8 @@ ssize_t stt_inline_read(struct sttcp_conn *conn, void *buffer, size_t size, int 
 	}
 }
 
-/* Ends the connection for a message that cannot be taken, after its handler had the last word. */
+/* Ends the connection because of a message that cannot be taken, after its malformed handler has
+ * run. */
 static int refuse_message(struct stt_desk *desk, struct sttcp_conn *conn, int code)
 {
 	if (!atomic_load(&conn->ended))

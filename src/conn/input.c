@@ -5,9 +5,9 @@
  *	between turns		in conn->held, or nowhere
  *	read, nothing held	in the worker's buffer: what is whole is delivered from there
  *				without a copy, and only the rest is copied
- *	read, something held	behind it, in the same memory, which grows by doubling: a peer
- *				gets no more memory than it has sent twice, whatever length its
- *				prefix promises
+ *	read, something held	behind it, in the same memory, which grows by doubling: it is
+ *				never more than twice of what the peer has sent, whatever length
+ *				its prefix promises
  *	read by a handler	never where its `data` stands: new memory is begun, and the old
  *				one goes when the handler returns
  */
@@ -66,15 +66,15 @@ void stt_held_free(struct stt_held *held)
 	release(held);
 }
 
-/* What becomes of a want for memory at the cap of all connections. */
+/* Whether a request for memory may be refused at the cap of all connections. */
 enum urgency {
 	MAY_BE_REFUSED, /* it is for more of a message */
 	MUST_BE_HAD
 };
 
-/* Counts memory for a message against the cap of all connections, `old` being freed soon; false if
- * that leaves no room. Who would go over gives way: with all of it held for messages that are not
- * whole, waiting for room would be waiting for each other. */
+/* Counts memory for a message against the cap of all connections; `old` is about to be freed. False
+ * if there is no room. Then the message is refused: if incomplete messages held all the memory and
+ * waited for room, they would deadlock. */
 static bool count(const struct stt_held *held, const struct stt_held *old, enum urgency urgency)
 {
 	struct stt_service *service = held->counted_for;

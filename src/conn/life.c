@@ -121,8 +121,9 @@ void stt_conn_free_on_pool(struct sttcp_conn *conn)
 
 void stt_conn_free_data_if_last(struct sttcp_conn *conn)
 {
-	/* It is on no roster any more, so one reference - the loop's - stays one. Acquire: what the
-	 * others did with the data before they dropped theirs has happened. */
+	/* It is on no roster any more, so a count of one, which is the loop's reference, cannot
+	 * grow. Acquire: what the others did with the data before they dropped their references has
+	 * happened. */
 	if (atomic_load_explicit(&conn->refs, memory_order_acquire) == 1)
 		free_data(conn);
 }
@@ -154,7 +155,7 @@ void stt_conn_die(struct sttcp_conn *conn)
 	struct stt_service *service = conn->service;
 	bool other_refs = atomic_load_explicit(&conn->refs, memory_order_relaxed) > 1;
 
-	/* Its own end can still be asked for by whoever holds a reference. */
+	/* Holders of a reference may still ask for its local address. */
 	if (other_refs)
 		stt_conn_local(conn);
 
@@ -175,7 +176,7 @@ void stt_conn_die(struct sttcp_conn *conn)
 
 	stt_held_free(conn->held);
 	conn->held = NULL;
-	/* First the service: the loop may be done with the connection as soon as it is on the list.
+	/* The service first: the loop may be done with the connection as soon as it is on the list.
 	 */
 	stt_service_ref(service);
 	service->calls->closed(service, conn);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How a connection is born, who holds it, and how it dies. */
+/* The birth of a connection, its references, and its death. */
 #ifndef STT_CONN_LIFE_H
 #define STT_CONN_LIFE_H
 
@@ -19,21 +19,21 @@ struct stt_conn_work {
 	int64_t (*ring)(struct stt_worker *worker, struct stt_alarm *alarm);
 };
 
-/* For serve.h. A connection with one reference, busy with nobody, in phase CONNECTING or, with a
- * descriptor, BORN. It takes a reference to the service, and the descriptor. NULL when out
- * of memory: then the descriptor is still the caller's. */
+/* For serve.h. A connection with one reference, busy without an owner, in phase CONNECTING or, with
+ * a descriptor, BORN. It takes a reference to the service, and the descriptor. NULL when out of
+ * memory: then the descriptor still belongs to the caller. */
 struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_service *service,
 				struct stt_loop *loop, int fd, const struct stt_addr *peer);
 
-/* Takes that back, with the reference, as long as nobody can find it. A descriptor stays the
- * caller's. */
+/* Undoes stt_conn_new, with the reference, as long as nobody can find the connection. A descriptor
+ * still belongs to the caller. */
 void stt_conn_discard(struct sttcp_conn *conn);
 
-/* A dead one is gone for its loop, where neither an event nor an alarm can name it any more. By the
+/* A dead connection leaves its loop, where no event and no alarm can refer to it any more. By the
  * loop's owner, outside turns. */
 void stt_conn_bury(struct sttcp_conn *conn);
 
-/* Runs the user's free_fn with the last one: not where user code may not run. */
+/* Drops a reference. The last one runs the user's free_fn, so not where user code may not run. */
 void stt_conn_unref(struct sttcp_conn *conn);
 
 /* The same for a loop's owner: leaves user code to the pool. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The way of bytes out of their callers' memory, and how callers wait for that. */
+/* How bytes leave their callers' memory, and how callers wait for that. */
 #include "conn/line.h"
 
 #include "base/bytes.h"

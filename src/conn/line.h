@@ -52,7 +52,7 @@ int stt_line_advance_locked(struct stt_output *out, size_t most) STT_REQUIRES(ou
 void stt_line_finish_locked(struct stt_output *out, struct stt_sender *sender, int result)
 	STT_REQUIRES(out->lock);
 
-/* Sends of which nothing is queued yet give up with `code`. */
+/* Sends of which nothing is queued yet return `code`. */
 void stt_line_turn_away_locked(struct stt_output *out, int code) STT_REQUIRES(out->lock);
 
 #endif

@@ -4,17 +4,18 @@
  * so that one send is one run of bytes:
  *
  *	queue	line	a send
- *	empty	empty	goes to the socket from the caller's buffer; what that does not take is
- *			queued as far as the cap allows, the rest waits in line
+ *	empty	empty	goes to the socket from the caller's buffer; what the socket does not
+ *			take is queued as far as the cap allows, the rest waits in line
  *	some	empty	is queued as far as the cap allows, the rest waits in line
  *	full	some	waits in line, behind the others
  *
- * What is much is written by visits of the loop, with the others' turns in between.
+ * Large output is written in visits of the loop, which serves its other
+ * connections in between.
  *
- * Whoever makes room moves bytes of the first in line into the queue, from the
- * memory of the sender that waits: so while there is a line the queue is full,
- * nothing can slip in between two parts of a send, and a sender is woken only
- * when all of it is queued.
+ * Whoever makes room moves bytes of the first sender in line into the queue,
+ * from the memory of that sender. So while there is a line the queue is full,
+ * nothing can get between two parts of a send, and a sender is woken only when
+ * all of its bytes are queued.
  */
 #include "conn/output.h"
 
@@ -43,12 +44,13 @@ enum {
 	VISIT_BYTES = 512 * 1024,
 	/* What a send copies; the rest keeps its place in line. */
 	COPY_BYTES = 4 * 1024 * 1024,
-	/* A closing connection's flush has an end, however little the peer takes at a time. */
+	/* Limits the flush of a closing connection, however little its peer reads at a time. A
+	 * multiple of the write timeout. */
 	FLUSH_TIMEOUTS = 10
 };
 
-/* What a connection's own handlers send may hold its reader, and nothing else: two ends of which
- * each rests while anybody's bytes are queued for it wait for each other. */
+/* Only what a connection's own handlers send can stop its reader. Otherwise two peers that each
+ * stop reading while anybody's bytes are queued would deadlock. */
 static bool is_own(const struct sttcp_conn *conn)
 {
 	return stt_desk_conn() == conn;
@@ -69,8 +71,8 @@ static void note_activity(struct sttcp_conn *conn)
 		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
 }
 
-/* Writes the queue until it is empty or `*most` bytes are out (0), or the socket full (-EAGAIN), or
- * broken. */
+/* Writes the queue: 0 when it is empty or `*most` bytes have been written, -EAGAIN when the socket
+ * is full, or why the stream has failed. */
 static int write_queue_locked(struct stt_output *out, size_t *most) STT_REQUIRES(out->lock)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
@@ -91,8 +93,8 @@ static int write_queue_locked(struct stt_output *out, size_t *most) STT_REQUIRES
 	return 0;
 }
 
-/* The socket is not full, so that no event will tell: the loop comes back when the others have had
- * their turn. With the descriptor open. */
+/* The socket is not full, so no event will come: the loop returns after it has served the other
+ * connections. The descriptor must be open. */
 static void visit_again_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
@@ -101,7 +103,7 @@ static void visit_again_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 	stt_alarm_set(conn->loop, &conn->alarm, 0);
 }
 
-/* The socket is full: an event will tell when it is not. */
+/* The socket is full: an event will report when it is writable. */
 static void expect_writable_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
@@ -119,8 +121,8 @@ bool stt_output_drained_locked(const struct stt_output *out)
 	return out->broken || (stt_bytes_empty(&out->queue) && !out->line);
 }
 
-/* What follows when nothing is queued any more: the FIN that was waiting for that, and word to the
- * owner of a connection that ends. */
+/* What follows when queue and line are empty: the FIN that was waiting for that, and a notice to
+ * the owner of a connection that ends. */
 unsigned stt_output_finish_locked(struct stt_output *out)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
@@ -142,7 +144,7 @@ unsigned stt_output_finish_locked(struct stt_output *out)
 		out->fin_sent = true;
 		if (stt_stream_fd(conn) >= 0)
 			stt_stream_finish_locked(out);
-		/* If the peer's FIN was here before, this is the end, and no event may tell. */
+		/* If the peer's FIN came earlier, this is the end, and no event may follow. */
 		what |= STT_TELL_RESUME;
 	}
 	return what | (atomic_load(&conn->ended) ? STT_TELL_CLOSE : 0);
@@ -168,7 +170,7 @@ int stt_output_end_of_input(struct sttcp_conn *conn)
 	int broken = conn->output.broken;
 
 	stt_unlock(&conn->output.lock);
-	/* The kernel tells of a reset once, to a read or to a send, and of one behind a FIN with
+	/* The kernel reports a reset only once, to a read or to a send, and one behind a FIN as
 	 * EPIPE. */
 	return broken == -EPIPE ? 0 : broken;
 }
@@ -192,12 +194,12 @@ void stt_output_die_locked(struct stt_output *out)
 	/* A FIN behind a part of it would tell the peer that this was all. */
 	if (stt_stream_fd(conn) >= 0)
 		stt_stream_reset_locked(out);
-	/* What there is to tell is for the owner, who knows. */
+	/* The result is for the owner, which is the caller. */
 	(void)stt_output_break_locked(out, stt_conn_end_code(conn));
 }
 
-/* With the queue empty: the first in line goes straight from its sender's memory. There is one only
- * where no connection of the service may queue any more. */
+/* With an empty queue: the first in line goes straight from its sender's memory. Then there is a
+ * line only if the cap of all connections leaves no room to queue. */
 static int write_sender_locked(struct stt_output *out, size_t *most) STT_REQUIRES(out->lock)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
@@ -308,7 +310,7 @@ static int64_t stalls_at_locked(const struct stt_output *out) STT_REQUIRES(out->
 
 	if (timeout_ms < 0 || stt_output_drained_locked(out))
 		return at;
-	/* What is only gathered, or waits for the next visit, has not been tried. */
+	/* Output that is only gathered, or waits for the next visit, has not been tried. */
 	if (atomic_load(&out->pending))
 		at = out->moved_ms + timeout_ms;
 	return out->flush_until_ms && out->flush_until_ms < at ? out->flush_until_ms : at;
@@ -346,8 +348,9 @@ int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms, int *stalled)
 	return STT_NEVER;
 }
 
-/* Straight to the socket: 0 when it is full, or all has gone or as much as may go at a time, else
- * why it is broken. `tried` is what a try before gave, or 0. */
+/* Straight to the socket: 0 when it is full, or when everything has been sent or as much as is
+ * allowed at a time; else why the stream has failed. `tried` is the result of an earlier try, or 0.
+ */
 static int write_now_locked(struct stt_output *out, struct stt_cursor *cursor, ssize_t tried)
 	STT_REQUIRES(out->lock)
 {
@@ -371,8 +374,8 @@ static int write_now_locked(struct stt_output *out, struct stt_cursor *cursor, s
 		} else if (sent != -EAGAIN) {
 			return (int)sent;
 		} else {
-			/* Flag first, then one more try. A flag that is left from before has told
-			 * already, but its alarm may have rung over an empty queue. */
+			/* Flag first, then one more try. If the flag was set before, its event is
+			 * still to come; only its alarm may have rung over an empty queue. */
 			bool flagged = atomic_load(&out->pending);
 
 			expect_writable_locked(out);
@@ -419,8 +422,8 @@ static bool fits_gathered_locked(const struct stt_output *out, size_t size) STT_
 	       !atomic_load_explicit(&out->pending, memory_order_relaxed);
 }
 
-/* The part of a send that neither waits nor fails: 0 when all of it is taken, 1 when the rest has
- * to wait in line. */
+/* The part of a send that does not wait: 0 when all of it is taken, 1 when the rest has to wait in
+ * line, else a code. */
 static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
 			     enum stt_send_mode mode, struct stt_shared **shared, ssize_t tried)
 	STT_REQUIRES(out->lock)
@@ -445,18 +448,19 @@ static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
 	if (out->line)
 		return 1;
 
-	/* Who may wait copies the rest by the loop's visits. */
+	/* A send that may wait leaves the copying of the rest to the visits of the loop. */
 	bool all = mode != STT_SEND_WAIT || cursor->left <= COPY_BYTES;
 	size_t room = stt_room_claim_locked(out, all ? cursor->left : COPY_BYTES);
 
 	if (!all && room == COPY_BYTES)
 		visit_again_locked(out);
-	/* Who may not wait has sent nothing, or a part: then its rest is queued over the cap of
-	 * all, for a part alone is worse. Over its own cap the connection ends. */
+	/* A send that may not wait has sent nothing yet, or a part. In the latter case its rest is
+	 * queued even beyond the cap of all connections, because a torn message is worse. Beyond
+	 * its own cap the connection ends. */
 	if (mode != STT_SEND_WAIT && cursor->left > room) {
 		if (cursor->left == size || (int64_t)cursor->left > stt_room_of_one_locked(out)) {
 			stt_room_note_locked(out);
-			/* Who waits for the drained handler now finds it at the next room. */
+			/* After -EAGAIN the drained handler has to follow. */
 			if (mode == STT_SEND_TRY)
 				out->waited = true;
 			return -EAGAIN;
@@ -478,7 +482,7 @@ static int send_whole_locked(struct stt_output *out, struct stt_cursor *cursor,
 {
 	size_t size = cursor->left;
 
-	/* More than is gathered: what has been goes first. */
+	/* Too large to be gathered: what was gathered before leaves first. */
 	if (out->gathers && !fits_gathered_locked(out, size))
 		*what = stt_output_flush_locked(out);
 
@@ -505,7 +509,7 @@ static int send_whole_locked(struct stt_output *out, struct stt_cursor *cursor,
 	return result;
 }
 
-/* Nothing stands between a send and the socket. */
+/* Whether nothing is between a send and the socket. */
 static inline bool is_clear_locked(const struct stt_output *out, int fd) STT_REQUIRES(out->lock)
 {
 	const struct sttcp_conn *conn = stt_output_conn(out);
@@ -515,7 +519,7 @@ static inline bool is_clear_locked(const struct stt_output *out, int fd) STT_REQ
 	       !atomic_load_explicit(&conn->ended, memory_order_relaxed);
 }
 
-/* The short way of a small answer among others; false when it has to go the long one. */
+/* The short way of a small answer among others; false if it has to take the long one. */
 static bool gather_locked(struct stt_output *out, const struct iovec *parts, int count)
 	STT_REQUIRES(out->lock)
 {
@@ -541,9 +545,9 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 	stt_lock(&out->lock);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 
-	/* The way of nearly every message; what the socket does not take whole goes the long one.
-	 * It saves a fifth of the instructions of a small answer outside the kernel (`echo-1` of
-	 * the benchmark). */
+	/* The way of nearly every message; what the socket does not accept whole takes the long
+	 * one. It saves a fifth of the instructions of a small answer outside the kernel (`echo-1`
+	 * of the benchmark). */
 	if (count == 1 && parts->iov_len && parts->iov_len <= STT_DIRECT_BYTES &&
 	    is_clear_locked(out, fd)) {
 		tried = stt_stream_send_locked(out, parts, 1);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What goes out on a connection: straight to the socket while nothing is queued,
- * else through a queue with a cap, behind which sends wait in a line. Everything
- * here belongs to the output lock, not to the connection's owner: a handler that
- * sleeps holds back nobody's bytes.
+ * What goes out on a connection: straight to the socket while nothing is
+ * queued, else through a queue with a cap, behind which sends wait in a line.
+ * Everything here is under the output lock, and does not need the connection's
+ * owner: a handler that sleeps delays no output.
  */
 #ifndef STT_CONN_OUTPUT_H
 #define STT_CONN_OUTPUT_H
@@ -25,7 +25,7 @@ struct stt_output {
 	struct stt_mutex lock;
 	/* Under the lock. */
 	struct stt_bytes queue;
-	struct stt_sender *line; /* sends that wait for room, in order */
+	struct stt_sender *line; /* sends that wait for room, first in front */
 	int64_t moved_ms;	 /* when a byte last left, while there is a queue */
 	int64_t flush_until_ms;	 /* of a connection that ends; 0: not yet, or without a limit */
 	int broken;		 /* why nothing can be sent any more; 0 while it can */
@@ -33,7 +33,7 @@ struct stt_output {
 	/* Bits, so that a connection takes no more than 472 bytes. */
 	bool fin_wanted : 1; /* FIN when the queue and the line are empty */
 	bool fin_sent : 1;
-	bool forced;	     /* its end does not wait for the queue, which goes out behind it */
+	bool forced;	     /* its end does not wait for the queue, which leaves afterwards */
 	bool holds_reader;   /* the reader rests: see hold.h */
 	bool gathers;	     /* small sends are queued: the end of the turn flushes */
 	bool waited;	     /* bytes had to wait for the socket: the drained handler is due */
@@ -42,7 +42,7 @@ struct stt_output {
 
 	/* Atomic: the socket was full, and an event that it is writable matters. Stored before the
 	 * socket is tried once more, sequentially consistent: either that try finds room, or the
-	 * event that comes after it finds the flag. It saves two atomic operations an event. */
+	 * event that follows finds the flag. It saves two atomic operations per event. */
 	atomic_bool pending;
 
 	/* Written under the lock, read by any thread for stats, relaxed. */
@@ -67,8 +67,8 @@ enum stt_send_mode {
 };
 
 enum {
-	/* What a send gives to the socket at most before it lets go of the lock, for which a loop
-	 * may be waiting; the rest keeps its place in line, and goes by visits. */
+	/* The most that a send gives to the socket before it releases the lock, for which a loop
+	 * may be waiting. The rest keeps its place in line, and leaves in visits. */
 	STT_DIRECT_BYTES = 1024 * 1024,
 	/* -ENOMEM, after a part of it was taken. */
 	STT_SEND_TORN = 1
@@ -78,17 +78,18 @@ enum {
 int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
 		    enum stt_send_mode mode, struct stt_shared **shared);
 
-/* What a read that got nothing has found: 0 for the peer's FIN, or a reset that a send was told of
- * instead. By the connection's owner. */
+/* The meaning of a read without data: 0 for the peer's FIN, or a reset that the kernel has reported
+ * to a send instead. By the connection's owner. */
 int stt_output_end_of_input(struct sttcp_conn *conn);
 
 /* The socket is writable, or somebody wants it tried. */
 void stt_output_flush(struct sttcp_conn *conn);
 
 /*
- * Several small answers in one turn leave as one system call: one send a line
- * reached 7% of what one send a read does (`lines` of the benchmark). Between the two calls small
- * sends are only queued. By gather.c, which sees that the second one is called; any thread, any
+ * Several small answers of one turn leave in one system call: one send per
+ * line reached 7% of the speed of one send per read (`lines` of the
+ * benchmark). Between these two calls small sends are only queued. For
+ * gather.c, which makes sure that the second call follows; any thread, any
  * number of times.
  */
 void stt_output_gather(struct sttcp_conn *conn);
@@ -104,20 +105,20 @@ struct stt_output_view {
 
 struct stt_output_view stt_output_view(struct sttcp_conn *conn);
 
-/* The connection dies, with the descriptor still open: what has not gone is lost, which the peer
- * learns by a reset, and everybody who waits here is sent home. */
+/* The connection dies, with the descriptor still open: unsent output is lost, which the peer
+ * notices by a reset, and every waiting send returns. */
 void stt_output_die_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
-/* The alarm rings: goes on with a flush that has left the rest for later. Returns when to look
- * again, or STT_NEVER; `stalled` is set when the connection is to be reset, for no byte has left
- * for the write timeout, its end takes too long, or its peer is dead. By the loop. */
+/* The alarm rings: continues a flush that was left for later. Returns when to ring again, or
+ * STT_NEVER. Sets `stalled` if the connection is to be reset: no byte has left for the write
+ * timeout, its end takes too long, or its peer is dead. By the loop. */
 int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms, int *stalled);
 
-/* The connection ends, and what is queued goes out: for so long at most. */
+/* The connection ends and flushes its output: limits how long that takes. */
 void stt_output_limit_flush_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
-/* Those that hold the lock tell stt_output_tell afterwards what these return. A flush writes a part
- * of what is much, and sees that the loop goes on with it. */
+/* After these, callers pass the result to stt_output_tell once they have released the lock. A flush
+ * writes only a part of large output, and makes the loop continue. */
 unsigned stt_output_flush_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 unsigned stt_output_break_locked(struct stt_output *out, int code) STT_REQUIRES(out->lock);
 unsigned stt_output_finish_locked(struct stt_output *out) STT_REQUIRES(out->lock);

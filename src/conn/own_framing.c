@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Framings of connections' own, and who may free one. */
+/* The own framings of connections, and who may free one. */
 #include "conn/own_framing.h"
 
 #include <errno.h>
@@ -9,8 +9,8 @@
 #include "conn/desk.h"
 #include "conn/service.h"
 
-/* One that another thread has replaced stays until the owner has seen that: it may be reading with
- * it. `previous` is the owner's alone, once this one can be found. */
+/* A framing that another thread has replaced is kept until the owner has noticed: it may still be
+ * parsing with it. `previous` belongs to the owner alone once this framing can be found. */
 struct stt_own_framing {
 	struct stt_framing framing;
 	struct stt_own_framing *previous;
@@ -34,7 +34,8 @@ int stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing)
 		return 0;
 	}
 	stt_lock(&conn->output.lock);
-	/* The service may be started again, with another one, once all have ended. */
+	/* Once all connections have ended, the service may be started again with another framing.
+	 */
 	if (atomic_load(&conn->ended))
 		result = stt_conn_end_code(conn);
 	else
@@ -72,13 +73,14 @@ void stt_conn_free_framings(struct sttcp_conn *conn)
 int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *framing)
 {
 	struct stt_own_framing *own = malloc(sizeof(*own));
-	/* A frame_fn that changes the framing is being called with it. */
+	/* A frame_fn that changes the framing is still running with it. */
 	bool in_handler = stt_desk_conn() == conn && !stt_desk_self()->input.in_look;
 
 	if (!own)
 		return -ENOMEM;
 	stt_lock(&conn->output.lock);
-	/* The service may be started again, with another context, once all have ended. */
+	/* Once all connections have ended, the service may be started again with another context.
+	 */
 	if (atomic_load(&conn->ended)) {
 		int code = stt_conn_end_code(conn);
 
@@ -99,8 +101,8 @@ int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *fram
 		stt_input_forget_framing(stt_desk_self(), conn);
 		free_framings(previous);
 	}
-	/* What has come already may be a message now; in a handler that gets one this is seen to.
-	 */
+	/* Input that has arrived already may be a message now. After a receive handler
+	 * the reader checks anyway. */
 	if (!in_handler || conn->held)
 		stt_conn_ask(conn, STT_WISH_READ);
 	return 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bytes as they come go from the desk's buffer to the handler (read_raw). What
- * has to be looked into, for messages or for its time, goes by way of the desk's
- * input (read_messages). At the end of either stands what a read that got
- * nothing means: the peer's FIN, or an error.
+ * read_raw passes bytes as they come from the desk's buffer to the handler.
+ * Input that has to be parsed, for its messages or for its timing, goes
+ * through the desk's input (read_messages). Both end with the meaning of a
+ * read without data: the peer's FIN, or an error.
  */
 #include "conn/read.h"
 
@@ -76,7 +76,7 @@ static inline void deliver(struct stt_desk *desk, struct sttcp_conn *conn, const
 		stt_conn_end(conn, 0, STT_END_FLUSH);
 }
 
-/* Ends a connection for a message that cannot be taken; its handler has the last word. */
+/* Ends a connection because of a message that cannot be taken, after its malformed handler. */
 static void refuse_message(struct stt_desk *desk, struct sttcp_conn *conn, int code)
 {
 	if (!stt_conn_has_ended(conn))
@@ -84,9 +84,9 @@ static void refuse_message(struct stt_desk *desk, struct sttcp_conn *conn, int c
 	stt_conn_end_with(conn, code, STT_END_FLUSH, "%s", desk->refusal);
 }
 
-/* A connection that is paused learns all the same that its peer is gone: else one that is paused
- * for good would never end. Not so after an orderly close, if the peer was sent nothing since: what
- * it said before is still to be delivered. */
+/* A paused connection must notice, too, that its peer is gone; otherwise one that stays paused
+ * would never end. A FIN does not count if nothing was sent after it: the input before it is still
+ * to be delivered. */
 static void look_without_reading(struct sttcp_conn *conn)
 {
 	int code = stt_output_view(conn).broken;
@@ -111,8 +111,8 @@ static inline bool is_held(struct sttcp_conn *conn)
 	return true;
 }
 
-/* As stt_input_next, outside turns. A user's own function may block as a handler may: so it has a
- * turn. */
+/* As stt_input_next, outside turns. A frame_fn is user code and may block like a handler, so it has
+ * a turn. */
 static inline int find_message(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_more more,
 			       struct stt_message *message)
 {
@@ -228,7 +228,7 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 	return behind && !stt_conn_has_ended(conn);
 }
 
-/* The same for bytes as they come, which need no looking into. */
+/* The same for bytes as they come, which need no parsing. */
 static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	for (int reads = 0; reads < READS_PER_TURN; reads++) {
@@ -249,7 +249,7 @@ static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 
 		stt_counter_add(&conn->bytes_in, size);
 		deliver(desk, conn, desk->buffer, (size_t)size);
-		/* The handler has set a framing: what it may have read further is looked into. */
+		/* The handler has set a framing: further input has to be parsed. */
 		if (atomic_load_explicit(&conn->framed, memory_order_relaxed))
 			return read_messages(desk, conn);
 		if (stt_conn_has_ended(conn))

@@ -14,7 +14,7 @@ int64_t stt_room_of_one_locked(const struct stt_output *out) STT_REQUIRES(out->l
 /* What may be queued now. */
 size_t stt_room_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
 
-/* To be called before the lock is released whenever the queue has changed. */
+/* Must be called before the lock is released whenever the queue has changed. */
 void stt_room_note_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
 /* How many of `wanted` bytes may be queued; they count as queued from now on, so that sends on

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Sends as users make them: over the output, which takes bytes or not, stands what it means for the
- * connection when it does not. */
+/* Sends as users make them. The output takes the bytes or not; this file decides what a failure
+ * means for the connection. */
 #include "conn/send.h"
 
 #include <errno.h>
@@ -18,14 +18,16 @@ int stt_send_failed(struct sttcp_conn *conn, int result, enum stt_send_mode mode
 	/* Half a message on the wire is worse than none: the connection ends with it. */
 	if (torn || (mode == STT_SEND_BROADCAST && result == -ENOMEM))
 		stt_conn_end(conn, result, STT_END_RESET);
-	/* A broadcast waits for nobody, and tells nobody: who would miss it is dropped. */
+	/* A broadcast neither waits nor reports a failure, so a member that would miss it is
+	 * dropped. */
 	else if (mode == STT_SEND_BROADCAST && result == -EAGAIN &&
 		 !conn->service->settings.broadcast_skips)
 		stt_conn_end(conn, STTCP_ESLOW, STT_END_RESET);
 	return result;
 }
 
-/* Who may not wait queues all of it at once: the copy is made before the lock is taken. */
+/* A send that may not wait queues all of it at once, so the copy is made before the lock is taken.
+ */
 int stt_send_copied(struct sttcp_conn *conn, const struct iovec *part, enum stt_send_mode mode,
 		    struct stt_shared **shared)
 {

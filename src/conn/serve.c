@@ -116,7 +116,7 @@ static enum next go_on_dropping(struct stt_desk *desk, struct sttcp_conn *conn, 
 /* Goes on with a connection that has ended, as far as that is possible now. */
 static enum next go_on_ending(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	/* First the input: a reset that is read there is an end of the output, too. */
+	/* The input first: a reset that is read there also ends the output. */
 	enum stt_rest rest = stt_read_drop(desk, conn);
 	int linger_ms = conn->service->settings.linger_timeout_ms;
 	struct stt_output_view view = stt_output_view(conn);
@@ -158,8 +158,7 @@ static inline bool act_on_input(struct stt_desk *desk, struct sttcp_conn *conn, 
 	return true;
 }
 
-/* Ends a connection on which nothing is going on. Its input has just been read to the end, unless
- * it is paused. */
+/* Ends an idle connection. Its input has just been read to the end, unless it is paused. */
 static void end_if_idle(struct sttcp_conn *conn)
 {
 	bool paused = stt_is_paused(conn);
@@ -171,16 +170,16 @@ static void end_if_idle(struct sttcp_conn *conn)
 			  "nothing was going on at the stop, end_idle_at_stop is true");
 }
 
-/* Before the read of a rarer wish: what has come is served before an end, and it takes a read to
- * know that there is no more. Out of line, as is what comes after it: inlined, they would have each
- * message save the registers that only they need. */
+/* Before the read of a rarer wish: input is served before an end, and only a read can tell that
+ * there is no more. Not inlined, nor is what follows it: otherwise each message would save the
+ * registers that only these need. */
 __attribute__((__noinline__)) static unsigned
 look_before_read(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes, bool ends_idle)
 {
 	desk->judged_ms = stt_now_ms();
 	if (ends_idle)
 		atomic_store(&conn->hangup, true);
-	/* A limit is only then over when a look finds nothing that came before. */
+	/* A limit has passed only if a check then finds no input from before. */
 	if (ends_idle ||
 	    ((wishes & STT_WISH_TIMEOUT) && stt_deadlines_have_passed(conn, desk->judged_ms)))
 		wishes |= STT_WISH_READ;
@@ -222,7 +221,7 @@ static enum next act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wi
 		open_conn(desk, conn);
 	if (conn->phase == STT_OPEN && !stt_conn_has_ended(conn)) {
 		if (act_open(desk, conn, wishes)) {
-			/* The others first: it stays owned, by the list. */
+			/* Other connections first. This one stays owned, by the list. */
 			stt_loop_requeue(&desk->worker, conn->loop, &conn->actor);
 			return HANDED_ON;
 		}
@@ -236,7 +235,7 @@ static enum next act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wi
 static void work(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 {
 	while (act(desk, conn, wishes) != HANDED_ON && !stt_conn_let_go(conn)) {
-		/* A peer that always has more to say would keep this thread for good. */
+		/* A peer that always has more to send would keep this thread for good. */
 		if (stt_desk_is_to_yield(desk)) {
 			stt_pool_push(&desk->worker.engine->pool, &conn->actor);
 			return;
@@ -266,13 +265,13 @@ static bool has_last_words(struct sttcp_conn *conn)
 /* Whether an owned connection has to be worked on in the pool. */
 static inline bool needs_pool(struct sttcp_conn *conn)
 {
-	/* What runs no handler any more never waits for a thread. */
+	/* A connection that runs no handler any more never waits for a thread. */
 	if (conn->phase >= STT_LINGERING)
 		return false;
 	if (!stt_loop_may_run(conn->loop))
 		return !stt_conn_has_ended(conn) || has_last_words(conn);
-	/* Of one that blocks and has ended only the last handler is left: a thread of its own for
-	 * that would make a stop that closes a thousand of them wait for a thousand threads. */
+	/* A blocking connection that has ended has only its last handler left. With a thread for
+	 * each of those, a stop that closes a thousand would wait for a thousand threads. */
 	return conn->blocking && !stt_conn_has_ended(conn);
 }
 
@@ -280,15 +279,16 @@ static void give_to_pool(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	const struct stt_settings *settings = &conn->service->settings;
 
-	/* The limit counts from the accept on, and it may wait there for long. */
+	/* The limit counts from accept, and the connection may wait in the pool's queue for long.
+	 */
 	if (conn->phase == STT_BORN && settings->first_byte_timeout_ms >= 0)
 		stt_alarm_set(conn->loop, &conn->alarm,
 			      conn->born_ms + settings->first_byte_timeout_ms);
 	stt_pool_push(&desk->worker.engine->pool, &conn->actor);
 }
 
-/* Deadlines for input need no thread: where there is nothing else to do, the loop judges them.
- * False when there is, and all wishes are as before. */
+/* Deadlines for input need no thread: if there is nothing else to do, the loop checks them. False
+ * if there is; then all wishes are as before. */
 static bool judge_deadlines(struct sttcp_conn *conn)
 {
 	if (conn->phase != STT_OPEN || stt_conn_has_ended(conn))
@@ -339,8 +339,8 @@ static void conn_event(struct stt_worker *worker, struct stt_actor *actor, uint3
 		wish = STT_WISH_OPEN;
 	if (!wish)
 		return;
-	/* Nearly always it is free and may run here, and then the wish need not be written down:
-	 * one atomic operation less for a message. */
+	/* Nearly always the connection is free and may run here. Then the wish need not be stored,
+	 * which saves one atomic operation per message. */
 	if (stt_conn_try_own(conn)) {
 		if (!needs_pool(conn)) {
 			work(desk, conn, wish);

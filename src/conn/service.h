@@ -75,7 +75,7 @@ struct stt_settings {
 	int max_connections_per_ip;
 	int accept_rate;
 	bool rejects;	  /* what is over max_connections or accept_rate */
-	bool times_input; /* there is a deadline for which the time of input matters */
+	bool times_input; /* there is a deadline that depends on when input arrives */
 	bool broadcast_skips;
 	bool end_idle_at_stop;
 	bool reuse_port;
@@ -112,13 +112,12 @@ struct stt_service {
 	struct stt_handlers handlers;
 
 	atomic_int refs;
-	/* Atomic: a stop is under way that ends those on which nothing is going on. */
+	/* Atomic: a stop is in progress that ends idle connections. */
 	atomic_bool ends_idle;
-	/* Atomic: for how long what is queued may still go out behind a forced end; -1: no limit.
-	 */
+	/* Atomic: how long a flush after a forced end may take; -1: no limit. */
 	atomic_int flush_ms;
-	/* Atomic: how long connections had to end by themselves, once they are ended by force; else
-	 * -1. */
+	/* Atomic: how long connections had to end by themselves before they were ended by force;
+	 * -1 while they are not. */
 	atomic_int forced_after_ms;
 	/* Atomic, relaxed: bytes queued on all connections; kept only where they have a cap. */
 	_Atomic int64_t total_queued;
@@ -138,9 +137,8 @@ static inline void stt_service_unref(struct stt_service *service)
 		service->calls->free(service);
 }
 
-/* What all connections of a service that has a total_queue_max may still queue. Relaxed: what is
- * gathered at the same moment on several loops may go over it, and nothing else: see
- * stt_room_claim_locked. */
+/* How many bytes all connections of a service with a total_queue_max may still queue. Relaxed: only
+ * what is gathered at the same moment on several loops may exceed it, see stt_room_claim_locked. */
 static inline int64_t stt_service_room(const struct stt_service *service)
 {
 	return service->settings.total_queue_max -

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The stream of a connection: what stands between its bytes and its descriptor.
- * All that a connection receives, sends and says of its end goes through here;
- * so far there is one kind, plain bytes, and each call is that of the socket. It
- * is the place for a kind that has bytes of its own in hand.
+ * The stream of a connection: the seam between its bytes and its descriptor.
+ * Everything that a connection receives, sends or does to its end goes through
+ * here. So far there is one kind, plain bytes, and each call is one of the
+ * socket. A kind with buffers of its own, such as TLS, belongs here, too.
  *
  * What callers may rely on, for any kind:
- *	- Nothing waits, and a result below 0 is -EAGAIN or why the stream has failed.
- *	- Sending, its end and a reset are under the output lock; receiving is the
- *	  connection's owner's.
- *	- While a stream is not emptied no event need come for what it has: who stops
- *	  reading before must come back by itself. Once it is, an event tells of more.
- *	- A descriptor of -1 is the caller's to find.
+ *	- No call waits but stt_stream_wait. A result below 0 is -EAGAIN or why the
+ *	  stream has failed.
+ *	- Sending, finishing and resetting are under the output lock; receiving is for
+ *	  the connection's owner.
+ *	- While a stream is not emptied, no event need come for what it still has:
+ *	  whoever stops reading before that must come back by itself. Once it is
+ *	  emptied, an event reports more input.
+ *	- Callers have to check for a descriptor of -1.
  */
 #ifndef STT_CONN_STREAM_H
 #define STT_CONN_STREAM_H
@@ -31,9 +33,9 @@ static inline int stt_stream_fd(const struct sttcp_conn *conn)
 }
 
 /* Bytes, or 0 at the peer's end of the stream. `emptied` tells whether an event will come when
- * there is more: not while bytes are left; nor when `hangup` is set, for data and FIN come in one
- * event, and then it is read until there is nothing. (Set later, that brings a read wish with it.)
- */
+ * there is more. It is false while bytes are left, and while `hangup` is set: data and FIN come in
+ * one event, so the stream is read until there is nothing. (If `hangup` is set later, a read wish
+ * comes with it.) */
 static inline ssize_t stt_stream_recv(struct sttcp_conn *conn, void *data, size_t size,
 				      bool *emptied)
 {
@@ -62,8 +64,8 @@ static inline bool stt_stream_has_news(struct sttcp_conn *conn)
 	return stt_socket_has_news(stt_stream_fd(conn));
 }
 
-/* Waits until it would, or the eventfd is awake, after a read has given -EAGAIN: 0, -ETIMEDOUT at
- * `until_ms`, or why it has failed. The one call that waits. */
+/* Waits for that, or for the eventfd, after a read has returned -EAGAIN: 0, -ETIMEDOUT at
+ * `until_ms`, or why the stream has failed. The one call that waits. */
 static inline int stt_stream_wait(struct sttcp_conn *conn, int waker, int64_t until_ms)
 {
 	return stt_socket_wait(stt_stream_fd(conn), waker, until_ms);
@@ -75,21 +77,20 @@ static inline int stt_stream_failure(struct sttcp_conn *conn)
 	return stt_socket_failure(stt_stream_fd(conn));
 }
 
-/* How many of the bytes were taken, of which some are then as good as sent: they are offered no
- * second time. */
+/* How many of the bytes were taken. These count as sent, and are not offered again. */
 static inline ssize_t stt_stream_send_locked(struct stt_output *out, const struct iovec *parts,
 					     int count) STT_REQUIRES(out->lock)
 {
 	return stt_socket_send(stt_stream_fd(stt_output_conn(out)), parts, count);
 }
 
-/* The end of what is sent, behind all that was: FIN. */
+/* Ends the sending direction after all that was sent: FIN. */
 static inline void stt_stream_finish_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
 	stt_socket_shutdown(stt_stream_fd(stt_output_conn(out)));
 }
 
-/* Ends it both ways at once: RST. What was taken and has not gone is lost. */
+/* Ends both directions at once: RST. Bytes that were taken but have not left are lost. */
 static inline void stt_stream_reset_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
 	stt_socket_reset(stt_stream_fd(stt_output_conn(out)));

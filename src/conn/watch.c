@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Dead is who does not answer: two looks running have found something that waits
- * for an answer, data in flight or a probe of a shut window, and the last one of
- * any kind is older than the limit. One look is not enough: the kernel probes a
- * shut window up to two minutes apart, and the last answer is as old then.
+ * A peer is dead when it does not answer: two checks in succession have found
+ * something that waits for an answer (data in flight, or a probe of a closed
+ * window), and its last answer of any kind is older than the limit. One check
+ * is not enough: the kernel probes a closed window up to two minutes apart,
+ * and the last answer is that old then.
  *
- * Looks are due at whole parts of the limit, so that those of thousands of
- * connections come together, in few wake-ups.
+ * Checks are due at whole fractions of the limit, so that those of thousands
+ * of connections come together, in few wake-ups.
  */
 #include "conn/watch.h"
 
@@ -59,7 +60,7 @@ void stt_watch_begin_locked(struct stt_output *out)
 
 	out->watch = STT_WATCH_BEGUN;
 	if (self && self->loop == conn->loop) {
-		/* A turn of its own would have to be begun by this thread. */
+		/* Outside turns the loop cannot be lost: only this thread could begin one. */
 		if (!stt_turn_runs(self)) {
 			stt_alarm_set_here(conn->loop, &conn->alarm, first_look(conn));
 			return;
@@ -106,7 +107,8 @@ int64_t stt_watch_look_locked(struct stt_output *out)
 		out->watch = STT_WATCH_QUIET;
 		return STT_NEVER;
 	}
-	/* So that the answers of a peer behind a shut window are no further apart than looks. */
+	/* So that the answers of a peer behind a closed window are no further apart than the
+	 * checks. */
 	if (silence.window_shut)
 		stt_socket_probe_each(fd, (unsigned)(limit / LOOKS));
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A peer that has vanished while bytes are under way to it. TCP keepalive finds
- * one that vanishes while nothing is; with bytes under way the kernel does not
- * probe, and TCP_USER_TIMEOUT also ends a peer that answers every probe with its
- * window shut. So from the first send after a quiet time the loop looks now and
- * then whether the peer still answers, and stops when nothing is under way.
+ * Detection of a peer that vanishes while bytes are in flight. While none are,
+ * TCP keepalive detects it; with bytes in flight the kernel does not send
+ * keepalive probes, and TCP_USER_TIMEOUT would also end a peer that answers
+ * every probe with a closed window. So from the first send after a quiet time
+ * the loop checks now and then whether the peer still answers, and stops when
+ * nothing is in flight.
  */
 #ifndef STT_CONN_WATCH_H
 #define STT_CONN_WATCH_H
@@ -27,8 +28,8 @@ enum stt_watch {
 	STT_WATCH_OFF
 };
 
-/* What a desk's `watch` says, in a handler: the first send on its connection has the alarm set
- * once the turn is over, where that takes no system call. */
+/* A desk's `watch`, in a handler: the alarm for the first send is set after the turn, when that
+ * takes no system call. */
 enum {
 	STT_WATCH_MAY_WAIT = 1,
 	STT_WATCH_WAITS
@@ -40,14 +41,14 @@ unsigned char stt_watch_for(const struct sttcp_conn *conn);
 /* Bytes have gone to the kernel, and `watch` is QUIET. With a descriptor. */
 void stt_watch_begin_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
-/* Somebody is going to wait, for the peer or for room: in a handler that the loop would hear of too
- * late. With a descriptor. */
+/* A thread is going to wait, for the peer or for room, in a handler: the end of the turn would be
+ * too late. With a descriptor. */
 void stt_watch_wait_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
-/* After a handler that has left it to this. By the owner, outside turns. */
+/* After a handler that has left the alarm to this call. By the owner, outside turns. */
 void stt_watch_begin_late(struct stt_worker *worker, struct sttcp_conn *conn);
 
-/* A look: when the next one is due, STT_NEVER, or 0 when the peer is dead. By the loop. */
+/* A check: returns when the next one is due, STT_NEVER, or 0 when the peer is dead. By the loop. */
 int64_t stt_watch_look_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
 #endif
