@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whatever a loop works on: connections, listeners, sockets that are connecting,
- * answers of the resolver, the end of a stop. An actor gets events from the
- * loop's poller, and stands on at most one list at a time: its loop's ready
- * list, or the pool's queue.
+ * An actor is anything that a loop works on: a connection, a listener, a
+ * socket that is connecting, an answer of the resolver, a sweeper. It gets
+ * events from the loop's poller, and is on at most one list at a time: its
+ * loop's ready list, or the pool's queue.
  */
 #ifndef STT_ENGINE_ACTOR_H
 #define STT_ENGINE_ACTOR_H
@@ -27,9 +27,8 @@ struct stt_actor_ops {
 	void (*on_ready)(struct stt_worker *worker, struct stt_actor *actor);
 	/* By a worker of the pool: may block. */
 	void (*on_pool)(struct stt_worker *worker, struct stt_actor *actor);
-	/* On its loop, outside turns: the worker that is in a turn of it has lost the loop, and
-	 * this is the next owner, before it does anything else. Only while it is the loop's
-	 * `current`. */
+	/* On its loop, outside turns, only while it is the loop's `current`: the worker in a turn
+	 * of it has lost the loop. The next owner calls this before it does anything else. */
 	void (*on_lost)(struct stt_worker *worker, struct stt_actor *actor);
 	/* The same for a turn in the pool, which goes on; see lend.h. */
 	void (*on_lent)(struct stt_worker *worker, struct stt_actor *actor);
@@ -45,8 +44,8 @@ struct stt_actor {
 };
 
 /*
- * A point in time at which something wants to be looked at. Any thread may make
- * it earlier; only the loop's owner keeps the heap of them. It rings once, may
+ * A point in time at which something is to be checked. Any thread may make it
+ * earlier; only the loop's owner keeps the heap of them. It rings once, may
  * ring early, and is set anew by whoever it woke.
  */
 struct stt_alarm {

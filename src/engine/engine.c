@@ -83,9 +83,9 @@ int stt_engine_set(int loops, int max_threads, size_t stack_size)
 	return result;
 }
 
-/* Owners are made as heirs, and promoted when there is one for every loop: until then each of them
- * can still be sent to the pool, where it leaves. The monitor comes last: it makes the heirs that
- * it finds wanting. */
+/* Owners are created as heirs, and promoted when there is one for every loop: until then each of
+ * them can still be sent to the pool, where it ends. The monitor starts last, and creates the heirs
+ * that are missing. */
 static int start_threads(struct stt_engine *engine)
 {
 	struct stt_pool *pool = &engine->pool;
@@ -207,7 +207,7 @@ void stt_engine_release(void)
 	stt_unlock(&engine_lock);
 }
 
-/* Whether there is something that the engine has to be there for. Not under the lock. */
+/* Whether anything still needs the engine. Not under the lock. */
 static bool is_needed(void)
 {
 	stt_lock(&engine_lock);
@@ -249,7 +249,7 @@ static void end_engine(struct stt_engine *engine)
 
 int stt_engine_end(void)
 {
-	/* A look that disturbs nobody; what counts is the second one. */
+	/* A first check without side effects; the second one counts. */
 	if (is_needed())
 		return -EBUSY;
 	stt_lock(&engine_lock);

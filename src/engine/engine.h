@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The engine: the loops, the pool and the monitor that serve all servers and
- * clients of the process. It begins with the first start and stays, unless the
- * program ends it while nothing is started; then the next start makes a new one.
+ * clients of the process. The first start creates it, and it stays unless the
+ * program ends it while nothing is started; then the next start creates a new
+ * one.
  */
 #ifndef STT_ENGINE_ENGINE_H
 #define STT_ENGINE_ENGINE_H
@@ -23,7 +24,8 @@ struct stt_engine {
 	atomic_uint next_loop; /* for spreading */
 };
 
-/* Whom the engine runs for: what it asks and tells them, without knowing who they are. */
+/* The user of the engine: calls by which the engine asks and notifies it, without knowing what it
+ * is. */
 struct stt_engine_user {
 	/* Its loops are there, but nothing runs on them yet: 0 or -errno. */
 	int (*begin)(struct stt_engine *engine);
@@ -31,16 +33,17 @@ struct stt_engine_user {
 	void (*end)(void);
 	/* Whether something is started that needs an engine. */
 	bool (*is_busy)(void);
-	/* Nothing is busy, and the loops are to end: has what only lingers on them end at once. */
+	/* Nothing is busy, and the loops are to end: ends at once whatever still lingers on them.
+	 */
 	void (*end_lingering)(void);
 	/* In the child of a fork, on its only thread. */
 	void (*after_fork)(void);
 	/* The size of a worker's record, whose first member is a struct stt_worker; the rest of a
 	 * new one is 0. */
 	size_t record_size;
-	/* A thread for the record is going to be made: false if it cannot be used. */
+	/* A thread for the record is about to be created: false if it cannot be used. */
 	bool (*open_record)(struct stt_worker *worker);
-	/* The thread leaves, or there was none to be had; also when it could not be opened. */
+	/* The thread ends, or could not be created; also when it could not be opened. */
 	void (*close_record)(struct stt_worker *worker);
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One function for pthread_atfork(3), which nobody can take back. */
+/* One function for pthread_atfork(3), which cannot be undone. */
 #include "engine/fork.h"
 
 #include <pthread.h>

@@ -7,8 +7,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* How often this process was forked off, counted from its oldest ancestor that used the library:
- * objects that were made at another count belong to an ancestor. */
+/* How many forks are between this process and its oldest ancestor that used the library. Objects
+ * that were created at another count belong to an ancestor. */
 extern atomic_uint stt_forks;
 
 static inline unsigned stt_fork_count(void)
@@ -16,7 +16,7 @@ static inline unsigned stt_fork_count(void)
 	return atomic_load_explicit(&stt_forks, memory_order_relaxed);
 }
 
-/* Has `forget` called in the child of each fork from now on, on its only thread, before the fork
+/* Makes each fork from now on call `forget` in the child, on its only thread, before the fork
  * counts; always the same function. False when out of memory: then it is to be tried again. One
  * thread at a time. */
 bool stt_fork_watch(void (*forget)(void));

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * What a worker's `lends` points to: the actor that the worker has a turn of in
+ * the pool, from when it lends it to its loop until the turn is over.
+ *
  *	lends		who		does				then
  *	NULL		the worker	begins, with a reference	the actor
  *	the actor	the worker	ends: swap, has its reference	NULL

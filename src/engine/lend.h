@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A turn in the pool that the actor's loop is to hear of when its handler blocks.
- * On a loop that is what loop->current is for: there the next owner hears of it.
- * A worker of the pool shows the actor in its record, the monitor finds it stuck
- * and asks the loop, which is served whatever handlers do.
+ * Lets a loop flush for a handler that blocks in the pool. On a loop,
+ * loop->current does that: the next owner of the loop flushes. A worker of the
+ * pool shows the actor in its record instead; the monitor finds the worker
+ * stuck, and asks the actor's loop, which is served whatever handlers do.
  */
 #ifndef STT_ENGINE_LEND_H
 #define STT_ENGINE_LEND_H
@@ -27,7 +27,7 @@ void stt_lend_begin(struct stt_worker *worker, struct stt_loop *loop, struct stt
  * `on_lent`. By the same worker. */
 bool stt_lend_end(struct stt_worker *worker, struct stt_actor *actor);
 
-/* By the monitor, once a look: has asked the loops of those that are still in the call of the look
+/* By the monitor, once per look: asks the loops of workers that are still in the call of the look
  * before. */
 enum stt_lends {
 	STT_LENDS_NONE,	 /* no worker lends */

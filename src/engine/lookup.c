@@ -23,7 +23,8 @@
 
 enum {
 	/* Threads for questions that somebody waits for. A resolver that does not answer must not
-	 * take many; nor all of them for good, so that those which were given up are replaced. */
+	 * take many threads. Nor may it take all of them for good, so those with abandoned
+	 * questions are replaced. */
 	MAX_WANTED = 4,
 	MAX_THREADS = 16,
 	IDLE_MS = 5000
@@ -122,8 +123,8 @@ static struct stt_lookup *take_first_locked(void) STT_REQUIRES(lookups_lock)
 	return lookup;
 }
 
-/* The next question, for a thread that counts as idle, and does so no more; NULL when the thread is
- * to leave: none has come for some time, or it has taken the place of one that has come back. */
+/* The next question, for a thread that counts as idle until then. NULL when the thread is to end:
+ * it had no question for some time, or the thread that it replaced has come back. */
 static struct stt_lookup *take_next_locked(void) STT_REQUIRES(lookups_lock)
 {
 	int64_t until_ms = stt_deadline_ms(IDLE_MS);
@@ -145,7 +146,7 @@ static struct stt_lookup *take_next_locked(void) STT_REQUIRES(lookups_lock)
 	return lookup;
 }
 
-/* Hands the answer on; with the lock, which it lets go meanwhile. */
+/* Passes the answer on; with the lock, which it releases meanwhile. */
 static void answer_locked(struct stt_lookup *lookup) STT_REQUIRES(lookups_lock)
 {
 	bool dropped = lookup->dropped;
@@ -198,8 +199,8 @@ static void *run_lookups(void *argument)
 	return NULL;
 }
 
-/* Sees that somebody comes for what is queued. Without any thread, and none to be had, the answer
- * is that. */
+/* Makes sure that a thread takes what is queued. If there is none, and none can be created, the
+ * answer is -EAGAIN. */
 static void call_thread(void)
 {
 	pthread_t thread;

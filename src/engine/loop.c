@@ -15,13 +15,13 @@
 #include "engine/engine.h"
 
 enum {
-	/* Entries of the ready list that are worked before the next look at the events. Without a
-	 * bound 9 500 connections that a forced stop ended held an echo of another server up for 80
-	 * to 110 ms; so it was 8 to 12. */
+	/* Entries of the ready list that are worked before events are polled again. Without a
+	 * limit, 9 500 connections that a forced stop ended delayed an echo of another server by 80
+	 * to 110 ms; with it, by 8 to 12. */
 	CHAIN_PER_ROUND = 64
 };
 
-/* The waker has done its work by waking; what it was for stands on the lists. */
+/* Waking was all that the waker had to do; the work is on the lists. */
 static void ignore_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events)
 {
 	(void)worker;
@@ -97,16 +97,16 @@ void stt_loop_push(struct stt_loop *loop, struct stt_actor *actor)
 
 	/* Release: the loop that takes the list sees what was written to the actor. */
 	do {
-		/* Counted before the actor can be found: it may be the last that the loop waits for
-		 * before it ends. */
+		/* Counted before the actor can be found: the actor may be the last that the loop
+		 * waits for before it ends. */
 		if (!head && !counted)
 			atomic_fetch_add_explicit(&loop->wakers, 1, memory_order_relaxed);
 		counted |= !head;
 		actor->next = head;
 	} while (!atomic_compare_exchange_weak_explicit(
 		&loop->ready, &head, actor, memory_order_release, memory_order_relaxed));
-	/* A list that had something has been told of already, and is not empty before the loop
-	 * takes it. */
+	/* If the list was not empty the loop has been woken already, and has not taken the list
+	 * yet. */
 	if (!head)
 		stt_waker_wake(loop->waker);
 	if (counted)
@@ -167,7 +167,7 @@ void stt_alarm_set(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at)
 
 void stt_alarm_set_here(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at)
 {
-	/* On the list it is taken from there, with the time that it has then. */
+	/* If it is on the list, the loop takes it from there, with its latest time. */
 	if (!lower_due(alarm, at) || atomic_load(&alarm->listed))
 		return;
 	stt_alarm_cancel(loop, alarm);
@@ -214,7 +214,8 @@ static void take_alarms(struct stt_loop *loop)
 	while (alarm) {
 		struct stt_alarm *next = alarm->next;
 
-		/* First the flag, then the time: whoever lowers it in between lists it anew. */
+		/* The flag first, then the time: whoever lowers the time in between puts it on the
+		 * list again. */
 		atomic_store(&alarm->listed, false);
 		stt_alarm_cancel(loop, alarm);
 
@@ -243,14 +244,14 @@ static void set_timer(struct stt_loop *loop)
 }
 
 /*
- * Rings what is due. A ring runs no handler (it puts what has to be done onto
+ * Rings the alarms that are due. A ring runs no handler (it appends work to
  * the chain), so the loop cannot be lost here.
  *
- * Due is what was so before the last wait, not what is so by now: a process that
- * was stopped for a while (SIGSTOP, a debugger, a frozen container) comes out of
- * its wait without the events that came meanwhile, and would throw out peers
- * that have spoken in time. So their events are worked first, which costs one
- * more wait for each alarm, that does not block.
+ * Alarms are judged by the time before the last wait, not by the present time.
+ * A process that was suspended for a while (SIGSTOP, a debugger, a frozen
+ * container) returns from its wait without the events that arrived meanwhile,
+ * and would end peers that sent in time. So those events are handled first.
+ * That costs one more wait per alarm, which does not block.
  */
 static void ring_alarms(struct stt_worker *worker, struct stt_loop *loop)
 {
@@ -260,8 +261,8 @@ static void ring_alarms(struct stt_worker *worker, struct stt_loop *loop)
 		struct stt_alarm *alarm = stt_container_of(first, struct stt_alarm, node);
 
 		stt_alarm_cancel(loop, alarm);
-		/* Before the ring reads the deadlines that it is made of: a deadline that is stored
-		 * later sets the alarm anew. */
+		/* Before the ring reads its deadlines: a deadline that is stored later sets the
+		 * alarm again. */
 		atomic_store(&alarm->due, STT_NEVER);
 
 		int64_t again = alarm->ring(worker, alarm);
@@ -271,9 +272,10 @@ static void ring_alarms(struct stt_worker *worker, struct stt_loop *loop)
 	}
 }
 
-/* Works what stands on the chain now; what is appended meanwhile waits for the next round, behind
- * the events of the next wait. So does what stands behind the first few: thousands may end at a
- * time, and hold nobody up. What is dead there is named by no event of a later batch, either. */
+/* Works through the chain as it is now. What is appended meanwhile waits for the next round, after
+ * the events of the next wait. So does the rest of a long chain: thousands of connections may end
+ * at a time, and must not delay the others. No event of a later batch can refer to the dead ones
+ * among them, either. */
 static void work_chain(struct stt_worker *worker, struct stt_loop *loop)
 {
 	struct stt_actor *last = loop->chain_tail;
@@ -298,10 +300,10 @@ static void work_events(struct stt_worker *worker, struct stt_loop *loop)
 	}
 }
 
-/* Puts the events that go to the pool in front, if they are few: to hand one over takes little, and
- * a handler that is going to sleep should not wait for the others first. With 8 of 256 that saved
- * 0.7 of the 1.7 ms that these lost (`asleep-8` of the benchmark); with 500 of 600 it cost the
- * others a tenth (`asleep-500-10ms`). */
+/* Puts the events that go to the pool in front, if they are few: handing one over takes little
+ * time, and a handler that is going to sleep should not wait for the others. With 8 of 256 that
+ * saved 0.7 of the 1.7 ms that these lost (`asleep-8` of the benchmark); with 500 of 600 it cost
+ * the others a tenth (`asleep-500-10ms`). */
 static void put_blocking_first(struct stt_loop *loop)
 {
 	int nblocking = atomic_load_explicit(&loop->nblocking, memory_order_relaxed);
@@ -325,12 +327,12 @@ static void put_blocking_first(struct stt_loop *loop)
 
 static void wait_for_events(struct stt_loop *loop)
 {
-	/* Not before: what is worked off the ready list sets alarms, too. */
+	/* Only now, because working the ready list sets alarms, too. */
 	set_timer(loop);
 
 	int timeout_ms = loop->chain || loop->timer_rang ? 0 : -1;
 
-	/* Release: a monitor that finds the loop waiting finds all that it did before. */
+	/* Release: a monitor that sees the loop waiting sees all that it did before. */
 	if (timeout_ms)
 		atomic_store_explicit(&loop->waiting, true, memory_order_release);
 	loop->nevents = stt_poller_wait(loop->poller, loop->events, STT_LOOP_BATCH, timeout_ms);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A loop: a poller, the events it gave, lists of what to do next, timers. It is
- * owned by one worker at a time; another one can take over while the owner is
- * inside a turn (turn.h). Everything that a turn may leave half done stands
- * here and not on the owner's stack.
+ * A loop: a poller, the events that it returned, lists of what to do next,
+ * timers. It is owned by one worker at a time; another one can take over while
+ * the owner is inside a turn (turn.h). So everything that a turn may leave
+ * unfinished is stored here, and not on the owner's stack.
  */
 #ifndef STT_ENGINE_LOOP_H
 #define STT_ENGINE_LOOP_H
@@ -35,7 +35,7 @@ struct stt_loop {
 	/* Any thread. */
 	/* The owner's record and, in its lowest bit, whether it is inside a turn: see turn.h. */
 	_Atomic(uintptr_t) word;
-	/* The worker that stands behind the owner, NULL while there is none. */
+	/* The standby worker for the owner, NULL while there is none. */
 	_Atomic(struct stt_worker *) heir;
 	/* Pushed by any thread, taken as a whole by the owner; last pushed first. */
 	_Atomic(struct stt_actor *) ready;
@@ -44,7 +44,8 @@ struct stt_loop {
 	atomic_bool waiting;
 	/* Set once, at the end of the engine: the owner leaves when nothing can come any more. */
 	atomic_bool ending;
-	/* Threads that may still write to the waker although the loop has what they brought. */
+	/* Threads that may still write to the waker although the loop has already taken what they
+	 * pushed. */
 	atomic_int wakers;
 	/* Until when all events go to the pool; relaxed, a hint. */
 	_Atomic int64_t storm_until_ms;
@@ -58,13 +59,14 @@ struct stt_loop {
 	struct epoll_event events[STT_LOOP_BATCH];
 	int nevents;
 	int next_event;
-	/* The actor whose turn the next owner is to hear of, with its `on_lost`: set before a turn,
-	 * NULL again after it. */
+	/* The actor whose `on_lost` the next owner calls: set before a turn, NULL again after it.
+	 */
 	struct stt_actor *current;
-	struct stt_actor *chain; /* what was taken off `ready`, in order */
+	struct stt_actor *chain; /* what was taken off `ready`, first in front */
 	struct stt_actor *chain_tail;
 	struct stt_heap timers;
-	/* Up to when the events of the poller have been worked. Alarms ring up to here. */
+	/* The time up to which the events of the poller have been handled. Alarms ring up to here.
+	 */
 	int64_t polled_ms;
 	/* When the timer rings, STT_NEVER when it does not; whether it has, and the events that
 	 * came before are still to be looked at; since when, and in how many full batches they may
@@ -99,8 +101,7 @@ void stt_loop_end(struct stt_loop *loop);
 /* Puts an actor at the end of the ready list. Any thread. */
 void stt_loop_push(struct stt_loop *loop, struct stt_actor *actor);
 
-/* The same, for a worker: goes without a wake-up where the worker owns the loop and is outside a
- * turn. */
+/* The same, for a worker: needs no wake-up if the worker owns the loop and is outside a turn. */
 void stt_loop_requeue(struct stt_worker *worker, struct stt_loop *loop, struct stt_actor *actor);
 
 /* An actor comes to live on the loop, and leaves it. Any thread. */
@@ -134,10 +135,11 @@ void stt_alarm_set(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at);
  * alarm. */
 void stt_alarm_set_here(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at);
 
-/* Takes it out of the heap. Only the loop's owner, outside turns, once nobody sets it any more. */
+/* Removes it from the heap. Only the loop's owner, outside turns, once no thread sets it any more.
+ */
 void stt_alarm_cancel(struct stt_loop *loop, struct stt_alarm *alarm);
 
-/* The time by which an alarm that rings is to judge: what came before it has been looked at. */
+/* The time by which an alarm that rings is to judge: all input from before has been handled. */
 static inline int64_t stt_loop_time(const struct stt_loop *loop)
 {
 	return loop->polled_ms;

@@ -28,17 +28,17 @@
 
 enum {
 	LOOK_US = 1000,
-	/* Once so many looks running have found nothing amiss, the next ones come later. A look
-	 * costs 18 us, with the wake-up and with what it pushes out of the caches: 1.8% of a CPU at
-	 * one a millisecond. */
+	/* After this many looks in succession without a suspect, looks become rarer. A look costs
+	 * 18 us, with the wake-up and what it evicts from the caches: 1.8% of a CPU at one per
+	 * millisecond. */
 	CALM_LOOKS = 50,
 	CALM_LOOK_US = 4000,
 	RETRY_MS = 100,
-	/* Looks in which a worker may run without coming to an end. */
+	/* Looks for which a worker may be running in the same call. */
 	MAX_LOOKS = 10,
 	/* Workers of the pool that are looked at in one look. */
 	MAX_STUCK = 32,
-	/* Take-overs that are closer than this are a storm, and how long that lasts. */
+	/* Take-overs that are closer than this are a storm, which lasts this long. */
 	STORM_GAP_MS = 5,
 	STORM_MS = 10,
 	/* Looks that must find all loops waiting before the monitor sleeps, the last one before it
@@ -54,7 +54,7 @@ enum thread_state {
 	NOT_KNOWN
 };
 
-/* What the worker's thread does. 7 us: for candidates only. */
+/* The state of the worker's thread. Takes 7 us, so only for suspects. */
 static enum thread_state look_at_thread(const struct stt_worker *worker)
 {
 	char path[64];
@@ -74,7 +74,8 @@ static enum thread_state look_at_thread(const struct stt_worker *worker)
 		return NOT_KNOWN;
 	stat[size] = '\0';
 
-	/* proc(5): the state follows the name, which stands in brackets and may contain any. */
+	/* proc(5): the state follows the name, which is in parentheses and may contain any
+	 * character. */
 	const char *name_end = strrchr(stat, ')');
 
 	if (!name_end || name_end[1] != ' ')
@@ -91,7 +92,7 @@ static void take_over(struct stt_loop *loop, struct stt_worker *owner, int64_t n
 {
 	struct stt_engine *engine = loop->engine;
 	struct stt_pool *pool = &engine->pool;
-	/* The next heir first, so that the loop is never without one if one can be had. */
+	/* The next heir first, so that the loop always has one if one can be had. */
 	struct stt_worker *next = stt_pool_find_heir(pool, loop);
 	struct stt_worker *heir = atomic_exchange(&loop->heir, next);
 
@@ -111,7 +112,7 @@ static void take_over(struct stt_loop *loop, struct stt_worker *owner, int64_t n
 	loop->last_takeover_ms = now_ms;
 }
 
-/* Looks that found the owner asleep although its calls come to an end: two make a storm. */
+/* The owner was found asleep although its calls end: twice in succession is a storm. */
 static void look_for_dozes(struct stt_loop *loop, struct stt_worker *owner, bool lazy,
 			   int64_t now_ms)
 {
@@ -157,8 +158,8 @@ static enum sight look_at(struct stt_loop *loop)
 		return WAITING;
 	}
 
-	/* Its thread may not have begun, and then has no clock: it is known from its first turn on.
-	 */
+	/* Its thread may not have begun, and then has no clock: it is examined from its first turn
+	 * on. */
 	if (!in_turn && loop->seen_worker != owner)
 		return BUSY;
 
@@ -190,7 +191,7 @@ static enum sight look_at(struct stt_loop *loop)
 	return known && !lazy ? BUSY : UNSURE;
 }
 
-/* Whether one of these, or of those that are in a turn of a loop, is running or ready to run. */
+/* Whether one of these workers, or an owner in a turn, is running or ready to run. */
 static bool any_runs(struct stt_engine *engine, struct stt_worker **workers, int count)
 {
 	for (int i = 0; i < engine->nloops; i++) {
@@ -205,15 +206,15 @@ static bool any_runs(struct stt_engine *engine, struct stt_worker **workers, int
 	return false;
 }
 
-/* A child that was forked by what heard of the cap goes no further. */
+/* A child that was forked in the log callback, which reported the cap, stops here. */
 static void stop_child(unsigned forks_before)
 {
 	while (stt_fork_count() != forks_before)
 		pause();
 }
 
-/* Handlers that are not known to block stand in the way of others: with one of them awake they get
- * on without more threads, unless it takes long. */
+/* The pool runs only a few handlers at a time that are not known to block (width.h). While one of
+ * them is awake the others make progress without more threads, unless it takes long. */
 static enum sight look_at_pool(struct stt_engine *engine)
 {
 	struct stt_pool *pool = &engine->pool;
@@ -256,7 +257,7 @@ static enum sight look(struct stt_engine *engine)
 	}
 }
 
-/* Waits until somebody has work; with something wanting, for 100 ms at most. */
+/* Waits until there is work; if something is missing, for 100 ms at most. */
 static void sleep_until_woken(struct stt_engine *engine, bool wanting)
 {
 	struct stt_monitor *monitor = &engine->monitor;
@@ -273,7 +274,7 @@ static void sleep_until_woken(struct stt_engine *engine, bool wanting)
 		if (stt_semaphore_wait_until(&monitor->wake, until))
 			return;
 	}
-	/* Whoever clears the flag posts; if that was not us, the post is to be taken. */
+	/* Whoever clears the flag posts; if that was another thread, the post is to be taken. */
 	if (!atomic_exchange(&monitor->asleep, false))
 		stt_semaphore_wait(&monitor->wake);
 }

@@ -32,9 +32,9 @@ void stt_monitor_end(struct stt_engine *engine);
 void stt_monitor_fini(struct stt_monitor *monitor);
 
 /*
- * Wakes the monitor if it sleeps: a load when it does not. Whoever calls this
- * must have stored what the monitor shall see before, sequentially consistent:
- * either the monitor's last look finds it, or this load finds `asleep`.
+ * Wakes the monitor if it sleeps; a load if it does not. The caller must have
+ * stored before, sequentially consistent, what the monitor is to see: either
+ * the monitor's last look finds it, or this load finds `asleep`.
  */
 static inline void stt_monitor_wake(struct stt_monitor *monitor)
 {

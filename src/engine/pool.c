@@ -95,7 +95,7 @@ int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *),
 	if (stack_size)
 		result = pthread_attr_setstacksize(&attr, stack_size);
 	if (!result) {
-		/* A new thread has the mask of who makes it; not every C library can be told
+		/* A new thread inherits the mask of its creator; not every C library can set
 		 * another one. */
 		pthread_sigmask(SIG_SETMASK, &all, &before);
 		result = pthread_create(thread, &attr, run, argument);
@@ -153,8 +153,8 @@ static void give_record_back(struct stt_pool *pool, struct stt_worker *worker)
 	stt_unlock(&pool->lock);
 }
 
-/* The last that a thread that leaves does. After the lock neither record nor pool is its own: both
- * may be gone before it has joined the other thread. */
+/* The last step of a thread that ends. After the lock is released it may touch neither record nor
+ * pool: both may be gone before it has joined the other thread. */
 static void leave(struct stt_pool *pool, struct stt_worker *worker)
 {
 	pool->user->close_record(worker);
@@ -194,7 +194,7 @@ struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, str
 	return worker;
 }
 
-/* What a change of the queue asks for, to be done without the lock. */
+/* What a change of the queue makes necessary, to be done without the lock. */
 struct need {
 	struct stt_worker *woken; /* to be posted: under the lock it would run into it at once */
 	bool thread;
@@ -202,7 +202,7 @@ struct need {
 	bool monitor;
 };
 
-/* A handler has to wait for a thread: counted, and true the first time, which is to be logged. */
+/* A handler has to wait for a thread: counts that. True the first time, which is to be logged. */
 static bool note_cap_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
 {
 	atomic_store_explicit(&pool->is_short, true, memory_order_relaxed);
@@ -224,7 +224,7 @@ static bool is_held_locked(const struct stt_pool *pool) STT_REQUIRES(pool->lock)
 	       stt_width_holds(&pool->width, pool->head);
 }
 
-/* Calls a worker if there is work and nobody is on the way. */
+/* Calls a worker if there is work and none is on its way. */
 static struct need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
 {
 	struct need need = {0};
@@ -268,7 +268,7 @@ static void serve_need(struct stt_pool *pool, struct need need)
 		stt_monitor_wake(&pool->engine->monitor);
 	if (!need.thread || stt_pool_spawn(pool, STT_POOL, NULL))
 		return;
-	/* A thread that cannot be had counts as the cap reached, until the monitor has tried again.
+	/* If no thread can be created the cap counts as reached, until the monitor has tried again.
 	 */
 	stt_lock(&pool->lock);
 	int nthreads = --pool->nthreads;
@@ -512,7 +512,7 @@ void stt_pool_return_heir(struct stt_pool *pool, struct stt_worker *worker)
 
 void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker)
 {
-	/* The old owner is one of the pool's from now on. */
+	/* From now on the old owner belongs to the pool. */
 	stt_lock(&pool->lock);
 	pool->nthreads++;
 	stt_unlock(&pool->lock);

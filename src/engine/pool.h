@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pool: the threads of the engine and the queue of what waits for one. It
- * makes threads, parks them and lets them go. One wake-up at a time: the worker
- * that was woken wakes the next one while there is work.
+ * The pool: the threads of the engine, and the queue of work that waits for
+ * one. It creates threads, parks them and lets them end. It wakes one thread
+ * at a time: the woken worker wakes the next one while there is work.
  */
 #ifndef STT_ENGINE_POOL_H
 #define STT_ENGINE_POOL_H
@@ -23,9 +23,9 @@ struct stt_pool {
 	const struct stt_engine_user *user;
 	int max_threads; /* owners, heirs and the monitor not counted */
 	size_t stack_size;
-	/* The signal mask of the thread that made the engine. What a handler does meets the signals
-	 * that it would meet anywhere else in the program: a child can be terminated, a fault
-	 * handler runs, a profiler sees it. */
+	/* The signal mask of the thread that created the engine. Code that a handler runs gets the
+	 * signals that it would get anywhere else in the program: a child can be terminated, a
+	 * fault handler runs, a profiler sees it. */
 	sigset_t mask;
 
 	struct stt_mutex lock;
@@ -45,20 +45,21 @@ struct stt_pool {
 	bool unjoined;	      /* a thread has left while closing, and is to be joined: */
 	pthread_t last_gone;
 
-	/* All there ever were. Put in front under the lock, read by anybody. */
+	/* All records that ever were. Prepended under the lock, read by any thread. */
 	_Atomic(struct stt_worker *) records;
 	/* Atomic: workers that lend an actor, and loops that were asked for it. */
 	atomic_int nlending;
 
-	/* Atomic, relaxed: something stands in the queue and no thread comes for it yet. */
+	/* Atomic, relaxed: something is in the queue, and no thread can take it yet. */
 	atomic_bool is_short;
 	/* Atomic: likewise, because of `width`; the monitor must stay awake and look. */
 	atomic_bool is_held;
 
-	/* Only the monitor: looks running that have found it held, and nothing taken off it. */
+	/* Only the monitor: looks in succession that have found the queue held, and nothing taken
+	 * off it. */
 	int stuck_looks;
 
-	/* Atomic: something waits for a thread that could not be had, or a loop for an heir, so the
+	/* Atomic: no thread could be created for something in the queue, or for an heir, so the
 	 * monitor must stay awake and try again. */
 	atomic_bool starved;
 };
@@ -66,47 +67,47 @@ struct stt_pool {
 void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine,
 		   const struct stt_engine_user *user, int max_threads, size_t stack_size);
 
-/* For the end of an engine: from now on a thread that finds the queue empty leaves; and then, when
- * owners and heirs are of the pool, too, the wait until all of them are gone. */
+/* For the end of an engine: from now on a thread that finds the queue empty ends. Then, when owners
+ * and heirs belong to the pool, too: waits until all threads have ended. */
 void stt_pool_close(struct stt_pool *pool);
 void stt_pool_fini(struct stt_pool *pool);
 
-/* Puts an actor at the end of the queue and sees that a worker comes for it. Any thread, outside
- * turns or inside. */
+/* Appends an actor to the queue, and makes sure that a worker takes it. Any thread, outside turns
+ * or inside. */
 void stt_pool_push(struct stt_pool *pool, struct stt_actor *actor);
 
 /* Takes an actor out of the queue again: false if it is not there any more. Any thread. */
 bool stt_pool_take(struct stt_pool *pool, struct stt_actor *actor);
 
-/* Whether others wait in vain for a thread: then who has one does not keep it for more than its
- * share. */
+/* Whether others wait for a thread and none is free: then a connection does not keep its thread for
+ * longer than its share. */
 static inline bool stt_pool_is_short(const struct stt_pool *pool)
 {
 	return atomic_load_explicit(&pool->is_short, memory_order_relaxed);
 }
 
-/* A new thread that begins in `role`; NULL when none is to be had. Not under the lock. */
+/* A new thread that begins in `role`; NULL if it cannot be created. Not under the lock. */
 struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, struct stt_loop *loop);
 
-/* A worker to be an heir of `loop`: a parked one or a new one, or NULL. It does not stand behind
- * the loop yet. */
+/* A worker that is to be an heir of `loop`: a parked one or a new one, or NULL. It is not the heir
+ * yet. */
 struct stt_worker *stt_pool_find_heir(struct stt_pool *pool, struct stt_loop *loop);
 
 /* Gives a worker from stt_pool_find_heir back. */
 void stt_pool_return_heir(struct stt_pool *pool, struct stt_worker *worker);
 
-/* Wakes an heir that the loop's word names as its owner now. */
+/* Wakes an heir that is the owner now, according to the loop's word. */
 void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker);
 
-/* The workers that are in the way, up to `max` of them, and how many: where the width holds the
- * queue, and nothing was taken off it since the last look. The monitor only. */
+/* Lists the workers that the width counts, up to `max` of them, if it holds the queue and nothing
+ * was taken off it since the last look. The monitor only. */
 int stt_pool_find_stuck(struct stt_pool *pool, struct stt_worker **workers, int max);
 
-/* They are asleep: others may come. The monitor only. */
+/* They are all asleep: more may run. The monitor only. */
 void stt_pool_widen(struct stt_pool *pool);
 
-/* Tries again what could not be had: heirs for loops without one, a worker for the queue. Returns
- * whether something is still wanting. The monitor only. */
+/* Tries again to find heirs for loops without one, and a worker for the queue. Returns whether
+ * something is still missing. The monitor only. */
 bool stt_pool_retry(struct stt_pool *pool);
 
 /* A new thread of the library, to be joined, on which every signal is blocked: one that runs user

@@ -35,7 +35,7 @@ struct stt_turn {
 
 static inline struct stt_turn stt_turn_look(const struct stt_loop *loop)
 {
-	/* Acquire: who finds a worker there finds its record as it was then. */
+	/* Acquire: whoever sees a worker here sees its record as it was then. */
 	uintptr_t word = atomic_load_explicit(&loop->word, memory_order_acquire);
 
 	return (struct stt_turn){
@@ -64,13 +64,13 @@ static inline bool stt_turn_take_over(struct stt_loop *loop, struct stt_worker *
 	return atomic_compare_exchange_strong(&loop->word, &in_turn, (uintptr_t)heir);
 }
 
-/* Whether the owner of a loop, which asks, is inside a turn of it. */
+/* Whether the calling owner of a loop is inside a turn of it. */
 static inline bool stt_turn_runs(const struct stt_worker *worker)
 {
 	return atomic_load_explicit(&worker->loop->word, memory_order_relaxed) != (uintptr_t)worker;
 }
 
-/* A worker of the pool has no loop, and its turns are nothing. */
+/* For a worker of the pool, which has no loop, turns do nothing. */
 static inline void stt_turn_begin(struct stt_worker *worker)
 {
 	/* Release: the heir that finds this word finds the loop's fields as they are now. */

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is known to block gets a thread once it is the first in the queue. Of
- * all else only a few are worked on at a time: handlers that share a lock, and
- * wait for it only because so many of them run, are quicker with few threads than
- * with many; and it is by that waiting that storms went on, in which everything
- * comes to the pool. With a thread for each of 50 connections they came to half
- * of what they reach on the loops (`convoy` of the benchmark).
+ * A connection that is known to block gets a thread once it is the first in
+ * the queue. Of the others in the pool, only a few are served at a time.
+ * Handlers that share a lock, and wait for it only because so many of them
+ * run, are faster with few threads than with many. Without a limit their
+ * waiting kept storms going, in which every connection comes to the pool: with
+ * a thread for each of 50 connections they reached half of their speed on the
+ * loops (`convoy` of the benchmark).
  *
- * More may come once all that are in the way are asleep, which the monitor
- * finds. Where they wait for each other, one is awake, or ready to run: the
- * holder of the lock.
+ * More may run once all of these few are asleep, which the monitor finds out.
+ * While they wait for one another, one is awake, or ready to run: the holder
+ * of the lock.
  */
 #include "engine/width.h"
 
@@ -18,10 +19,10 @@
 enum {
 	LEAST = 4,
 	PER_LOOP = 2,
-	/* A burst of handlers that sleep gets its threads in so many steps, of two looks each: with
-	 * 4 times, 500 of them took 9 ms more (`surge`). */
+	/* A burst of handlers that sleep gets its threads in steps of this factor, each taking two
+	 * looks. With a factor of 4, 500 of them took 9 ms longer (`surge` of the benchmark). */
 	TIMES = 8,
-	/* Looks that must find the queue free before the width is judged anew. */
+	/* Looks that must find the queue not held before the width is judged anew. */
 	FREE_LOOKS = 64
 };
 
@@ -58,7 +59,7 @@ void stt_width_give_back(struct stt_width *width, bool counted)
 	width->count -= counted;
 }
 
-/* What was needed for a moment is not kept for good. */
+/* A width that was needed for a moment is not kept. */
 static void narrow(struct stt_width *width)
 {
 	int half = width->most / 2 > width->least ? width->most / 2 : width->least;

@@ -29,7 +29,7 @@ enum stt_role {
 	STT_POOL   /* takes actors off the pool's queue */
 };
 
-/* The first member of a record, whose other ones are the business of the engine's user. */
+/* The first member of a record; the other members belong to the engine's user. */
 struct stt_worker {
 	/* Set before the thread starts. */
 	struct stt_engine *engine;
@@ -42,8 +42,8 @@ struct stt_worker {
 	/* Only its own thread. */
 	struct stt_loop *loop; /* the loop that it owns, NULL for the pool and after a loss */
 
-	/* Written by its own thread, read by any, relaxed: stats to look at, nothing hangs on
-	 * their order. `calls` is odd while a handler runs. */
+	/* Written by its own thread, read by any, relaxed: only stats use them, so their order does
+	 * not matter. `calls` is odd while a handler runs. */
 	struct stt_counter calls;
 
 	/* When the call with the number `since_calls` was first seen: by the monitor on a loop, by
@@ -51,7 +51,7 @@ struct stt_worker {
 	_Atomic int64_t since_calls;
 	_Atomic int64_t since_ms;
 
-	/* What it has a turn of in the pool, and whom the monitor asks to look at it: see lend.c.
+	/* The actor of its turn in the pool, whose loop the monitor may ask to flush: see lend.c.
 	 */
 	_Atomic(struct stt_actor *) lends;
 	struct stt_loop *lends_to; /* written by its own thread while `lends` is NULL */
@@ -77,14 +77,14 @@ struct stt_worker {
 extern _Thread_local struct stt_worker *stt_self;
 
 /* Whether the calling thread is the library's and runs no handler: user code that it calls
- * meanwhile comes back into the library. */
+ * meanwhile returns into the library. */
 static inline bool stt_worker_is_ours(void)
 {
 	return stt_self && !(stt_counter_get(&stt_self->calls) & 1);
 }
 
-/* After user code, with what was so before: a child that was forked there goes no further, for
- * everything here is the parent's. */
+/* After user code, with the value of stt_worker_is_ours from before: a child that was forked there
+ * stops here, because everything belongs to the parent. */
 static inline void stt_worker_stop_child(bool was_ours)
 {
 	while (was_ours && !stt_self)
