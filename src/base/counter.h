@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A counter that one thread at a time writes - the owner of what it stands in, or
- * whoever has a lock - and any thread reads. An atomic addition would lock a
- * cache line for a second writer that there is not; a load and a store cost what
- * a plain addition costs. Nothing hangs on the order of what is read: relaxed.
+ * A counter that one thread at a time writes (the owner of what it is part of,
+ * or the holder of a lock) and any thread reads. An atomic addition would lock
+ * a cache line against a second writer that does not exist; a load and a store
+ * cost no more than a plain addition. Relaxed: readers do not depend on the
+ * order.
  */
 #ifndef STT_BASE_COUNTER_H
 #define STT_BASE_COUNTER_H

@@ -9,12 +9,12 @@
 
 #include "sttcp.h"
 
-/* The ETIMEDOUT of a kernel's keepalive or retransmission is told as STTCP_EDEAD_PEER, so that
- * -ETIMEDOUT from a waiting call is the call's own; everything else stays what it is. */
+/* The kernel's ETIMEDOUT, after keepalive or retransmissions, becomes STTCP_EDEAD_PEER, so that
+ * -ETIMEDOUT from a waiting call is the call's own. Every other code is returned as it is. */
 int stt_error_of_peer(int code);
 
-/* Whether an end with this code is worth a sentence: one of the library's own, but those that this
- * side has asked for. */
+/* Whether an end with this code is explained, in the log and by sttcp_conn_fail_text: it is one of
+ * the library's own, and this side has not asked for it. */
 bool stt_error_is_told(int code);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One listener for the process: a function of the user's, or standard error.
- * Each setting has a number, and a call of the function is on a list with the
- * number that it was made under: who sets another one waits until the older
- * calls are gone. The lock is never held while the function runs.
+ * One log callback for the process: a function of the user's, or standard
+ * error. Each setting has a number. A call of the callback is on a list, with
+ * the number of its setting, and whoever makes a new setting waits until the
+ * older calls have returned. The lock is never held while the callback runs.
  */
 #include "base/log.h"
 
@@ -74,7 +74,7 @@ static void set_locked(sttcp_log_fn fn, void *context, int level) STT_REQUIRES(l
 	note_most_locked();
 }
 
-/* Returns when the function from before does not run any more; inside it at once. */
+/* Returns when the previous callback no longer runs; inside it at once. */
 static void set(sttcp_log_fn fn, void *context, int level)
 {
 	int cancel = stt_cancel_off();
@@ -110,7 +110,7 @@ void sttcp_log_level(int level)
 void stt_log_begin(void)
 {
 	stt_lock(&log_lock);
-	/* Not where a stranger has a say in the environment, see secure_getenv(3). */
+	/* Not if the environment may be another user's, see secure_getenv(3). */
 	const char *wanted = environment_read || setting ? NULL : secure_getenv("STTCP_LOG");
 
 	environment_read = true;
@@ -119,7 +119,7 @@ void stt_log_begin(void)
 	stt_unlock(&log_lock);
 }
 
-/* What a peer has sent may be in it: a line stays one line. */
+/* It may contain what a peer has sent: a line stays one line. */
 static void make_one_line(char *text)
 {
 	for (; *text; text++)
@@ -148,8 +148,7 @@ void stt_log_tell(enum stt_log_level level, const char *format, ...)
 	va_list arguments;
 	struct call call;
 
-	/* What is said because of what the function calls would be said to itself, again and
-	 * again. */
+	/* Lines caused by the callback's own calls would call it again and again. */
 	if (own_call)
 		return;
 	va_start(arguments, format);
@@ -180,7 +179,7 @@ void stt_log_after_fork(bool stays)
 	stt_mutex_init(&log_lock);
 	stt_cond_init(&call_gone);
 	stt_list_init(&calls);
-	/* Forked inside the function, which comes back here, too. */
+	/* Forked inside the callback, which returns here in the child, too. */
 	if (own_call) {
 		stt_list_append(&calls, &own_call->in_calls);
 		own_call->stays = stays;

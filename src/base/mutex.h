@@ -111,13 +111,14 @@ static inline void stt_cond_wake_all(struct stt_cond *cond)
 }
 
 /*
- * Waits until nobody is counted any more, where whoever is counted may be in a
- * signal handler, or is about to make a system call, and so can signal nothing.
- * For what lasts a few instructions and has nearly always passed.
+ * Waits until nobody is counted any more. Those that are counted may be in a
+ * signal handler, or about to make a system call, and so cannot signal
+ * anything. Only for what lasts a few instructions and has nearly always
+ * passed.
  */
 static inline void stt_wait_for_zero(atomic_int *count)
 {
-	/* A nap, for a thread of a lower priority would not come to its turn otherwise. */
+	/* Sleeps, because a thread of a lower priority would not run otherwise. */
 	const struct timespec nap = {.tv_nsec = 50000};
 
 	while (atomic_load(count))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What not every C library has. The build asks the library for each
- * (cmake/Portable.cmake) and says 1 or 0; without its word it goes by the
- * version of glibc, where all of them came from. What stands in for one that is
- * missing is beside its use: base/error.c, base/semaphore.h.
+ * Functions that not every C library has. The build checks for each
+ * (cmake/Portable.cmake) and defines 1 or 0; without the build, the version of
+ * glibc decides, where all of them come from. The replacement of a missing one
+ * is beside its use: base/error.c, base/semaphore.h.
  */
 #ifndef STT_BASE_PORTABLE_H
 #define STT_BASE_PORTABLE_H

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A slab is a mapping that is aligned to its size, so that a block finds its
- * slab by its address. Its head stands in front of the blocks. Blocks that have
- * never been used are not touched; those that were given back are chained
- * through their own memory. Slabs with a free block stand in a ring; the first
- * is taken from. One that is all free is unmapped, but for a spare of which
- * little was used, so that a block that comes and goes does not map and unmap
- * each time.
+ * A slab is a mapping that is aligned to its size, so that the address of a
+ * block gives its slab. The slab's head is in front of its blocks. Blocks that
+ * have never been used are not touched; free ones that were used are chained
+ * through their own memory. Slabs with a free block are in a ring; the first
+ * one is taken from. A slab without used blocks is unmapped, except for one
+ * spare of which little was touched, so that a block that comes and goes does
+ * not map and unmap each time.
  */
 #include "base/slabs.h"
 

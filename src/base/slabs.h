@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Blocks of one size in mapped memory, for what a server has by the ten
- * thousand: connections, begun messages, queued output. What a wave of them has
- * taken goes back to the system when they have gone. From malloc it does not:
- * a few blocks that stay, in each of its arenas, keep all the others.
+ * thousand: connections, incomplete messages, queued output. After a burst
+ * their memory is returned to the system. malloc would not do that: a few
+ * remaining blocks in each of its arenas keep all the others.
  *
- * Any thread. With the address sanitizer each block is malloc's, so that it can
- * tell what is used after its end.
+ * Any thread. With the address sanitizer each block is malloc's, so that use
+ * after free is detected.
  */
 #ifndef STT_BASE_SLABS_H
 #define STT_BASE_SLABS_H
@@ -54,8 +54,8 @@ size_t stt_slabs_in_use(void);
 /* Gives it back; NULL is fine. */
 void stt_slabs_give(struct stt_slabs *slabs, void *block);
 
-/* In the child of a fork, where another thread may have been in the middle of things. Of what
- * stands in slabs the child uses nothing, so it begins anew. */
+/* In the child of a fork, where another thread may have been in the middle of a change. The child
+ * uses nothing that is in slabs, so it begins anew. */
 void stt_slabs_after_fork(void);
 
 #endif

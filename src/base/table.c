@@ -33,7 +33,7 @@ static uint64_t random_seed(void)
 
 	if (now)
 		return now;
-	/* Early in the life of a machine there may be none, and a table does not wait for it. */
+	/* Early after boot there may be no randomness, and a table does not wait for it. */
 	if (getrandom(&made, sizeof(made), GRND_NONBLOCK) != (ssize_t)sizeof(made))
 		made = ((uint64_t)stt_now_us() ^ (uint64_t)(uintptr_t)&made) * GOLDEN;
 	made |= 1;
@@ -137,8 +137,8 @@ void stt_table_add(struct stt_table *table, struct stt_link *link, uint64_t key)
 	table->count++;
 }
 
-/* A wave that has gone leaves no memory behind. At an eighth: between growing and shrinking as many
- * have to come and go as there are. */
+/* Memory of a burst is freed after it. At an eighth: between growing and shrinking, as many must
+ * come and go as there are. */
 static void shrink(struct stt_table *table)
 {
 	if (table->bits > FIRST_BITS && table->count < ((size_t)1 << table->bits) / 8)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hash table of things that stand elsewhere: they are linked by a node inside
- * them, so that adding one cannot fail. Chains in slots whose number grows and
- * shrinks with that of the things; where there is no memory for more slots, the
- * chains get longer. Several things may have one key, say of those whose names
- * have one hash: who looks for one among them compares.
+ * A hash table of things that are stored elsewhere: they are linked by a node
+ * inside them, so that adding one cannot fail. The number of slots grows and
+ * shrinks with that of the things; without memory for more slots, the chains
+ * get longer. Several things may have one key, for example names with the same
+ * hash: the caller compares them.
  *
- * Keys may be chosen by a peer: a random seed sees that he cannot choose them so
- * that they meet in one slot. One thread at a time. A zeroed table is an empty
- * one.
+ * Keys may be chosen by a peer, so there is a random seed: no peer can choose
+ * keys that all fall into one slot. One thread at a time. A zeroed table is an
+ * empty one.
  */
 #ifndef STT_BASE_TABLE_H
 #define STT_BASE_TABLE_H
