@@ -49,7 +49,7 @@ static inline void stt_call_end(int before)
 
 /* What server.c and client.c share: group_calls.c. */
 
-/* A group in front of which the user's object stands; NULL when out of memory. */
+/* A group that is the first member of the user's object; NULL when out of memory. */
 struct stt_group *stt_api_new_group(enum stt_side side, const char *host, int port,
 				    const sttcp_options *options);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What users do with a connection. The work is done in the engine: output.c and ending.c. */
+/* What users do with a connection. The work is done in conn/: output.c and ending.c. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +68,7 @@ int sttcp_conn_sendv(sttcp_conn *conn, const struct iovec *parts, int count)
 		return result;
 	if (count < 0 || count > MAX_PARTS || (!parts && count))
 		return -EINVAL;
-	/* More than the largest object cannot be meant, and the sum has to be a size. */
+	/* More than the largest object must be a mistake, and the sum has to fit a size. */
 	size_t left = PTRDIFF_MAX;
 
 	for (int i = 0; i < count; i++) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An option that is set in vain is a mistake of whoever set it: a delimiter whose
- * framing was forgotten, a limit on what has no limit. So not only the value of
- * each is checked, but also whether it has an effect beside the others. The
- * first fault is told, in a sentence that names the option.
+ * An option without effect is a mistake: a delimiter whose framing was
+ * forgotten, a jitter without a lifetime. So the value of each option is
+ * checked, and whether it has an effect beside the others. The first fault is
+ * reported, in a sentence that names the option.
  */
 #include "api/option_rules.h"
 
@@ -272,7 +272,7 @@ int stt_options_check(const sttcp_options *given, enum stt_option_user user,
 	int result = 0;
 
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
-		/* What does not frame does not count there, whatever it is. */
+		/* In sttcp_conn_set_framing only framing options count. */
 		if (user == STT_FOR_FRAMING && !(rules[i].users & STT_FOR_FRAMING))
 			continue;
 		result = check_one(&rules[i], given, user, fault);

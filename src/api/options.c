@@ -17,7 +17,7 @@ enum {
 	DEFAULT_DRAIN_MS = 10000,
 	DEFAULT_WRITE_MS = 30000,
 	DEFAULT_LINGER_MS = 2000,
-	/* What says to be larger was never initialised: it is not looked through for zeroes. */
+	/* A larger size can only be uninitialised memory, which is not searched for zeroes. */
 	LARGEST_STRUCT = 64 * 1024
 };
 
@@ -37,8 +37,8 @@ static bool all_zero(const unsigned char *bytes, size_t size)
 	return true;
 }
 
-/* A shorter struct lacks what it does not know, which is 0; a longer one must not ask for what we
- * do not know. */
+/* A shorter struct lacks fields, which are 0; a longer one must not set fields that are unknown
+ * here. */
 static int copy_known(const sttcp_options *options, sttcp_options *copy,
 		      struct stt_option_fault *fault)
 {
@@ -74,8 +74,8 @@ static int64_t smaller(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
-/* With a small cap the ordinary marks are a half and an eighth of it, and a high one of at least
- * one byte, for an empty queue holds nobody. */
+/* With a small cap the default marks are a half and an eighth of it. The high one is at least one
+ * byte, because an empty queue never stops reading. */
 struct stt_marks stt_options_marks(const sttcp_options *given)
 {
 	int64_t cap = stt_options_bytes(given->send_queue_max, DEFAULT_QUEUE);
@@ -83,7 +83,7 @@ struct stt_marks stt_options_marks(const sttcp_options *given)
 	int64_t high = stt_options_bytes(given->high_water, ordinary);
 	int64_t low = stt_options_bytes(given->low_water, smaller(high / 4, DEFAULT_LOW));
 
-	/* Unlimited is a mark that is never reached; for the low one that makes no sense. */
+	/* An unlimited high mark is never reached; for the low mark that makes no sense. */
 	return (struct stt_marks){cap, high, given->low_water == -1 ? 0 : low};
 }
 
@@ -129,7 +129,7 @@ int stt_options_read(const sttcp_options *options, enum stt_side side,
 	if (result == 0)
 		result = stt_options_check(
 			&given, side == STT_CLIENT ? STT_FOR_CLIENT : STT_FOR_SERVER, fault);
-	/* It is never started; so that nobody need ask what it has. */
+	/* It can never be started; the zeroed settings are only there to be read. */
 	if (result < 0)
 		given = (sttcp_options){0};
 

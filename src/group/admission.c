@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A bucket of tokens for the rate, and a table of the addresses, which has an entry only for who
- * is there. */
+/* A token bucket for the rate, and a table of the addresses that have connections. */
 #include "group/admission.h"
 
 #include <stdlib.h>
@@ -30,7 +29,7 @@ static void count_over_locked(struct stt_group *group, enum stt_place place)
 	group->totals.over_per_ip += place == STT_PLACE_OVER_ADDRESS;
 }
 
-/* A place is free: listeners that wait for one try again. */
+/* A place is free: waiting listeners try again. */
 static void call_listeners_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 {
 	for (struct stt_listener *each = group->listeners; each; each = each->next) {
@@ -108,7 +107,7 @@ void stt_admission_give_back(struct stt_group *group)
 	stt_lock(&group->lock);
 	group->admission.reserved--;
 	group->admission.tokens += ONE;
-	/* Another listener may have found all places taken, this one among them. */
+	/* Another listener may have found all places taken, including this one. */
 	call_listeners_locked(group);
 	stt_unlock(&group->lock);
 }

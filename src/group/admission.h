@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who may come in: how many connections at a time, how many of one address, how
- * many a second. Of one server, on any of its loops.
+ * Admission: the limits on a server's connections at a time, per address and
+ * per second, over all loops.
  *
- * A place is reserved before an accept. It is used by the connection that was
- * accepted, or given back when there was none. When none is free the listener
- * stands back, or accepts and rejects, as over_limit says. For a server without
- * such limits a place is always free, and nothing is kept.
+ * A place is reserved before an accept. The accepted connection uses it;
+ * without a connection it is given back. When no place is free the listener
+ * stands back, or accepts and rejects, as over_limit says. A server without
+ * such limits always has a free place, and nothing is counted.
  */
 #ifndef STT_GROUP_ADMISSION_H
 #define STT_GROUP_ADMISSION_H
@@ -19,8 +19,8 @@
 struct stt_addr;
 struct stt_listener;
 
-/* When no place is free, that is counted, and the listener is to stand back until `again_ms`, or
- * until it is called: with `waits` set, the close of a connection sets its alarm. Where it is to
+/* If no place is free that is counted, and the listener has to stand back until `again_ms`, or
+ * until it is called: with `waits` set, the close of a connection sets its alarm. If it has to
  * reject instead, it is not counted yet. */
 enum stt_place stt_admission_reserve(struct stt_group *group, struct stt_listener *listener,
 				     int64_t *again_ms);
@@ -29,7 +29,7 @@ void stt_admission_give_back(struct stt_group *group);
 /* One was accepted only to be rejected. */
 void stt_admission_count_rejected(struct stt_group *group, enum stt_place place);
 
-/* Logs that a connection is ended which no handler will see. */
+/* Logs that a connection is closed which reaches no handler. */
 void stt_admission_tell_refused(const struct stt_group *group, enum stt_place place,
 				const struct stt_addr *peer);
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What concerns all groups of the process: the engine that they run on, signals, requests to stop.
- */
+/* All groups of the process together: the engine that they run on, signals, requests to stop. */
 #ifndef STT_GROUP_ALL_H
 #define STT_GROUP_ALL_H
 

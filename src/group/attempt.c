@@ -149,7 +149,7 @@ void stt_attempt_begin(struct stt_attempt *attempt)
 	stt_loop_push(attempt->loop, &attempt->actor);
 }
 
-/* Leaves the race and, when the loop finds it on the ready list, the world. */
+/* Leaves the race, and is freed when the loop finds it on the ready list. */
 static void end_attempt(struct stt_attempt *attempt)
 {
 	struct sttcp_conn *conn = attempt->conn;
@@ -206,7 +206,7 @@ static void win(struct stt_attempt *attempt, int fd, const struct stt_addr *addr
 	struct stt_loop *loop = attempt->loop;
 
 	if (!stt_conn_wish(conn, STT_WISH_OPEN)) {
-		/* Closed in this very moment: its end stands on the ready list. */
+		/* Closed at this very moment: its end is on the ready list. */
 		stt_socket_end(fd);
 		return;
 	}
@@ -223,12 +223,13 @@ static void win(struct stt_attempt *attempt, int fd, const struct stt_addr *addr
 
 	if (result < 0)
 		stt_conn_end(conn, result, STT_END_RESET);
-	/* Its own end is asked for by nearly everybody, and cannot be told once it is closed. */
+	/* Its local address, which most programs ask for, and which is unknown once the socket is
+	 * closed. */
 	stt_conn_local(conn);
 	stt_loop_requeue(stt_self, loop, &conn->actor);
 }
 
-/* An error that says more than that a family or a network is not there wins. */
+/* An error that says more than that an address family or a network is missing wins. */
 static void note_error(struct stt_attempt *attempt, int code)
 {
 	bool dull = code == -ENETUNREACH || code == -EHOSTUNREACH || code == -EADDRNOTAVAIL ||
@@ -238,8 +239,8 @@ static void note_error(struct stt_attempt *attempt, int code)
 		attempt->error = code == -ETIMEDOUT ? STTCP_ETIME_CONNECT : code;
 }
 
-/* How the connect of a socket went that has come to its end. One that has met itself has found
- * nobody; it is dissolved, so that its port is free at once for a server that comes back. */
+/* The outcome of a connect that has completed. A socket that is connected to itself has found no
+ * server. It is reset, so that its port is free at once for a server that returns. */
 static int outcome_of(int fd, const struct stt_addr *addr, int result)
 {
 	if (result < 0 || !stt_socket_is_looped(fd, addr))
@@ -264,8 +265,8 @@ static void set_alarm(struct stt_attempt *attempt)
 		stt_alarm_set(attempt->loop, &attempt->alarm, at);
 }
 
-/* Where TCP waits for a place in the listener's queue, a Unix socket says EAGAIN at once, and
- * nobody tells when there is one (connect(2)). So it is tried again, until the limit. */
+/* TCP waits for room in the listener's queue. A Unix socket returns EAGAIN at once, and no event
+ * reports room (connect(2)), so the connect is repeated until the timeout. */
 static void wait_for_queue(struct stt_attempt *attempt)
 {
 	int longer = attempt->wait_ms ? attempt->wait_ms * 2 : FIRST_WAIT_MS;

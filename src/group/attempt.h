@@ -16,8 +16,8 @@ struct sttcp_conn;
  * fail. NULL when out of memory. */
 struct sttcp_conn *stt_attempt_new(struct stt_group *group);
 
-/* The attempt of a connection that nobody can find yet, with its reference. It has to be begun,
- * also if the connection has been ended meanwhile. */
+/* The attempt of a connection that nobody can find yet, with its reference. It must be begun, even
+ * if the connection has been ended meanwhile. */
 struct stt_attempt *stt_attempt_take(struct sttcp_conn *conn);
 
 /* Begins it. The group has admitted the connection. Any thread. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Broadcast: no member waits for another, and what several have to queue is in memory once. */
+/* Broadcast: no member waits for another, and what several members have to queue is stored once. */
 #include "group/broadcast.h"
 
 #include <errno.h>
@@ -27,7 +27,7 @@ static void send_to_member(struct sttcp_conn *conn, void *argument)
 
 	if (conn == broadcast->except)
 		return;
-	/* It could never be queued, and half of it may not be skipped. */
+	/* It could never be queued, and must not be skipped half-sent. */
 	if (conn->service->settings.broadcast_skips &&
 	    (uint64_t)broadcast->part.iov_len > (uint64_t)conn->service->settings.send_queue_max)
 		return;
@@ -38,8 +38,8 @@ static void send_to_member(struct sttcp_conn *conn, void *argument)
 		broadcast->count++;
 }
 
-/* A message goes to nearly all in the framing of the group, and that is made once; who has another
- * gets one of its own. */
+/* Nearly all members use the framing of the group, for which the message is framed once. A member
+ * with a framing of its own gets a copy of its own. */
 static void send_message_to_member(struct sttcp_conn *conn, void *argument)
 {
 	struct broadcast *broadcast = argument;
@@ -78,7 +78,8 @@ int stt_broadcast(struct stt_group *group, const struct sttcp_conn *except, cons
 	if (framed)
 		broadcast.refused = stt_message_frame(&group->service.settings.framing, data, size,
 						      &broadcast.part);
-	/* What the framing of the group cannot carry may be fine for one who has another. */
+	/* A member with a framing of its own may be able to carry what the framing of the group
+	 * cannot. */
 	if (broadcast.refused != -ENOMEM)
 		stt_group_each(group, STT_MEMBERS, framed ? send_message_to_member : send_to_member,
 			       &broadcast);

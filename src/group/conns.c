@@ -45,7 +45,7 @@ enum stt_place stt_group_admit(struct stt_group *group, struct sttcp_conn *conn)
 	return place;
 }
 
-/* What it had by way of bytes goes to the totals when no more can come. */
+/* Its byte counts are added to the totals once they can no longer change. */
 static void add_totals_locked(struct stt_group *group, const struct sttcp_conn *conn)
 	STT_REQUIRES(group->lock)
 {
@@ -94,7 +94,7 @@ static void note_closed(struct stt_service *service, struct sttcp_conn *conn)
 	stt_lock(&group->lock);
 	stt_roster_remove(stt_roster_of(group, conn), conn);
 	add_totals_locked(group, conn);
-	/* One that a forced stop has left behind concerns no later run. */
+	/* A connection that a forced stop has left behind does not count for a later run. */
 	if (conn->run == group->runs)
 		group->open--;
 	stt_admission_leave_locked(group, &conn->peer);

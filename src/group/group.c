@@ -65,8 +65,8 @@ void stt_group_enter_locked(struct stt_group *group, enum stt_group_state state)
 	stt_cond_wake_all(&group->changed);
 	if (state != STT_IDLE)
 		return;
-	/* The alarm of a deadline that is not needed any more gives its reference back now, and not
-	 * when it comes: a program may make and free clients by the thousand. */
+	/* The alarm of a deadline that is no longer needed gives its reference back now, not when
+	 * it rings: a program may create and free clients by the thousand. */
 	if (group->alarm_armed)
 		stt_alarm_set(&group->engine->loops[0], &group->alarm, 0);
 	atomic_store(&group->stopping, false);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A group: the connections of one server or client, with what they share -
- * handlers, settings, counters, and the room where stop, wait and free wait. It
- * is counted: the user's handle, every connection and every waiting call hold a
- * reference, so that it outlives them all.
+ * A group: the connections of one server or client, with what they share:
+ * handlers, settings, counters, and what stop, wait and free wait for. It is
+ * reference-counted: the user's handle, every connection and every waiting
+ * call hold a reference, so that it outlives them all.
  */
 #ifndef STT_GROUP_GROUP_H
 #define STT_GROUP_GROUP_H
@@ -178,14 +178,14 @@ void stt_group_destroy(struct stt_service *service);
 void stt_group_enter_locked(struct stt_group *group, enum stt_group_state state)
 	STT_REQUIRES(group->lock);
 
-/* To be called when something has been counted down: moves to the state that follows from it. */
+/* Must be called when something has been counted down: enters the state that follows from it. */
 void stt_group_check_locked(struct stt_group *group) STT_REQUIRES(group->lock);
 
-/* Instead of a plain unlock wherever the state may have changed: what a stop inside a handler left
- * for its end is done here, without the lock. The caller holds a reference. */
+/* Replaces a plain unlock wherever the state may have changed: what a stop inside a handler left to
+ * do is done here, without the lock. The caller holds a reference. */
 void stt_group_unlock(struct stt_group *group) STT_RELEASE(group->lock);
 
-/* The user's handle is gone: the last call, and its reference. */
+/* The user's handle is gone: makes the last call, and drops its reference. */
 void stt_group_release(struct stt_group *group);
 
 #endif

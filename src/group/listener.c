@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Accepting. Running out of files or memory pauses it, with a back-off that grows, and it heals by
- * itself; so does everything that is not known. What only concerns the one connection is passed
- * over (accept(2)), but no run of it without an end: a filter of system calls may answer with any
- * number.
- */
+/* Accepting. Running out of files or memory pauses it, with a back-off that grows, and it resumes
+ * by itself; so does any unknown error. An error that concerns only the one connection is skipped
+ * (accept(2)), but not without end: a filter of system calls may return any error each time. */
 #include "group/listener.h"
 
 #include <errno.h>
@@ -123,10 +121,10 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 		stt_admission_give_back(group);
 		return -ENOMEM;
 	}
-	/* Before anybody can find it: a forced stop on another loop may end it, and its loop be
-	 * done with it, before it is registered here. */
+	/* Before anybody can find it: a forced stop on another loop may end it, and its loop may
+	 * bury it, before it is registered here. */
 	stt_conn_ref(conn);
-	/* Now, for once it is admitted it may live, end and be gone at any time. */
+	/* Now, because once it is admitted it may open, end and be freed at any time. */
 	trace_accept(listener, conn);
 
 	enum stt_place place = stt_group_admit(group, conn);
@@ -186,7 +184,7 @@ static int judge(struct stt_listener *listener, int code)
 	return code;
 }
 
-/* Takes the listener out of its poller, until its alarm rings. */
+/* Removes the listener from its poller until its alarm rings. */
 static void stand_back(struct stt_listener *listener)
 {
 	if (!listener->stands_back)
@@ -300,8 +298,8 @@ static void accept_event(struct stt_worker *worker, struct stt_actor *actor, uin
 		stt_alarm_set(listener->loop, &listener->alarm, listener->again_ms);
 }
 
-/* What stands in the queue has been told that it is connected: closing the listener would reset it.
- * A forced stop admits nobody, which closes them as well. True while there is more. */
+/* Peers in the accept queue consider themselves connected, and closing the listener would reset
+ * them. A forced stop admits nobody, which closes them as well. True while there may be more. */
 static bool empty_queue(struct stt_listener *listener)
 {
 	if (listener->left < 0)
@@ -313,7 +311,7 @@ static bool empty_queue(struct stt_listener *listener)
 	return accept_some(listener, max) > 0 && listener->left > 0;
 }
 
-/* It is closed: the last that is done with it. The caller has a reference to the group. */
+/* It is closed: the last step. The caller has a reference to the group. */
 static void forget(struct stt_group *group, struct stt_listener *listener)
 {
 	stt_lock(&group->lock);

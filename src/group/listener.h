@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A listener accepts for a group on one loop, and is closed by that loop alone:
- * closed by anybody else, an event that was fetched before would make the loop
- * accept on a stranger's descriptor.
+ * A listener accepts for a group on one loop, and only that loop closes it. If
+ * another thread closed it, an event fetched before would make the loop accept
+ * on a different object's descriptor.
  */
 #ifndef STT_GROUP_LISTENER_H
 #define STT_GROUP_LISTENER_H

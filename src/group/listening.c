@@ -48,7 +48,7 @@ static bool is_wildcard(const struct stt_group *group)
 	return !group->service.host[0];
 }
 
-/* Not on this machine: to be passed over, as long as something listens. */
+/* This machine does not have the address: skipped if at least one can be listened on. */
 static bool is_absent(int code)
 {
 	return code == -EADDRNOTAVAIL || code == -EAFNOSUPPORT;
@@ -75,7 +75,7 @@ static int listen_on_all(struct stt_group *group, struct listening *all, struct 
 	int absent_at = 0;
 
 	for (int i = 0; i < all->count; i++) {
-		/* Of the two wildcards the IPv6 one serves both families. */
+		/* Of the two wildcard addresses the IPv6 one serves both families. */
 		if (is_wildcard(group) && listening)
 			break;
 		stt_addr_set_port(&addrs[i], port);

@@ -5,7 +5,7 @@
 
 struct stt_group;
 
-/* As sttcp_server_start; what is wrong is told (stt_group_tell). The caller has a reference. */
+/* As sttcp_server_start; an error is stored by stt_group_tell. The caller has a reference. */
 int stt_listening_start(struct stt_group *group);
 
 #endif

@@ -123,7 +123,7 @@ static int take_chunk(struct stt_roster *roster, const struct stt_walk *walk,
 	return count;
 }
 
-/* A loop's owner leaves user code to the pool; everybody else is where it may run. */
+/* A loop's owner leaves user code to the pool; any other thread may run it. */
 static void drop_ref(struct sttcp_conn *conn)
 {
 	if (stt_worker_is_ours())

@@ -83,7 +83,7 @@ int stt_signals_open(struct stt_engine *engine, void (*arrived_fn)(enum stt_sign
 
 	if (result < 0)
 		return result;
-	/* What came too late for the engine before this one concerns nobody any more. */
+	/* Signals that came too late for the previous engine have no effect any more. */
 	atomic_store(&arrived, 0);
 	atomic_store(&requested, false);
 	atomic_store(&waker, result);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SIGINT and SIGTERM while somebody is in keep_alive: the handler counts and
- * wakes a loop, which begins the stops. The only place that touches signals. A
- * stop that a signal handler of the program asks for goes the same way.
+ * SIGINT and SIGTERM while a thread is in keep_alive: the signal handler
+ * counts and wakes a loop, which begins the stops. This is the only place that
+ * touches signals. A stop that a signal handler of the program requests goes
+ * the same way.
  */
 #ifndef STT_GROUP_SIGNALS_H
 #define STT_GROUP_SIGNALS_H

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a stop has to do with every connection it does on their loops, a few at
- * a time, for others live on these loops, too: a sweeper goes over each loop's
- * ready list again and again. That of a forced stop ends the connections, and
- * goes over the list once more behind the last of them: when it has been worked
- * there, every connection of that loop has ended, or is in a handler, or waits
- * for a thread. That is when the report can go out.
+ * A stop visits its connections on their loops, a few at a time, because other
+ * connections live on these loops, too: a sweeper queues itself on each loop's
+ * ready list again and again. The sweeper of a forced stop ends the connections,
+ * and queues itself once more behind the last of them: when it is worked there,
+ * every connection of that loop has ended, or is in a handler, or waits for a
+ * thread. Then the report is complete.
  */
 #include "group/stop.h"
 
@@ -116,8 +116,8 @@ static void begin_force_locked(struct stt_group *group) STT_REQUIRES(group->lock
 static void send_sweepers(struct stt_group *group, struct stt_sweeper *sweepers,
 			  const struct stt_actor_ops *ops)
 {
-	/* Read once: with the last sweeper on its way the group may be idle, and the engine gone.
-	 */
+	/* Read once: with the last sweeper on its way the group may become idle, and the engine may
+	 * end. */
 	struct stt_loop *loops = group->engine->loops;
 	int nloops = group->engine->nloops;
 

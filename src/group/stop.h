@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* How a group comes to rest: its stop, the deadline of that, and the calls that wait for it. */
+/* How a group stops: its stop, the deadline for that, and the calls that wait for it. */
 #ifndef STT_GROUP_STOP_H
 #define STT_GROUP_STOP_H
 
 #include "group/group.h"
 
-/* Has what a stop needs on so many loops: 0 or -ENOMEM. */
+/* Allocates what a stop needs on this many loops: 0 or -ENOMEM. */
 int stt_stop_prepare_locked(struct stt_group *group, int nloops) STT_REQUIRES(group->lock);
 
 /* The ring of a group's alarm. */

@@ -112,11 +112,12 @@ static int bind_path(int fd, const struct stt_addr *addr)
 }
 
 /*
- * The kernel probes a silent peer after a third of the time and twice more, each
- * third, and gives it up a third after the last one but one: TCP_KEEPCNT counts
- * the probes that stay without an answer (Linux, tcp_keepalive_timer). What a
- * third leaves over stands before the first. TCP_USER_TIMEOUT is not set: it
- * would also end a peer that answers each probe with its window shut.
+ * The kernel probes a silent peer after a third of the time, and again after
+ * each further third, and gives it up a third after the last probe but one:
+ * TCP_KEEPCNT counts unanswered probes (Linux, tcp_keepalive_timer). The
+ * remainder of the division comes before the first probe. TCP_USER_TIMEOUT is
+ * not set: it would also end a peer that answers each probe with a closed
+ * window.
  */
 int stt_socket_set_dead_peer(int fd, int timeout_ms)
 {
@@ -374,7 +375,7 @@ int stt_socket_wait(int fd, int waker, int64_t until_ms)
 	}
 }
 
-/* It fails only where there is no connection any more, and then there is nobody to tell. */
+/* It fails only if there is no connection any more, and then nobody needs to know. */
 void stt_socket_shutdown(int fd)
 {
 	(void)shutdown(fd, SHUT_WR);
@@ -386,8 +387,8 @@ void stt_socket_reset(int fd)
 {
 	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
 
-	/* Not by the C library's function, which the thread sanitizer takes for the birth of the
-	 * descriptor, and every read at the same time for a race. */
+	/* Not by the C library's function: the thread sanitizer takes that for the creation of the
+	 * descriptor, and every simultaneous read for a race. */
 	if (syscall(SYS_connect, fd, &nobody, sizeof(nobody)) < 0)
 		(void)shutdown(fd, SHUT_RDWR);
 }

@@ -58,18 +58,18 @@ bool stt_socket_is_looped(int fd, const struct stt_addr *addr);
  * nothing is under way, with ETIMEDOUT. 0 or -errno. */
 int stt_socket_set_dead_peer(int fd, int timeout_ms);
 
-/* How a TCP peer has been silent while something is under way to it. */
+/* How long a TCP peer has been silent with something in flight to it. */
 struct stt_silence {
 	int64_t ms;	  /* since the last acknowledgement of any kind */
 	bool unanswered;  /* something is in flight: data, or a probe */
 	bool window_shut; /* nothing but probes can be */
 };
 
-/* False when nothing is under way: all was acknowledged. */
+/* False when nothing is in flight: all was acknowledged. */
 bool stt_socket_silence(int fd, struct stt_silence *silence);
 
-/* Has the kernel send again, and probe a shut window, each `ms` at least; where it cannot (before
- * Linux 6.15) it backs off to two minutes. */
+/* Makes the kernel retransmit, and probe a closed window, at least every `ms`; where it cannot
+ * (before Linux 6.15) it backs off to two minutes. */
 void stt_socket_probe_each(int fd, unsigned ms);
 
 /* How a connect in progress went: 0 or -errno (SO_ERROR, which this clears). */
