@@ -88,6 +88,7 @@ check_options()
 		}
 		expect "$name" "^|.*\`$name\`.* |" README.md
 		expect "$name" "\\\\fB[a-z0-9_ *]*$name\\\\fP" man/sttcp.3
+		expect "$name" "given[.>-]*$name\\>" src/api/options.c
 		first_words "$not_in_hints" | grep -qx "$name" && continue
 		expect "$name" "FIELD($name," python/ext/options.c
 		case $name in
@@ -215,7 +216,7 @@ self_test()
 		cp -r "$1/$part" "$work"
 	done
 	check "$work" && {
-		without check_options idle_timeout_ms src/api/option_rules.c README.md \
+		without check_options idle_timeout_ms src/api/option_rules.c src/api/options.c README.md \
 			man/sttcp.3 python/ext/options.c &&
 			without check_options idle_timeout python/src/sttcp/_options.py &&
 			without check_codes STTCP_ETIME_IDLE src/base/error.c man/sttcp.3 \
@@ -234,7 +235,7 @@ self_test()
 		s/^STTCP_API uint64_t sttcp_conn_id(/STTCP_API int sttcp_conn_brand_new(sttcp_conn *conn);\n&/' \
 		include/sttcp.h
 	mv fuzz elsewhere
-	added check_options 6 && added check_codes 5 && added check_framings 4 &&
+	added check_options 7 && added check_codes 5 && added check_framings 4 &&
 		added check_calls 2 && added check_recipes 1
 }
 
