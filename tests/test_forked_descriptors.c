@@ -19,7 +19,7 @@ const char *__tsan_default_options(void)
 /* A child with a copy of everything, that does nothing until it is killed. */
 static pid_t make_copies(void)
 {
-	pid_t pid = fork();
+	pid_t pid = process_fork();
 
 	if (pid == 0) {
 		sigset_t none;

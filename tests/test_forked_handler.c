@@ -68,7 +68,7 @@ static bool fork_here(sttcp_conn *conn)
 		atomic_fetch_add(&scene.armed, 1);
 		return false;
 	}
-	pid_t pid = fork();
+	pid_t pid = process_fork();
 	if (pid == 0) {
 		limit_life();
 		if (!scene.returns) {

@@ -71,7 +71,7 @@ static void have_children(sttcp_conn *conn, const void *data, size_t size, void 
 	(void)context;
 	CHECK(posix_spawnp(&pid, "sleep", NULL, NULL, arguments, environ) == 0);
 	int spawned = end_of(pid);
-	pid = fork();
+	pid = process_fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
 		execvp("sleep", arguments);
@@ -123,7 +123,7 @@ static void run_ten_children(sttcp_conn *conn, const void *data, size_t size, vo
 
 		/* It ends after fork has returned here: musl's lets no signal through meanwhile. */
 		CHECK(pipe(ends) == 0);
-		pid_t pid = fork();
+		pid_t pid = process_fork();
 
 		CHECK(pid >= 0);
 		if (pid == 0) {

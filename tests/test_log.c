@@ -459,7 +459,7 @@ static void fork_inside(int level, const char *text, void *context)
 
 	(void)level;
 	if (!strcmp(text, "fork"))
-		*child = fork();
+		*child = process_fork();
 }
 
 static void *say_until_told(void *argument)

@@ -204,7 +204,7 @@ static int fork_while_stuck(void)
 		CHECK(sttcp_client_start(stuck[i]) == 0);
 	}
 	CHECK(event_wait(&asked, 4));
-	pid_t pid = fork();
+	pid_t pid = process_fork();
 	if (pid == 0) {
 		sttcp_client *client = sttcp_client_new("quick", 1, NULL);
 

@@ -288,7 +288,7 @@ static int fork_with_everything_running(void)
 		conn = sttcp_client_conn(client);
 	}
 	for (int round = 0; round < 3; round++) {
-		pid_t pid = fork();
+		pid_t pid = process_fork();
 
 		CHECK(pid >= 0);
 		if (pid == 0) {
@@ -328,7 +328,7 @@ static void fork_leaves_the_parents_objects_alone(void **state)
 static int fork_before_the_first_start(void)
 {
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
-	pid_t pid = fork();
+	pid_t pid = process_fork();
 
 	CHECK(pid >= 0);
 	if (pid == 0) {

@@ -193,7 +193,7 @@ static int stop_one_of_many(void)
 static int request_in_a_forked_child(void)
 {
 	target = echo_server(NULL);
-	pid_t pid = fork();
+	pid_t pid = process_fork();
 
 	CHECK(pid >= 0);
 	if (pid == 0) {

@@ -292,7 +292,7 @@ static void fork_at_the_cap(int level, const char *text, void *context)
 	(void)context;
 	if (!strstr(text, "all threads are inside handlers"))
 		return;
-	pid_t pid = fork();
+	pid_t pid = process_fork();
 
 	if (pid == 0) {
 		close(STDOUT_FILENO);

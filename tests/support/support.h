@@ -292,6 +292,11 @@ int process_number(struct process *process, const char *word);
 /* Its exit status, 128 + signal, or -1 when it had to be killed at the deadline. */
 int process_wait(struct process *process);
 int process_wait_pid(pid_t pid);
+
+/* fork(2), for a process with threads. The address sanitizer's allocator leaves its locks held in
+ * the child when another thread is just allocating, and its first malloc never returns: so there it
+ * waits until all others are asleep. */
+pid_t process_fork(void);
 int process_run(const char *name);
 
 /* For children, where cmocka is not: says what failed and leaves with status 99. */
