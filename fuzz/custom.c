@@ -34,7 +34,7 @@ static int semicolon_end(sttcp_conn *conn, const void *data, size_t size, sttcp_
 			 void *context)
 {
 	const char *text = data;
-	const char *end = memchr(text + frame->state, ';', size - frame->state);
+	const char *end = memchr(text + frame->state, ';', size - (size_t)frame->state);
 
 	(void)conn;
 	(void)context;

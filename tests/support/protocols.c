@@ -191,7 +191,7 @@ static struct resp unpack(uint64_t state)
 /* False where that does not fit. */
 static bool pack(const struct resp *resp, uint64_t *state)
 {
-	if (resp->at >> (AT_BITS - 1) >> 1 || resp->missing >> MISSING_BITS)
+	if ((uint64_t)resp->at >> AT_BITS || (uint64_t)resp->missing >> MISSING_BITS)
 		return false;
 	*state = (uint64_t)resp->at | (uint64_t)resp->expects << AT_BITS |
 		 (uint64_t)resp->missing << (AT_BITS + EXPECTS_BITS);
