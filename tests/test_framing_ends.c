@@ -266,6 +266,11 @@ static void varint_that_counts_itself_is_a_fixed_point(void **state)
 /* What the reader would take for another message is refused. */
 static void lengths_below_nothing_are_not_sent(void **state)
 {
+	/* With 32 bits a length can tell every size, and so it does. */
+	enum {
+		ANSWER_OF_MOST = sizeof(size_t) > 4 ? -EMSGSIZE : 0
+	};
+
 	static const struct {
 		struct stt_framing framing;
 		size_t size;
@@ -291,8 +296,10 @@ static void lengths_below_nothing_are_not_sent(void **state)
 		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(4), ADJUST(INT32_MIN), UNLIMITED}, 9, 0},
 		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(8), ADJUST(INT32_MIN), UNLIMITED},
 		 SIZE_MAX,
-		 -EMSGSIZE},
-		{{.kind = STTCP_FRAMING_LENGTH, VARINT, OFFSET(1), UNLIMITED}, SIZE_MAX, -EMSGSIZE},
+		 ANSWER_OF_MOST},
+		{{.kind = STTCP_FRAMING_LENGTH, VARINT, OFFSET(1), UNLIMITED},
+		 SIZE_MAX,
+		 ANSWER_OF_MOST},
 		{{.kind = STTCP_FRAMING_LENGTH, WIDTH(4), OFFSET(1), .max_message = 8},
 		 9,
 		 -EMSGSIZE},
@@ -307,7 +314,7 @@ static void lengths_below_nothing_are_not_sent(void **state)
 		/* A prefix is made of the size alone. */
 		assert_int_equal(look_ends(&cases[i].framing, NULL, cases[i].size, &ends),
 				 cases[i].answer);
-		if (cases[i].answer == 0)
+		if (cases[i].answer == 0 && cases[i].size <= sizeof(payload))
 			assert_int_equal(send_and_read(&cases[i].framing, payload, cases[i].size),
 					 0);
 	}
