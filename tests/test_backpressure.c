@@ -18,20 +18,6 @@ static int64_t received(sttcp_conn *conn)
 	return sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 ? counts.bytes_in : -1;
 }
 
-/* As pair_open, with small buffers on both sides. */
-static void pair_open_narrow(struct pair *pair, const sttcp_options *options)
-{
-	if (!pair->probe)
-		pair->probe = probe_new();
-	pair->probe->connection = narrow;
-	pair->server = probe_listen(pair->probe, options);
-	pair->peer = peer_connect_narrow(sttcp_server_port(pair->server));
-	assert_true(pair->peer >= 0);
-	EVENTUALLY(sttcp_server_count(pair->server) == 1);
-	pair->conn = sttcp_server_find(pair->server, probe_last_id(pair->probe));
-	assert_non_null(pair->conn);
-}
-
 /* --------------------------------------------------------------------- marks */
 
 /* Bytes that a peer sends, and expects to come back. */

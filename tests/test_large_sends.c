@@ -241,13 +241,7 @@ static void *read_slowly(void *argument)
 
 static void open_slow(struct pair *pair, struct slow *slow, const sttcp_options *options)
 {
-	if (!pair->probe)
-		pair->probe = probe_new();
-	pair->probe->connection = narrow;
-	pair->server = probe_listen(pair->probe, options);
-	pair->peer = peer_connect_narrow(sttcp_server_port(pair->server));
-	EVENTUALLY(sttcp_server_count(pair->server) == 1);
-	pair->conn = sttcp_server_find(pair->server, probe_last_id(pair->probe));
+	pair_open_narrow(pair, options);
 	*slow = (struct slow){.fd = pair->peer};
 	assert_int_equal(pthread_create(&slow->thread, NULL, read_slowly, slow), 0);
 }

@@ -23,19 +23,6 @@ static sttcp_conn_counts counts_of(sttcp_conn *conn)
 	return counts;
 }
 
-static void open_narrow(struct pair *pair, const sttcp_options *options)
-{
-	if (!pair->probe)
-		pair->probe = probe_new();
-	pair->probe->connection = narrow;
-	pair->server = probe_listen(pair->probe, options);
-	pair->peer = peer_connect_narrow(sttcp_server_port(pair->server));
-	assert_true(pair->peer >= 0);
-	EVENTUALLY(sttcp_server_count(pair->server) == 1);
-	pair->conn = sttcp_server_find(pair->server, probe_last_id(pair->probe));
-	assert_non_null(pair->conn);
-}
-
 /* -------------------------------------------------------------- two ends */
 
 static void stream(sttcp_client *client, struct probe *at_client, size_t total)
@@ -212,7 +199,7 @@ static void others_never_hold_the_reader(void **state)
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 		struct pair pair = {0};
 
-		open_narrow(&pair, &marks);
+		pair_open_narrow(&pair, &marks);
 		ways[i](&pair);
 		assert_true(counts_of(pair.conn).queued > 2 * HIGH);
 		for (int k = 1; k <= 3; k++) {
@@ -264,7 +251,7 @@ static void own_handlers_hold_the_reader(void **state)
 
 		pair.probe->data = answer;
 		pair.probe->extra = &way;
-		open_narrow(&pair, &marks);
+		pair_open_narrow(&pair, &marks);
 		/* What the kernel takes of it is less than the kernel's buffers and the marks. */
 		for (int asked = 1; counts_of(pair.conn).queued < HIGH; asked++) {
 			assert_true(peer_say(pair.peer, "?"));
@@ -290,7 +277,7 @@ static void reading_goes_on_when_the_own_bytes_have_left(void **state)
 	(void)state;
 	pair.probe->data = answer;
 	pair.probe->extra = &way;
-	open_narrow(&pair, &marks);
+	pair_open_narrow(&pair, &marks);
 	for (int asked = 1; counts_of(pair.conn).queued < HIGH; asked++) {
 		assert_true(peer_say(pair.peer, "?"));
 		EVENTUALLY(counts_of(pair.conn).messages_out == asked);
@@ -316,7 +303,8 @@ static void the_cap_of_all_holds_those_with_own_bytes_only(void **state)
 	struct pair pair = {0};
 
 	(void)state;
-	open_narrow(&pair, STTCP_OPTIONS(.total_queue_max = 4 * HIGH, .broadcast_skips = true));
+	pair_open_narrow(&pair,
+			 STTCP_OPTIONS(.total_queue_max = 4 * HIGH, .broadcast_skips = true));
 	while (sttcp_server_broadcast(pair.server, foreign, 4096) == 1)
 		;
 	assert_true(counts_of(pair.conn).queued > 3 * HIGH);

@@ -432,16 +432,32 @@ bool narrow(struct probe *probe, sttcp_conn *conn)
 	return true;
 }
 
+/* Its peer has come: the connection between them. */
+static void find_conn(struct pair *pair)
+{
+	assert_true(pair->peer >= 0);
+	EVENTUALLY(sttcp_server_count(pair->server) == 1);
+	pair->conn = sttcp_server_find(pair->server, probe_last_id(pair->probe));
+	assert_non_null(pair->conn);
+}
+
 void pair_open(struct pair *pair, const sttcp_options *options)
 {
 	if (!pair->probe)
 		pair->probe = probe_new();
 	pair->server = probe_listen(pair->probe, options);
 	pair->peer = peer_connect(sttcp_server_port(pair->server));
-	assert_true(pair->peer >= 0);
-	EVENTUALLY(sttcp_server_count(pair->server) == 1);
-	pair->conn = sttcp_server_find(pair->server, probe_last_id(pair->probe));
-	assert_non_null(pair->conn);
+	find_conn(pair);
+}
+
+void pair_open_narrow(struct pair *pair, const sttcp_options *options)
+{
+	if (!pair->probe)
+		pair->probe = probe_new();
+	pair->probe->connection = narrow;
+	pair->server = probe_listen(pair->probe, options);
+	pair->peer = peer_connect_narrow(sttcp_server_port(pair->server));
+	find_conn(pair);
 }
 
 void pair_close(struct pair *pair)

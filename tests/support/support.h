@@ -256,6 +256,9 @@ struct pair {
 };
 
 void pair_open(struct pair *pair, const sttcp_options *options);
+
+/* The same with small buffers on both sides. */
+void pair_open_narrow(struct pair *pair, const sttcp_options *options);
 void pair_close(struct pair *pair);
 
 /* A script for data: sends it back. */
