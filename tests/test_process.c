@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* G17, the process around the library: descriptors, signals of its threads, SIGPIPE, fork, and
  * leaving main. Each case runs in a process of its own. */
-#include "support/support.h"
+#include "support/echo.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -13,32 +13,6 @@ const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
 	return "die_after_fork=0";
-}
-
-static void echo(sttcp_conn *conn, const void *data, size_t size, void *context)
-{
-	(void)context;
-	sttcp_conn_send(conn, data, size);
-}
-
-static sttcp_server *echo_server(void)
-{
-	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
-
-	CHECK(server);
-	CHECK(sttcp_server_on_receive(server, echo) == 0);
-	CHECK(sttcp_server_start(server) == 0);
-	return server;
-}
-
-static void check_echo(int port)
-{
-	int peer = peer_connect(port);
-
-	CHECK(peer >= 0);
-	CHECK(peer_say(peer, "meow"));
-	CHECK(peer_expect(peer, "meow"));
-	peer_close(peer);
 }
 
 static struct event inside = EVENT_INIT;
@@ -99,7 +73,7 @@ static int look_at_descriptors(void)
 	static struct known before;
 
 	for_numbers_in("/proc/self/fd", note_fd, &before);
-	sttcp_server *server = echo_server();
+	sttcp_server *server = echo_server(NULL);
 	sttcp_client *client = sttcp_client_new("127.0.0.1", sttcp_server_port(server), NULL);
 	CHECK(sttcp_client_start(client) == 0);
 	for (int64_t until = now_ms() + DEADLINE_MS; sttcp_server_count(server) < 1;) {
@@ -179,7 +153,7 @@ static int send_to_the_dead(void)
 	pthread_t thread;
 
 	signal(SIGPIPE, SIG_DFL);
-	sttcp_server *server = echo_server();
+	sttcp_server *server = echo_server(NULL);
 	atomic_store(&hammering, true);
 	CHECK(pthread_create(&thread, NULL, broadcast_on, server) == 0);
 	for (int i = 0; i < 300; i++) {
@@ -277,7 +251,7 @@ static void check_foreign_conn(sttcp_conn *conn)
 /* The parent's objects answer with a code and touch nothing; new ones work in both. */
 static int fork_with_everything_running(void)
 {
-	sttcp_server *server = echo_server();
+	sttcp_server *server = echo_server(NULL);
 	int port = sttcp_server_port(server);
 	sttcp_client *client = sttcp_client_new("127.0.0.1", port, NULL);
 	sttcp_conn *conn = NULL;
@@ -296,7 +270,7 @@ static int fork_with_everything_running(void)
 			check_foreign_server(server);
 			check_foreign_client(client);
 			CHECK(sttcp_keep_alive() == -EINVAL); /* nothing of the child's own */
-			sttcp_server *own = echo_server();
+			sttcp_server *own = echo_server(NULL);
 			check_echo(sttcp_server_port(own));
 			sttcp_client *other =
 				sttcp_client_new("127.0.0.1", sttcp_server_port(own), NULL);
@@ -333,7 +307,7 @@ static int fork_before_the_first_start(void)
 	CHECK(pid >= 0);
 	if (pid == 0) {
 		CHECK(sttcp_server_start(server) == STTCP_EFORK);
-		sttcp_server *own = echo_server();
+		sttcp_server *own = echo_server(NULL);
 		check_echo(sttcp_server_port(own));
 		sttcp_server_free(own);
 		_exit(0);
@@ -357,7 +331,7 @@ static int leave_with_servers_running(void)
 	static sttcp_server *servers[2];
 	static sttcp_client *client;
 
-	servers[0] = echo_server();
+	servers[0] = echo_server(NULL);
 	servers[1] = sttcp_server_new("127.0.0.1", 0, NULL);
 	CHECK(sttcp_server_on_receive(servers[1], block) == 0);
 	CHECK(sttcp_server_start(servers[1]) == 0);

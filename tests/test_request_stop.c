@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* sttcp_server_request_stop: the stop that a signal handler may ask for. It begins what a first
  * SIGTERM begins in keep_alive (G16, G17). Each case runs in a process of its own. */
-#include "support/support.h"
+#include "support/echo.h"
 
 #include <signal.h>
 
@@ -13,38 +13,6 @@ const char *__tsan_default_options(void)
 }
 
 static sttcp_server *target; /* of the signal handlers */
-
-static void echo(sttcp_conn *conn, const void *data, size_t size, void *context)
-{
-	(void)context;
-	sttcp_conn_send(conn, data, size);
-}
-
-static sttcp_server *make_server(const sttcp_options *options)
-{
-	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, options);
-
-	CHECK(server);
-	CHECK(sttcp_server_on_receive(server, echo) == 0);
-	return server;
-}
-
-static sttcp_server *echo_server(const sttcp_options *options)
-{
-	sttcp_server *server = make_server(options);
-
-	CHECK(sttcp_server_start(server) == 0);
-	return server;
-}
-
-static int echoing_peer(sttcp_server *server)
-{
-	int peer = peer_connect(sttcp_server_port(server));
-
-	CHECK(peer >= 0);
-	CHECK(peer_say(peer, "x") && peer_expect(peer, "x"));
-	return peer;
-}
 
 static void on_signal(int number)
 {
@@ -151,7 +119,7 @@ static int request_without_a_run(void)
 {
 	errno = 1234;
 	CHECK(sttcp_server_request_stop(NULL) == -EINVAL);
-	target = make_server(NULL);
+	target = server_with(echo, NULL);
 	CHECK(sttcp_server_request_stop(target) == 0); /* and there is no engine */
 	CHECK(errno == 1234);
 	for (int round = 0; round < 3; round++) {
@@ -221,7 +189,7 @@ static void request_and_echo(sttcp_conn *conn, const void *data, size_t size, vo
 
 static int end_keep_alive(void)
 {
-	target = make_server(NULL);
+	target = server_with(echo, NULL);
 	CHECK(sttcp_server_on_receive(target, request_and_echo) == 0);
 	CHECK(sttcp_server_start(target) == 0);
 	int peer = peer_connect(sttcp_server_port(target));
@@ -256,7 +224,7 @@ static int interrupt_every_call(void)
 	sttcp_stats stats;
 
 	main_thread = pthread_self();
-	target = make_server(NULL);
+	target = server_with(echo, NULL);
 	set_handler(SIGUSR1, on_signal);
 	atomic_store(&requesting, true);
 	CHECK(pthread_create(&thread, NULL, send_signals, NULL) == 0);

@@ -2,38 +2,12 @@
 /* G18: the library never prints, exits or aborts on what a peer does or on a lack of files; EMFILE
  * on accept pauses accepting and heals by itself. Lack of memory and threads: test_scarcity.c;
  * what a resolver does: test_host_names.c. */
-#include "support/support.h"
+#include "support/echo.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-
-static void echo(sttcp_conn *conn, const void *data, size_t size, void *context)
-{
-	(void)context;
-	sttcp_conn_send(conn, data, size);
-}
-
-static sttcp_server *echo_server(void)
-{
-	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
-
-	CHECK(server);
-	CHECK(sttcp_server_on_receive(server, echo) == 0);
-	CHECK(sttcp_server_start(server) == 0);
-	return server;
-}
-
-static void check_echo(int port)
-{
-	int peer = peer_connect(port);
-
-	CHECK(peer >= 0);
-	CHECK(peer_say(peer, "meow"));
-	CHECK(peer_expect(peer, "meow"));
-	peer_close(peer);
-}
 
 /* ------------------------------------------------------------------- EMFILE */
 
@@ -68,7 +42,7 @@ static int run_out_of_files(void)
 	sttcp_stats stats;
 
 	sttcp_set_log(count_warnings, NULL);
-	sttcp_server *server = echo_server();
+	sttcp_server *server = echo_server(NULL);
 	int port = sttcp_server_port(server);
 	int fds = count_fds();
 	check_echo(port);
@@ -312,7 +286,7 @@ static int go_wrong_in_silence(void)
 	sttcp_server *server = sttcp_server_new("127.0.0.1", port, NULL);
 	int in_use = sttcp_server_start(server);
 	sttcp_server_free(server);
-	server = echo_server();
+	server = echo_server(NULL);
 	for (int i = 0; i < 20; i++) {
 		int peer = peer_connect(sttcp_server_port(server));
 

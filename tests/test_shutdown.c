@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* sttcp_engine_shutdown: no thread and no descriptor of the library is left, what lingers is
  * closed, and the next start begins anew. Each case runs in a process of its own. */
-#include "support/support.h"
+#include "support/echo.h"
 
 #include <signal.h>
 
@@ -16,36 +16,12 @@ static struct event inside = EVENT_INIT;
 static struct event gate = EVENT_INIT;
 static atomic_int result = -1;
 
-static void echo(sttcp_conn *conn, const void *data, size_t size, void *context)
-{
-	(void)context;
-	sttcp_conn_send(conn, data, size);
-}
-
-static sttcp_server *make_server(sttcp_receive_handler handler, const sttcp_options *options)
-{
-	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, options);
-
-	CHECK(server);
-	CHECK(sttcp_server_on_receive(server, handler) == 0);
-	return server;
-}
-
 static sttcp_server *listen_with(sttcp_receive_handler handler, const sttcp_options *options)
 {
-	sttcp_server *server = make_server(handler, options);
+	sttcp_server *server = server_with(handler, options);
 
 	CHECK(sttcp_server_start(server) == 0);
 	return server;
-}
-
-static int echoing_peer(sttcp_server *server)
-{
-	int peer = peer_connect(sttcp_server_port(server));
-
-	CHECK(peer >= 0);
-	CHECK(peer_say(peer, "x") && peer_expect(peer, "x"));
-	return peer;
 }
 
 #define COMES(condition)                                                                           \
@@ -216,7 +192,7 @@ static void shut_down_in_release(void *context)
 	CHECK(sttcp_engine_shutdown() == -EDEADLK);
 	event_raise(&inside);
 	for (int64_t until = now_ms() + DEADLINE_MS; now_ms() < until;) {
-		sttcp_server *other = make_server(echo, NULL);
+		sttcp_server *other = server_with(echo, NULL);
 		int code = sttcp_server_start(other);
 
 		CHECK(code == 0 || code == -EDEADLK);
@@ -230,7 +206,7 @@ static void shut_down_in_release(void *context)
 static int refuse_inside(void)
 {
 	struct stock before = take_stock();
-	sttcp_server *server = make_server(shut_down_inside, NULL);
+	sttcp_server *server = server_with(shut_down_inside, NULL);
 
 	CHECK(sttcp_server_on_release(server, shut_down_in_release) == 0);
 	CHECK(sttcp_server_start(server) == 0);
@@ -287,7 +263,7 @@ static bool have_data(sttcp_conn *conn, void *context)
 static int cut_what_lingers(void)
 {
 	struct stock before = take_stock();
-	sttcp_server *server = make_server(flood, STTCP_OPTIONS(.write_timeout_ms = -1));
+	sttcp_server *server = server_with(flood, STTCP_OPTIONS(.write_timeout_ms = -1));
 
 	CHECK(sttcp_server_on_connection(server, have_data) == 0);
 	CHECK(sttcp_server_start(server) == 0);
@@ -374,7 +350,7 @@ static int outlive(void)
 	sttcp_conn *kept = NULL;
 
 	CHECK(sttcp_engine_configure(3, 0, 0) == 0);
-	sttcp_server *server = make_server(echo, NULL);
+	sttcp_server *server = server_with(echo, NULL);
 	CHECK(sttcp_server_on_connection(server, have_data) == 0);
 	CHECK(sttcp_server_start(server) == 0);
 	int peer = echoing_peer(server);
@@ -389,7 +365,7 @@ static int outlive(void)
 
 	/* The same in a handler of another engine, where the last reference goes. */
 	CHECK(sttcp_engine_configure(1, 0, 0) == 0);
-	server = make_server(use_and_drop, NULL);
+	server = server_with(use_and_drop, NULL);
 	CHECK(sttcp_server_set_context(server, kept) == 0);
 	CHECK(sttcp_server_start(server) == 0);
 	peer_close(echoing_peer(server));
@@ -436,7 +412,7 @@ static int begin_anew(void)
 {
 	static const int loops[] = {1, 5, 2, 8, 1};
 	struct stock before = take_stock();
-	sttcp_server *server = make_server(echo, NULL);
+	sttcp_server *server = server_with(echo, NULL);
 	sttcp_client *client = NULL;
 	sttcp_stats stats;
 
@@ -494,7 +470,7 @@ static void *keep(void *server)
 /* G17: the next start's mask counts, and signals find the new engine. */
 static int take_signals_anew(void)
 {
-	sttcp_server *server = make_server(look_at_mask, NULL);
+	sttcp_server *server = server_with(look_at_mask, NULL);
 	pthread_t thread;
 	sigset_t usr1;
 
@@ -609,7 +585,7 @@ enum {
 static int do_all_at_once(void)
 {
 	struct stock before = take_stock();
-	sttcp_server *servers[2] = {make_server(echo, NULL), make_server(echo, NULL)};
+	sttcp_server *servers[2] = {server_with(echo, NULL), server_with(echo, NULL)};
 	sttcp_server *own = NULL;
 	pthread_t threads[7];
 
