@@ -805,6 +805,29 @@ STTCP_API int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t
 STTCP_API int sttcp_conn_set_framing(sttcp_conn *conn, const sttcp_options *framing) STTCP_CHECKED;
 
 /*
+ * Gives this connection a handler of its own for messages (under
+ * STTCP_FRAMING_RAW: chunks of bytes): from the next message on, `fn` is called
+ * in place of the server's receive handler or the client's response handler. NULL
+ * restores that one. So each state of a protocol can be a function of its own,
+ * and switching protocols is this call beside sttcp_conn_set_framing.
+ *
+ * `context` is what `fn` gets, in place of the context of the server or client.
+ * It is in use until another handler is set; if that is done outside the
+ * handlers of this connection, until the handler that runs meanwhile returns; at
+ * the latest until the disconnection handler starts. The universal handler still
+ * sees each message first, but its result does not count: `fn` returns nothing,
+ * and the connection goes on, that of a client, too. `fn` stays when the framing
+ * changes, and may block and read like any receive handler; messages that are
+ * read by sttcp_conn_recv_message are not passed to it.
+ *
+ * Inside a handler of the connection it counts for the message after the one
+ * that is being handled; elsewhere for every message whose handler starts after
+ * this call returns. Never waits. -ENOMEM.
+ */
+STTCP_API int sttcp_conn_on_message(sttcp_conn *conn, sttcp_receive_handler fn,
+				    void *context) STTCP_CHECKED;
+
+/*
  * Reads up to `size` bytes inside a handler, starting after the data that the
  * handler was called with, so that a dialogue can be written as one function.
  * Returns the number of bytes, or 0 at the peer's FIN. Waits up to `timeout_ms`

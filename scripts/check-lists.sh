@@ -10,6 +10,7 @@ set -eu
 not_in_python='
 sttcp_client_on_universal	set for every client by ext/group.c: universal_handler
 sttcp_server_on_universal	set for every server by ext/group.c: universal_handler
+sttcp_conn_on_message	not there yet
 sttcp_conn_sendf		formats are f-strings
 sttcp_event_name		the name of a HandlerType
 '

@@ -14,6 +14,7 @@
 #include "conn/life.h"
 #include "conn/output.h"
 #include "conn/own_framing.h"
+#include "conn/own_handler.h"
 #include "conn/send.h"
 #include "group/stats.h"
 
@@ -167,6 +168,20 @@ int sttcp_conn_set_framing(sttcp_conn *conn, const sttcp_options *framing)
 	else
 		stt_log(STT_LOG_WARNING, "%s: the framing is not changed: %s",
 			stt_conn_address(conn), fault.text);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_conn_on_message(sttcp_conn *conn, sttcp_receive_handler fn, void *context)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_own_handler_set(conn, fn, context);
 	stt_call_end(cancel);
 	return result;
 }

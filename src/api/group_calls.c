@@ -29,6 +29,7 @@ struct stt_group *stt_api_new_group(enum stt_side side, const char *host, int po
 		return NULL;
 	struct stt_option_fault fault;
 
+	stt_dispatch_prepare(&group->service.handlers);
 	if (stt_options_read(options, side, &group->service.settings, &fault) < 0)
 		memcpy(group->bad_options, fault.text, sizeof(group->bad_options));
 	if (stt_all_make(group, side, host, port) < 0) {

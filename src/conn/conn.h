@@ -21,6 +21,7 @@
 #include "sttcp.h"
 
 struct stt_own_framing;
+struct stt_own_handler;
 struct stt_service;
 struct stt_loop;
 struct stt_names;
@@ -84,7 +85,8 @@ struct sttcp_conn {
 	uint8_t waited;	  /* quick calls until a short wait of one of its handlers is forgotten */
 	bool fin_seen;	  /* the peer's FIN */
 	bool declined;
-	bool lingers; /* all output is out, and the time for the rest of the input runs */
+	/* Atomic: the enum stt_event of its next message, see own_handler.h. */
+	atomic_uchar delivers;
 
 	/* Only the owner: what was read and not delivered, between its turns. */
 	struct stt_held *held;
@@ -92,6 +94,9 @@ struct sttcp_conn {
 	/* Its own framing, NULL for the service's. Changed under output.lock; the owner reads it
 	 * without, others copy it under the lock. */
 	_Atomic(struct stt_own_framing *) framing;
+
+	/* Atomic, set once by any thread: its own handler, or NULL. */
+	_Atomic(struct stt_own_handler *) own_handler;
 
 	/* Written by the owner, read by any thread for stats, relaxed. */
 	struct stt_counter bytes_in;
@@ -105,9 +110,11 @@ struct sttcp_conn {
 	/* Only the owner. */
 	uint32_t anew_ms; /* after it opened: when deadlines for input began anew; wraps in 49 days
 			   */
-	/* Two that fill a gap: see output.h. */
-	bool failed; /* under output.lock: by fail or fail_now, of which the first counts */
-	bool member; /* under the roster's lock: `each` and `find` see it */
+	/* Three that fill a gap: see output.h. */
+	bool failed;  /* under output.lock: by fail or fail_now, of which the first counts */
+	bool member;  /* under the roster's lock: `each` and `find` see it */
+	bool lingers; /* only the owner: all output is out, and the time for the rest of the input
+			 runs */
 
 	/* Written by the owner before the alarm is set; read by the loop when it rings: when the
 	 * owner wants a timeout wish. */

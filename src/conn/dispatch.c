@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "conn/conn.h"
 #include "conn/desk.h"
+#include "conn/own_handler.h"
 #include "conn/service.h"
 #include "conn/trace.h"
 #include "conn/watch.h"
@@ -147,8 +148,34 @@ static bool has_specific(const struct stt_handlers *handlers, enum stt_event eve
 		return handlers->drained;
 	case STT_MALFORMED:
 		return handlers->malformed;
+	case STT_OWN_MESSAGE:
+		return true;
 	}
 	return false;
+}
+
+/* A message for the connection's own handler, if that is still there. */
+static bool call_own(struct stt_desk *desk, sttcp_conn *conn, const void *data, size_t size)
+{
+	const struct stt_handlers *handlers = &conn->service->handlers;
+	/* First: what the universal handler sets is for the next message. */
+	struct stt_message_handler own = stt_own_handler_get(conn);
+	bool verdict = true;
+
+	desk->event = stt_message_event(conn->service);
+	if (handlers->universal)
+		verdict = handlers->universal((sttcp_event)desk->event, conn, data, size,
+					      handlers->context);
+	if (own.fn) {
+		own.fn(conn, data, size, own.context);
+		return true;
+	}
+	if (handlers->response)
+		return handlers->response(conn, data, size, handlers->context);
+	if (!handlers->receive)
+		return verdict;
+	handlers->receive(conn, data, size, handlers->context);
+	return true;
 }
 
 static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
@@ -179,6 +206,8 @@ static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
 	case STT_MALFORMED:
 		handlers->malformed(conn, *(const int *)data, context);
 		break;
+	case STT_OWN_MESSAGE:
+		return call_own(stt_desk_self(), conn, data, size);
 	}
 	return true;
 }
@@ -186,7 +215,7 @@ static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
 void stt_dispatch_prepare(struct stt_handlers *handlers)
 {
 	handlers->specific = 0;
-	for (int event = STT_CONNECTION; event <= STT_MALFORMED; event++)
+	for (int event = STT_CONNECTION; event <= STT_OWN_MESSAGE; event++)
 		if (has_specific(handlers, (enum stt_event)event))
 			handlers->specific |= 1U << event;
 	handlers->wanted = handlers->specific | (handlers->universal ? (1U << STT_DRAINED) - 1 : 0);

@@ -12,7 +12,8 @@
 
 struct stt_desk;
 
-/* Notes which handlers there are: to be called after each change. */
+/* Notes which handlers there are: to be called before anybody can find them, and after each change.
+ */
 void stt_dispatch_prepare(struct stt_handlers *handlers);
 
 /* Whether anybody would be called. */

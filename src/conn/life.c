@@ -11,6 +11,7 @@
 #include "conn/dispatch.h"
 #include "conn/input.h"
 #include "conn/own_framing.h"
+#include "conn/own_handler.h"
 #include "conn/service.h"
 #include "conn/watch.h"
 #include "engine/engine.h"
@@ -44,6 +45,7 @@ struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_ser
 	conn->output.watch = stt_watch_for(conn);
 	atomic_init(&conn->framed, service->settings.framing.kind != STTCP_FRAMING_RAW ||
 					   service->settings.times_input);
+	atomic_init(&conn->delivers, (unsigned char)stt_message_event(service));
 	stt_list_init(&conn->in_roster);
 	if (peer)
 		stt_conn_set_peer(conn, peer);
@@ -72,6 +74,7 @@ static void free_conn(struct sttcp_conn *conn)
 	free(atomic_load(&conn->local_name));
 	free(atomic_load(&conn->fail_text));
 	stt_conn_free_framings(conn);
+	free(atomic_load(&conn->own_handler));
 	stt_held_free(conn->held);
 	stt_service_unref(conn->service);
 	stt_slabs_give(&conns, conn);

@@ -69,7 +69,8 @@ static void take_error(struct sttcp_conn *conn, int code)
 static inline void deliver(struct stt_desk *desk, struct sttcp_conn *conn, const void *data,
 			   size_t size)
 {
-	enum stt_event event = conn->service->is_client ? STT_RESPONSE : STT_RECEIVE;
+	/* Acquire: with STT_OWN_MESSAGE the handler that was set is found. */
+	enum stt_event event = atomic_load_explicit(&conn->delivers, memory_order_acquire);
 
 	stt_counter_add(&conn->messages_in, 1);
 	if (!stt_dispatch(desk, conn, event, data, size))

@@ -23,7 +23,8 @@ enum stt_side {
 };
 
 /* The events of sttcp_event, with the same values, and behind them those that the universal handler
- * does not see. The data of MALFORMED is the code, an int. */
+ * does not see. The data of MALFORMED is the code, an int. OWN_MESSAGE is for everybody else a
+ * RECEIVE or RESPONSE that a connection's own handler gets. */
 enum stt_event {
 	STT_CONNECTION = STTCP_CONNECTION,
 	STT_RECEIVE = STTCP_RECEIVE,
@@ -32,7 +33,8 @@ enum stt_event {
 	STT_DISCONNECTION = STTCP_DISCONNECTION,
 	STT_UNCONNECTED = STTCP_UNCONNECTED,
 	STT_DRAINED,
-	STT_MALFORMED
+	STT_MALFORMED,
+	STT_OWN_MESSAGE
 };
 
 struct stt_handlers {
