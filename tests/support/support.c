@@ -50,9 +50,38 @@ int count_fds(void)
 	return count_entries("/proc/self/fd") - 1; /* the directory's own */
 }
 
+/* What proc(5) tells about a thread of this process; false if it has gone. */
+static bool stat_thread(const char *tid, char *state, unsigned *flags)
+{
+	char path[300];
+	char stat[256] = "";
+
+	snprintf(path, sizeof(path), "/proc/self/task/%s/stat", tid);
+
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t size = fd < 0 ? 0 : read(fd, stat, sizeof(stat) - 1);
+	const char *name_end = size > 0 ? strrchr(stat, ')') : NULL;
+
+	if (fd >= 0)
+		close(fd);
+	return name_end && sscanf(name_end, ") %c %*d %*d %*d %*d %*d %u", state, flags) == 2;
+}
+
+/* Linux lists a thread that was joined for a moment more, and says that it is exiting. */
 int count_threads(void)
 {
-	return count_entries("/proc/self/task");
+	const unsigned exiting = 4; /* PF_EXITING of linux/sched.h */
+	DIR *tasks = opendir("/proc/self/task");
+	int count = 0;
+	unsigned flags;
+	char state;
+
+	for (struct dirent *entry; tasks && (entry = readdir(tasks));)
+		if (entry->d_name[0] != '.' && stat_thread(entry->d_name, &state, &flags))
+			count += !(flags & exiting);
+	if (tasks)
+		closedir(tasks);
+	return count;
 }
 
 bool memory_is_measured(void)
@@ -222,21 +251,13 @@ static bool others_sleep(void)
 	bool sleep = tasks != NULL;
 
 	for (struct dirent *entry; sleep && (entry = readdir(tasks));) {
-		char path[300];
-		char stat[256] = "";
+		unsigned flags;
+		char state;
 
 		if (entry->d_name[0] == '.' || atoi(entry->d_name) == (int)syscall(SYS_gettid))
 			continue;
-		snprintf(path, sizeof(path), "/proc/self/task/%s/stat", entry->d_name);
-
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		ssize_t size = fd < 0 ? 0 : read(fd, stat, sizeof(stat) - 1);
-		const char *name_end = size > 0 ? strrchr(stat, ')') : NULL;
-
-		if (fd >= 0)
-			close(fd);
 		/* One that has gone meanwhile is in nobody's way. */
-		sleep = !name_end || name_end[2] == 'S';
+		sleep = !stat_thread(entry->d_name, &state, &flags) || state == 'S';
 	}
 	if (tasks)
 		closedir(tasks);
