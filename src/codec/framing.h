@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "sttcp.h"
 
@@ -112,5 +113,10 @@ struct stt_frame_ends {
  */
 int stt_frame_ends(const struct stt_framing *framing, const void *data, size_t size,
 		   struct stt_frame_ends *ends);
+
+/* The same for the bytes of all parts, together no more than PTRDIFF_MAX: as if they stood one
+ * behind the other. */
+int stt_frame_ends_of_parts(const struct stt_framing *framing, const struct iovec *parts, int count,
+			    struct stt_frame_ends *ends);
 
 #endif
