@@ -46,10 +46,30 @@ static struct stt_slabs large =
 
 /* ------------------------------------------------------------ shared buffers */
 
-struct stt_shared *stt_shared_new(const void *data, size_t size)
+/* Copies `size` bytes from `*skip` of the first part on, and moves both behind them. */
+static void take_from(const struct iovec **parts, size_t *skip, unsigned char *to, size_t size)
+{
+	while (size) {
+		size_t left = (*parts)->iov_len - *skip;
+		size_t part = left < size ? left : size;
+
+		if (part)
+			memcpy(to, (const unsigned char *)(*parts)->iov_base + *skip, part);
+		to += part;
+		size -= part;
+		*skip += part;
+		if (part == left) {
+			++*parts;
+			*skip = 0;
+		}
+	}
+}
+
+struct stt_shared *stt_shared_join(const struct iovec *parts, size_t size)
 {
 	struct stt_shared *first = NULL;
 	struct stt_shared **link = &first;
+	size_t skip = 0;
 
 	for (size_t at = 0; at < size || !first; at += PIECE) {
 		size_t part = size - at < PIECE ? size - at : PIECE;
@@ -62,12 +82,18 @@ struct stt_shared *stt_shared_new(const void *data, size_t size)
 		piece->next = NULL;
 		piece->size = (unsigned)part;
 		atomic_init(&piece->refs, 1);
-		if (part)
-			memcpy(piece->bytes, (const unsigned char *)data + at, part);
+		take_from(&parts, &skip, piece->bytes, part);
 		*link = piece;
 		link = &piece->next;
 	}
 	return first;
+}
+
+struct stt_shared *stt_shared_new(const void *data, size_t size)
+{
+	struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+
+	return stt_shared_join(&part, size);
 }
 
 static void unref_piece(struct stt_shared *piece)

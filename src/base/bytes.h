@@ -31,6 +31,8 @@ struct stt_shared {
 
 /* A copy of `size` bytes with one reference, or NULL. */
 struct stt_shared *stt_shared_new(const void *data, size_t size);
+/* The same of several parts, which have `size` bytes altogether. */
+struct stt_shared *stt_shared_join(const struct iovec *parts, size_t size);
 void stt_shared_unref(struct stt_shared *shared); /* NULL is fine */
 
 struct stt_chunk;

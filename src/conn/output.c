@@ -400,19 +400,19 @@ static inline int refusal_locked(const struct stt_output *out) STT_REQUIRES(out-
 	return atomic_load_explicit(&conn->fd, memory_order_relaxed) < 0 ? -ENOTCONN : 0;
 }
 
-/* The rest of the one part of a broadcast. */
+/* The rest of a send of `size` bytes in these parts. */
 static int queue_shared_locked(struct stt_output *out, struct stt_cursor *cursor,
-			       const struct iovec *whole, struct stt_shared **shared)
+			       const struct iovec *parts, size_t size, struct stt_shared **shared)
 	STT_REQUIRES(out->lock)
 {
 	if (cursor->left < STT_SHARE_FROM)
 		return stt_line_copy_locked(out, cursor, cursor->left);
 	if (!*shared)
-		*shared = stt_shared_new(whole->iov_base, whole->iov_len);
+		*shared = stt_shared_join(parts, size);
 	if (!*shared)
 		return -ENOMEM;
-	return stt_bytes_append_shared(&out->queue, *shared, whole->iov_len - cursor->left,
-				       cursor->left, cursor->own);
+	return stt_bytes_append_shared(&out->queue, *shared, size - cursor->left, cursor->left,
+				       cursor->own);
 }
 
 static bool fits_gathered_locked(const struct stt_output *out, size_t size) STT_REQUIRES(out->lock)
@@ -428,7 +428,7 @@ static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
 			     enum stt_send_mode mode, struct stt_shared **shared, ssize_t tried)
 	STT_REQUIRES(out->lock)
 {
-	const struct iovec *whole = cursor->parts;
+	const struct iovec *parts = cursor->parts;
 	size_t size = cursor->left;
 	bool idle = stt_bytes_empty(&out->queue) && !out->line;
 
@@ -468,7 +468,7 @@ static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
 		room = cursor->left;
 	}
 	if (shared)
-		return queue_shared_locked(out, cursor, whole, shared);
+		return queue_shared_locked(out, cursor, parts, size, shared);
 
 	int result = stt_line_copy_locked(out, cursor, room);
 

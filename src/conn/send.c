@@ -28,8 +28,8 @@ int stt_send_failed(struct sttcp_conn *conn, int result, enum stt_send_mode mode
 
 /* A send that may not wait queues all of it at once, so the copy is made before the lock is taken.
  */
-int stt_send_copied(struct sttcp_conn *conn, const struct iovec *part, enum stt_send_mode mode,
-		    struct stt_shared **shared)
+int stt_send_copied(struct sttcp_conn *conn, const struct iovec *parts, int count,
+		    enum stt_send_mode mode, struct stt_shared **shared)
 {
 	struct stt_shared *mine = NULL;
 	int result = -ENOMEM;
@@ -37,9 +37,9 @@ int stt_send_copied(struct sttcp_conn *conn, const struct iovec *part, enum stt_
 	if (!shared)
 		shared = &mine;
 	if (!*shared)
-		*shared = stt_shared_new(part->iov_base, part->iov_len);
+		*shared = stt_shared_join(parts, stt_parts_size(parts, count));
 	if (*shared)
-		result = stt_output_send(conn, part, 1, mode, shared);
+		result = stt_output_send(conn, parts, count, mode, shared);
 	stt_shared_unref(mine);
 	return result ? stt_send_failed(conn, result, mode) : 0;
 }

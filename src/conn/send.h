@@ -6,20 +6,30 @@
 #include "conn/output.h"
 
 /* For stt_send. */
-int stt_send_copied(struct sttcp_conn *conn, const struct iovec *part, enum stt_send_mode mode,
-		    struct stt_shared **shared);
+int stt_send_copied(struct sttcp_conn *conn, const struct iovec *parts, int count,
+		    enum stt_send_mode mode, struct stt_shared **shared);
 int stt_send_failed(struct sttcp_conn *conn, int result, enum stt_send_mode mode);
+
+/* The caller has made sure that it fits. */
+static inline size_t stt_parts_size(const struct iovec *parts, int count)
+{
+	size_t size = 0;
+
+	for (int i = 0; i < count; i++)
+		size += parts[i].iov_len;
+	return size;
+}
 
 /*
  * Sends all parts as one run of bytes: 0 or a code, see sttcp_conn_send and
  * sttcp_conn_try_send. BROADCAST takes whatever fits under the cap; `shared` is
- * made from the one part when something has to be queued, for all members.
+ * made when something has to be queued, for all members.
  */
 static inline int stt_send(struct sttcp_conn *conn, const struct iovec *parts, int count,
 			   enum stt_send_mode mode, struct stt_shared **shared)
 {
-	if (mode != STT_SEND_WAIT && count == 1 && parts->iov_len > STT_DIRECT_BYTES)
-		return stt_send_copied(conn, parts, mode, shared);
+	if (mode != STT_SEND_WAIT && stt_parts_size(parts, count) > STT_DIRECT_BYTES)
+		return stt_send_copied(conn, parts, count, mode, shared);
 
 	int result = stt_output_send(conn, parts, count, mode, shared);
 
