@@ -781,6 +781,10 @@ STTCP_API int sttcp_conn_try_send(sttcp_conn *conn, const void *data, size_t siz
  * more than PTRDIFF_MAX bytes in total. */
 STTCP_API int sttcp_conn_sendv(sttcp_conn *conn, const struct iovec *parts, int count);
 
+/* sttcp_conn_try_send of several parts: all of them, or nothing. -EINVAL as sttcp_conn_sendv. */
+STTCP_API int sttcp_conn_try_sendv(sttcp_conn *conn, const struct iovec *parts,
+				   int count) STTCP_CHECKED;
+
 /* sttcp_conn_send of text formatted as by printf(3). */
 STTCP_API int sttcp_conn_sendf(sttcp_conn *conn, const char *format, ...) STTCP_PRINTF(2, 3);
 
@@ -793,6 +797,16 @@ STTCP_API int sttcp_conn_sendf(sttcp_conn *conn, const char *format, ...) STTCP_
  * makes its length negative.
  */
 STTCP_API int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t size);
+
+/* The same, but never blocks: the whole message, or nothing. -EAGAIN as sttcp_conn_try_send;
+ * -EMSGSIZE also if the message with its length or delimiter is over send_queue_max. */
+STTCP_API int sttcp_conn_try_send_message(sttcp_conn *conn, const void *data,
+					  size_t size) STTCP_CHECKED;
+
+/* sttcp_conn_send_message of one message that stands in several parts, without joining them first:
+ * all that is said of its bytes counts for those of all parts together. -EINVAL also as
+ * sttcp_conn_sendv. */
+STTCP_API int sttcp_conn_sendv_message(sttcp_conn *conn, const struct iovec *parts, int count);
 
 /*
  * Changes the framing of this connection. Only these fields of `framing` are

@@ -232,6 +232,9 @@ static void check_foreign_conn(sttcp_conn *conn)
 	CHECK(sttcp_conn_send(conn, "bad", 3) == STTCP_EFORK);
 	CHECK(sttcp_conn_try_send(conn, "bad", 3) == STTCP_EFORK);
 	CHECK(sttcp_conn_sendv(conn, &part, 1) == STTCP_EFORK);
+	CHECK(sttcp_conn_try_sendv(conn, &part, 1) == STTCP_EFORK);
+	CHECK(sttcp_conn_try_send_message(conn, "bad", 3) == STTCP_EFORK);
+	CHECK(sttcp_conn_sendv_message(conn, &part, 1) == STTCP_EFORK);
 	CHECK(sttcp_conn_sendf(conn, "bad") == STTCP_EFORK);
 	CHECK(sttcp_conn_on_message(conn, NULL, NULL) == STTCP_EFORK);
 	CHECK(sttcp_conn_flush(conn) == STTCP_EFORK);
