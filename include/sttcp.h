@@ -159,8 +159,8 @@ typedef void (*sttcp_drained_handler)(sttcp_conn *conn, void *context);
  * reason. Input behind the refused message is dropped. The handler may block. It
  * runs one at a time with the other handlers of the connection, but is not a
  * phase: the universal handler does not see it. If a handler is waiting in
- * sttcp_conn_recv_message, this one runs inside that call, on the same thread.
- * Reading here gives -EDEADLK.
+ * sttcp_conn_recv_message, _next_size or _recv_exactly, this one runs inside that
+ * call, on the same thread. Reading here gives -EDEADLK.
  */
 typedef void (*sttcp_malformed_handler)(sttcp_conn *conn, int code, void *context);
 
@@ -860,6 +860,26 @@ STTCP_API ssize_t sttcp_conn_recv(sttcp_conn *conn, void *buffer, size_t size,
  * instead. -EMSGSIZE: it is larger than `size`, and can still be read. STTCP_ELIMIT, STTCP_EFRAME
  * (also for a message cut off by the FIN): the connection ends. */
 STTCP_API ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t size,
+					  int timeout_ms) STTCP_CHECKED;
+
+/*
+ * Waits as sttcp_conn_recv_message does, and returns the size of the message that
+ * it would give, which stays to be read: to find room for it, for example. With
+ * STTCP_FRAMING_RAW: how many bytes are there, at least one. Codes as
+ * sttcp_conn_recv_message, but for -EMSGSIZE: a malformed or too large message
+ * ends the connection here, too.
+ */
+STTCP_API ssize_t sttcp_conn_next_size(sttcp_conn *conn, int timeout_ms) STTCP_CHECKED;
+
+/*
+ * As sttcp_conn_recv, but for exactly `size` bytes, and `timeout_ms` is for all
+ * of them together. Returns `size`, or a code, and then nothing was taken: what
+ * has arrived can still be read, and otherwise goes to the handler. -ENODATA: the
+ * peer's FIN came before so many bytes. -EMSGSIZE: `size` is over max_message
+ * (1 MiB with STTCP_FRAMING_RAW). -ENOMEM. STTCP_ELIMIT: total_queue_max leaves
+ * no room for them, and the connection ends. A size of 0 does not wait.
+ */
+STTCP_API ssize_t sttcp_conn_recv_exactly(sttcp_conn *conn, void *buffer, size_t size,
 					  int timeout_ms) STTCP_CHECKED;
 
 /*

@@ -237,6 +237,8 @@ static void check_foreign_conn(sttcp_conn *conn)
 	CHECK(sttcp_conn_sendv_message(conn, &part, 1) == STTCP_EFORK);
 	CHECK(sttcp_conn_sendf(conn, "bad") == STTCP_EFORK);
 	CHECK(sttcp_conn_on_message(conn, NULL, NULL) == STTCP_EFORK);
+	CHECK(sttcp_conn_recv_exactly(conn, &counts, 1, 0) == STTCP_EFORK);
+	CHECK(sttcp_conn_next_size(conn, 0) == STTCP_EFORK);
 	CHECK(sttcp_conn_flush(conn) == STTCP_EFORK);
 	CHECK(sttcp_conn_close(conn) == STTCP_EFORK);
 	CHECK(sttcp_conn_abort(conn) == STTCP_EFORK);

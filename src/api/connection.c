@@ -76,6 +76,26 @@ ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t size, int
 	return stt_inline_read_message(conn, buffer, size, timeout_ms);
 }
 
+ssize_t sttcp_conn_recv_exactly(sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+	if ((!buffer && size) || timeout_ms < -1)
+		return -EINVAL;
+	return stt_inline_read_exactly(conn, buffer, size, timeout_ms);
+}
+
+ssize_t sttcp_conn_next_size(sttcp_conn *conn, int timeout_ms)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+	return timeout_ms < -1 ? -EINVAL : stt_inline_next_size(conn, timeout_ms);
+}
+
 static bool has_ended(const sttcp_conn *conn)
 {
 	return atomic_load(&conn->ended);

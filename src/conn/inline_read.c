@@ -126,9 +126,12 @@ static int refuse_message(struct stt_desk *desk, struct sttcp_conn *conn, int co
 	return stt_conn_end_code(conn);
 }
 
-/* Reads more of a message: 1, 0 at the peer's FIN, or a code. */
+/* Reads more than may be taken: 1, 0 at the peer's FIN, or a code. */
 static int read_more(struct stt_desk *desk, struct sttcp_conn *conn, int64_t until_ms)
 {
+	/* What is left is looked for after the handler, also on a connection without messages. */
+	if (!atomic_load_explicit(&conn->framed, memory_order_relaxed))
+		atomic_store(&conn->framed, true);
 	for (;;) {
 		desk->input.in_handler = true;
 
@@ -151,22 +154,39 @@ static int read_more(struct stt_desk *desk, struct sttcp_conn *conn, int64_t unt
 	}
 }
 
-/* The next message, as stt_input_next gives it, if it is not larger than `size`. */
-static int take_message(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_more more,
-			size_t size, struct stt_message *message)
-{
-	/* Loaded once: another thread may change it at any time. */
-	const struct stt_framing *framing = stt_conn_framing(conn);
+/* A message that has arrived, and the framing that has found it. */
+struct arrived {
+	const struct stt_framing *framing;
 	struct stt_frame frame;
-	int found = stt_input_find(desk, conn, framing, more, &frame);
+};
 
-	if (found < 0)
-		return refuse_message(desk, conn, found);
-	if (found == 1 && frame.size > size)
-		return -EMSGSIZE;
-	if (found == 1)
-		stt_input_take_message(desk, framing, &frame, message);
-	return found;
+/* Waits until the next message is there, and leaves it there: 0, -ENODATA, or another code. */
+static int await_message(struct stt_desk *desk, struct sttcp_conn *conn, int64_t until_ms,
+			 struct arrived *message)
+{
+	enum stt_more more = STT_MORE_MAY_COME;
+
+	stt_output_flush(conn);
+	for (;;) {
+		/* Loaded once each time: another thread may change it at any time. */
+		message->framing = stt_conn_framing(conn);
+
+		int found = stt_input_find(desk, conn, message->framing, more, &message->frame);
+
+		if (found < 0)
+			return refuse_message(desk, conn, found);
+		if (found == 1)
+			return 0;
+		if (more == STT_NO_MORE)
+			return -ENODATA;
+
+		int result = read_more(desk, conn, until_ms);
+
+		if (result < 0)
+			return result;
+		if (result == 0)
+			more = STT_NO_MORE;
+	}
 }
 
 ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
@@ -174,7 +194,7 @@ ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t si
 	int64_t until_ms = stt_deadline_ms(timeout_ms);
 	int result = check_caller(conn);
 	struct stt_message message;
-	enum stt_more more = STT_MORE_MAY_COME;
+	struct arrived arrived;
 
 	if (result < 0)
 		return result;
@@ -184,23 +204,67 @@ ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t si
 
 		return got ? got : -ENODATA;
 	}
-	stt_output_flush(conn);
-	for (;;) {
-		result = take_message(stt_desk_self(), conn, more, size, &message);
-		if (result < 0)
-			return result;
-		if (result == 1)
-			break;
-		if (more == STT_NO_MORE)
-			return -ENODATA;
-		result = read_more(stt_desk_self(), conn, until_ms);
-		if (result < 0)
-			return result;
-		if (result == 0)
-			more = STT_NO_MORE;
-	}
+	result = await_message(stt_desk_self(), conn, until_ms, &arrived);
+	if (result < 0)
+		return result;
+	if (arrived.frame.size > size)
+		return -EMSGSIZE;
+	stt_input_take_message(stt_desk_self(), arrived.framing, &arrived.frame, &message);
 	if (message.size)
 		memcpy(buffer, message.data, message.size);
 	stt_counter_add(&conn->messages_in, 1);
 	return (ssize_t)message.size;
+}
+
+ssize_t stt_inline_next_size(struct sttcp_conn *conn, int timeout_ms)
+{
+	int64_t until_ms = stt_deadline_ms(timeout_ms);
+	int result = check_caller(conn);
+	struct arrived arrived;
+
+	if (result < 0)
+		return result;
+	stt_conn_free_old_framings(conn);
+	result = await_message(stt_desk_self(), conn, until_ms, &arrived);
+	return result < 0 ? result : (ssize_t)arrived.frame.size;
+}
+
+/* Waits until `size` bytes are there: 0, -ENODATA, or another code. */
+static int await_bytes(struct stt_desk *desk, struct sttcp_conn *conn, size_t size,
+		       int64_t until_ms)
+{
+	struct stt_input *in = &desk->input;
+	int result = 1;
+
+	while (in->size < size && result > 0) {
+		size_t whole = in->whole;
+
+		/* They are read as a message of that size is; what is known of the message that
+		 * begins here stays true as long as nothing is taken. */
+		in->whole = size;
+		result = read_more(desk, conn, until_ms);
+		in->whole = whole;
+	}
+	return result < 0 ? result : result == 0 ? -ENODATA : 0;
+}
+
+ssize_t stt_inline_read_exactly(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+{
+	int64_t until_ms = stt_deadline_ms(timeout_ms);
+	int result = check_caller(conn);
+
+	if (result < 0)
+		return result;
+	stt_conn_free_old_framings(conn);
+	if (size > (uint64_t)stt_conn_framing(conn)->max_message || size > PTRDIFF_MAX)
+		return -EMSGSIZE;
+	stt_output_flush(conn);
+	result = await_bytes(stt_desk_self(), conn, size, until_ms);
+	if (result < 0)
+		return result;
+	if (size) {
+		memcpy(buffer, stt_desk_self()->input.at, size);
+		stt_input_skip(stt_desk_self(), size);
+	}
+	return (ssize_t)size;
 }

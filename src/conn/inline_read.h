@@ -9,8 +9,10 @@
 
 struct sttcp_conn;
 
-/* As sttcp_conn_recv and sttcp_conn_recv_message. */
+/* As sttcp_conn_recv, sttcp_conn_recv_message, sttcp_conn_recv_exactly and sttcp_conn_next_size. */
 ssize_t stt_inline_read(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);
 ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);
+ssize_t stt_inline_read_exactly(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);
+ssize_t stt_inline_next_size(struct sttcp_conn *conn, int timeout_ms);
 
 #endif
