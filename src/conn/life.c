@@ -116,6 +116,14 @@ void stt_conn_unref_on_loop(struct sttcp_conn *conn)
 		free_conn(conn);
 }
 
+void stt_conn_unref_anywhere(struct sttcp_conn *conn)
+{
+	if (stt_worker_is_ours())
+		stt_conn_unref_on_loop(conn);
+	else
+		stt_conn_unref(conn);
+}
+
 void stt_conn_free_on_pool(struct sttcp_conn *conn)
 {
 	free_data(conn);

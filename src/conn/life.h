@@ -39,6 +39,10 @@ void stt_conn_unref(struct sttcp_conn *conn);
 /* The same for a loop's owner: leaves user code to the pool. */
 void stt_conn_unref_on_loop(struct sttcp_conn *conn);
 
+/* The same on a thread that may be either: outside turns as a loop's owner, else where user code
+ * may run. */
+void stt_conn_unref_anywhere(struct sttcp_conn *conn);
+
 /* The end of a dead connection's memory, where user code may run: for the pool, to which
  * stt_conn_unref_on_loop has left it. */
 void stt_conn_free_on_pool(struct sttcp_conn *conn);

@@ -123,15 +123,6 @@ static int take_chunk(struct stt_roster *roster, const struct stt_walk *walk,
 	return count;
 }
 
-/* A loop's owner leaves user code to the pool; any other thread may run it. */
-static void drop_ref(struct sttcp_conn *conn)
-{
-	if (stt_worker_is_ours())
-		stt_conn_unref_on_loop(conn);
-	else
-		stt_conn_unref(conn);
-}
-
 void stt_roster_walk_begin(struct stt_roster *roster, struct stt_walk *walk, enum stt_whom whom)
 {
 	stt_lock(&roster->lock);
@@ -146,7 +137,7 @@ int stt_roster_walk(struct stt_roster *roster, struct stt_walk *walk,
 	int count = take_chunk(roster, walk, chunk);
 
 	if (walk->last)
-		drop_ref(walk->last);
+		stt_conn_unref_anywhere(walk->last);
 	walk->last = NULL;
 	for (int i = 0; i < count; i++) {
 		fn(chunk[i], argument);
@@ -154,7 +145,7 @@ int stt_roster_walk(struct stt_roster *roster, struct stt_walk *walk,
 		if (i == count - 1)
 			walk->last = chunk[i];
 		else
-			drop_ref(chunk[i]);
+			stt_conn_unref_anywhere(chunk[i]);
 	}
 	return count;
 }
