@@ -666,6 +666,27 @@ STTCP_API int sttcp_server_count(const sttcp_server *server);
 /* The member with this id: a new reference (sttcp_conn_unref), or NULL. */
 STTCP_API sttcp_conn *sttcp_server_find(sttcp_server *server, uint64_t id) STTCP_CHECKED;
 
+/*
+ * Rooms: broadcast, each and count for some of the members, who come and go with
+ * sttcp_conn_join and sttcp_conn_leave. A room has a name, 1 to 255 bytes that
+ * are compared as bytes. It needs not be made: it is there while somebody is in
+ * it. A call costs what the room has members, however many the server has, and
+ * calls about different rooms do not wait for each other. All return -EINVAL for
+ * a name that is NULL, empty or longer, and 0 for a room in which nobody is.
+ */
+
+/* As sttcp_server_broadcast_except and sttcp_server_broadcast_message, to those in the room. Any
+ * thread may send, whether in the room or not. */
+STTCP_API int sttcp_server_send_room(sttcp_server *server, const char *room, sttcp_conn *except,
+				     const void *data, size_t size);
+STTCP_API int sttcp_server_send_room_message(sttcp_server *server, const char *room,
+					     sttcp_conn *except, const void *data, size_t size);
+
+/* As sttcp_server_each and sttcp_server_count, for those in the room. `fn` may join and leave. */
+STTCP_API int sttcp_server_each_in(sttcp_server *server, const char *room,
+				   void (*fn)(sttcp_conn *conn, void *argument), void *argument);
+STTCP_API int sttcp_server_count_in(sttcp_server *server, const char *room);
+
 /* Counters since new; gauges, which tell the present, are marked. Sizes in bytes. */
 typedef struct sttcp_stats {
 	int64_t connections;  /* gauge: members */
@@ -987,6 +1008,22 @@ STTCP_API void *sttcp_conn_data(const sttcp_conn *conn);
  * or client. ref returns `conn`; each call needs one unref. */
 STTCP_API sttcp_conn *sttcp_conn_ref(sttcp_conn *conn);
 STTCP_API void sttcp_conn_unref(sttcp_conn *conn);
+
+/*
+ * Makes a server's connection a member of a room (see sttcp_server_send_room),
+ * or of it no longer; 0 also if it was so already. It may be in any number of
+ * rooms. A join in the connection handler counts from the moment the handler
+ * returns true, and never counts after false. The connection leaves all rooms
+ * before its disconnection handler starts, which may still send to them. Neither
+ * call waits for a message that is being sent: that may still reach a connection
+ * that has just left.
+ *
+ * -EINVAL: a name that is NULL, empty, or longer than 255 bytes; a client's
+ * connection. -ENOMEM: join. On a connection that has ended, its code; leave has
+ * its effect all the same.
+ */
+STTCP_API int sttcp_conn_join(sttcp_conn *conn, const char *room);
+STTCP_API int sttcp_conn_leave(sttcp_conn *conn, const char *room);
 
 /* Whether it can still be sent to: it has opened, and not ended. */
 STTCP_API bool sttcp_conn_is_open(const sttcp_conn *conn);

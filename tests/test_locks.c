@@ -45,6 +45,13 @@ static void call_everything(struct probe *probe, sttcp_server *server, sttcp_con
 	    sttcp_server_stats(server, &stats, sizeof(stats)) < 0 ||
 	    sttcp_server_port(server) <= 0 || !sttcp_server_error(server))
 		probe_violate(probe, "a call on the server");
+	ignore(sttcp_conn_join(conn, "room"));
+	if (sttcp_server_send_room(server, "room", conn, "r", 1) < 0 ||
+	    sttcp_server_send_room_message(server, "room", conn, "m", 1) < 0 ||
+	    sttcp_server_each_in(server, "room", nothing, &seen) < 0 ||
+	    sttcp_server_count_in(server, "room") < 0)
+		probe_violate(probe, "a call on a room");
+	ignore(sttcp_conn_leave(conn, "room"));
 	sttcp_conn_unref(sttcp_server_find(server, sttcp_conn_id(conn)));
 	sttcp_conn_unref(sttcp_conn_ref(conn));
 	sttcp_conn_set_data(conn, &stats, NULL);

@@ -206,6 +206,10 @@ static void check_foreign_server(sttcp_server *server)
 	CHECK(sttcp_server_broadcast_except(server, NULL, "x", 1) == STTCP_EFORK);
 	CHECK(sttcp_server_each(server, nothing, NULL) == STTCP_EFORK);
 	CHECK(sttcp_server_count(server) == STTCP_EFORK);
+	CHECK(sttcp_server_send_room(server, "red", NULL, "x", 1) == STTCP_EFORK);
+	CHECK(sttcp_server_send_room_message(server, "red", NULL, "x", 1) == STTCP_EFORK);
+	CHECK(sttcp_server_each_in(server, "red", nothing, NULL) == STTCP_EFORK);
+	CHECK(sttcp_server_count_in(server, "red") == STTCP_EFORK);
 	CHECK(!sttcp_server_find(server, 1));
 	CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == STTCP_EFORK);
 	sttcp_server_free(server);
@@ -245,6 +249,8 @@ static void check_foreign_conn(sttcp_conn *conn)
 	CHECK(sttcp_conn_fail(conn, 0, "bad") == STTCP_EFORK);
 	CHECK(sttcp_conn_shutdown(conn) == STTCP_EFORK);
 	CHECK(sttcp_conn_detach(conn) == STTCP_EFORK);
+	CHECK(sttcp_conn_join(conn, "red") == STTCP_EFORK);
+	CHECK(sttcp_conn_leave(conn, "red") == STTCP_EFORK);
 	CHECK(sttcp_conn_stats(conn, &counts, sizeof(counts)) == STTCP_EFORK);
 	CHECK(!sttcp_conn_is_open(conn));
 	CHECK(!sttcp_conn_stopping(conn));

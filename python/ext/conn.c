@@ -162,6 +162,24 @@ SIMPLE_CALL(pause, (void))
 SIMPLE_CALL(resume, (void))
 SIMPLE_CALL(detach, (void))
 
+/* Those that take the name of a room, as bytes. */
+#define ROOM_CALL(name)                                                                            \
+	static PyObject *conn_##name(conn_object *self, PyObject *room)                            \
+	{                                                                                          \
+		char *bytes;                                                                       \
+		int result;                                                                        \
+                                                                                                   \
+		if (PyBytes_AsStringAndSize(room, &bytes, NULL) < 0)                               \
+			return NULL;                                                               \
+		Py_BEGIN_ALLOW_THREADS                                                             \
+		result = sttcp_conn_##name(self->conn, bytes);                                     \
+		Py_END_ALLOW_THREADS                                                               \
+		return PyLong_FromLong(result);                                                    \
+	}
+
+ROOM_CALL(join)
+ROOM_CALL(leave)
+
 /* With the GIL, so that the last handler, which may come at once, finds the exception there. */
 int conn_fail_with(sttcp_conn *conn, conn_object *known, PyObject *exception, const char *text,
 		   bool now)
@@ -427,6 +445,8 @@ static PyMethodDef methods[] = {
 	{"_pause", (PyCFunction)conn_pause, METH_NOARGS, NULL},
 	{"_resume", (PyCFunction)conn_resume, METH_NOARGS, NULL},
 	{"_detach", (PyCFunction)conn_detach, METH_NOARGS, NULL},
+	{"_join", (PyCFunction)conn_join, METH_O, NULL},
+	{"_leave", (PyCFunction)conn_leave, METH_O, NULL},
 	{"_fail", (PyCFunction)conn_fail, METH_VARARGS, NULL},
 	{"_set_framing", (PyCFunction)conn_set_framing, METH_VARARGS, NULL},
 	{"_stats", (PyCFunction)conn_stats, METH_NOARGS, NULL},

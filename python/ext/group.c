@@ -251,19 +251,47 @@ static PyObject *group_port(group_object *self, PyObject *unused)
 
 /* ---------------------------------------------------------------- members */
 
+/* The name of a room, which is the object's; NULL for None, which is all connections. */
+static int read_room(PyObject *room, const char **name)
+{
+	char *bytes = NULL;
+
+	if (room != Py_None && PyBytes_AsStringAndSize(room, &bytes, NULL) < 0)
+		return -1;
+	*name = bytes;
+	return 0;
+}
+
+static int broadcast(sttcp_server *server, const char *room, sttcp_conn *except,
+		     const Py_buffer *bytes, bool framed)
+{
+	const void *data = bytes->buf;
+	size_t size = (size_t)bytes->len;
+
+	if (room && framed)
+		return sttcp_server_send_room_message(server, room, except, data, size);
+	if (room)
+		return sttcp_server_send_room(server, room, except, data, size);
+	if (framed)
+		return sttcp_server_broadcast_message(server, except, data, size);
+	return sttcp_server_broadcast_except(server, except, data, size);
+}
+
 static PyObject *group_broadcast(group_object *self, PyObject *args)
 {
 	Py_buffer bytes;
 	PyObject *except;
+	PyObject *room = Py_None;
+	const char *name;
 	int framed;
 	int result;
 
-	if (!PyArg_ParseTuple(args, "y*Op:_broadcast", &bytes, &except, &framed))
+	if (!PyArg_ParseTuple(args, "y*Op|O:_broadcast", &bytes, &except, &framed, &room))
 		return NULL;
 
 	sttcp_conn *excepted = NULL;
 
-	if (check_server(self) < 0) {
+	if (check_server(self) < 0 || read_room(room, &name) < 0) {
 		PyBuffer_Release(&bytes);
 		return NULL;
 	}
@@ -276,12 +304,7 @@ static PyObject *group_broadcast(group_object *self, PyObject *args)
 		excepted = ((conn_object *)except)->conn;
 	}
 	Py_BEGIN_ALLOW_THREADS
-	if (framed)
-		result = sttcp_server_broadcast_message(self->server, excepted, bytes.buf,
-							(size_t)bytes.len);
-	else
-		result = sttcp_server_broadcast_except(self->server, excepted, bytes.buf,
-						       (size_t)bytes.len);
+	result = broadcast(self->server, name, excepted, &bytes, framed);
 	Py_END_ALLOW_THREADS
 	PyBuffer_Release(&bytes);
 	return result < 0 ? raise_code(result, NULL) : PyLong_FromLong(result);
@@ -313,18 +336,23 @@ static void keep_member(sttcp_conn *conn, void *argument)
 	members->conns[members->count++] = sttcp_conn_ref(conn);
 }
 
-static PyObject *group_connections(group_object *self, PyObject *unused)
+static PyObject *group_connections(group_object *self, PyObject *args)
 {
 	struct members members = {0};
+	PyObject *room = Py_None;
+	const char *name;
 
-	(void)unused;
-	if (check_server(self) < 0)
+	if (!PyArg_ParseTuple(args, "|O:_connections", &room) || check_server(self) < 0 ||
+	    read_room(room, &name) < 0)
 		return NULL;
 
 	int result;
 
 	Py_BEGIN_ALLOW_THREADS
-	result = sttcp_server_each(self->server, keep_member, &members);
+	if (name)
+		result = sttcp_server_each_in(self->server, name, keep_member, &members);
+	else
+		result = sttcp_server_each(self->server, keep_member, &members);
 	Py_END_ALLOW_THREADS
 	if (result < 0)
 		return raise_code(result, NULL);
@@ -385,6 +413,18 @@ static PyObject *group_count(group_object *self, PyObject *unused)
 	return count < 0 ? raise_code(count, NULL) : PyLong_FromLong(count);
 }
 
+static PyObject *group_count_in(group_object *self, PyObject *room)
+{
+	const char *name = PyBytes_AsString(room);
+
+	if (!name || check_server(self) < 0)
+		return NULL;
+
+	int count = sttcp_server_count_in(self->server, name);
+
+	return count < 0 ? raise_code(count, NULL) : PyLong_FromLong(count);
+}
+
 static PyObject *group_stats(group_object *self, PyObject *unused)
 {
 	sttcp_stats stats = {0};
@@ -421,9 +461,10 @@ static PyMethodDef methods[] = {
 	{"_error", (PyCFunction)group_error, METH_NOARGS, NULL},
 	{"_port", (PyCFunction)group_port, METH_NOARGS, NULL},
 	{"_broadcast", (PyCFunction)group_broadcast, METH_VARARGS, NULL},
-	{"_connections", (PyCFunction)group_connections, METH_NOARGS, NULL},
+	{"_connections", (PyCFunction)group_connections, METH_VARARGS, NULL},
 	{"_connection", (PyCFunction)group_connection, METH_NOARGS, NULL},
 	{"_count", (PyCFunction)group_count, METH_NOARGS, NULL},
+	{"_count_in", (PyCFunction)group_count_in, METH_O, NULL},
 	{"_find", (PyCFunction)group_find, METH_O, NULL},
 	{"_stats", (PyCFunction)group_stats, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},

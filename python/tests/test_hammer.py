@@ -61,6 +61,7 @@ class HammerTest(unittest.TestCase):
         @server.connection_handler
         def begin(address, connection):
             connection.data = address
+            connection.join("room")
             pick((0.05, connection.close), (0.03, fail), (0.04, lambda: read(connection)),
                  (0.03, lambda: connection.fail("x" * chance.randrange(400))))
             return chance.random() < 0.95
@@ -71,6 +72,9 @@ class HammerTest(unittest.TestCase):
                 self.wrong.append("data is %r" % (connection.data,))
             if not pick((0.02, fail), (0.02, connection.abort), (0.02, connection.close),
                         (0.02, lambda: server.broadcast_message(data, exclude=connection)),
+                        (0.02, lambda: server.broadcast_message(data, room="room")),
+                        (0.02, lambda: (connection.leave("room"), connection.join("room"))),
+                        (0.02, lambda: server.each(repr, room="room")),
                         (0.02, lambda: time.sleep(0.002)),
                         (0.01, lambda: (connection.pause(), connection.resume())),
                         (0.01, lambda: connection.set_framing("line")),

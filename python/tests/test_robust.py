@@ -113,7 +113,9 @@ class MadeByHandTest(Case):
                          each._connection, each._current, each._stats, lambda: each._stop(0),
                          lambda: each._wait(0), lambda: each._find(1),
                          lambda: each._set_handler(0, None, 2),
-                         lambda: each._broadcast(b"", None, False)):
+                         lambda: each._count_in(b"red"), lambda: each._connections(b"red"),
+                         lambda: each._broadcast(b"", None, False),
+                         lambda: each._broadcast(b"", None, False, b"red")):
                 self.assertRaises(RuntimeError, call)
 
     def test_init_twice_is_refused_and_changes_nothing(self):
@@ -128,7 +130,8 @@ class MadeByHandTest(Case):
         server = Server("127.0.0.1", 0)
         for call in (client._stats, client._count, client._port, client._connections,
                      lambda: client._find(1), lambda: client._broadcast(b"", None, False),
-                     server._connection, server._current):
+                     lambda: client._count_in(b"red"), lambda: client._connections(b"red"),
+                     lambda: client._broadcast(b"", None, True, b"red"), server._connection, server._current):
             self.assertRaises(TypeError, call)
 
 

@@ -40,6 +40,8 @@ RIGHT = """
             first: bytes = same.recv(100)
         message: Optional[bytes] = connection.recv_message()
         size: int = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        connection.join("red")
+        connection.leave(b"red")
         connection.fail(ValueError("x"))
         connection.fail_now("text")
         text: str = connection.fail_text
@@ -135,6 +137,9 @@ WRONG = [
     "connection.address = ('', 1)",
     "server.stop('soon')",
     "server.broadcast(b'all', exclude=server)",
+    "connection.join(7)",
+    "server.broadcast(b'all', room=7)",
+    "server.count_in(None)",
     "connection.set_framing(fixed_size='4')",
     "sttcp.log_level('debug')",
     "connection.fail_now(7)",

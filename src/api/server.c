@@ -215,7 +215,7 @@ static int broadcast(sttcp_server *server, sttcp_conn *except, const void *data,
 
 	int cancel = stt_call_begin();
 
-	result = stt_broadcast(&server->group, except, data, size, as);
+	result = stt_broadcast(&server->group, NULL, except, data, size, as);
 	stt_call_end(cancel);
 	return result;
 }

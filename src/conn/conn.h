@@ -110,11 +110,12 @@ struct sttcp_conn {
 	/* Only the owner. */
 	uint32_t anew_ms; /* after it opened: when deadlines for input began anew; wraps in 49 days
 			   */
-	/* Three that fill a gap: see output.h. */
+	/* Four that fill a gap: see output.h. */
 	bool failed;  /* under output.lock: by fail or fail_now, of which the first counts */
 	bool member;  /* under the roster's lock: `each` and `find` see it */
 	bool lingers; /* only the owner: all output is out, and the time for the rest of the input
 			 runs */
+	uint8_t room_phase; /* under the lock of its stays: see group/rooms.h */
 
 	/* Written by the owner before the alarm is set; read by the loop when it rings: when the
 	 * owner wants a timeout wish. */

@@ -8,6 +8,7 @@
 #include "conn/own_framing.h"
 #include "conn/send.h"
 #include "group/group.h"
+#include "group/rooms.h"
 #include "group/roster.h"
 
 /* `shared` is made when the first member has to queue it, for all. */
@@ -64,10 +65,22 @@ static void send_message_to_member(struct sttcp_conn *conn, void *argument)
 	broadcast->count += own.count;
 }
 
-int stt_broadcast(struct stt_group *group, const struct sttcp_conn *except, const void *data,
-		  size_t size, enum stt_broadcast_as as)
+static void send_to_each(struct stt_group *group, const struct stt_room_key *room,
+			 enum stt_broadcast_as as, struct broadcast *broadcast)
 {
-	bool framed = as == STT_BROADCAST_MESSAGE;
+	void (*send)(struct sttcp_conn * conn, void *argument) =
+		as == STT_BROADCAST_MESSAGE ? send_message_to_member : send_to_member;
+
+	if (room)
+		stt_rooms_each(group->rooms, room, send, broadcast);
+	else
+		stt_group_each(group, STT_MEMBERS, send, broadcast);
+}
+
+int stt_broadcast(struct stt_group *group, const struct stt_room_key *room,
+		  const struct sttcp_conn *except, const void *data, size_t size,
+		  enum stt_broadcast_as as)
+{
 	struct broadcast broadcast = {
 		.except = except,
 		.part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size},
@@ -75,14 +88,13 @@ int stt_broadcast(struct stt_group *group, const struct sttcp_conn *except, cons
 		.size = size,
 	};
 
-	if (framed)
+	if (as == STT_BROADCAST_MESSAGE)
 		broadcast.refused = stt_message_frame(&group->service.settings.framing, data, size,
 						      &broadcast.part);
 	/* A member with a framing of its own may be able to carry what the framing of the group
 	 * cannot. */
 	if (broadcast.refused != -ENOMEM)
-		stt_group_each(group, STT_MEMBERS, framed ? send_message_to_member : send_to_member,
-			       &broadcast);
+		send_to_each(group, room, as, &broadcast);
 	stt_shared_unref(broadcast.shared);
 	stt_message_free(data, &broadcast.part);
 	return broadcast.refused == -ENOMEM ? -ENOMEM : broadcast.count;

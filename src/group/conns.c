@@ -7,6 +7,7 @@
 #include "conn/life.h"
 #include "group/admission.h"
 #include "group/attempt.h"
+#include "group/rooms.h"
 #include "group/roster.h"
 
 static struct stt_group *group_of(struct stt_service *service)
@@ -104,12 +105,20 @@ static void note_closed(struct stt_service *service, struct sttcp_conn *conn)
 
 static void note_joined(struct stt_service *service, struct sttcp_conn *conn)
 {
-	stt_roster_join(stt_roster_of(group_of(service), conn), conn);
+	struct stt_group *group = group_of(service);
+
+	stt_roster_join(stt_roster_of(group, conn), conn);
+	if (group->rooms)
+		stt_rooms_admit(group->rooms, conn);
 }
 
 static void note_left(struct stt_service *service, struct sttcp_conn *conn)
 {
-	stt_roster_leave(stt_roster_of(group_of(service), conn), conn);
+	struct stt_group *group = group_of(service);
+
+	if (group->rooms)
+		stt_rooms_leave_all(group->rooms, conn);
+	stt_roster_leave(stt_roster_of(group, conn), conn);
 }
 
 const struct stt_service_calls stt_conns_calls = {

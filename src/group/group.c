@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "group/admission.h"
 #include "group/registry.h"
+#include "group/rooms.h"
 #include "group/roster.h"
 
 static void release_on_pool(struct stt_worker *worker, struct stt_actor *actor);
@@ -31,9 +32,13 @@ int stt_group_init(struct stt_group *group, enum stt_side side, const char *host
 	group->service.fork_count = stt_fork_count();
 	group->service.host = strdup(host ? host : "");
 	group->service.given = strdup(given);
-	if (!group->service.host || !group->service.given) {
+	if (side == STT_SERVER)
+		group->rooms = stt_rooms_new();
+	if (!group->service.host || !group->service.given ||
+	    (side == STT_SERVER && !group->rooms)) {
 		free(group->service.host);
 		free(group->service.given);
+		stt_rooms_free(group->rooms);
 		return -ENOMEM;
 	}
 	group->service.port = port;
@@ -50,6 +55,7 @@ void stt_group_destroy(struct stt_service *service)
 
 	stt_registry_remove(group);
 	stt_rosters_free(atomic_load(&group->rosters));
+	stt_rooms_free(group->rooms);
 	stt_admission_fini(&group->admission);
 	free(group->sweepers);
 	free(group->service.host);

@@ -24,6 +24,7 @@
 struct stt_engine;
 struct stt_listener;
 struct stt_loop;
+struct stt_rooms;
 struct stt_sweeper;
 
 /* Whom a walk over connections visits. */
@@ -88,7 +89,8 @@ struct stt_group {
 	struct stt_service service; /* first: its settings, handlers, references */
 
 	/* Set before anybody can find it. */
-	char bad_options[160]; /* a sentence for start to tell; "" when they are good */
+	char bad_options[160];	 /* a sentence for start to tell; "" when they are good */
+	struct stt_rooms *rooms; /* NULL for a client */
 
 	/* Changed only while IDLE, under the lock; read by workers after start. */
 	struct stt_engine *engine; /* the one that it was started with last */

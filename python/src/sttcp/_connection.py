@@ -65,6 +65,16 @@ def split_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def room_name(room: str | bytes) -> bytes:
+    """What the library calls a room: a str is its UTF-8."""
+    name = room.encode() if isinstance(room, str) else room
+    if not isinstance(name, bytes):
+        raise TypeError(f"a room is a str or bytes, not {type(room).__name__}")
+    if not 1 <= len(name) <= 255 or 0 in name:
+        raise ValueError("the name of a room has 1 to 255 bytes, and no NUL")
+    return name
+
+
 class Connection(_sttcp.ConnectionBase):
     """A connection: what socket.socket has where that makes sense, and more.
 
@@ -139,6 +149,24 @@ class Connection(_sttcp.ConnectionBase):
         read, frame = read_options("set_framing", FramingOptions,
                                    {"framing": framing, **options})
         self._set_framing(read, frame)
+
+    # ------------------------------------------------------------ rooms
+
+    def join(self, room: str | bytes) -> None:
+        """Makes this connection of a server a member of the room, for server.broadcast(data,
+        room=...) and the like; it may be in several. Nothing happens if it is one already. In the
+        connection handler it counts once that has returned; the connection leaves all its rooms
+        before its disconnection handler starts."""
+        self._check_room(self._join(room_name(room)))
+
+    def leave(self, room: str | bytes) -> None:
+        """Leaves the room; nothing happens if it is not in it."""
+        self._check_room(self._leave(room_name(room)))
+
+    def _check_room(self, code: int) -> None:
+        if code == -errno.EINVAL:
+            raise TypeError("a client's connection has no rooms")
+        self._check(code)
 
     # ------------------------------------------------------------ as a socket
 

@@ -13,7 +13,7 @@ import warnings
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from . import _group, _sttcp
-from ._connection import Connection
+from ._connection import Connection, room_name
 from ._engine import logger, thread_gone
 from ._group import Address, DataT, PlainHandler, StopReport
 from ._options import DEFAULT, Seconds, ServerOptions, lists_options, milliseconds
@@ -52,6 +52,10 @@ class Stats(NamedTuple):
     over_per_ip: int
     over_rate: int
     thread_cap_hits: int
+
+
+def _room(room: str | bytes | None) -> bytes | None:
+    return None if room is None else room_name(room)
 
 
 def _log_connection(address: Address, connection: Connection) -> None:
@@ -275,24 +279,27 @@ class Server(_group.Group):
 
     # ------------------------------------------------------------ connections
 
-    def broadcast(self, data: bytes, exclude: Connection | None = None) -> int:
-        """Sends the bytes unframed to every connection except exclude. Never waits: a connection
-        whose queue would exceed its cap is dropped, or with broadcast_skips left out. Returns the
-        number of connections it was sent to."""
-        return self._broadcast(data, exclude, _AS_BYTES)
+    def broadcast(self, data: bytes, exclude: Connection | None = None,
+                  room: str | bytes | None = None) -> int:
+        """Sends the bytes unframed to every connection, or to those in the room, except exclude.
+        Never waits: a connection whose queue would exceed its cap is dropped, or with
+        broadcast_skips left out. Returns the number of connections it was sent to."""
+        return self._broadcast(data, exclude, _AS_BYTES, _room(room))
 
-    def broadcast_message(self, data: bytes, exclude: Connection | None = None) -> int:
+    def broadcast_message(self, data: bytes, exclude: Connection | None = None,
+                          room: str | bytes | None = None) -> int:
         """The same with one message, framed for each connection."""
-        return self._broadcast(data, exclude, _AS_MESSAGE)
+        return self._broadcast(data, exclude, _AS_MESSAGE, _room(room))
 
-    def connections(self) -> list[Connection]:
+    def connections(self, room: str | bytes | None = None) -> list[Connection]:
         """The connections, each from the return of its connection handler to the start of its
-        disconnection handler."""
-        return self._connections()
+        disconnection handler; or those in the room."""
+        return self._connections(_room(room))
 
-    def each(self, function: Callable[[Connection], object]) -> int:
+    def each(self, function: Callable[[Connection], object],
+             room: str | bytes | None = None) -> int:
         """Calls function(connection) for each of them; returns the number of calls."""
-        found = self.connections()
+        found = self.connections(room)
         for connection in found:
             function(connection)
         return len(found)
@@ -305,6 +312,10 @@ class Server(_group.Group):
     def count(self) -> int:
         """The number of connections."""
         return self._count()
+
+    def count_in(self, room: str | bytes) -> int:
+        """The number of connections in the room; 0 if there is none of this name."""
+        return self._count_in(room_name(room))
 
     def stats(self) -> Stats:
         """The counters of the server."""
