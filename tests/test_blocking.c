@@ -554,7 +554,62 @@ static void others_go_on_while_frame_functions_block(void **state)
 	probe_free(probe);
 }
 
+static struct event alarmed = EVENT_INIT;
+static struct event alarm_gate = EVENT_INIT;
+
+static void block_at_the_end(sttcp_conn *conn, int reason, void *context)
+{
+	(void)conn;
+	(void)context;
+	CHECK(reason == STTCP_ETIME_IDLE);
+	event_raise(&alarmed);
+	event_wait_ms(&alarm_gate, 1, 3 * DEADLINE_MS);
+}
+
+static void answer(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	(void)context;
+	sttcp_conn_send(conn, data, size);
+}
+
+/* There is one loop, and all is asleep until its timer rings, the monitor, too. */
+static int block_in_what_a_timer_brought(void)
+{
+	const sttcp_options options = {.size = sizeof(options), .idle_timeout_ms = 300};
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, &options);
+	sttcp_server *other = sttcp_server_new("127.0.0.1", 0, NULL);
+
+	CHECK(server && other);
+	CHECK(sttcp_engine_configure(1, 0, 0) == 0);
+	CHECK(sttcp_server_on_disconnection(server, block_at_the_end) == 0);
+	CHECK(sttcp_server_on_receive(server, answer) == 0);
+	CHECK(sttcp_server_on_receive(other, answer) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	CHECK(sttcp_server_start(other) == 0);
+	int peer = peer_connect(sttcp_server_port(server));
+
+	CHECK(event_wait(&alarmed, 1));
+	int second = peer_connect(sttcp_server_port(other));
+
+	CHECK(peer_say(second, "hello"));
+	CHECK(peer_expect(second, "hello"));
+	event_raise(&alarm_gate);
+	peer_close(second);
+	peer_close(peer);
+	sttcp_server_free(other);
+	sttcp_server_free(server);
+	return 0;
+}
+
+/* G8 */
+static void others_go_on_while_the_handler_of_a_timeout_blocks(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("block_in_what_a_timer_brought"), 0);
+}
+
 static const struct child children[] = {
+	{"block_in_what_a_timer_brought", block_in_what_a_timer_brought},
 	{"reach_the_cap", reach_the_cap},
 	{"stop_at_the_cap", stop_at_the_cap},
 	{NULL, NULL},
@@ -568,6 +623,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(others_go_on_while_64_handlers_block),
 		cmocka_unit_test(others_go_on_while_connection_handlers_block),
 		cmocka_unit_test(others_go_on_while_disconnection_handlers_block),
+		cmocka_unit_test(others_go_on_while_the_handler_of_a_timeout_blocks),
 		cmocka_unit_test(short_blocks_are_all_served),
 		cmocka_unit_test(handlers_of_different_connections_run_in_parallel),
 		cmocka_unit_test(handlers_of_one_connection_run_in_sequence),
