@@ -474,7 +474,8 @@ STTCP_API int sttcp_engine_configure(int loops, int max_threads, size_t stack_si
  * Connections that have ended but still flush or linger are closed at once. The
  * call waits for name lookups in progress, and for free_fn and release callbacks
  * that are running. 0, also when nothing was ever started; -EBUSY while a server
- * or client is started (a stop is complete only when no handler runs); -EDEADLK
+ * or client is started (a stop is complete only when no handler runs), a timer is
+ * set or runs, or work given to sttcp_run is not done; -EDEADLK
  * inside a handler, or inside such a callback on a thread of the library.
  */
 STTCP_API int sttcp_engine_shutdown(void);
@@ -1042,6 +1043,58 @@ STTCP_API int sttcp_conn_fd(const sttcp_conn *conn);
  * were read but not delivered are lost.
  */
 STTCP_API int sttcp_conn_detach(sttcp_conn *conn) STTCP_CHECKED;
+
+/* ----------------------------------------------------------- timers and work */
+
+typedef struct sttcp_timer sttcp_timer;
+
+/*
+ * A timer that calls `fn` on a thread of the library, never beside itself. `fn` may
+ * block as a handler may: connections and other timers go on. What is said of
+ * handlers in general holds for it: stop, close and free of any object return at
+ * once inside it, and engine_shutdown gives -EDEADLK. The timer is at rest until it
+ * is started. Returns NULL only when out of memory. All functions of a timer may
+ * be called from any thread, `fn` included; in a forked child they give
+ * STTCP_EFORK, and free does nothing.
+ */
+STTCP_API sttcp_timer *sttcp_timer_new(void (*fn)(sttcp_timer *timer, void *context),
+				       void *context) STTCP_CHECKED;
+
+/*
+ * Sets it: the first call after `first_ms` milliseconds, never earlier, then one
+ * every `every_ms`; 0: no more. The times are counted from the first one, without
+ * drift. Those that pass while `fn` runs, or waits for a thread at max_threads, are
+ * left out. Starting it again replaces what was set, also inside `fn`. Starts the
+ * engine if nothing has. -EINVAL: NULL, a timer without `fn`, or a number below 0;
+ * -EDEADLK on a thread that sttcp_engine_shutdown waits for; else -errno when there
+ * are no threads or descriptors for the engine. A code changes nothing.
+ */
+STTCP_API int sttcp_timer_start(sttcp_timer *timer, int first_ms, int every_ms) STTCP_CHECKED;
+
+/*
+ * Unsets it, and returns 0 when `fn` does not run and will not. A call that another
+ * thread's start brings about meanwhile is not waited for. Inside a handler, a
+ * timer or a piece of work it never waits: 0 if `fn` does not run, else -EBUSY, and
+ * that is its last run. -EINVAL: NULL.
+ */
+STTCP_API int sttcp_timer_stop(sttcp_timer *timer);
+
+/*
+ * Stops it as above and frees it: outside handlers the context may be freed then.
+ * Inside its own `fn` it takes effect when `fn` returns. So it does inside a handler,
+ * another timer or a piece of work while `fn` runs on another thread. NULL is
+ * ignored.
+ */
+STTCP_API void sttcp_timer_free(sttcp_timer *timer);
+
+/*
+ * Calls `fn` once, soon, on a thread of the library, where it may block as in a
+ * timer. Several pieces of work run at the same time, in no order. Nobody waits for
+ * one at exit; sttcp_engine_shutdown gives -EBUSY until it is done. Starts the engine
+ * if nothing has. -EINVAL: no `fn`; -ENOMEM; and as sttcp_timer_start. After a code
+ * `fn` is not called. Any thread.
+ */
+STTCP_API int sttcp_run(void (*fn)(void *argument), void *argument) STTCP_CHECKED;
 
 #ifdef __cplusplus
 }

@@ -18,6 +18,11 @@ sttcp_conn_try_send_message	not there yet
 sttcp_conn_try_sendv	not there yet
 sttcp_conn_sendf		formats are f-strings
 sttcp_event_name		the name of a HandlerType
+sttcp_timer_new			not there yet
+sttcp_timer_start		not there yet
+sttcp_timer_stop		not there yet
+sttcp_timer_free		not there yet
+sttcp_run			not there yet
 '
 
 # Options that Python has under another name.

@@ -115,6 +115,44 @@ static void blocked_handlers_cost_no_cpu(void **state)
 	probe_free(probe);
 }
 
+/* ------------------------------------------------------------------- timers */
+
+static struct event timer_calls = EVENT_INIT;
+static struct event timer_gate = EVENT_INIT;
+
+static void block_in_timer(sttcp_timer *timer, void *context)
+{
+	(void)timer;
+	(void)context;
+	event_raise(&timer_calls);
+	event_wait_ms(&timer_gate, 1, 3 * DEADLINE_MS);
+}
+
+/* Before they are due, and while one blocks whose times pass all the while. */
+static void timers_that_are_not_due_are_silent(void **state)
+{
+	enum {
+		TIMERS = 1000
+	};
+	sttcp_timer *timers[TIMERS];
+
+	(void)state;
+	if (UNDER_TSAN)
+		skip();
+	for (int i = 0; i < TIMERS; i++) {
+		timers[i] = sttcp_timer_new(block_in_timer, NULL);
+		assert_non_null(timers[i]);
+		assert_int_equal(sttcp_timer_start(timers[i], i ? 3600000 + i : 0, 1), 0);
+	}
+	assert_true(event_wait(&timer_calls, 1));
+	expect_silence();
+	event_raise(&timer_gate);
+	assert_true(event_wait(&timer_calls, 3));
+	for (int i = 0; i < TIMERS; i++)
+		sttcp_timer_free(timers[i]);
+	assert_int_equal(sttcp_engine_shutdown(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -122,6 +160,7 @@ int main(void)
 		cmocka_unit_test(idle_server_with_connections_is_silent),
 		cmocka_unit_test(idle_clients_are_silent),
 		cmocka_unit_test(blocked_handlers_cost_no_cpu),
+		cmocka_unit_test(timers_that_are_not_due_are_silent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

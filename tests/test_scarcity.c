@@ -270,6 +270,74 @@ static void handlers_without_threads_wait_and_go_on(void **state)
 	assert_int_equal(process_run("block_short_of_threads"), 0);
 }
 
+/* ------------------------------------------------------------------ timers */
+
+static void raise_it(void *argument)
+{
+	event_raise(argument);
+}
+
+static void raise_in_timer(sttcp_timer *timer, void *context)
+{
+	(void)timer;
+	event_raise(context);
+}
+
+/* What is refused is not called, and is done later. */
+static void timers_and_work_survive_every_failing_allocation(void **state)
+{
+	struct event calls = EVENT_INIT;
+	long wanted = 0;
+	bool failed = true;
+
+	(void)state;
+	if (!memory_can_be_short())
+		skip();
+	for (long count = 0; failed; count++) {
+		assert_true(count < 2000);
+		deny_after(count, false);
+		sttcp_timer *timer = sttcp_timer_new(raise_in_timer, &calls);
+		int started = timer ? sttcp_timer_start(timer, 0, 0) : -ENOMEM;
+		int ran = sttcp_run(raise_it, &calls);
+
+		failed = allow_again();
+		assert_true(started == 0 || started == -ENOMEM || started == -EAGAIN);
+		assert_true(ran == 0 || ran == -ENOMEM || ran == -EAGAIN);
+		wanted += (started == 0) + (ran == 0);
+		assert_true(event_wait(&calls, wanted));
+		assert_int_equal(sttcp_timer_stop(timer), timer ? 0 : -EINVAL);
+		sttcp_timer_free(timer);
+		EVENTUALLY(sttcp_engine_shutdown() == 0);
+		assert_int_equal(event_count(&calls), wanted);
+	}
+}
+
+static int start_timers_short_of_threads(void)
+{
+	struct event calls = EVENT_INIT;
+	sttcp_timer *timer = sttcp_timer_new(raise_in_timer, &calls);
+
+	CHECK(timer);
+	fault_instead(SYS_clone, EAGAIN, -1);
+	CHECK(sttcp_timer_start(timer, 0, 1) == -EAGAIN);
+	CHECK(sttcp_run(raise_it, &calls) == -EAGAIN);
+	CHECK(sttcp_timer_stop(timer) == 0);
+	CHECK(sttcp_engine_shutdown() == 0);
+	fault_clear();
+	CHECK(event_count(&calls) == 0);
+	CHECK(sttcp_timer_start(timer, 0, 1) == 0);
+	CHECK(sttcp_run(raise_it, &calls) == 0);
+	CHECK(event_wait(&calls, 5));
+	sttcp_timer_free(timer);
+	return 0;
+}
+
+static void timers_and_work_without_threads_say_so(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("start_timers_short_of_threads"), 0);
+}
+
 /* G17: what hears of that may fork, and its child return from there. */
 static pid_t parent;
 static atomic_int forked;
@@ -361,6 +429,7 @@ static const struct child children[] = {
 	{"start_short_of_memory", start_short_of_memory},
 	{"start_short_of_threads", start_short_of_threads},
 	{"block_short_of_threads", block_short_of_threads},
+	{"start_timers_short_of_threads", start_timers_short_of_threads},
 	{"fork_in_the_monitor", fork_in_the_monitor},
 	{NULL, NULL},
 };
@@ -374,6 +443,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(server_heals_after_a_time_without_memory),
 		cmocka_unit_test(first_start_without_threads_says_so),
 		cmocka_unit_test(handlers_without_threads_wait_and_go_on),
+		cmocka_unit_test(timers_and_work_survive_every_failing_allocation),
+		cmocka_unit_test(timers_and_work_without_threads_say_so),
 		cmocka_unit_test(child_forked_in_the_monitor_goes_no_further),
 	};
 

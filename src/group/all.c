@@ -10,6 +10,7 @@
 #include "group/roster.h"
 #include "group/signals.h"
 #include "group/stop.h"
+#include "group/timer.h"
 
 void stt_group_watch(struct stt_group *group, int change)
 {
@@ -84,7 +85,7 @@ static bool any_busy(void)
 			return true;
 		}
 	}
-	return false;
+	return stt_timer_any_busy();
 }
 
 static void look_after_end(struct sttcp_conn *conn, void *argument)
@@ -109,6 +110,7 @@ static int begin(struct stt_engine *engine)
 static void forget(void)
 {
 	stt_registry_after_fork();
+	stt_timer_after_fork();
 	stt_signals_after_fork();
 }
 
@@ -123,10 +125,15 @@ static const struct stt_engine_user user = {
 	.close_record = stt_desk_close,
 };
 
+void stt_all_begin(void)
+{
+	stt_engine_serve(&user);
+}
+
 int stt_all_make(struct stt_group *group, enum stt_side side, const char *host, int port)
 {
 	/* First: whoever has an object may fork. */
-	stt_engine_serve(&user);
+	stt_all_begin();
 
 	int result = stt_group_init(group, side, host, port);
 

@@ -5,6 +5,10 @@
 
 #include "group/group.h"
 
+/* To be called before the first object is made, and before an engine is asked for. Any thread, any
+ * number of times. */
+void stt_all_begin(void);
+
 /* Makes a group, as stt_group_init, that is found here from now on. 0 or -ENOMEM. */
 int stt_all_make(struct stt_group *group, enum stt_side side, const char *host, int port);
 
