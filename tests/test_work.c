@@ -62,6 +62,48 @@ static void work_that_waits_for_other_work_does_not_hold_it_up(void **state)
 	assert_true(engine_ends());
 }
 
+/* ------------------------------------------------- while the engine may end */
+
+static atomic_int worst;
+
+static void give_more(void *argument)
+{
+	int result = sttcp_run(count_work, argument);
+
+	if (result < 0)
+		atomic_store(&worst, result);
+	event_raise(argument);
+}
+
+static atomic_bool over;
+
+static void *end_engine_often(void *unused)
+{
+	while (!atomic_load(&over))
+		sttcp_engine_shutdown();
+	return unused;
+}
+
+/* An end that does not come about, since there is work, is none for the work, either. */
+static void work_given_in_work_is_taken_while_ends_are_tried(void **state)
+{
+	struct event done = EVENT_INIT;
+	pthread_t threads[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, end_engine_often, NULL), 0);
+	for (int i = 0; i < 3000; i++) {
+		assert_int_equal(sttcp_run(give_more, &done), 0);
+		assert_true(event_wait(&done, 2 * i + 2));
+	}
+	atomic_store(&over, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(atomic_load(&worst), 0);
+	assert_true(engine_ends());
+}
+
 /* ------------------------------------------------------------ at max_threads */
 
 static void wait_at_gate(void *argument)
@@ -362,6 +404,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_piece_of_work_is_done_once),
 		cmocka_unit_test(work_that_waits_for_other_work_does_not_hold_it_up),
+		cmocka_unit_test(work_given_in_work_is_taken_while_ends_are_tried),
 		cmocka_unit_test(timers_wait_for_a_thread_at_the_cap),
 		cmocka_unit_test(timers_and_work_are_the_childs_own_after_a_fork),
 		cmocka_unit_test(child_that_returns_from_a_timer_or_work_waits_there),

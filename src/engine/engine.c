@@ -6,7 +6,7 @@
  * none of the parent's threads: it forgets the engine, and the next start makes
  * a new one.
  *
- * The end goes the other way round, when every group is idle: no handler runs on
+ * The end goes the other way round, when its user is not busy: no handler runs on
  * a loop any more, so the monitor goes first; then the threads that look names
  * up; then each loop, once what lingers on it has been closed; their owners and heirs become
  * threads of the pool, which work what is left in the queue (the free functions of users) and
@@ -39,8 +39,12 @@ static struct {
 	int max_threads;
 	size_t stack_size;
 } wanted;
-static int holds;   /* calls that use the engine: it does not end meanwhile */
-static bool ending; /* and then nobody may hold it any more */
+static int holds; /* calls that use the engine: it does not end meanwhile */
+static enum {
+	STAYS,
+	JUDGED, /* whether anything needs it, which nobody is to change meanwhile */
+	ENDS	/* nothing does, and nobody may hold it any more */
+} fate;
 static struct stt_cond changed = {PTHREAD_COND_INITIALIZER}; /* one of the two */
 
 /* In the child, on its only thread: what belonged to the parent's threads stays as it is. */
@@ -49,7 +53,7 @@ static void forget_engine(void)
 	stt_mutex_init(&engine_lock);
 	stt_cond_init(&changed);
 	holds = 0;
-	ending = false;
+	fate = STAYS;
 	stt_slabs_after_fork();
 	stt_log_after_fork(stt_worker_is_ours());
 	the_user->after_fork();
@@ -169,9 +173,10 @@ int stt_engine_get(struct stt_engine **engine)
 	int result = 0;
 
 	stt_lock(&engine_lock);
-	while (ending && !stt_self)
+	/* Judging waits for no thread of the library, but the end does. */
+	while (fate == JUDGED || (fate == ENDS && !stt_self))
 		stt_cond_wait(&changed, &engine_lock);
-	if (ending) {
+	if (fate == ENDS) {
 		stt_unlock(&engine_lock);
 		return -EDEADLK;
 	}
@@ -191,7 +196,7 @@ int stt_engine_get(struct stt_engine **engine)
 struct stt_engine *stt_engine_peek(void)
 {
 	stt_lock(&engine_lock);
-	struct stt_engine *engine = ending ? NULL : the_engine;
+	struct stt_engine *engine = fate == STAYS ? the_engine : NULL;
 
 	if (engine)
 		holds++;
@@ -247,35 +252,44 @@ static void end_engine(struct stt_engine *engine)
 	free(engine);
 }
 
+/* Whether it ends: then nobody holds it. */
+static bool judge_engine(void)
+{
+	bool needed = is_needed();
+
+	stt_lock(&engine_lock);
+	fate = needed ? STAYS : ENDS;
+	stt_cond_wake_all(&changed);
+	stt_unlock(&engine_lock);
+	return !needed;
+}
+
 int stt_engine_end(void)
 {
 	/* A first check without side effects; the second one counts. */
 	if (is_needed())
 		return -EBUSY;
 	stt_lock(&engine_lock);
-	while (ending)
+	while (fate != STAYS)
 		stt_cond_wait(&changed, &engine_lock);
 
 	struct stt_engine *engine = the_engine;
 
-	ending = engine;
-	while (ending && holds)
+	fate = engine ? JUDGED : STAYS;
+	while (fate == JUDGED && holds)
 		stt_cond_wait(&changed, &engine_lock);
 	stt_unlock(&engine_lock);
 	if (!engine)
 		return is_needed() ? -EBUSY : 0;
-
-	bool needed = is_needed();
-
-	if (!needed)
-		end_engine(engine);
+	if (!judge_engine())
+		return -EBUSY;
+	end_engine(engine);
 	stt_lock(&engine_lock);
-	if (!needed)
-		the_engine = NULL;
-	ending = false;
+	the_engine = NULL;
+	fate = STAYS;
 	stt_cond_wake_all(&changed);
 	stt_unlock(&engine_lock);
-	return needed ? -EBUSY : 0;
+	return 0;
 }
 
 struct stt_loop *stt_engine_pick_loop(struct stt_engine *engine)
