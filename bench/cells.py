@@ -19,7 +19,7 @@ READ = 60 * KIB  # that may come on top of the high-water mark
 @dataclass
 class Run:
     name: str
-    server: str  # epoll, threads, sttcp, python or socketserver
+    server: str  # epoll, threads, sttcp, python or socketserver; or one of others.py
     load: list  # arguments of the load generator; --seconds is added where there is none
     hog: bool = False  # a process burns the server's CPU meanwhile
     words: tuple = ()  # more for the server's command line
@@ -196,6 +196,24 @@ def python_idle(conns):
     ], once=True)
 
 
+def redis(command, pipelined, mark):
+    """The example's key-value server beside redis-server, under redis-benchmark's 50 connections."""
+    load = ["redis-benchmark", "-t", command, "-P", str(pipelined)]
+    return Cell(f"redis-{command}-{pipelined}", same_load(load, "keyvalue", "redis"), [
+        Figure("per CPU second, of redis-server", "keyvalue", "requests_cpu", "redis", mark),
+        Figure("(per second of the clock)", "keyvalue", "requests_rate", "redis"),
+    ])
+
+
+def relay():
+    """One connection through the example's relay, as much as goes through."""
+    return Cell("relay", same_load(["relay"], "relay", "socat", "haproxy"), [
+        Figure("bytes a second, of socat", "relay", "bytes_p90", "socat", 0.9),
+        Figure("bytes a second, of HAProxy", "relay", "bytes_p90", "haproxy", 1.0),
+        Figure("(per CPU second, of HAProxy)", "relay", "bytes_cpu", "haproxy"),
+    ])
+
+
 CELLS = [
     *[echo(conns) for conns in (1, 64, 256, 1000)],
     asleep(8),
@@ -242,6 +260,11 @@ CELLS = [
     waves("clients", 1),
     bulk(1),
     bulk(7),
+    redis("set", 1, 0.95),
+    redis("get", 1, 0.95),
+    redis("set", 16, 0.9),
+    redis("get", 16, 0.9),
+    relay(),
     python_echo(64, 1.2),
     python_echo(1000, 1.4),
     python_idle(5000),

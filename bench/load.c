@@ -26,7 +26,7 @@ static const struct mode {
 	{"lines", load_mode_loop},	   {"deaf", load_mode_deaf},
 	{"visited", load_mode_loop},	   {"waves-asleep", load_mode_waves},
 	{"waves-held", load_mode_waves},   {"waves-clients", load_mode_waves},
-	{"waves-queued", load_mode_waves},
+	{"waves-queued", load_mode_waves}, {"relay", load_mode_relay},
 };
 
 enum {
@@ -35,6 +35,7 @@ enum {
 	OPT_BYTES,
 	OPT_WINDOW,
 	OPT_WAVES,
+	OPT_TARGET,
 	OPT_WARM
 };
 
@@ -50,6 +51,7 @@ static const struct argp_option option_table[] = {
 	{"bytes", OPT_BYTES, "BYTES", 0, "bulk: end after these (no limit)", 0},
 	{"window", OPT_WINDOW, "BYTES", 0, "bulk: under way on a connection (no limit)", 0},
 	{"waves", OPT_WAVES, "N", 0, "waves-...: how many (8)", 0},
+	{"target", OPT_TARGET, "FD", 0, "relay: listens where the relay connects to", 0},
 	{"seconds", 't', "S", 0, "Measured time (2)", 0},
 	{"warm", OPT_WARM, "S", 0, "Time before that (0.3; idle: rests that long)", 0},
 	{0},
@@ -106,6 +108,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case OPT_WAVES:
 		options->waves = (int)number(state, text, 1, 1000);
 		break;
+	case OPT_TARGET:
+		options->target = (int)number(state, text, 0, 1 << 20);
+		break;
 	case 't':
 		options->seconds = number(state, text, 0, LOAD_MAX_SECONDS);
 		break;
@@ -128,6 +133,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		if (options->conns < 1 && (command->mode->run == load_mode_broadcast ||
 					   command->mode->run == load_mode_bulk))
 			argp_error(state, "%s needs a connection", command->mode->name);
+		if (options->target < 0 && command->mode->run == load_mode_relay)
+			argp_error(state, "relay needs --target");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -143,7 +150,7 @@ int main(int argc, char **argv)
 		.args_doc = "MODE",
 		.doc = "Loads a server with one cell of a benchmark.\vModes: echo, mixed, churn, "
 		       "blockchurn, paced, burst, surge, idle, bulk, broadcast, lines, deaf, "
-		       "visited, waves-asleep, waves-held, waves-queued, waves-clients.",
+		       "visited, waves-asleep, waves-held, waves-queued, waves-clients, relay.",
 	};
 	struct command command = {
 		.options = {.conns = 64,
@@ -151,6 +158,7 @@ int main(int argc, char **argv)
 			    .period_us = 20000,
 			    .size = 64,
 			    .waves = 8,
+			    .target = -1,
 			    .seconds = 2,
 			    .warm = 0.3},
 	};

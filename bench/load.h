@@ -34,6 +34,7 @@ struct load_options {
 	uint64_t bytes;	 /* bulk: ends after these; 0 for no such end */
 	uint64_t window; /* bulk: bytes under way on one connection; 0 for what the kernel takes */
 	int waves;	 /* waves: how many */
+	int target;	 /* relay: the descriptor that listens where it connects to */
 	double seconds;	 /* of a cell's measured part */
 	double warm;	 /* seconds before that */
 };
@@ -172,6 +173,7 @@ int load_mode_idle(const char *mode, const struct load_options *options);  /* lo
 int load_mode_bulk(const char *mode, const struct load_options *options);  /* load_bulk.c */
 int load_mode_deaf(const char *mode, const struct load_options *options);  /* load_deaf.c */
 int load_mode_waves(const char *mode, const struct load_options *options); /* load_waves.c */
+int load_mode_relay(const char *mode, const struct load_options *options); /* load_relay.c */
 int load_mode_broadcast(const char *mode,
 			const struct load_options *options); /* load_broadcast.c */
 

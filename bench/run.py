@@ -8,6 +8,7 @@ what the figures mean and why they are made the way they are.
 
 import argparse
 import ctypes
+import functools
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ import sys
 import time
 
 sys.dont_write_bytecode = True  # no droppings in the source tree
+import others  # noqa: E402
 from cells import CELLS  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -84,6 +86,17 @@ def ask_counters(port):
     return {key: float(value) for key, value in (pair.split("=") for pair in text.split())}
 
 
+def start_server(run, cpus, bench, target):
+    """Returns the child and its port. `target` is where a relay connects to."""
+    if run.server not in others.COMMANDS:
+        server = start([*bench.programs[run.server], "0", *run.words], cpus, stdout=subprocess.PIPE, env=bench.env)
+        return server, None
+    port = others.free_port()
+    command, env = others.command_of(run.server, bench.examples, port, target.getsockname()[1])
+    return start(command, cpus, executable=bench.programs[run.server][0], stdout=subprocess.DEVNULL,
+                 env={**bench.env, **env}), port
+
+
 def measure(run, seconds, warm, bench):
     """Runs one server under one load; returns what the load generator and the server tell."""
     load = list(run.load)
@@ -96,15 +109,23 @@ def measure(run, seconds, warm, bench):
     server_cpus = bench.all_cpus if run.spread else {bench.server_cpu}
     load_cpus = bench.all_cpus if run.spread else {bench.load_cpu}
     children = []
+    target = others.listen()
     try:
-        server = start([*bench.programs[run.server], "0", *run.words], server_cpus, stdout=subprocess.PIPE,
-                       env=bench.env)
+        server, port = start_server(run, server_cpus, bench, target)
         children.append(server)
-        port = read_port(server)
+        if port is None:
+            port = read_port(server)
+        else:
+            others.wait_for_listener(server, port)
         if run.hog:
             children.append(start([sys.executable, "-c", HOG], server_cpus))
+        if load[0] == "redis-benchmark":
+            return others.redis_benchmark(functools.partial(start, cpus=load_cpus), run.load[1:], port, server.pid,
+                                          seconds)
+        if load[0] == "relay":
+            load += ["--target", str(target.fileno())]
         command = [*bench.programs["load"], *load, "--port", str(port), "--pid", str(server.pid)]
-        loader = start(command, load_cpus, stdout=subprocess.PIPE)
+        loader = start(command, load_cpus, stdout=subprocess.PIPE, pass_fds=[target.fileno()])
         children.append(loader)
         text = loader.stdout.read()
         if loader.wait() or not text:
@@ -113,9 +134,10 @@ def measure(run, seconds, warm, bench):
         if run.hog:
             line.update(ask_counters(port))
         return line
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, others.OtherFailed) as error:
         raise CellFailed(str(error)) from error
     finally:
+        target.close()
         for child in reversed(children):
             stop(child)
 
@@ -139,9 +161,16 @@ class Bench:
         self.missing = {name for name, (path,) in self.programs.items() if not os.access(path, os.X_OK)}
         if "load" in self.missing:
             sys.exit(f"run.py: {self.programs['load'][0]} is not there; --programs tells where it is")
+        self.add_others(os.path.abspath(os.path.join(options.programs, "..", "examples")))
         self.add_python(options.python or os.path.join(options.programs, "..", "python"))
         self.lines = {}
         self.notes = []
+
+    def add_others(self, examples):
+        self.examples = examples
+        for name in others.COMMANDS:
+            if not self.programs.setdefault(name, [others.find_program(name, examples)])[0]:
+                self.missing.add(name)
 
     def add_python(self, tree):
         """The two servers in Python, if the package is built for this interpreter."""
@@ -165,7 +194,7 @@ class Bench:
                 print(f": FAILED: {error}", file=sys.stderr)
                 continue
             self.lines.setdefault((cell.name, run.name), []).append(line)
-            told = [f" {key}={show(line[key])}" for key in ("quick_rate", "slow_rate", "last_ms", "bytes_per_s")
+            told = [f" {key}={show(line[key])}" for key in ("quick_rate", "slow_rate", "last_ms", "bytes_per_s", "requests_rate")
                     if key in line]
             print(":" + "".join(told), file=sys.stderr)
 

@@ -100,10 +100,19 @@ need_python()
 	need python3-pytest python_has pytest
 }
 
+# HAProxy is in /usr/sbin, which not every PATH has.
+haproxy_found()
+{
+	PATH=$PATH:/usr/sbin command -v haproxy
+}
+
 need_bench()
 {
 	need_demo
 	need python3 command_found python3
+	need redis-tools command_found redis-benchmark
+	need socat command_found socat
+	need haproxy haproxy_found
 }
 
 need_models()
