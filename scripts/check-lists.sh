@@ -10,12 +10,6 @@ set -eu
 not_in_python='
 sttcp_client_on_universal	set for every client by ext/group.c: universal_handler
 sttcp_server_on_universal	set for every server by ext/group.c: universal_handler
-sttcp_conn_next_size	not there yet
-sttcp_conn_on_message	not there yet
-sttcp_conn_recv_exactly	not there yet
-sttcp_conn_sendv_message	not there yet
-sttcp_conn_try_send_message	not there yet
-sttcp_conn_try_sendv	not there yet
 sttcp_conn_sendf		formats are f-strings
 sttcp_event_name		the name of a HandlerType
 sttcp_timer_new			not there yet

@@ -72,6 +72,7 @@ void conn_untie(sttcp_conn *conn)
 	if (!known)
 		return;
 	sttcp_conn_set_data(conn, NULL, NULL);
+	Py_CLEAR(((conn_object *)known)->own);
 	Py_DECREF(known);
 }
 
@@ -95,6 +96,7 @@ static int traverse(conn_object *self, visitproc visit, void *arg)
 	Py_VISIT(self->data);
 	Py_VISIT(self->exception);
 	Py_VISIT(self->frame);
+	Py_VISIT(self->own);
 	return 0;
 }
 
@@ -104,6 +106,7 @@ static int clear(conn_object *self)
 	Py_CLEAR(self->data);
 	Py_CLEAR(self->exception);
 	Py_CLEAR(self->frame);
+	Py_CLEAR(self->own);
 	return 0;
 }
 
@@ -241,6 +244,27 @@ static PyObject *conn_set_framing(conn_object *self, PyObject *args)
 		Py_XSETREF(self->frame, frame);
 	}
 	return PyLong_FromLong(result);
+}
+
+static PyObject *conn_on_message(conn_object *self, PyObject *function)
+{
+	struct binding *binding = self->owner ? ((group_object *)self->owner)->binding : NULL;
+
+	if (!binding)
+		return raise_code(STTCP_ECLOSED, NULL);
+
+	int result = sttcp_conn_on_message(self->conn, function == Py_None ? NULL : handlers_own,
+					   binding);
+
+	if (result < 0)
+		return conn_raise(self->conn, result);
+	/* No handler has been called yet: that takes the GIL. */
+	PyObject *old = self->own;
+
+	self->own = function == Py_None ? NULL : function;
+	Py_XINCREF(self->own);
+	Py_XDECREF(old);
+	Py_RETURN_NONE;
 }
 
 static PyObject *conn_stats(conn_object *self, PyObject *unused)
@@ -427,8 +451,19 @@ static PyMethodDef methods[] = {
 	 "try_send($self, data, /)\n--\n\nAs sendall, but never blocks: False when the queue has "
 	 "no room,\n"
 	 "and nothing was sent."},
+	{"try_send_message", (PyCFunction)conn_try_send_message, METH_O,
+	 "try_send_message($self, data, /)\n--\n\nAs send_message, but never blocks: False when "
+	 "the queue has no room,\n"
+	 "and nothing was sent."},
 	{"sendmsg", (PyCFunction)conn_sendmsg, METH_O,
 	 "sendmsg($self, buffers, /)\n--\n\nSends several parts as one contiguous run of bytes."},
+	{"try_sendv", (PyCFunction)conn_try_sendv, METH_O,
+	 "try_sendv($self, buffers, /)\n--\n\nAs sendmsg, but never blocks: False when the queue "
+	 "has no room\n"
+	 "for all parts, and nothing was sent."},
+	{"sendv_message", (PyCFunction)conn_sendv_message, METH_O,
+	 "sendv_message($self, buffers, /)\n--\n\nAs send_message, for one message that stands in "
+	 "several parts."},
 	{"recv", (PyCFunction)conn_recv, METH_VARARGS,
 	 "recv($self, size, flags=0, /)\n--\n\nReads the next bytes, inside a handler of this "
 	 "connection:\n"
@@ -438,6 +473,9 @@ static PyMethodDef methods[] = {
 	{"recv_message", (PyCFunction)conn_recv_message, METH_NOARGS,
 	 "recv_message($self, /)\n--\n\nReads one whole message, as recv does; None\n"
 	 "at the peer's FIN."},
+	{"_recv_exactly", (PyCFunction)conn_recv_exactly, METH_VARARGS, NULL},
+	{"_next_size", (PyCFunction)conn_next_size, METH_VARARGS, NULL},
+	{"_on_message", (PyCFunction)conn_on_message, METH_O, NULL},
 	{"_close", (PyCFunction)conn_close, METH_NOARGS, NULL},
 	{"_abort", (PyCFunction)conn_abort, METH_NOARGS, NULL},
 	{"_shutdown", (PyCFunction)conn_shutdown, METH_NOARGS, NULL},

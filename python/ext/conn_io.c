@@ -70,17 +70,9 @@ PyObject *conn_send_message(conn_object *self, PyObject *data)
 	Py_RETURN_NONE;
 }
 
-PyObject *conn_try_send(conn_object *self, PyObject *data)
+/* What a send that may not wait has come to. */
+static PyObject *make_tried(conn_object *self, int result)
 {
-	Py_buffer bytes;
-	int result;
-
-	if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0)
-		return NULL;
-	Py_BEGIN_ALLOW_THREADS
-	result = sttcp_conn_try_send(self->conn, bytes.buf, (size_t)bytes.len);
-	Py_END_ALLOW_THREADS
-	PyBuffer_Release(&bytes);
 	if (result == -EAGAIN)
 		Py_RETURN_FALSE;
 	if (result < 0)
@@ -88,16 +80,53 @@ PyObject *conn_try_send(conn_object *self, PyObject *data)
 	Py_RETURN_TRUE;
 }
 
-static PyObject *send_parts(conn_object *self, PyObject *parts)
+static PyObject *try_bytes(conn_object *self, PyObject *data, enum way way)
+{
+	sttcp_conn *conn = self->conn;
+	Py_buffer bytes;
+	int result;
+
+	if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0)
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	result = way == SEND ? sttcp_conn_try_send(conn, bytes.buf, (size_t)bytes.len)
+			     : sttcp_conn_try_send_message(conn, bytes.buf, (size_t)bytes.len);
+	Py_END_ALLOW_THREADS
+	PyBuffer_Release(&bytes);
+	return make_tried(self, result);
+}
+
+PyObject *conn_try_send(conn_object *self, PyObject *data)
+{
+	return try_bytes(self, data, SEND);
+}
+
+PyObject *conn_try_send_message(conn_object *self, PyObject *data)
+{
+	return try_bytes(self, data, SEND_MESSAGE);
+}
+
+enum {
+	MOST_PARTS = 1024
+};
+
+/* One of the library's calls for several parts. */
+struct parts_call {
+	const char *name;
+	int (*send)(sttcp_conn *conn, const struct iovec *parts, int count);
+};
+
+/* Makes the call: 0, its `result` and the size of all parts; or -1 with an exception set. */
+static int call_with(conn_object *self, PyObject *parts, const struct parts_call *call, int *result,
+		     Py_ssize_t *size)
 {
 	Py_ssize_t count = PySequence_Fast_GET_SIZE(parts);
 	Py_buffer *buffers = PyMem_Calloc((size_t)count + 1, sizeof(*buffers));
 	struct iovec *vector = PyMem_Calloc((size_t)count + 1, sizeof(*vector));
-	PyObject *sent = NULL;
 	Py_ssize_t held = 0;
-	Py_ssize_t size = 0;
-	int result;
+	int answer = -1;
 
+	*size = 0;
 	if (!buffers || !vector) {
 		PyErr_NoMemory();
 		goto done;
@@ -109,43 +138,78 @@ static PyObject *send_parts(conn_object *self, PyObject *parts)
 			goto done;
 		vector[held].iov_base = buffers[held].buf;
 		vector[held].iov_len = (size_t)buffers[held].len;
-		size += buffers[held].len;
+		*size += buffers[held].len;
 	}
+	answer = 0;
 	Py_BEGIN_ALLOW_THREADS
-	result = sttcp_conn_sendv(self->conn, vector, (int)count);
+	*result = call->send(self->conn, vector, (int)count);
 	Py_END_ALLOW_THREADS
-	sent = result < 0 ? conn_raise(self->conn, result) : PyLong_FromSsize_t(size);
 done:
 	while (held > 0)
 		PyBuffer_Release(&buffers[--held]);
 	PyMem_Free(vector);
 	PyMem_Free(buffers);
-	return sent;
+	return answer;
+}
+
+static int send_parts(conn_object *self, PyObject *buffers, const struct parts_call *call,
+		      int *result, Py_ssize_t *size)
+{
+	PyObject *parts = PySequence_Fast(buffers, "the parts must be a sequence of bytes");
+	int answer = -1;
+
+	if (!parts)
+		return -1;
+	if (PySequence_Fast_GET_SIZE(parts) > MOST_PARTS)
+		PyErr_Format(PyExc_ValueError, "%s() takes at most %d parts", call->name,
+			     MOST_PARTS);
+	else
+		answer = call_with(self, parts, call, result, size);
+	Py_DECREF(parts);
+	return answer;
 }
 
 PyObject *conn_sendmsg(conn_object *self, PyObject *buffers)
 {
-	PyObject *parts = PySequence_Fast(buffers, "sendmsg() takes a sequence of bytes");
+	static const struct parts_call call = {"sendmsg", sttcp_conn_sendv};
+	Py_ssize_t size;
+	int result;
 
-	if (!parts)
+	if (send_parts(self, buffers, &call, &result, &size) < 0)
 		return NULL;
+	return result < 0 ? conn_raise(self->conn, result) : PyLong_FromSsize_t(size);
+}
 
-	PyObject *sent = NULL;
+PyObject *conn_try_sendv(conn_object *self, PyObject *buffers)
+{
+	static const struct parts_call call = {"try_sendv", sttcp_conn_try_sendv};
+	Py_ssize_t size;
+	int result;
 
-	if (PySequence_Fast_GET_SIZE(parts) > 1024)
-		PyErr_SetString(PyExc_ValueError, "sendmsg() takes at most 1024 parts");
-	else
-		sent = send_parts(self, parts);
-	Py_DECREF(parts);
-	return sent;
+	if (send_parts(self, buffers, &call, &result, &size) < 0)
+		return NULL;
+	return make_tried(self, result);
+}
+
+PyObject *conn_sendv_message(conn_object *self, PyObject *buffers)
+{
+	static const struct parts_call call = {"sendv_message", sttcp_conn_sendv_message};
+	Py_ssize_t size;
+	int result;
+
+	if (send_parts(self, buffers, &call, &result, &size) < 0)
+		return NULL;
+	if (result < 0)
+		return conn_raise(self->conn, result);
+	Py_RETURN_NONE;
 }
 
 /* ---------------------------------------------------------------- receiving */
 
 /* Raises what a read ended in; -EDEADLK gets a sentence of its own, as it is an easy mistake. */
-static PyObject *raise_read(conn_object *self, int code)
+static PyObject *raise_read(conn_object *self, int code, int timeout_ms)
 {
-	if (code == -ETIMEDOUT && self->timeout_ms == 0)
+	if (code == -ETIMEDOUT && timeout_ms == 0)
 		code = -EAGAIN;
 	if (code != -EDEADLK)
 		return conn_raise(self->conn, code);
@@ -178,7 +242,7 @@ PyObject *conn_recv(conn_object *self, PyObject *args)
 	Py_END_ALLOW_THREADS
 	if (result < 0) {
 		Py_DECREF(bytes);
-		return raise_read(self, (int)result);
+		return raise_read(self, (int)result, self->timeout_ms);
 	}
 	_PyBytes_Resize(&bytes, result);
 	return bytes;
@@ -203,7 +267,8 @@ PyObject *conn_recv_into(conn_object *self, PyObject *args)
 				 self->timeout_ms);
 	Py_END_ALLOW_THREADS
 	PyBuffer_Release(&into);
-	return result < 0 ? raise_read(self, (int)result) : PyLong_FromSsize_t(result);
+	return result < 0 ? raise_read(self, (int)result, self->timeout_ms)
+			  : PyLong_FromSsize_t(result);
 }
 
 /* One that does not fit stays to be read, into more room. */
@@ -233,7 +298,53 @@ PyObject *conn_recv_message(conn_object *self, PyObject *unused)
 		if (result == -ENODATA)
 			Py_RETURN_NONE;
 		if (result != -EMSGSIZE || room > PY_SSIZE_T_MAX / 4)
-			return raise_read(self, (int)result);
+			return raise_read(self, (int)result, self->timeout_ms);
 		room *= 4;
 	}
+}
+
+PyObject *conn_recv_exactly(conn_object *self, PyObject *args)
+{
+	Py_ssize_t size;
+	int timeout_ms;
+	ssize_t result;
+
+	if (!PyArg_ParseTuple(args, "ni:_recv_exactly", &size, &timeout_ms))
+		return NULL;
+	if (size < 0) {
+		PyErr_SetString(PyExc_ValueError, "negative size in recv_exactly");
+		return NULL;
+	}
+
+	PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
+
+	if (!bytes)
+		return NULL;
+
+	char *memory = PyBytes_AS_STRING(bytes);
+
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_conn_recv_exactly(self->conn, memory, (size_t)size, timeout_ms);
+	Py_END_ALLOW_THREADS
+	if (result >= 0)
+		return bytes;
+	Py_DECREF(bytes);
+	if (result == -ENODATA)
+		Py_RETURN_NONE;
+	return raise_read(self, (int)result, timeout_ms);
+}
+
+PyObject *conn_next_size(conn_object *self, PyObject *args)
+{
+	int timeout_ms;
+	ssize_t result;
+
+	if (!PyArg_ParseTuple(args, "i:_next_size", &timeout_ms))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_conn_next_size(self->conn, timeout_ms);
+	Py_END_ALLOW_THREADS
+	if (result == -ENODATA)
+		Py_RETURN_NONE;
+	return result < 0 ? raise_read(self, (int)result, timeout_ms) : PyLong_FromSsize_t(result);
 }

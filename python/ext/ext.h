@@ -90,6 +90,7 @@ typedef struct conn {
 	PyObject *data;	     /* the user's */
 	PyObject *exception; /* that ended it, when a handler raised it or failed it with it */
 	PyObject *frame;     /* its own framing by a callable, or NULL */
+	PyObject *own;	     /* its own handler of messages, or NULL */
 	PyObject *weakrefs;
 	int timeout_ms; /* of recv; -1 waits */
 } conn_object;
@@ -130,10 +131,15 @@ PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t narg
 PyObject *conn_send(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *conn_send_message(conn_object *self, PyObject *data);
 PyObject *conn_try_send(conn_object *self, PyObject *data);
+PyObject *conn_try_send_message(conn_object *self, PyObject *data);
 PyObject *conn_sendmsg(conn_object *self, PyObject *buffers);
+PyObject *conn_try_sendv(conn_object *self, PyObject *buffers);
+PyObject *conn_sendv_message(conn_object *self, PyObject *buffers);
 PyObject *conn_recv(conn_object *self, PyObject *args);
 PyObject *conn_recv_into(conn_object *self, PyObject *args);
 PyObject *conn_recv_message(conn_object *self, PyObject *unused);
+PyObject *conn_recv_exactly(conn_object *self, PyObject *args);
+PyObject *conn_next_size(conn_object *self, PyObject *args);
 
 /* ---------------------------------------------------------------- group.c, handlers.c */
 
@@ -190,6 +196,9 @@ void handlers_set(group_object *group);
  * handler will come depends on who ends it. */
 void handlers_note_close(sttcp_conn *conn);
 void handlers_note_fail(sttcp_conn *conn);
+
+/* For sttcp_conn_on_message, with the binding as its context; any thread, without the GIL. */
+void handlers_own(sttcp_conn *conn, const void *data, size_t size, void *context);
 
 /* option frame_fn; any thread, without the GIL. */
 int handlers_frame(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,

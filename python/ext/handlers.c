@@ -160,18 +160,37 @@ static enum verdict call_slot(group_object *group, enum slot slot, PyObject *con
 	return verdict;
 }
 
+/* A message for the connection's own handler, which lets it go on, whatever it returns. Takes the
+ * reference. */
+static enum verdict call_own(PyObject *own, PyObject *const *args)
+{
+	enum verdict verdict = call(own, args, 3);
+
+	Py_DECREF(own);
+	return verdict == FAILED ? FAILED : YES;
+}
+
 /* A phase in which the connection is there: its verdict. */
 static enum verdict run_phase(group_object *group, PyObject *conn, sttcp_event event,
 			      enum slot slot, PyObject *data)
 {
 	PyObject *address = ((conn_object *)conn)->address;
 	PyObject *const args[] = {event_type(group, event), address, conn, data ? data : Py_None};
+	/* First: what the universal handler sets is for the next message. */
+	PyObject *own = slot == SLOT_DATA ? ((conn_object *)conn)->own : NULL;
+
+	Py_XINCREF(own);
+
 	enum verdict universal = call_slot(group, SLOT_UNIVERSAL, args, 4);
 	enum verdict specific = NOTHING;
 	bool has_verdict = event != STTCP_RECEIVE;
 
-	if (universal == FAILED)
+	if (universal == FAILED) {
+		Py_XDECREF(own);
 		return FAILED;
+	}
+	if (own)
+		return call_own(own, args + 1);
 	if (group->handlers[slot]) {
 		specific = call_slot(group, slot, args + 1, data ? 3 : 2);
 		if (specific == FAILED)
@@ -270,6 +289,17 @@ static bool on_response(sttcp_conn *conn, const void *data, size_t size, void *c
 {
 	return !is_set(context, data_slots) ||
 	       serve(context, conn, STTCP_RESPONSE, SLOT_DATA, data, size);
+}
+
+/* The connection goes on, unless nobody can handle the message any more, or this handler was taken
+ * back meanwhile and another one has ended it. */
+void handlers_own(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	struct binding *binding = context;
+	sttcp_event event = binding->is_client ? STTCP_RESPONSE : STTCP_RECEIVE;
+
+	if (!serve(binding, conn, event, SLOT_DATA, data, size))
+		sttcp_conn_close(conn);
 }
 
 /* The handlers of what is no phase: they get the connection, and with a code an exception. */

@@ -44,6 +44,13 @@ RIGHT = """
         connection.leave(b"red")
         connection.fail(ValueError("x"))
         connection.fail_now("text")
+        sent: bool = connection.try_sendv([b"a", memoryview(b"b")])
+        connection.sendv_message((b"a", bytearray(b"b")))
+        exact: Optional[bytes] = connection.recv_exactly(4, timeout=None)
+        next_size: Optional[int] = connection.next_size(0.5)
+        connection.on_message(receive)
+        connection.on_message(None)
+        _ = sent or exact or next_size
         text: str = connection.fail_text
         return bool(first and message and size and text)
 
@@ -143,6 +150,12 @@ WRONG = [
     "connection.set_framing(fixed_size='4')",
     "sttcp.log_level('debug')",
     "connection.fail_now(7)",
+    "connection.on_message(lambda address, connection: None)",
+    "connection.on_message()",
+    "connection.try_sendv([1])",
+    "connection.recv_exactly('4')",
+    "connection.recv_exactly(4)[0]",
+    "connection.next_size(timeout='1')",
     "sttcp.Error().code.lower()",
     "size: int = sttcp.DEFAULT",
     "Server('', 1, nagle=None)",

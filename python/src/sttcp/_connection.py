@@ -12,7 +12,8 @@ import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _sttcp
-from ._options import (DEFAULT, Framing, FramingOptions, MessageOptions, lists_options,
+from ._group import DataT, check_handler
+from ._options import (DEFAULT, Default, Framing, FramingOptions, MessageOptions, lists_options,
                        milliseconds, read_options)
 from .errors import make_exception, make_system_error
 
@@ -150,6 +151,37 @@ class Connection(_sttcp.ConnectionBase):
                                    {"framing": framing, **options})
         self._set_framing(read, frame)
 
+    def on_message(self, function: DataT) -> DataT:
+        """Gives this connection a handler(address, connection, data) of its own: from the next
+        message on it is called in place of the receive or response handler and of the handler given
+        to the constructor; None gives those back. So each state of a protocol can be a function.
+        The universal handler still sees each message first. What it returns is ignored: the
+        connection goes on. It stays when the framing changes. Usable as a decorator."""
+        check_handler(function)
+        self._on_message(function)
+        return function
+
+    # ------------------------------------------------------------ reading
+
+    def recv_exactly(self, size: int, timeout: float | None | Default = DEFAULT) -> bytes | None:
+        """Reads exactly so many bytes, inside a handler of this connection. When they have not come
+        within the timeout, which is for all of them, or the peer's FIN comes first (then it returns
+        None), nothing was taken. The timeout is that of settimeout, unless given here: seconds, or
+        None to wait without limit. EMSGSIZE: the size is over max_message."""
+        return self._recv_exactly(size, self._wait_ms(timeout))
+
+    def next_size(self, timeout: float | None | Default = DEFAULT) -> int | None:
+        """Waits for the next message as recv_message does, and returns its size; the message stays
+        to be read. None at the peer's FIN. With framing 'raw': how many bytes are there."""
+        return self._next_size(self._wait_ms(timeout))
+
+    def _wait_ms(self, timeout: float | None | Default) -> int:
+        if timeout is DEFAULT:
+            return self._timeout_ms
+        if timeout is not None and timeout < 0:
+            raise ValueError("Timeout value out of range")
+        return 0 if timeout == 0 else milliseconds("timeout", timeout)
+
     # ------------------------------------------------------------ rooms
 
     def join(self, room: str | bytes) -> None:
@@ -173,9 +205,7 @@ class Connection(_sttcp.ConnectionBase):
     def settimeout(self, timeout: float | None) -> None:
         """How long recv waits, in seconds: None without limit, 0 not at all. For sending there is
         the option write_timeout."""
-        if timeout is not None and timeout < 0:
-            raise ValueError("Timeout value out of range")
-        self._timeout_ms = 0 if timeout == 0 else milliseconds("timeout", timeout)
+        self._timeout_ms = self._wait_ms(timeout)
 
     def gettimeout(self) -> float | None:
         """What settimeout has set; None at first."""

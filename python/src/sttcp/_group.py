@@ -120,6 +120,15 @@ def count_arguments(function: Callable[..., object] | None, most: int) -> int:
     return max(1, min(most, max(required, min(2, len(positional)))))
 
 
+def check_handler(function: Callable[..., object] | None) -> None:
+    """Raises TypeError for what cannot be a handler."""
+    if function is not None and not callable(function):
+        raise TypeError(f"a handler must be callable, not {function!r}")
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)):
+        raise TypeError("a handler must not be async: nobody would await it. It may block.")
+
+
 def running_objects() -> list[Group]:
     with _lock:
         return list(_running)
@@ -193,11 +202,7 @@ class Group(_sttcp.GroupBase):
     # ------------------------------------------------------------ handlers
 
     def _put(self, slot: int, function: Callable[..., object] | None, nargs: int = 2) -> None:
-        if function is not None and not callable(function):
-            raise TypeError(f"a handler must be callable, not {function!r}")
-        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-                getattr(function, "__call__", None)):
-            raise TypeError("a handler must not be async: nobody would await it. It may block.")
+        check_handler(function)
         self._set_handler(slot, function, nargs)
 
     def _has_handlers(self) -> bool:
