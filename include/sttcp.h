@@ -521,10 +521,13 @@ STTCP_API void sttcp_log_to_stderr(int level);
 /*
  * Creates a server. `host` is one of
  *
- *  - a name, or an IPv4 or IPv6 literal;
+ *  - a name, or an IPv4 or IPv6 literal; the latter may stand in brackets,
+ *    "[::1]";
  *  - "" or NULL: all interfaces;
  *  - "unix:/path": a Unix socket. The port is ignored. A relative path is
  *    resolved at each start.
+ *  - "unix:@name": a Unix socket with an abstract name, which has no file
+ *    (unix(7)). The port is ignored.
  *
  * With port 0 the kernel chooses one. `options` may be NULL. Returns NULL only
  * when out of memory; invalid arguments are reported by start. Release it with

@@ -111,6 +111,10 @@ static void unix_host_is_known_by_its_prefix(void **state)
 	assert_false(stt_host_is_unix("localhost"));
 	assert_false(stt_host_is_unix(""));
 	assert_false(stt_host_is_unix(NULL));
+	assert_true(stt_host_has_file("unix:/tmp/@socket"));
+	assert_false(stt_host_has_file("unix:@socket"));
+	assert_false(stt_host_has_file("/tmp/socket"));
+	assert_false(stt_host_has_file(NULL));
 }
 
 static void literal_gives_family_port_and_text(void **state)
@@ -133,10 +137,15 @@ static void literal_gives_family_port_and_text(void **state)
 		 sizeof(struct sockaddr_in6)},
 		{"fe80::1%lo", "fe80::1%lo", "[fe80::1%lo]:80", AF_INET6,
 		 sizeof(struct sockaddr_in6)},
+		{"[::1]", "::1", "[::1]:80", AF_INET6, sizeof(struct sockaddr_in6)},
+		{"[fe80::1%lo]", "fe80::1%lo", "[fe80::1%lo]:80", AF_INET6,
+		 sizeof(struct sockaddr_in6)},
 		{"::ffff:192.0.2.7", "192.0.2.7", "192.0.2.7:80", AF_INET6,
 		 sizeof(struct sockaddr_in6)},
 		{"unix:/a", "unix:/a", "unix:/a", AF_UNIX,
 		 offsetof(struct sockaddr_un, sun_path) + 3},
+		{"unix:@a", "unix:@a", "unix:@a", AF_UNIX,
+		 offsetof(struct sockaddr_un, sun_path) + 2},
 	};
 
 	(void)state;
@@ -165,13 +174,23 @@ static void literal_refuses_what_is_none(void **state)
 		"1.2.3.4.5",
 		"127.0.0.1%lo",
 		"127.0.0.1:80",
-		"[::1]",
 		"::1]",
+		"[::1",
+		"[::1] ",
+		"[[::1]]",
+		"[]",
+		"[",
+		"[%lo]",
+		"[127.0.0.1]",
+		"[localhost]",
+		"[::1]:80",
+		"[2001:db8:1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc:dddd:eeee]",
 		":::",
 		"1:2:3:4:5:6:7:8:9",
 		"%lo",
 		"2001:db8:1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc:dddd:eeee",
 		"unix:",
+		"unix:@",
 	};
 
 	(void)state;
@@ -249,6 +268,38 @@ static void unix_path_has_a_longest_length(void **state)
 	assert_int_equal(stt_addr_literal(&addr, host, 0), -ENAMETOOLONG);
 }
 
+/* All of it counts, and no NUL follows. */
+static void abstract_name_has_a_longest_length(void **state)
+{
+	const size_t longest = sizeof(((struct sockaddr_un *)0)->sun_path);
+	struct stt_addr addr;
+	char host[STT_ADDR_TEXT];
+
+	(void)state;
+	fill_unix_host(host, longest);
+	host[5] = '@';
+	assert_int_equal(stt_addr_literal(&addr, host, 0), 0);
+	assert_int_equal(addr.len, sizeof(struct sockaddr_un));
+	assert_int_equal(addr.un.sun_path[0], '\0');
+	assert_text(&addr, host, host);
+	fill_unix_host(host, longest + 1);
+	host[5] = '@';
+	assert_int_equal(stt_addr_literal(&addr, host, 0), -ENAMETOOLONG);
+}
+
+/* A working directory is no part of it. */
+static void abstract_name_stays_what_it_is(void **state)
+{
+	struct stt_addr addr, before;
+
+	(void)state;
+	assert_int_equal(stt_addr_literal(&addr, "unix:@a", 0), 0);
+	before = addr;
+	stt_addr_make_absolute(&addr);
+	assert_memory_equal(&addr.un, &before.un, sizeof(addr.un));
+	assert_int_equal(addr.len, before.len);
+}
+
 /* ------------------------------------------------------------------ resolving */
 
 /* Resolves, compares with the expected hosts in their order, and frees the list. */
@@ -283,7 +334,8 @@ static void assert_fails(const char *host, int port, int err, const char *reason
 
 static void resolve_takes_literals(void **state)
 {
-	static const char *const hosts[] = {"127.0.0.1", "2001:db8::1", "fe80::1%lo", "unix:/a"};
+	static const char *const hosts[] = {"127.0.0.1", "2001:db8::1", "fe80::1%lo", "unix:/a",
+					    "unix:@a"};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(hosts); i++) {
@@ -396,6 +448,18 @@ static void answers_of_no_use_are_skipped(void **state)
 	assert_int_equal(resolver.freed, 1);
 }
 
+/* The resolver is not asked: it might ask the network. */
+static void brackets_are_for_ipv6(void **state)
+{
+	(void)state;
+	memset(&resolver, 0, sizeof(resolver));
+	assert_fails("[127.0.0.1]", 80, STTCP_ERESOLVE,
+		     "only an IPv6 address may stand in brackets");
+	assert_fails("[chosen.test]", 80, STTCP_ERESOLVE,
+		     "only an IPv6 address may stand in brackets");
+	assert_int_equal(resolver.hints.ai_socktype, 0);
+}
+
 static void resolver_failures_become_codes_with_a_reason(void **state)
 {
 	(void)state;
@@ -440,6 +504,8 @@ int main(void)
 		cmocka_unit_test(scope_is_a_name_or_a_number),
 		cmocka_unit_test(scope_without_a_name_is_told_as_a_number),
 		cmocka_unit_test(unix_path_has_a_longest_length),
+		cmocka_unit_test(abstract_name_has_a_longest_length),
+		cmocka_unit_test(abstract_name_stays_what_it_is),
 		cmocka_unit_test(resolve_takes_literals),
 		cmocka_unit_test(wildcard_is_ipv6_then_ipv4),
 		cmocka_unit_test(no_host_is_the_loopback_to_connect),
@@ -448,6 +514,7 @@ int main(void)
 		cmocka_unit_test(answers_keep_their_order_and_lose_duplicates),
 		cmocka_unit_test(resolver_is_asked_for_streams_of_every_family),
 		cmocka_unit_test(answers_of_no_use_are_skipped),
+		cmocka_unit_test(brackets_are_for_ipv6),
 		cmocka_unit_test(resolver_failures_become_codes_with_a_reason),
 		cmocka_unit_test(resolver_without_memory_is_enomem),
 		cmocka_unit_test(resolve_refuses_bad_paths_and_ports),

@@ -32,6 +32,11 @@ bool stt_host_is_unix(const char *host)
 	return host && strncmp(host, unix_prefix, UNIX_PREFIX_LEN) == 0;
 }
 
+bool stt_host_has_file(const char *host)
+{
+	return stt_host_is_unix(host) && host[UNIX_PREFIX_LEN] != '@';
+}
+
 static bool port_is_valid(int port)
 {
 	return port >= 0 && port <= UINT16_MAX;
@@ -56,9 +61,13 @@ static void fill_in6(struct stt_addr *addr, const struct in6_addr *host, uint32_
 	stt_addr_set_port(addr, port);
 }
 
+/* A path, with its NUL; or '@' and an abstract name, which begins with a NUL and ends with its
+ * length (unix(7)). An abstract name that is empty would ask the kernel to choose one, which no
+ * peer could know. */
 static int fill_un(struct stt_addr *addr, const char *path)
 {
-	size_t size = strlen(path) + 1;
+	bool is_abstract = path[0] == '@';
+	size_t size = strlen(path) + !is_abstract;
 
 	if (size == 1)
 		return -EINVAL;
@@ -67,6 +76,8 @@ static int fill_un(struct stt_addr *addr, const char *path)
 	memset(addr, 0, sizeof(*addr));
 	addr->un.sun_family = AF_UNIX;
 	memcpy(addr->un.sun_path, path, size);
+	if (is_abstract)
+		addr->un.sun_path[0] = '\0';
 	addr->len = (socklen_t)(PATH_OFFSET + size);
 	return 0;
 }
@@ -87,8 +98,14 @@ static uint32_t parse_scope(const char *text)
 	return *end == '\0' && number <= UINT32_MAX ? (uint32_t)number : 0;
 }
 
+/* As in a URI (RFC 3986, 3.2.2): "[::1]". */
+static bool is_bracketed(const char *host)
+{
+	return host[0] == '[' && host[strlen(host) - 1] == ']';
+}
+
 /* "::1" or "fe80::1%eth0". */
-static int parse_in6(struct stt_addr *addr, const char *host, int port)
+static int parse_plain_in6(struct stt_addr *addr, const char *host, int port)
 {
 	const char *percent = strchr(host, '%');
 	size_t len = percent ? (size_t)(percent - host) : strlen(host);
@@ -109,6 +126,21 @@ static int parse_in6(struct stt_addr *addr, const char *host, int port)
 	}
 	fill_in6(addr, &in6, scope, port);
 	return 0;
+}
+
+/* The same in brackets, too. */
+static int parse_in6(struct stt_addr *addr, const char *host, int port)
+{
+	char inner[INET6_ADDRSTRLEN + IF_NAMESIZE + sizeof("%")];
+	size_t len = strlen(host);
+
+	if (!is_bracketed(host))
+		return parse_plain_in6(addr, host, port);
+	if (len - 2 >= sizeof(inner))
+		return -EINVAL;
+	memcpy(inner, host + 1, len - 2);
+	inner[len - 2] = '\0';
+	return parse_plain_in6(addr, inner, port);
 }
 
 int stt_addr_literal(struct stt_addr *addr, const char *host, int port)
@@ -157,6 +189,11 @@ static bool same_host(const struct stt_addr *a, const struct stt_addr *b)
 		return a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
 	return IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr) &&
 	       a->in6.sin6_scope_id == b->in6.sin6_scope_id;
+}
+
+static bool is_mapped(const struct stt_addr *addr)
+{
+	return addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&addr->in6.sin6_addr);
 }
 
 bool stt_addr_equal(const struct stt_addr *a, const struct stt_addr *b)
@@ -282,18 +319,19 @@ int stt_addr_resolve(const char *host, int port, enum stt_addr_use use, struct s
 
 	int err = stt_addr_literal(&literal, host, port);
 
+	if (err < 0 && stt_host_is_unix(host))
+		return err;
+	if (err < 0 && is_bracketed(host)) {
+		*why = "only an IPv6 address may stand in brackets";
+		return STTCP_ERESOLVE;
+	}
 	if (err < 0)
-		return stt_host_is_unix(host) ? err : ask_resolver(host, port, list, why);
+		return ask_resolver(host, port, list, why);
 	*list = malloc(sizeof(**list));
 	if (!*list)
 		return -ENOMEM;
 	**list = literal;
 	return 1;
-}
-
-static bool is_mapped(const struct stt_addr *addr)
-{
-	return addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&addr->in6.sin6_addr);
 }
 
 /*

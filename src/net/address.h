@@ -26,13 +26,14 @@ struct stt_addr {
 /* Room for any text that the functions below write, with its NUL. */
 #define STT_ADDR_TEXT 128
 
-/* Whether `host` says "unix:/path". */
+/* Whether `host` says "unix:", and whether it is then a path, and not an abstract name. */
 bool stt_host_is_unix(const char *host);
+bool stt_host_has_file(const char *host);
 
 /* Fills `addr` without a resolver: 0; -EINVAL when `host` is neither an IPv4 or IPv6 literal
- * (with %scope or not, without brackets) nor "unix:/path"; -ENAMETOOLONG for a path that is too
- * long, -EINVAL for an empty one, and for a port that is not 0 to 65535 (a Unix socket ignores
- * it). */
+ * (IPv6 with %scope or not, in brackets or not) nor "unix:/path" or "unix:@name"; -ENAMETOOLONG
+ * for a path or name that is too long, -EINVAL for an empty one, and for a port that is not 0 to
+ * 65535 (a Unix socket ignores it). */
 int stt_addr_literal(struct stt_addr *addr, const char *host, int port);
 
 /* Makes a relative path of a Unix socket absolute, by the working directory; where it does not fit

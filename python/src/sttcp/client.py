@@ -49,7 +49,8 @@ class Client(_group.Group):
 
         client = Client('localhost', 62134, connect_timeout=5)
 
-    host: a name, an IPv4 or IPv6 address, or 'unix:/path'. port: int or str.
+    host: a name, an IPv4 or IPv6 address, 'unix:/path' or 'unix:@name'. port:
+    int or str.
     handler: handler(address, connection, data), after the connection handler
     with data None, and after the response handler. The rest are options, as of a
     Server; connect_timeout is for name resolution and all addresses together

@@ -71,8 +71,8 @@ class Server(_group.Group):
 
         server = Server('localhost', 62134, framing='line', idle_timeout=30)
 
-    host: a name, an IPv4 or IPv6 address, '' for all interfaces, or
-    'unix:/path'. port: int or str; 0 lets the kernel choose, and `port` tells
+    host: a name, an IPv4 or IPv6 address, '' for all interfaces, 'unix:/path',
+    or 'unix:@name' for a Unix socket without a file. port: int or str; 0 lets the kernel choose, and `port` tells
     which. handler: handler(address, connection, data), after the receive
     handler. The rest are options; times are in seconds, sizes in bytes, None is
     off or unlimited.
