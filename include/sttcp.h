@@ -529,12 +529,40 @@ STTCP_API void sttcp_log_to_stderr(int level);
  *  - "unix:@name": a Unix socket with an abstract name, which has no file
  *    (unix(7)). The port is ignored.
  *
- * With port 0 the kernel chooses one. `options` may be NULL. Returns NULL only
- * when out of memory; invalid arguments are reported by start. Release it with
- * sttcp_server_free.
+ * With port 0 the kernel chooses one. With port -1 the server has no address of
+ * its own (but for a Unix socket), only those that are added. `options` may be
+ * NULL. Returns NULL only when out of memory; invalid arguments are reported by
+ * start. Release it with sttcp_server_free.
  */
 STTCP_API sttcp_server *sttcp_server_new(const char *host, int port,
 					 const sttcp_options *options) STTCP_CHECKED;
+
+/*
+ * Adds an address for the server to listen on, from its next start on: host and
+ * port as for new; the port may not be -1. A start listens on all addresses or
+ * on none. Options and limits hold for all of them together. 0; -EINVAL (port,
+ * empty path or name), -ENAMETOOLONG (path or name), -EBUSY (the server is not
+ * stopped), -ENOMEM. sttcp_server_error has a sentence.
+ */
+STTCP_API int sttcp_server_add_address(sttcp_server *server, const char *host,
+				       int port) STTCP_CHECKED;
+
+/*
+ * Adds a socket that listens already, for example one that a service manager has
+ * passed to the program. On success the descriptor is the server's: it is made
+ * close-on-exec and non-blocking, and is closed by sttcp_server_free. On failure
+ * it stays the caller's, unchanged.
+ *
+ * The socket may be shared with other processes. A stop accepts no more from it
+ * and leaves it listening: connections in its queue wait for the next start, or
+ * for another process. A socket file is not removed. The options backlog,
+ * reuse_port, ipv6_only and unix_mode do not change it.
+ *
+ * 0; -EINVAL: it is not a TCP or Unix stream socket that listens; -EBADF: it is
+ * no open descriptor; -EEXIST: it was added already; -EBUSY (the server is not
+ * stopped), -ENOMEM. sttcp_server_error has a sentence.
+ */
+STTCP_API int sttcp_server_add_listener(sttcp_server *server, int fd) STTCP_CHECKED;
 
 /* Handlers and the context can only be set while the server is stopped, else -EBUSY. NULL removes a
  * handler. */
@@ -559,20 +587,25 @@ STTCP_API int sttcp_server_on_release(sttcp_server *server,
 				      void (*fn)(void *context)) STTCP_CHECKED;
 
 /*
- * Binds and listens on every address of the host, and returns when that has
- * succeeded or failed. Addresses that this machine does not have are skipped if
- * at least one can be listened on. After a failure nothing is left running, no
- * handler will ever run, and sttcp_server_error gives a sentence with the
- * address in it. Codes: -EINVAL (port, options), STTCP_ERESOLVE, -EADDRINUSE,
- * -EADDRNOTAVAIL, -EACCES, -EMFILE, -ENOMEM, -EAGAIN (no thread), others of
- * bind(2); -EBUSY: the server runs, or handlers of its last run have not
- * returned yet.
+ * Binds and listens on every address of the host, and on those that were added,
+ * and returns when that has succeeded or failed. Addresses of a name that this
+ * machine does not have are skipped if at least one can be listened on. After a failure nothing is
+ * left running, no handler will ever run, and sttcp_server_error gives a sentence with the address
+ * in it. Codes: -EINVAL (port, options), STTCP_ERESOLVE, -EADDRINUSE, -EADDRNOTAVAIL, -EACCES,
+ * -EMFILE, -ENOMEM, -EAGAIN (no thread), others of bind(2); -EBUSY: the server runs, or handlers of
+ * its last run have not returned yet.
  */
 STTCP_API int sttcp_server_start(sttcp_server *server) STTCP_CHECKED;
 
-/* The port that the server listens on, from start on; before that, the one given to new. 0 for a
- * Unix socket. */
+/* The port of the server's own address, from start on; before that, the one given to new. 0 for a
+ * Unix socket, and without an address of its own. */
 STTCP_API int sttcp_server_port(const sttcp_server *server);
+
+/* "127.0.0.1:7000", "[::1]:7000", "unix:/path": what the server listens on, from start on, one text
+ * for each socket (a name may have several), in the order in which the addresses were given: its
+ * own, then those added. `index` counts from 0; NULL past the end, and where the last start has
+ * failed, or there was none. Lives as long as the server. */
+STTCP_API const char *sttcp_server_address(const sttcp_server *server, int index);
 
 /* A sentence about the last failure; "" when there is none; valid until the next start or free. */
 STTCP_API const char *sttcp_server_error(const sttcp_server *server);

@@ -33,6 +33,9 @@ static void null_server_is_invalid(void **state)
 	assert_int_equal(sttcp_server_on_universal(NULL, NULL), -EINVAL);
 	assert_int_equal(sttcp_server_set_context(NULL, &count), -EINVAL);
 	assert_int_equal(sttcp_server_on_release(NULL, release_nothing), -EINVAL);
+	assert_int_equal(sttcp_server_add_address(NULL, "127.0.0.1", 0), -EINVAL);
+	assert_int_equal(sttcp_server_add_listener(NULL, 0), -EINVAL);
+	assert_null(sttcp_server_address(NULL, 0));
 	assert_int_equal(sttcp_server_start(NULL), -EINVAL);
 	assert_int_equal(sttcp_server_port(NULL), -EINVAL);
 	assert_null(sttcp_server_error(NULL));

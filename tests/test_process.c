@@ -200,6 +200,9 @@ static void check_foreign_server(sttcp_server *server)
 	CHECK(sttcp_server_wait(server, 0) == STTCP_EFORK);
 	CHECK(sttcp_server_keep_alive(server) == STTCP_EFORK);
 	CHECK(sttcp_server_port(server) == STTCP_EFORK);
+	CHECK(sttcp_server_add_address(server, "127.0.0.1", 0) == STTCP_EFORK);
+	CHECK(sttcp_server_add_listener(server, 0) == STTCP_EFORK);
+	CHECK(!sttcp_server_address(server, 0));
 	CHECK(sttcp_server_on_receive(server, echo) == STTCP_EFORK);
 	CHECK(sttcp_server_set_context(server, NULL) == STTCP_EFORK);
 	CHECK(sttcp_server_broadcast(server, "x", 1) == STTCP_EFORK);

@@ -146,7 +146,7 @@ static int start_first(struct stt_group *group)
 
 static int start(struct stt_group *group)
 {
-	int result = stt_group_check_start(group, 1);
+	int result = stt_group_check_start(group);
 
 	if (result < 0)
 		return result;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "group/addresses.h"
 #include "group/all.h"
 #include "group/broadcast.h"
 #include "group/listening.h"
@@ -13,6 +14,34 @@
 sttcp_server *sttcp_server_new(const char *host, int port, const sttcp_options *options)
 {
 	return (sttcp_server *)stt_api_new_group(STT_SERVER, host, port, options);
+}
+
+int sttcp_server_add_address(sttcp_server *server, const char *host, int port)
+{
+	int result = stt_check_group(server ? &server->group : NULL);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_addresses_add_host(&server->group, host, port);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_server_add_listener(sttcp_server *server, int fd)
+{
+	int result = stt_check_group(server ? &server->group : NULL);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_addresses_add_listener(&server->group, fd);
+	stt_call_end(cancel);
+	return result;
 }
 
 static int begin_change(sttcp_server *server)
@@ -132,9 +161,20 @@ int sttcp_server_port(const sttcp_server *server)
 	if (stt_host_is_unix(server->group.service.host))
 		return 0;
 
+	if (!stt_addresses_has_own(&server->group))
+		return 0;
+
 	int bound = atomic_load(&server->group.port_bound);
 
 	return bound ? bound : server->group.service.port;
+}
+
+const char *sttcp_server_address(const sttcp_server *server, int index)
+{
+	if (stt_check_group(server ? &server->group : NULL) < 0)
+		return NULL;
+	/* A lock is no part of what const promises. */
+	return stt_addresses_text((struct stt_group *)(uintptr_t)&server->group, index);
 }
 
 const char *sttcp_server_error(const sttcp_server *server)

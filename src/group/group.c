@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "engine/engine.h"
+#include "group/addresses.h"
 #include "group/admission.h"
 #include "group/registry.h"
 #include "group/rooms.h"
@@ -57,6 +58,7 @@ void stt_group_destroy(struct stt_service *service)
 	stt_rosters_free(atomic_load(&group->rosters));
 	stt_rooms_free(group->rooms);
 	stt_admission_fini(&group->admission);
+	stt_addresses_fini(group);
 	free(group->sweepers);
 	free(group->service.host);
 	free(group->service.given);
@@ -137,14 +139,25 @@ int stt_group_tell(struct stt_group *group, int code, const char *format, ...)
 	return code;
 }
 
-int stt_group_check_start(struct stt_group *group, int least_port)
+/* A server without an address of its own has no port, which is -1. */
+static bool port_is_wrong(const struct stt_group *group, int least)
 {
+	int port = group->service.port;
+
+	if (stt_host_is_unix(group->service.host) || (!group->service.is_client && port == -1))
+		return false;
+	return port < least || port > 65535;
+}
+
+int stt_group_check_start(struct stt_group *group)
+{
+	int least_port = group->service.is_client ? 1 : 0;
+
 	stt_log_begin();
 	if (group->bad_options[0])
 		return stt_group_tell(group, -EINVAL, "cannot start %s: %s", group->service.given,
 				      group->bad_options);
-	if (!stt_host_is_unix(group->service.host) &&
-	    (group->service.port < least_port || group->service.port > 65535))
+	if (port_is_wrong(group, least_port))
 		return stt_group_tell(group, -EINVAL, "%s: the port must be from %d to 65535",
 				      group->service.given, least_port);
 	return 0;
@@ -155,6 +168,7 @@ void stt_group_release(struct stt_group *group)
 	bool ours = stt_worker_is_ours();
 
 	atomic_store(&group->released, true);
+	stt_addresses_close(group);
 	if (group->service.handlers.release)
 		group->service.handlers.release(group->service.handlers.context);
 	stt_worker_stop_child(ours);

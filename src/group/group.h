@@ -21,6 +21,8 @@
 #include "group/signals.h"
 #include "sttcp.h"
 
+struct stt_addresses;
+struct stt_endpoint;
 struct stt_engine;
 struct stt_listener;
 struct stt_loop;
@@ -93,7 +95,9 @@ struct stt_group {
 	struct stt_rooms *rooms; /* NULL for a client */
 
 	/* Changed only while IDLE, under the lock; read by workers after start. */
-	struct stt_engine *engine; /* the one that it was started with last */
+	struct stt_engine *engine;  /* the one that it was started with last */
+	struct stt_endpoint *added; /* to a server's own address, see addresses.h */
+	int nadded;
 	/* Atomic: those of the last start, NULL before the first one. Earlier ones stay as long as
 	 * the group, for whoever is walking over them. */
 	_Atomic(struct stt_rosters *) rosters;
@@ -123,6 +127,8 @@ struct stt_group {
 	int end_reason;		 /* of a client's last connection or attempt */
 	int nlisteners;
 	struct stt_listener *listeners;
+	struct stt_addresses *addresses;      /* of the last start, or NULL if that failed */
+	struct stt_addresses *last_addresses; /* of the last start that did not, and before it */
 	struct stt_admission admission;
 	int64_t live; /* connections whose last handler has not returned */
 	int64_t open; /* connections of this run whose descriptor is not closed */
@@ -171,7 +177,7 @@ static inline void stt_group_unref(struct stt_group *group)
 int stt_group_tell(struct stt_group *group, int code, const char *format, ...) STTCP_PRINTF(3, 4);
 
 /* The checks of a start that need nothing but what was given to new. */
-int stt_group_check_start(struct stt_group *group, int least_port);
+int stt_group_check_start(struct stt_group *group);
 
 /* Its last reference is gone. */
 void stt_group_destroy(struct stt_service *service);

@@ -38,24 +38,27 @@ static int64_t end_pause(struct stt_worker *worker, struct stt_alarm *alarm);
 static const struct stt_actor_ops listener_ops = {.on_event = accept_event,
 						  .on_ready = close_listener};
 
-int stt_listener_new(struct stt_listener **made, struct stt_group *group, struct stt_loop *loop,
-		     int fd, const struct stt_addr *addr)
+int stt_listener_new(struct stt_listener **made, struct stt_group *group, int fd,
+		     const struct stt_addr *addr, bool adopted)
 {
 	struct stt_listener *listener = calloc(1, sizeof(*listener));
 
 	if (!listener)
 		return -ENOMEM;
 
-	int result = stt_socket_file_note(&listener->file, addr);
+	int result = adopted ? 0 : stt_socket_file_note(&listener->file, addr);
 
+	if (adopted)
+		listener->file.dir = -1;
 	if (result < 0) {
 		free(listener);
 		return result;
 	}
 	listener->actor.ops = &listener_ops;
 	listener->group = stt_group_ref(group);
-	listener->loop = loop;
+	listener->loop = stt_engine_pick_loop(group->engine);
 	listener->fd = fd;
+	listener->adopted = adopted;
 	listener->addr = *addr;
 	listener->told_ms = -TELL_EVERY_MS;
 	listener->left = -1;
@@ -78,7 +81,8 @@ void stt_listener_join(struct stt_listener *listener)
 void stt_listener_free(struct stt_listener *listener)
 {
 	stt_socket_file_remove(&listener->file);
-	stt_socket_end(listener->fd);
+	if (!listener->adopted)
+		stt_socket_end(listener->fd);
 	stt_group_unref(listener->group);
 	free(listener);
 }
@@ -192,6 +196,18 @@ static void stand_back(struct stt_listener *listener)
 	listener->stands_back = true;
 }
 
+/* What a connection has from a listener of ours. One that was adopted is left as it is: other
+ * processes accept from it, too. */
+static void set_options(const struct stt_group *group, int fd, const struct stt_addr *peer)
+{
+	const struct stt_settings *settings = &group->service.settings;
+
+	if (peer->sa.sa_family == AF_UNIX)
+		return;
+	(void)stt_socket_set_nagle(fd, settings->nagle);
+	(void)stt_socket_set_dead_peer(fd, settings->dead_peer_timeout_ms);
+}
+
 /* Accepts one connection that has a place, or one to be rejected; 0, -EAGAIN when there is none, or
  * why it cannot go on. */
 static int accept_one(struct stt_listener *listener, enum stt_place place)
@@ -201,6 +217,8 @@ static int accept_one(struct stt_listener *listener, enum stt_place place)
 
 	if (fd >= 0)
 		listener->passed_over = 0;
+	if (fd >= 0 && listener->adopted)
+		set_options(listener->group, fd, &peer);
 	if (fd >= 0 && place == STT_PLACE_FREE) {
 		int result = take_connection(listener, fd, &peer);
 
@@ -220,10 +238,17 @@ static int accept_one(struct stt_listener *listener, enum stt_place place)
 	return judge(listener, fd);
 }
 
+/* Whether what is in the queue is to stay there, for the next start or another process: from the
+ * beginning of a stop on, which this loop learns of a moment later. */
+static bool leaves_queue(const struct stt_listener *listener)
+{
+	return listener->adopted && atomic_load(&listener->group->stopping);
+}
+
 /* Accepts up to `max` connections: 1 if there may be more, 0, or why it cannot go on. */
 static int accept_some(struct stt_listener *listener, int max)
 {
-	for (int i = 0; i < max; i++) {
+	for (int i = 0; i < max && !leaves_queue(listener); i++) {
 		int64_t again_ms;
 		enum stt_place place = stt_admission_reserve(listener->group, listener, &again_ms);
 
@@ -299,9 +324,12 @@ static void accept_event(struct stt_worker *worker, struct stt_actor *actor, uin
 }
 
 /* Peers in the accept queue consider themselves connected, and closing the listener would reset
- * them. A forced stop admits nobody, which closes them as well. True while there may be more. */
+ * them. A forced stop admits nobody, which closes them as well. A listener that was adopted stays
+ * open, and its queue with it. True while there may be more. */
 static bool empty_queue(struct stt_listener *listener)
 {
+	if (listener->adopted)
+		return false;
 	if (listener->left < 0)
 		listener->left = stt_socket_last_call(listener->fd, &listener->addr);
 

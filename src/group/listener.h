@@ -21,6 +21,7 @@ struct stt_listener {
 	struct stt_loop *loop;
 	struct stt_listener *next; /* of the group, under its lock */
 	int fd;
+	bool adopted; /* the descriptor is the group's, stays open, and may be shared */
 	struct stt_addr addr;
 	struct stt_socket_file file;
 
@@ -38,9 +39,10 @@ struct stt_listener {
 	int64_t told_ms; /* when a pause was last logged */
 };
 
-/* Takes the descriptor, and the socket file, on success; 0 or -errno. */
-int stt_listener_new(struct stt_listener **listener, struct stt_group *group, struct stt_loop *loop,
-		     int fd, const struct stt_addr *addr);
+/* Takes the descriptor, and the socket file, on success, or, of one that was adopted, borrows it; 0
+ * or -errno. */
+int stt_listener_new(struct stt_listener **listener, struct stt_group *group, int fd,
+		     const struct stt_addr *addr, bool adopted);
 /* For one that was never opened. */
 void stt_listener_free(struct stt_listener *listener);
 

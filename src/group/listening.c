@@ -4,9 +4,10 @@
 #include "group/listening.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
-#include "engine/engine.h"
+#include "group/addresses.h"
 #include "group/group.h"
 #include "group/listener.h"
 #include "group/start.h"
@@ -18,21 +19,49 @@ enum {
 	PORT_TRIES = 16
 };
 
-/* Sockets that listen, before anybody accepts on them. */
+/* A socket that listens, before anybody accepts on it. */
 struct listening {
-	int count;
-	int *fds;
-	const struct stt_addr *addrs; /* as many, some of which have no descriptor */
+	int fd; /* -1: it has a listener */
+	bool adopted;
+	struct stt_addr addr;
 };
 
-static void close_all(struct listening *all)
+/* All of them, in the order in which their addresses were given. */
+struct start {
+	struct stt_group *group;
+	struct listening *all;
+	int count;
+};
+
+/* Ends those from `first` on. */
+static void close_from(struct start *start, int first)
 {
-	for (int i = 0; i < all->count; i++) {
-		if (all->fds[i] >= 0)
-			stt_socket_file_discard(&all->addrs[i]);
-		stt_socket_end(all->fds[i]);
-		all->fds[i] = -1;
+	for (int i = first; i < start->count; i++) {
+		struct listening *each = &start->all[i];
+
+		if (each->fd < 0 || each->adopted)
+			continue;
+		stt_socket_file_discard(&each->addr);
+		stt_socket_end(each->fd);
 	}
+	start->count = first;
+}
+
+/* Room for so many more. */
+static int make_room(struct start *start, int more)
+{
+	struct listening *all =
+		realloc(start->all, ((size_t)start->count + (size_t)more) * sizeof(*all));
+
+	if (!all)
+		return -ENOMEM;
+	start->all = all;
+	return 0;
+}
+
+static int tell_given(struct stt_group *group, const char *given, int code, const char *why)
+{
+	return stt_group_tell(group, code, "cannot listen on %s: %s", given, why);
 }
 
 static int tell_failure(struct stt_group *group, const struct stt_addr *addr, int code)
@@ -40,12 +69,12 @@ static int tell_failure(struct stt_group *group, const struct stt_addr *addr, in
 	char text[STT_ADDR_TEXT];
 
 	stt_addr_text(addr, text);
-	return stt_group_tell(group, code, "cannot listen on %s: %s", text, sttcp_strerror(code));
+	return tell_given(group, text, code, sttcp_strerror(code));
 }
 
-static bool is_wildcard(const struct stt_group *group)
+static bool is_wildcard(const struct stt_endpoint *endpoint)
 {
-	return !group->service.host[0];
+	return !endpoint->host[0];
 }
 
 /* This machine does not have the address: skipped if at least one can be listened on. */
@@ -54,71 +83,166 @@ static bool is_absent(int code)
 	return code == -EADDRNOTAVAIL || code == -EAFNOSUPPORT;
 }
 
-/*
- * Listens on every address: how many do, or a code with everything closed. For
- * port 0 the first one chooses; -EADDRINUSE of a later one may pass if a new
- * choice is made.
- */
-static int listen_on_all(struct stt_group *group, struct listening *all, struct stt_addr *addrs)
+static struct stt_listen_options options_of(const struct stt_group *group)
 {
 	const struct stt_settings *settings = &group->service.settings;
-	struct stt_listen_options options = {
+
+	return (struct stt_listen_options){
 		.backlog = settings->backlog,
 		.reuse_port = settings->reuse_port,
 		.ipv6_only = settings->ipv6_only,
 		.nagle = settings->nagle,
 		.dead_peer_timeout_ms = settings->dead_peer_timeout_ms,
 	};
-	int port = group->service.port;
-	int listening = 0;
+}
+
+/* The port of a socket that has been bound to port 0. */
+static int chosen_port(int fd)
+{
+	struct stt_addr bound;
+
+	return stt_socket_local(fd, &bound) == 0 ? stt_addr_port(&bound) : 0;
+}
+
+/*
+ * Listens on every address of an endpoint: 0, or a code with all of these closed.
+ * For port 0 the first one chooses; -EADDRINUSE of a later one may pass if a new
+ * choice is made. There is room for them.
+ */
+static int listen_on_all(struct start *start, const struct stt_endpoint *endpoint,
+			 struct stt_addr *addrs, int count)
+{
+	const struct stt_listen_options options = options_of(start->group);
+	int first = start->count;
+	int port = endpoint->port;
 	int absent = -EADDRNOTAVAIL;
 	int absent_at = 0;
 
-	for (int i = 0; i < all->count; i++) {
+	for (int i = 0; i < count; i++) {
 		/* Of the two wildcard addresses the IPv6 one serves both families. */
-		if (is_wildcard(group) && listening)
+		if (is_wildcard(endpoint) && start->count > first)
 			break;
 		stt_addr_set_port(&addrs[i], port);
-		all->fds[i] = stt_socket_listen(&addrs[i], &options);
-		if (all->fds[i] >= 0) {
-			struct stt_addr bound;
 
-			listening++;
-			if (!port && stt_socket_local(all->fds[i], &bound) == 0)
-				port = stt_addr_port(&bound);
-			stt_addr_set_port(&addrs[i], port);
-			atomic_store(&group->port_bound, port);
+		int fd = stt_socket_listen(&addrs[i], &options);
+
+		if (fd < 0 && (!is_absent(fd) || (is_wildcard(endpoint) && options.ipv6_only))) {
+			close_from(start, first);
+			return tell_failure(start->group, &addrs[i], fd);
+		}
+		if (fd < 0) {
+			absent = fd;
+			absent_at = i;
 			continue;
 		}
-		if (!is_absent(all->fds[i]) || (is_wildcard(group) && settings->ipv6_only)) {
-			int code = all->fds[i];
-
-			all->fds[i] = -1;
-			close_all(all);
-			return tell_failure(group, &addrs[i], code);
-		}
-		absent = all->fds[i];
-		absent_at = i;
-		all->fds[i] = -1;
+		if (!port)
+			port = chosen_port(fd);
+		stt_addr_set_port(&addrs[i], port);
+		start->all[start->count++] = (struct listening){.fd = fd, .addr = addrs[i]};
 	}
-	return listening ? listening : tell_failure(group, &addrs[absent_at], absent);
+	return start->count > first ? 0 : tell_failure(start->group, &addrs[absent_at], absent);
+}
+
+/* Of a Unix socket there is nothing to choose. */
+static bool chooses_port(const struct stt_endpoint *endpoint)
+{
+	return !endpoint->port && !stt_host_is_unix(endpoint->host);
+}
+
+static int listen_on_host(struct start *start, const struct stt_endpoint *endpoint)
+{
+	struct stt_addr *addrs = NULL;
+	const char *why = "";
+	int count =
+		stt_addr_resolve(endpoint->host, endpoint->port, STT_ADDR_TO_LISTEN, &addrs, &why);
+	int result = count < 0 ? count : make_room(start, count);
+
+	if (result < 0)
+		tell_given(start->group, endpoint->given, result,
+			   *why ? why : sttcp_strerror(result));
+	else
+		result = listen_on_all(start, endpoint, addrs, count);
+	for (int tries = 1; tries < PORT_TRIES; tries++) {
+		if (result != -EADDRINUSE || !chooses_port(endpoint))
+			break;
+		result = listen_on_all(start, endpoint, addrs, count);
+	}
+	free(addrs);
+	return result;
+}
+
+/* Whatever may have been done to a descriptor since it was added: by this program, or by one that
+ * shares its socket. */
+static int listen_on_adopted(struct start *start, const struct stt_endpoint *endpoint)
+{
+	struct listening listening = {.fd = endpoint->fd, .adopted = true};
+	int result = stt_socket_check_listener(endpoint->fd, &listening.addr);
+
+	if (result == 0)
+		result = stt_socket_adopt(endpoint->fd);
+	if (result == 0)
+		result = make_room(start, 1);
+	if (result < 0)
+		return tell_given(start->group, endpoint->given, result,
+				  result == -EINVAL ? "it does not listen any more"
+						    : sttcp_strerror(result));
+	start->all[start->count++] = listening;
+	return 0;
+}
+
+static int listen_on_own(struct start *start)
+{
+	struct stt_group *group = start->group;
+	const struct stt_endpoint own = {
+		.host = group->service.host,
+		.port = group->service.port,
+		.fd = -1,
+		.given = group->service.given,
+	};
+
+	if (!stt_addresses_has_own(group))
+		return 0;
+
+	int result = listen_on_host(start, &own);
+
+	if (result == 0)
+		atomic_store(&group->port_bound, stt_addr_port(&start->all[0].addr));
+	return result;
+}
+
+/* On all that were given, or on none. */
+static int listen_on_everything(struct start *start)
+{
+	struct stt_group *group = start->group;
+	int result = listen_on_own(start);
+
+	for (int i = 0; result == 0 && i < group->nadded; i++) {
+		const struct stt_endpoint *each = &group->added[i];
+
+		result = each->host ? listen_on_host(start, each) : listen_on_adopted(start, each);
+	}
+	if (result == 0 && !start->count)
+		result = stt_group_tell(
+			group, -EINVAL,
+			"cannot start %s: with port -1 it needs an address that is added",
+			group->service.given);
+	return result;
 }
 
 /* Gives every listening socket to a loop; the group opens them when it runs. */
-static int add_listeners(struct stt_group *group, struct listening *all)
+static int add_listeners(struct start *start)
 {
-	for (int i = 0; i < all->count; i++) {
-		if (all->fds[i] < 0)
-			continue;
+	struct stt_group *group = start->group;
 
+	for (int i = 0; i < start->count; i++) {
+		struct listening *each = &start->all[i];
 		struct stt_listener *listener;
-		int result = stt_listener_new(&listener, group, stt_engine_pick_loop(group->engine),
-					      all->fds[i], &all->addrs[i]);
+		int result =
+			stt_listener_new(&listener, group, each->fd, &each->addr, each->adopted);
 
 		if (result < 0)
-			return tell_failure(group, &all->addrs[i], result);
-		all->fds[i] = -1;
-
+			return tell_failure(group, &each->addr, result);
+		each->fd = -1;
 		stt_listener_join(listener);
 	}
 	for (struct stt_listener *each = group->listeners; each; each = each->next) {
@@ -130,45 +254,40 @@ static int add_listeners(struct stt_group *group, struct listening *all)
 	return 0;
 }
 
+/* Before anybody accepts, so that the first handler finds them. */
+static int publish_addresses(const struct start *start)
+{
+	struct stt_addresses *addresses = stt_addresses_new(start->count);
+
+	if (!addresses)
+		return tell_given(start->group, start->group->service.given, -ENOMEM,
+				  sttcp_strerror(-ENOMEM));
+	for (int i = 0; i < start->count; i++)
+		stt_addr_text(&start->all[i].addr, addresses->all[i]);
+	stt_addresses_publish(start->group, addresses);
+	return 0;
+}
+
 static int start_listening(struct stt_group *group)
 {
-	struct stt_addr *addrs = NULL;
-	const char *why = "";
-	int count = stt_addr_resolve(group->service.host, group->service.port, STT_ADDR_TO_LISTEN,
-				     &addrs, &why);
+	struct start start = {.group = group};
 
-	if (count < 0)
-		return stt_group_tell(group, count, "cannot listen on %s: %s", group->service.given,
-				      *why ? why : sttcp_strerror(count));
+	stt_addresses_publish(group, NULL);
 
-	struct listening all = {.count = count, .addrs = addrs};
-	int result = -ENOMEM;
+	int result = listen_on_everything(&start);
 
-	all.fds = malloc((size_t)count * sizeof(int));
-	if (!all.fds) {
-		stt_group_tell(group, result, "cannot listen on %s: %s", group->service.given,
-			       sttcp_strerror(result));
-		goto free_addrs;
-	}
-	for (int i = 0; i < count; i++)
-		all.fds[i] = -1;
-	for (int tries = 0; tries < PORT_TRIES; tries++) {
-		result = listen_on_all(group, &all, addrs);
-		if (result != -EADDRINUSE || group->service.port)
-			break;
-	}
-	if (result > 0)
-		result = add_listeners(group, &all);
-	close_all(&all);
-	free(all.fds);
-free_addrs:
-	free(addrs);
+	if (result == 0)
+		result = add_listeners(&start);
+	if (result == 0)
+		result = publish_addresses(&start);
+	close_from(&start, 0);
+	free(start.all);
 	return result;
 }
 
 int stt_listening_start(struct stt_group *group)
 {
-	int result = stt_group_check_start(group, 0);
+	int result = stt_group_check_start(group);
 
 	if (result < 0)
 		return result;

@@ -10,6 +10,7 @@
 #include "group/stop.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -17,6 +18,7 @@
 #include "conn/conn.h"
 #include "conn/ending.h"
 #include "engine/engine.h"
+#include "group/addresses.h"
 #include "group/listener.h"
 #include "group/roster.h"
 
@@ -51,6 +53,14 @@ int stt_stop_prepare_locked(struct stt_group *group, int nloops)
 	return 0;
 }
 
+/* Of a server that has none of its own. */
+static void first_address(struct stt_group *group, char *text, size_t size)
+{
+	stt_lock(&group->lock);
+	snprintf(text, size, "%s", group->addresses ? group->addresses->all[0] : "");
+	stt_unlock(&group->lock);
+}
+
 /* A line about a stop: with the port that a server has, which may have been given as 0. */
 static void tell_stop(struct stt_group *group, const char *what, int64_t count, const char *more)
 {
@@ -59,8 +69,11 @@ static void tell_stop(struct stt_group *group, const char *what, int64_t count, 
 
 	if (group->service.is_client || !stt_log_wants(STT_LOG_INFO))
 		return;
-	stt_addr_given(group->service.host, port ? port : group->service.port, address,
-		       sizeof(address));
+	if (stt_addresses_has_own(group))
+		stt_addr_given(group->service.host, port ? port : group->service.port, address,
+			       sizeof(address));
+	else
+		first_address(group, address, sizeof(address));
 	stt_log(STT_LOG_INFO, "%s: stopping, %s %lld connection%s%s", address, what,
 		(long long)count, count == 1 ? "" : "s", more);
 }

@@ -141,6 +141,13 @@ int stt_socket_set_dead_peer(int fd, int timeout_ms)
 	return 0;
 }
 
+int stt_socket_set_nagle(int fd, bool nagle)
+{
+	const int on = !nagle;
+
+	return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ? -errno : 0;
+}
+
 bool stt_socket_silence(int fd, struct stt_silence *silence)
 {
 	struct tcp_info info;
@@ -189,6 +196,44 @@ int stt_socket_listen(const struct stt_addr *addr, const struct stt_listen_optio
 		return fd;
 	stt_socket_close(fd);
 	return err;
+}
+
+static int number_of(int fd, int option, int *value)
+{
+	socklen_t len = sizeof(*value);
+
+	return getsockopt(fd, SOL_SOCKET, option, value, &len) < 0 ? -errno : 0;
+}
+
+static bool is_spoken(sa_family_t family)
+{
+	return family == AF_INET || family == AF_INET6 || family == AF_UNIX;
+}
+
+int stt_socket_check_listener(int fd, struct stt_addr *addr)
+{
+	int type = 0;
+	int listens = 0;
+	int err = number_of(fd, SO_TYPE, &type);
+
+	if (err == 0)
+		err = number_of(fd, SO_ACCEPTCONN, &listens);
+	if (err == 0)
+		err = stt_socket_local(fd, addr);
+	/* ENOTSOCK, above all. */
+	if (err < 0)
+		return err == -EBADF ? err : -EINVAL;
+	return type == SOCK_STREAM && listens && is_spoken(addr->sa.sa_family) ? 0 : -EINVAL;
+}
+
+int stt_socket_adopt(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -errno;
+	return 0;
 }
 
 int stt_socket_accept(int fd, struct stt_addr *peer)

@@ -33,6 +33,17 @@ struct stt_listen_options {
  */
 int stt_socket_listen(const struct stt_addr *addr, const struct stt_listen_options *options);
 
+/*
+ * Whether a descriptor that somebody else has made can be accepted from: 0, and
+ * its address; -EBADF; -EINVAL when it is not a stream socket, of TCP or Unix,
+ * that listens. Changes nothing.
+ */
+int stt_socket_check_listener(int fd, struct stt_addr *addr);
+
+/* Makes such a descriptor non-blocking, which all that share the socket see, and close-on-exec. 0
+ * or -errno. */
+int stt_socket_adopt(int fd);
+
 /* The next connection and its peer's address, or -errno (-EAGAIN when there is none). EINTR is
  * retried; everything else, ECONNABORTED too, is the caller's to judge. */
 int stt_socket_accept(int fd, struct stt_addr *peer);
@@ -53,6 +64,9 @@ int stt_socket_connect(int *fd, const struct stt_addr *addr, bool nagle);
  * machine, the kernel may choose that very port for the client's end, and then the two meet as in a
  * simultaneous open (RFC 9293, 3.5). */
 bool stt_socket_is_looped(int fd, const struct stt_addr *addr);
+
+/* TCP_NODELAY, off for `nagle`. 0 or -errno. */
+int stt_socket_set_nagle(int fd, bool nagle);
 
 /* Has the kernel give up a TCP peer that has not answered for about `timeout_ms` (-1: never) while
  * nothing is under way, with ETIMEDOUT. 0 or -errno. */

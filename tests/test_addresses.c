@@ -1,0 +1,746 @@
+/* SPDX-License-Identifier: MIT */
+/* A server on several addresses: all or none at a start (G1), one set of limits, one text each. */
+#include "support/faults.h"
+#include "support/support.h"
+
+#include <limits.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+struct place {
+	char dir[64];
+	char path[80];
+	char host[96];
+};
+
+static int make_place(void **state)
+{
+	struct place *place = calloc(1, sizeof(*place));
+
+	if (!place)
+		return -1;
+	snprintf(place->dir, sizeof(place->dir), "/tmp/sttcp-XXXXXX");
+	if (!mkdtemp(place->dir))
+		return -1;
+	snprintf(place->path, sizeof(place->path), "%s/socket", place->dir);
+	snprintf(place->host, sizeof(place->host), "unix:%s", place->path);
+	*state = place;
+	return 0;
+}
+
+static int remove_place(void **state)
+{
+	struct place *place = *state;
+
+	unlink(place->path);
+	rmdir(place->dir);
+	free(place);
+	fault_clear();
+	atomic_store(&stand_in_getaddrinfo, NULL);
+	atomic_store(&stand_in_freeaddrinfo, NULL);
+	return 0;
+}
+
+static bool exists(const char *path)
+{
+	struct stat status;
+
+	return lstat(path, &status) == 0;
+}
+
+/* The port behind the last colon; 0 for NULL. */
+static int port_of(const char *address)
+{
+	return address ? atoi(strrchr(address, ':') + 1) : 0;
+}
+
+static bool is_answered(int peer)
+{
+	bool answered = peer >= 0 && peer_say(peer, "hello") && peer_expect(peer, "hello");
+
+	peer_close(peer);
+	return answered;
+}
+
+static bool starts_with(const char *text, const char *start)
+{
+	return text && strncmp(text, start, strlen(start)) == 0;
+}
+
+/* -------------------------------------------------------------------- serving */
+
+static void server_listens_on_all_that_were_added(void **state)
+{
+	struct place *place = *state;
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, "127.0.0.1", 0, NULL);
+
+	probe->data = echo_data;
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), 0);
+	assert_int_equal(sttcp_server_add_address(server, place->host, -1), 0);
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.2", 0), 0);
+	assert_null(sttcp_server_address(server, 0)); /* not yet */
+	assert_int_equal(sttcp_server_start(server), 0);
+
+	assert_true(starts_with(sttcp_server_address(server, 0), "127.0.0.1:"));
+	assert_true(starts_with(sttcp_server_address(server, 1), "127.0.0.1:"));
+	assert_string_equal(sttcp_server_address(server, 2), place->host);
+	assert_true(starts_with(sttcp_server_address(server, 3), "127.0.0.2:"));
+	assert_null(sttcp_server_address(server, 4));
+	assert_null(sttcp_server_address(server, -1));
+	assert_null(sttcp_server_address(server, INT_MAX));
+	assert_null(sttcp_server_address(server, INT_MIN));
+
+	int own = port_of(sttcp_server_address(server, 0));
+	int second = port_of(sttcp_server_address(server, 1));
+
+	assert_int_equal(sttcp_server_port(server), own);
+	assert_int_not_equal(own, second);
+	assert_true(is_answered(peer_connect(own)));
+	assert_true(is_answered(peer_connect(second)));
+	assert_true(is_answered(peer_connect_unix(place->path)));
+	assert_true(is_answered(
+		peer_connect_to("127.0.0.2", port_of(sttcp_server_address(server, 3)))));
+	assert_int_equal(sttcp_server_stop(server), 0);
+	assert_int_equal(peer_connect(own), -1);
+	assert_int_equal(peer_connect(second), -1);
+	assert_false(exists(place->path));
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static void server_without_its_own_address_has_what_was_added(void **state)
+{
+	const char *const hosts[] = {NULL, "", "127.0.0.1", "no.such.name.invalid"};
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		struct probe *probe = probe_new();
+		sttcp_server *server = probe_server(probe, hosts[i], -1, NULL);
+
+		probe->data = echo_data;
+		assert_int_equal(sttcp_server_port(server), 0);
+		assert_int_equal(sttcp_server_start(server), -EINVAL);
+		assert_non_null(strstr(sttcp_server_error(server), "-1"));
+		assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), 0);
+		assert_int_equal(sttcp_server_start(server), 0);
+		assert_string_equal(sttcp_server_error(server), "");
+		assert_int_equal(sttcp_server_port(server), 0);
+		assert_true(is_answered(peer_connect(port_of(sttcp_server_address(server, 0)))));
+		assert_null(sttcp_server_address(server, 1));
+		sttcp_server_free(server);
+		probe_free(probe);
+	}
+}
+
+/* For a Unix socket the port is ignored, whatever it is. */
+static void unix_server_ignores_its_port(void **state)
+{
+	struct place *place = *state;
+	sttcp_server *server = sttcp_server_new(place->host, -1, NULL);
+
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_string_equal(sttcp_server_address(server, 0), place->host);
+	sttcp_server_free(server);
+}
+
+static void wildcard_is_one_address_for_both_families(void **state)
+{
+	sttcp_server *server = sttcp_server_new(NULL, 0, NULL);
+
+	(void)state;
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_true(
+		starts_with(sttcp_server_address(server, 0), have_ipv6() ? "[::]:" : "0.0.0.0:"));
+	assert_null(sttcp_server_address(server, 1));
+	sttcp_server_free(server);
+}
+
+static void literal_in_brackets_can_be_added(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, "127.0.0.1", 0, NULL);
+
+	(void)state;
+	if (!have_ipv6())
+		skip();
+	probe->data = echo_data;
+	assert_int_equal(sttcp_server_add_address(server, "[::1]", 0), 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_true(starts_with(sttcp_server_address(server, 1), "[::1]:"));
+	assert_true(is_answered(peer_connect_to("::1", port_of(sttcp_server_address(server, 1)))));
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* A resolver that knows "many.test": three addresses, of which this machine lacks the second. */
+static struct sockaddr_in answers[3];
+static struct addrinfo infos[3];
+
+static int resolve_many(const char *restrict host, const char *restrict service,
+			const struct addrinfo *restrict hints, struct addrinfo **restrict list)
+{
+	const uint32_t hosts[] = {0x7f000001, 0xc0000201, 0x7f000002}; /* 192.0.2.1: RFC 5737 */
+
+	if (strcmp(host, "many.test") != 0)
+		return real_getaddrinfo(host, service, hints, list);
+	for (int i = 0; i < 3; i++) {
+		answers[i] = (struct sockaddr_in){.sin_family = AF_INET,
+						  .sin_addr.s_addr = htonl(hosts[i])};
+		infos[i] = (struct addrinfo){.ai_family = AF_INET,
+					     .ai_addrlen = sizeof(answers[i]),
+					     .ai_addr = (struct sockaddr *)&answers[i],
+					     .ai_next = i < 2 ? &infos[i + 1] : NULL};
+	}
+	*list = infos;
+	return 0;
+}
+
+static void free_many(struct addrinfo *list)
+{
+	if (list != infos)
+		real_freeaddrinfo(list);
+}
+
+/* Each socket has a text, and what is absent has none. */
+static void name_with_several_addresses_has_several_texts(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, "127.0.0.3", 0, NULL);
+
+	(void)state;
+	atomic_store(&stand_in_getaddrinfo, resolve_many);
+	atomic_store(&stand_in_freeaddrinfo, free_many);
+	probe->data = echo_data;
+	assert_int_equal(sttcp_server_add_address(server, "many.test", 0), 0);
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.4", 0), 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_true(starts_with(sttcp_server_address(server, 0), "127.0.0.3:"));
+	assert_true(starts_with(sttcp_server_address(server, 1), "127.0.0.1:"));
+	assert_true(starts_with(sttcp_server_address(server, 2), "127.0.0.2:"));
+	assert_true(starts_with(sttcp_server_address(server, 3), "127.0.0.4:"));
+	assert_null(sttcp_server_address(server, 4));
+
+	/* One port on all addresses of a name. */
+	int port = port_of(sttcp_server_address(server, 1));
+
+	assert_int_equal(port_of(sttcp_server_address(server, 2)), port);
+	assert_true(is_answered(peer_connect(port)));
+	assert_true(is_answered(peer_connect_to("127.0.0.2", port)));
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static bool keep_address(struct probe *probe, sttcp_conn *conn)
+{
+	const char *address = sttcp_server_address(sttcp_conn_server(conn), 1);
+
+	snprintf(probe->extra, 64, "%s", address ? address : "none");
+	return true;
+}
+
+/* The first handler finds them. */
+static void addresses_are_known_in_handlers(void **state)
+{
+	int port;
+	int held = peer_refuse(&port);
+	char found[64] = "";
+	char expected[64];
+
+	(void)state;
+	peer_close(held);
+	snprintf(expected, sizeof(expected), "127.0.0.1:%d", port);
+	for (int i = 0; i < 20; i++) {
+		struct probe *probe = probe_new();
+		sttcp_server *server = probe_server(probe, "127.0.0.1", 0, NULL);
+		sttcp_client *client = sttcp_client_new("127.0.0.1", port, NULL);
+
+		probe->extra = found;
+		probe->connection = keep_address;
+		assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", port), 0);
+		assert_int_equal(sttcp_server_start(server), 0);
+		assert_int_equal(sttcp_client_start(client), 0);
+		assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
+		assert_string_equal(found, expected);
+		sttcp_client_free(client);
+		sttcp_server_free(server);
+		probe_free(probe);
+	}
+}
+
+static void restart_listens_again_on_all(void **state)
+{
+	struct place *place = *state;
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, "127.0.0.1", 0, NULL);
+
+	const char *first = NULL;
+
+	probe->data = echo_data;
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), 0);
+	assert_int_equal(sttcp_server_add_address(server, place->host, 0), 0);
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(sttcp_server_start(server), 0);
+		const char *address = sttcp_server_address(server, 1);
+		assert_true(is_answered(peer_connect(sttcp_server_port(server))));
+		assert_true(is_answered(peer_connect(port_of(address))));
+		assert_true(is_answered(peer_connect_unix(place->path)));
+		assert_int_equal(sttcp_server_stop_within(server, i % 2 ? 0 : -1, NULL), 0);
+		/* They are told until the next start, and each text lives as long as the server. */
+		assert_ptr_equal(sttcp_server_address(server, 1), address);
+		if (i > 0)
+			assert_true(starts_with(first, "127.0.0.1:"));
+		else
+			first = address;
+		assert_int_equal(peer_connect(port_of(address)), -1);
+		/* One more each time. */
+		assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), 0);
+	}
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_non_null(sttcp_server_address(server, 7));
+	assert_null(sttcp_server_address(server, 8));
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* --------------------------------------------------------------- all or none */
+
+/* It has its descriptors from the first start on. */
+static void start_the_engine(void)
+{
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+
+	assert_int_equal(sttcp_server_start(server), 0);
+	sttcp_server_free(server);
+}
+
+/* G1: whichever of them cannot be had, the others are closed, and the sentence names it. */
+static void start_listens_on_all_or_on_none(void **state)
+{
+	struct place *place = *state;
+	int taken;
+	int other = peer_listen(&taken, 8);
+	char name[32];
+
+	snprintf(name, sizeof(name), "127.0.0.1:%d", taken);
+	start_the_engine();
+	for (int bad = 0; bad < 4; bad++) {
+		int port;
+		int held = peer_refuse(&port);
+		struct probe *probe = probe_new();
+		sttcp_server *server = probe_server(probe, "127.0.0.1", bad == 0 ? taken : 0, NULL);
+
+		peer_close(held);
+		if (bad == 1)
+			assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", taken), 0);
+		assert_int_equal(sttcp_server_add_address(server, place->host, 0), 0);
+		if (bad == 2)
+			assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", taken), 0);
+		assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", port), 0);
+		if (bad == 3)
+			assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", taken), 0);
+
+		int fds = count_fds();
+
+		for (int i = 0; i < 3; i++) {
+			assert_int_equal(sttcp_server_start(server), -EADDRINUSE);
+			assert_non_null(strstr(sttcp_server_error(server), name));
+			assert_null(sttcp_server_address(server, 0));
+			assert_false(exists(place->path));
+			assert_int_equal(peer_connect(port), -1);
+			assert_int_equal(count_fds(), fds);
+		}
+		assert_int_equal(sttcp_server_wait(server, 0), -EINVAL);
+		sttcp_server_free(server);
+		assert_string_equal(probe_order(probe), "");
+		probe_free(probe);
+	}
+	peer_close(other);
+}
+
+/* Where the addresses are the same, so are the texts. */
+static void restart_on_the_same_addresses_keeps_the_texts(void **state)
+{
+	struct place *place = *state;
+	sttcp_server *server = sttcp_server_new(place->host, 0, NULL);
+
+	assert_int_equal(sttcp_server_start(server), 0);
+	const char *address = sttcp_server_address(server, 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(sttcp_server_stop(server), 0);
+		assert_int_equal(sttcp_server_start(server), 0);
+		assert_ptr_equal(sttcp_server_address(server, 0), address);
+	}
+	sttcp_server_free(server);
+}
+
+static void start_that_failed_works_when_the_address_is_free(void **state)
+{
+	struct place *place = *state;
+	int taken;
+	int other = peer_listen(&taken, 8);
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, place->host, 0, NULL);
+
+	probe->data = echo_data;
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", taken), 0);
+	assert_int_equal(sttcp_server_start(server), -EADDRINUSE);
+	peer_close(other);
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_true(is_answered(peer_connect(taken)));
+	assert_true(is_answered(peer_connect_unix(place->path)));
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static void address_that_is_absent_fails_although_others_listen(void **state)
+{
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+
+	(void)state;
+	assert_int_equal(sttcp_server_add_address(server, "192.0.2.1", 7000), 0);
+	assert_int_equal(sttcp_server_start(server), -EADDRNOTAVAIL);
+	assert_non_null(strstr(sttcp_server_error(server), "192.0.2.1:7000"));
+	sttcp_server_free(server);
+}
+
+static void same_address_twice_is_in_use(void **state)
+{
+	struct place *place = *state;
+	const char *const hosts[] = {"127.0.0.1", place->host};
+
+	for (int i = 0; i < 2; i++) {
+		int port;
+		int held = peer_refuse(&port);
+		sttcp_server *server = sttcp_server_new(hosts[i], port, NULL);
+
+		peer_close(held);
+		assert_int_equal(sttcp_server_add_address(server, hosts[i], port), 0);
+		assert_int_equal(sttcp_server_start(server), -EADDRINUSE);
+		assert_false(exists(place->path));
+		sttcp_server_free(server);
+	}
+}
+
+/* With SO_REUSEPORT the kernel spreads connections over both. */
+static void same_address_twice_is_fine_with_reuse_port(void **state)
+{
+	int port;
+	int held = peer_refuse(&port);
+	struct probe *probe = probe_new();
+	sttcp_server *server =
+		probe_server(probe, "127.0.0.1", port, STTCP_OPTIONS(.reuse_port = true));
+
+	(void)state;
+	peer_close(held);
+	probe->data = echo_data;
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", port), 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	for (int i = 0; i < 20; i++)
+		assert_true(is_answered(peer_connect(port)));
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* G1: nothing is left, whichever descriptor it was that could not be had. */
+static void start_without_descriptors_listens_on_none(void **state)
+{
+	struct place *place = *state;
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	struct rlimit limit;
+	int result = -1;
+	int tries = 0;
+
+	start_the_engine();
+	assert_int_equal(sttcp_server_add_address(server, place->host, 0), 0);
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	int fds = count_fds();
+	while (result < 0 && tries < fds + 10) { /* those of the engine stand in between */
+		int lowest = dup(0);
+		struct rlimit narrow = {.rlim_cur = (rlim_t)(lowest + tries++),
+					.rlim_max = limit.rlim_max};
+
+		close(lowest);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &narrow), 0);
+		result = sttcp_server_start(server);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		if (result < 0) {
+			assert_int_equal(result, -EMFILE);
+			assert_false(exists(place->path));
+			assert_int_equal(count_fds(), fds);
+		}
+	}
+	assert_int_equal(result, 0);
+	assert_true(tries > 3);
+	sttcp_server_free(server);
+}
+
+/* The loop's table of descriptors, which is used last of all. */
+static void start_without_room_in_the_poller_listens_on_none(void **state)
+{
+	struct place *place = *state;
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+
+	start_the_engine();
+	assert_int_equal(sttcp_server_add_address(server, place->host, 0), 0);
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), 0);
+	int fds = count_fds();
+	fault_instead(SYS_epoll_ctl, ENOSPC, 1);
+	assert_int_equal(sttcp_server_start(server), -ENOSPC);
+	fault_clear();
+	assert_null(sttcp_server_address(server, 0));
+	assert_false(exists(place->path));
+	assert_int_equal(count_fds(), fds);
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_true(exists(place->path));
+	sttcp_server_free(server);
+}
+
+struct lines {
+	atomic_int count;
+};
+
+static void count_line(int level, const char *text, void *context)
+{
+	struct lines *lines = context;
+
+	(void)text;
+	if (level == 1)
+		lines->count++;
+}
+
+/* A Unix socket has no port that could be chosen anew. */
+static void unix_socket_in_use_is_told_once(void **state)
+{
+	struct place *place = *state;
+	sttcp_server *first = sttcp_server_new(place->host, 0, NULL);
+	sttcp_server *second = sttcp_server_new(place->host, 0, NULL);
+	struct lines lines = {0};
+
+	assert_int_equal(sttcp_server_start(first), 0);
+	sttcp_set_log(count_line, &lines);
+	assert_int_equal(sttcp_server_start(second), -EADDRINUSE);
+	sttcp_set_log(NULL, NULL);
+	assert_int_equal(lines.count, 1);
+	sttcp_server_free(second);
+	sttcp_server_free(first);
+}
+
+/* ------------------------------------------------------------------- refusing */
+
+static void address_that_cannot_be_is_refused_at_once(void **state)
+{
+	char longest[128] = "unix:/";
+	const struct {
+		const char *host;
+		int port;
+		int code;
+	} cases[] = {
+		{"127.0.0.1", -1, -EINVAL},
+		{"127.0.0.1", 65536, -EINVAL},
+		{"localhost", INT_MIN, -EINVAL},
+		{NULL, INT_MAX, -EINVAL},
+		{"", -2, -EINVAL},
+		{"unix:", 0, -EINVAL},
+		{"unix:@", 0, -EINVAL},
+		{longest, 0, -ENAMETOOLONG},
+	};
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+
+	(void)state;
+	memset(longest + 6, 'p', sizeof(longest) - 7);
+	assert_int_equal(sttcp_server_add_address(NULL, "127.0.0.1", 0), -EINVAL);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(sttcp_server_add_address(server, cases[i].host, cases[i].port),
+				 cases[i].code);
+		assert_true(starts_with(sttcp_server_error(server), "cannot listen on "));
+	}
+	/* None of them was added. */
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_null(sttcp_server_address(server, 1));
+	sttcp_server_free(server);
+}
+
+static void name_that_does_not_exist_is_told_by_start(void **state)
+{
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+
+	(void)state;
+	assert_int_equal(sttcp_server_add_address(server, "no.such.name.invalid", 7000), 0);
+	assert_int_equal(sttcp_server_start(server), STTCP_ERESOLVE);
+	assert_non_null(strstr(sttcp_server_error(server), "no.such.name.invalid:7000"));
+	sttcp_server_free(server);
+}
+
+static struct event entered = EVENT_INIT;
+static struct event let_go = EVENT_INIT;
+
+static bool hold_up(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	(void)conn;
+	event_raise(&entered);
+	return event_wait(&let_go, 1);
+}
+
+/* Also while a handler of the last run has not returned. */
+static void address_is_added_only_while_stopped(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, "127.0.0.1", 0, NULL);
+
+	(void)state;
+	probe->connection = hold_up;
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), -EBUSY);
+	assert_non_null(strstr(sttcp_server_error(server), "127.0.0.1:0"));
+	int peer = peer_connect(sttcp_server_port(server));
+	assert_true(event_wait(&entered, 1));
+	assert_int_equal(sttcp_server_stop_within(server, 0, NULL), 0);
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), -EBUSY);
+	event_raise(&let_go);
+	EVENTUALLY(sttcp_server_add_address(server, "127.0.0.1", 0) == 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_non_null(sttcp_server_address(server, 1));
+	assert_null(sttcp_server_address(server, 2));
+	peer_close(peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static bool add_one(struct probe *probe, sttcp_conn *conn)
+{
+	*(int *)probe->extra = sttcp_server_add_address(sttcp_conn_server(conn), "127.0.0.1", 0);
+	return true;
+}
+
+/* G9: in a handler, too, where the server runs. */
+static void address_cannot_be_added_in_a_handler(void **state)
+{
+	struct probe *probe = probe_new();
+	int result = 1;
+
+	(void)state;
+	probe->extra = &result;
+	probe->connection = add_one;
+	sttcp_server *server = probe_listen(probe, NULL);
+	int peer = peer_connect(sttcp_server_port(server));
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
+	assert_int_equal(result, -EBUSY);
+	peer_close(peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* --------------------------------------------------------------------- limits */
+
+static void limits_count_over_all_addresses(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server =
+		probe_server(probe, "127.0.0.1", 0, STTCP_OPTIONS(.max_connections = 1));
+
+	(void)state;
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	for (int i = 0; i < 2; i++) {
+		int first = peer_connect(port_of(sttcp_server_address(server, i)));
+		assert_true(probe_wait(probe, STTCP_CONNECTION, 2 * i + 1));
+		int second = peer_connect(port_of(sttcp_server_address(server, 1 - i)));
+		assert_true(peer_quiet(second, 50));
+		assert_int_equal(probe_count(probe, STTCP_CONNECTION), 2 * i + 1);
+		peer_close(first);
+		assert_true(probe_wait(probe, STTCP_CONNECTION, 2 * i + 2));
+		peer_close(second);
+		assert_true(probe_wait(probe, STTCP_DISCONNECTION, 2 * i + 2));
+	}
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static void limit_per_address_counts_over_all_addresses(void **state)
+{
+	struct place *place = *state;
+	struct probe *probe = probe_new();
+	sttcp_server *server =
+		probe_server(probe, "127.0.0.1", 0, STTCP_OPTIONS(.max_connections_per_ip = 1));
+	sttcp_stats stats;
+
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), 0);
+	assert_int_equal(sttcp_server_add_address(server, place->host, 0), 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	int first = peer_connect(sttcp_server_port(server));
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
+	int second = peer_connect(port_of(sttcp_server_address(server, 1)));
+	assert_int_equal(peer_end(second), 0);
+	assert_int_equal(sttcp_server_stats(server, &stats, sizeof(stats)), 0);
+	assert_int_equal(stats.over_per_ip, 1);
+	/* Those of a Unix socket have no address that could count. */
+	int third = peer_connect_unix(place->path);
+	int fourth = peer_connect_unix(place->path);
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 3));
+	peer_close(first);
+	peer_close(second);
+	peer_close(third);
+	peer_close(fourth);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* G18: each of them pauses by itself, and resumes by itself. */
+static void accepting_pauses_on_each_address_by_itself(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_server(probe, "127.0.0.1", 0, NULL);
+	sttcp_stats stats;
+
+	(void)state;
+	probe->data = echo_data;
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	fault_instead(SYS_accept4, EMFILE, 4);
+	int first = peer_connect(port_of(sttcp_server_address(server, 0)));
+	int second = peer_connect(port_of(sttcp_server_address(server, 1)));
+	assert_true(is_answered(first));
+	assert_true(is_answered(second));
+	fault_clear();
+	assert_int_equal(sttcp_server_stats(server, &stats, sizeof(stats)), 0);
+	assert_int_equal(stats.accept_pauses, 4);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+#define place_test(function) cmocka_unit_test_setup_teardown(function, make_place, remove_place)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		place_test(start_listens_on_all_or_on_none),
+		place_test(server_listens_on_all_that_were_added),
+		place_test(server_without_its_own_address_has_what_was_added),
+		place_test(unix_server_ignores_its_port),
+		place_test(wildcard_is_one_address_for_both_families),
+		place_test(literal_in_brackets_can_be_added),
+		place_test(name_with_several_addresses_has_several_texts),
+		place_test(addresses_are_known_in_handlers),
+		place_test(restart_listens_again_on_all),
+		place_test(restart_on_the_same_addresses_keeps_the_texts),
+		place_test(start_that_failed_works_when_the_address_is_free),
+		place_test(address_that_is_absent_fails_although_others_listen),
+		place_test(same_address_twice_is_in_use),
+		place_test(same_address_twice_is_fine_with_reuse_port),
+		place_test(start_without_descriptors_listens_on_none),
+		place_test(start_without_room_in_the_poller_listens_on_none),
+		place_test(unix_socket_in_use_is_told_once),
+		place_test(address_that_cannot_be_is_refused_at_once),
+		place_test(name_that_does_not_exist_is_told_by_start),
+		place_test(address_is_added_only_while_stopped),
+		place_test(address_cannot_be_added_in_a_handler),
+		place_test(limits_count_over_all_addresses),
+		place_test(limit_per_address_counts_over_all_addresses),
+		place_test(accepting_pauses_on_each_address_by_itself),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
