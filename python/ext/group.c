@@ -249,6 +249,52 @@ static PyObject *group_port(group_object *self, PyObject *unused)
 	return PyLong_FromLong(sttcp_server_port(self->server));
 }
 
+static PyObject *group_add_address(group_object *self, PyObject *args)
+{
+	const char *host;
+	int port;
+	int result;
+
+	if (!PyArg_ParseTuple(args, "si:_add_address", &host, &port) || check_server(self) < 0)
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_server_add_address(self->server, host, port);
+	Py_END_ALLOW_THREADS
+	return PyLong_FromLong(result);
+}
+
+static PyObject *group_add_listener(group_object *self, PyObject *args)
+{
+	int fd;
+	int result;
+
+	if (!PyArg_ParseTuple(args, "i:_add_listener", &fd) || check_server(self) < 0)
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_server_add_listener(self->server, fd);
+	Py_END_ALLOW_THREADS
+	return PyLong_FromLong(result);
+}
+
+static PyObject *group_addresses(group_object *self, PyObject *unused)
+{
+	(void)unused;
+	if (check_server(self) < 0)
+		return NULL;
+
+	PyObject *list = PyList_New(0);
+	const char *text;
+
+	for (int i = 0; list && (text = sttcp_server_address(self->server, i)); i++) {
+		PyObject *address = PyUnicode_DecodeFSDefault(text);
+
+		if (!address || PyList_Append(list, address) < 0)
+			Py_CLEAR(list);
+		Py_XDECREF(address);
+	}
+	return list;
+}
+
 /* ---------------------------------------------------------------- members */
 
 /* The name of a room, which is the object's; NULL for None, which is all connections. */
@@ -460,6 +506,9 @@ static PyMethodDef methods[] = {
 	{"_current", (PyCFunction)group_current, METH_NOARGS, NULL},
 	{"_error", (PyCFunction)group_error, METH_NOARGS, NULL},
 	{"_port", (PyCFunction)group_port, METH_NOARGS, NULL},
+	{"_add_address", (PyCFunction)group_add_address, METH_VARARGS, NULL},
+	{"_add_listener", (PyCFunction)group_add_listener, METH_VARARGS, NULL},
+	{"_addresses", (PyCFunction)group_addresses, METH_NOARGS, NULL},
 	{"_broadcast", (PyCFunction)group_broadcast, METH_VARARGS, NULL},
 	{"_connections", (PyCFunction)group_connections, METH_VARARGS, NULL},
 	{"_connection", (PyCFunction)group_connection, METH_NOARGS, NULL},

@@ -96,8 +96,9 @@ class NamesTest(Case):
             "keep_alive", "malformed_handler", "port", "set_handler", "sock_name", "start", "stop",
             "universal_handler", "wait"}
         server = {
-            "broadcast", "broadcast_message", "connections", "count", "count_in", "each",
-            "find", "is_listening", "mainloop", "receive_handler", "request_stop", "stats"}
+            "add_address", "add_listener", "addresses", "broadcast", "broadcast_message",
+            "connections", "count", "count_in", "each", "find", "is_listening", "mainloop",
+            "receive_handler", "request_stop", "stats"}
         client = {
             "DestructionException", "connection", "is_connected", "response_handler",
             "unconnected_handler"}

@@ -31,6 +31,11 @@ RIGHT = """
     server = Server("localhost", "62134", framing="line", idle_timeout=30, max_connections=None)
     counts = server.stats()
     number: int = counts.bytes_in + server.port + server.count
+    server.add_address("unix:/tmp/socket", 0)
+    server.add_listener(socket.socket())
+    server.add_listener(3)
+    texts: Tuple[str, ...] = server.addresses
+    added = Server(None, None)
 
     @server.connection_handler
     def begin(address: Address, connection: Connection) -> bool:

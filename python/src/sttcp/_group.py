@@ -86,7 +86,7 @@ class StopReport(NamedTuple):
     running: int
 
 
-def read_port(port: str | int) -> int:
+def read_port(port: str | int | None) -> int:
     if isinstance(port, bool) or not isinstance(port, (int, str)):
         raise TypeError(f"port must be int or str, not {type(port).__name__}")
     number = int(port)
@@ -173,15 +173,15 @@ class Group(_sttcp.GroupBase):
     _what = "server"
     _options: type
 
-    def __init__(self, host: str | None, port: str | int, handler: PlainHandler | None,
+    def __init__(self, host: str | None, port: str | int | None, handler: PlainHandler | None,
                  **options: Any) -> None:
-        number = read_port(port)
+        number = self._read_port(host, port)
         read, frame = read_options(self._what.capitalize(), self._options,
                                    without_off(self._options, options))
         super().__init__(self._is_client, core_host(host), number, read, frame)
         self.host: str = "" if host is None else host
-        self._port_given = number
-        self._given: Address = (self.host, number)  # what an unconnected handler gets
+        self._port_given = max(0, number)
+        self._given: Address = (self.host, self._port_given)  # what an unconnected handler gets
         self._drain_ms: int = read.get("drain_timeout_ms", 0)
         self._state_lock = threading.Lock()
         self._was_started = False
@@ -198,6 +198,10 @@ class Group(_sttcp.GroupBase):
             _unstarted[:] = [each for each in _unstarted
                              if getattr(each(), "_was_started", True) is False]
             _unstarted.append(weakref.ref(self))
+
+    def _read_port(self, host: str | None, port: str | int | None) -> int:
+        """As the library wants it."""
+        return read_port(port)
 
     # ------------------------------------------------------------ handlers
 

@@ -13,12 +13,12 @@ import warnings
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from . import _group, _sttcp
-from ._connection import Connection, room_name
+from ._connection import Connection, room_name, split_address
 from ._engine import logger, thread_gone
 from ._group import Address, DataT, PlainHandler, StopReport
 from ._options import DEFAULT, Seconds, ServerOptions, lists_options, milliseconds
 from ._wait import call_interruptibly
-from .errors import make_exception
+from .errors import make_exception, raise_start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -72,10 +72,11 @@ class Server(_group.Group):
         server = Server('localhost', 62134, framing='line', idle_timeout=30)
 
     host: a name, an IPv4 or IPv6 address, '' for all interfaces, 'unix:/path',
-    or 'unix:@name' for a Unix socket without a file. port: int or str; 0 lets the kernel choose, and `port` tells
-    which. handler: handler(address, connection, data), after the receive
-    handler. The rest are options; times are in seconds, sizes in bytes, None is
-    off or unlimited.
+    or 'unix:@name' for a Unix socket without a file. port: int or str; 0 lets
+    the kernel choose, and `port` tells which. Server(None, None) has no address of
+    its own, only those of add_address and add_listener. handler: handler(address, connection,
+    data), after the receive handler. The rest are options; times are in seconds,
+    sizes in bytes, None is off or unlimited.
 
     Messages:
         framing: how bytes are split into messages: 'raw' (not at all), 'line',
@@ -125,8 +126,8 @@ class Server(_group.Group):
     _options = ServerOptions
 
     @lists_options(ServerOptions)
-    def __init__(self, host: str | None, port: str | int, handler: PlainHandler | None = None,
-                 **options: Unpack[ServerOptions]) -> None:
+    def __init__(self, host: str | None, port: str | int | None,
+                 handler: PlainHandler | None = None, **options: Unpack[ServerOptions]) -> None:
         super().__init__(host, port, handler, **options)
         self._sock_name: Address = self._given
         self._stopping = False
@@ -139,6 +140,49 @@ class Server(_group.Group):
         connection.close() ends the connection."""
         self._put(_group.DATA, function)
         return function
+
+    # ------------------------------------------------------------ addresses
+
+    def _read_port(self, host: str | None, port: str | int | None) -> int:
+        """Neither host nor port: no address of its own. -1 is how C says that."""
+        self._has_own = bool(host) or (port is not None and port != -1)
+        return _group.read_port(port) if self._has_own else -1
+
+    def _check_added(self, code: int) -> None:
+        if code < 0:
+            raise_start(code, self._error())
+
+    def add_address(self, host: str | None, port: str | int) -> None:
+        """One more address to listen on, from the next start on; host and port as for Server. A
+        start listens on all addresses or on none. RuntimeError: the server is not stopped."""
+        self._check_added(self._add_address(_group.core_host(host), _group.read_port(port)))
+
+    def add_listener(self, listener: int | socket.socket) -> None:
+        """A socket that listens already, for example one that systemd has passed, or its
+        descriptor. It is the server's from now on: a socket object is detached, and what it was is
+        closed when the server is garbage. It may be shared with other processes: a stop accepts no
+        more from it and leaves it listening. ValueError: it is no stream socket that listens.
+        RuntimeError: the server is not stopped."""
+        if isinstance(listener, socket.socket):
+            self._check_added(self._add_listener(listener.fileno()))
+            listener.detach()
+        elif isinstance(listener, int) and not isinstance(listener, bool):
+            self._check_added(self._add_listener(listener))
+        else:
+            raise TypeError(f"listener must be a socket or a descriptor, not {listener!r}")
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """What the server listens on, from the start on, one text for each socket:
+        '127.0.0.1:7000', '[::1]:7000', 'unix:/path'. Its own come first, then those added."""
+        return tuple(self._addresses())
+
+    @property
+    def address(self) -> str:
+        """'host:port'. Without an address of its own: the first that it listens on, or ''."""
+        if self._has_own:
+            return super().address
+        return next(iter(self.addresses), "")
 
     # ------------------------------------------------------------ life
 
@@ -157,6 +201,8 @@ class Server(_group.Group):
             self._stopping = False
         self._sock_name = self._listens_on()
         logger.info("Listening to %s:%s", *self._sock_name)
+        for each in self.addresses[1:]:
+            logger.info("Listening to %s:%s", *split_address(each))
         self._is_open = True
         if self._stop_requested:
             self._follow_request()
@@ -166,8 +212,12 @@ class Server(_group.Group):
         port = self._port()
         if host.startswith("unix:"):
             return host, 0
+        if not self._has_own:
+            return split_address(self.address)
         if not host:
             return "0.0.0.0", port
+        if host.startswith("["):
+            return host.strip("[]"), port
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         except OSError:

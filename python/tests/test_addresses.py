@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""Servers on several addresses, and on sockets that listen already."""
+
+import errno
+import gc
+import os
+import socket
+import tempfile
+import unittest
+import weakref
+
+from sttcp.client import Client
+from sttcp.server import Server
+from support import Case, Peer, Seen, free_port, wait_for
+
+
+def listening():
+    made = socket.socket()
+    made.bind(("127.0.0.1", 0))
+    made.listen()
+    return made, made.getsockname()[1]
+
+
+class AddressesCase(Case):
+    def echo_server(self, host="127.0.0.1", port=0, **options):
+        server = self.server(host=host, port=port, **options)
+        server.receive_handler(lambda address, connection, data: connection.sendall(data))
+        return server
+
+    def answers(self, port):
+        with Peer(port) as peer:
+            peer.sendall(b"hello")
+            return peer.read(5) == b"hello"
+
+
+class AddressesTest(AddressesCase):
+    def test_all_are_listened_on(self):
+        port = free_port()
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "socket")
+            server = self.echo_server()
+            server.add_address("127.0.0.1", str(port))
+            server.add_address("unix:" + path, 0)
+            server.add_address("localhost", 0)
+            self.assertEqual(server.addresses, ())
+            server.start()
+            addresses = server.addresses
+            self.assertIsInstance(addresses, tuple)
+            self.assertEqual(addresses[:3],
+                             (f"127.0.0.1:{server.port}", f"127.0.0.1:{port}", "unix:" + path))
+            self.assertEqual(len(addresses), 4)
+            self.assertEqual(server.address, addresses[0])
+            self.assertEqual(server.sock_name, ("127.0.0.1", server.port))
+            for each in addresses[0], addresses[1], addresses[3]:
+                self.assertTrue(self.answers(int(each.rsplit(":", 1)[1])))
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.connect(path)
+                peer.sendall(b"hello")
+                self.assertEqual(peer.recv(5, socket.MSG_WAITALL), b"hello")
+            server.stop()
+            self.assertFalse(os.path.exists(path))
+
+    def test_all_or_none(self):
+        taken, port = listening()
+        with taken, tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "socket")
+            server = self.echo_server("unix:" + path)
+            server.add_address("127.0.0.1", port)
+            with self.assertRaisesRegex(OSError, f"127.0.0.1:{port}") as caught:
+                server.start()
+            self.assertEqual(caught.exception.errno, errno.EADDRINUSE)
+            self.assertEqual(server.addresses, ())
+            self.assertFalse(os.path.exists(path))
+            taken.close()
+            server.start()
+            self.assertTrue(self.answers(port))
+
+    def test_without_an_address_of_its_own(self):
+        for host, port in ("", None), (None, -1), ("", -1):
+            with self.assertRaises(ValueError):
+                self.server(host=host, port=port).start()
+        server = self.echo_server(None, None)
+        with self.assertRaises(ValueError):
+            server.start()
+        self.assertEqual((server.port, server.address, str(server)), (0, "", ""))
+        server.add_address("127.0.0.1", 0)
+        server.start()
+        (address,) = server.addresses
+        self.assertEqual((server.port, server.address), (0, address))
+        self.assertEqual(server.sock_name, ("127.0.0.1", int(address.rsplit(":", 1)[1])))
+        self.assertIn(address, repr(server))
+        self.assertTrue(self.answers(server.sock_name[1]))
+        for kind in Client, Server:
+            with self.assertRaises(TypeError):
+                kind("127.0.0.1", None)
+            with self.assertRaises(ValueError):
+                kind("127.0.0.1", -1)
+        with self.assertRaises(TypeError):
+            Client(None, None)
+
+    def test_what_cannot_be_added(self):
+        server = self.echo_server()
+        for host, port, kind in (("127.0.0.1", -1, ValueError), ("127.0.0.1", 65536, ValueError),
+                                 ("127.0.0.1", None, TypeError), ("127.0.0.1", True, TypeError),
+                                 ("unix:", 0, ValueError), ("unix:@", 0, ValueError),
+                                 ("unix:/" + "p" * 200, 0, OSError)):
+            with self.assertRaises(kind, msg=(host, port)):
+                server.add_address(host, port)
+        with socket.socket() as plain:
+            for listener, kind in ((-1, OSError), (plain, ValueError), (plain.fileno(), ValueError),
+                                   ("3", TypeError), (None, TypeError), (True, TypeError),
+                                   (3.0, TypeError)):
+                with self.assertRaises(kind, msg=listener):
+                    server.add_listener(listener)
+            self.assertNotEqual(plain.fileno(), -1)  # it is still the caller's
+            self.assertTrue(plain.getblocking())
+        server.start()
+        made, _ = listening()
+        with made:
+            with self.assertRaises(RuntimeError):
+                server.add_address("127.0.0.1", 0)
+            with self.assertRaises(RuntimeError):
+                server.add_listener(made)
+            self.assertNotEqual(made.fileno(), -1)
+        self.assertEqual(len(server.addresses), 1)
+
+    def test_abstract_names(self):
+        name = f"unix:@sttcp-python-{os.getpid()}"
+        server = self.echo_server(name)
+        server.start()
+        self.assertEqual(server.addresses, (name,))
+        client = self.client(0, host=name)
+        seen = Seen()
+        client.connection_handler(lambda address, connection: connection.sendall(b"x"))
+        client.response_handler(lambda address, connection, data:
+                                seen.tell(address, data) or False)
+        client.start()
+        self.assertEqual(seen.next(), ((name, 0), b"x"))
+
+    @unittest.skipUnless(socket.has_ipv6, "no IPv6")
+    def test_brackets(self):
+        try:
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.bind(("::1", 0))
+        except OSError:
+            self.skipTest("no ::1")
+        server = self.echo_server("[::1]")
+        server.start()
+        self.assertEqual(server.addresses, (f"[::1]:{server.port}",))
+        self.assertEqual(server.sock_name, ("::1", server.port))
+        self.assertEqual(server.address, server.addresses[0])
+
+
+class ListenerTest(AddressesCase):
+    def test_socket_becomes_the_servers(self):
+        made, port = listening()
+        server = self.echo_server(None, None)
+        server.add_listener(made)
+        self.assertEqual(made.fileno(), -1)
+        server.start()
+        self.assertEqual(server.addresses, (f"127.0.0.1:{port}",))
+        self.assertTrue(self.answers(port))
+
+    def test_descriptor_becomes_the_servers(self):
+        made, port = listening()
+        fd = made.detach()
+        server = self.echo_server(None, None)
+        server.add_listener(fd)
+        self.assertFalse(os.get_inheritable(fd))
+        self.assertFalse(os.get_blocking(fd))
+        with self.assertRaises(FileExistsError):
+            server.add_listener(fd)
+        server.start()
+        self.assertTrue(self.answers(port))
+
+    def test_stop_leaves_it_listening(self):
+        made, port = listening()
+        server = self.echo_server(None, None)
+        server.add_listener(made)
+        for _ in range(3):
+            server.start()
+            self.assertTrue(self.answers(port))
+            server.stop()
+            with Peer(port) as waiting:
+                waiting.sendall(b"hello")
+                server.start()
+                self.assertEqual(waiting.read(5), b"hello")
+            server.stop()
+
+    def test_it_is_closed_with_the_server(self):
+        made, port = listening()
+        server = Server(None, None)
+        server.add_listener(made)
+        gone = weakref.ref(server)
+        del server
+        gc.collect()
+        self.assertIsNone(gone())
+
+        def is_refused():
+            with socket.socket() as peer:
+                return peer.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+        wait_for(is_refused, "the end of the listener")
