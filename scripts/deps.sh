@@ -54,6 +54,7 @@ need_test()
 	need libcmocka-dev header_found cmocka.h
 	need pkg-config command_found pkg-config
 	need netcat-openbsd command_found nc
+	need curl command_found curl
 	need socat command_found socat
 	need redis-tools command_found redis-cli
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Runs the examples that are for clients of others, with these clients: nc, socat, redis-cli,
+# Runs the examples that are for clients of others, with these clients: nc, curl, socat, redis-cli,
 # redis-benchmark. scripts/deps.sh test installs them; a case without its client says so.
 
 . "$(dirname "$0")/support/examples.sh"
@@ -19,12 +19,97 @@ within()
 	timeout "$((2 * deadline_s))" "$@"
 }
 
+# --------------------------------------------------------------------- 10_rooms
+
+# guest NAME: nc with the room server; `exec {NAME}>` are what the guest types, NAME.got what is told.
+guest()
+{
+	local fd
+
+	mkfifo "$work/$1"
+	within nc 127.0.0.1 "$port" <"$work/$1" >"$work/$1.got" &
+	pids+=("$!")
+	exec {fd}>"$work/$1"
+	printf -v "$1" %s "$fd"
+}
+
+hears()
+{
+	wait_until "$1 to hear '$2'" grep -qx "$2" "$work/$1.got"
+}
+
+test_rooms_tell_those_who_are_in_them()
+{
+	local ann bob eve
+
+	have nc || return 0
+	start_server 10_rooms
+	guest ann
+	hears ann '0 others in lobby'
+	echo '/nick Ann' >&"$ann"
+	guest bob
+	hears bob '1 others in lobby'
+	guest eve
+	hears eve '2 others in lobby'
+	echo '/nick Bob' >&"$bob"
+	hears ann 'guest[0-9]* is now Bob'
+	hears eve 'guest[0-9]* is now Bob'
+
+	echo '/join garden' >&"$eve"
+	hears eve '0 others in garden'
+	hears bob 'guest[0-9]* left'
+	hears ann 'guest[0-9]* left'
+	echo '/join garden' >&"$ann"
+	hears ann '1 others in garden'
+	hears bob 'Ann left'
+	hears eve 'Ann joined'
+	printf 'Hel' >&"$ann" # a line need not come in one piece
+	printf 'lo\nEve\n' >&"$ann"
+	hears eve 'Ann: Hello'
+	hears eve 'Ann: Eve'
+	exec {eve}>&-
+	echo 'alone' >&"$bob"
+	exec {ann}>&- {bob}>&-
+	interrupt "$pid"
+	! grep -q 'Ann: \|alone' "$work/bob.got" "$work/ann.got" || fail "it was told in another room"
+}
+
+# ---------------------------------------------------------------------- 11_mail
+
+test_mail_takes_what_curl_sends()
+{
+	have curl || return 0
+	start_server 11_mail
+	printf 'Subject: dots\r\n\r\n.\r\n..\r\n.x\r\nthe end\r\n' >"$work/mail"
+	within curl -sS "smtp://127.0.0.1:$port" --mail-from ann@a.example --mail-rcpt bob@b.example \
+		--mail-rcpt eve@b.example -T "$work/mail" >"$work/curl.out" 2>&1 || fail "curl: status $?"
+	wait_until "the mail" grep -qx "a mail of $(wc -c <"$work/mail") bytes to 2" "$out"
+	interrupt "$pid"
+}
+
+# Each state refuses what is for another one; a bare newline does not end a line.
+test_mail_goes_from_state_to_state()
+{
+	have nc || return 0
+	start_server 11_mail
+	printf '%s\r\n' 'MAIL FROM:<a>' 'HELO me' DATA 'RCPT TO:<b>' NOOP 'mail from:<a>' 'MAIL FROM:<c>' \
+		DATA 'RCPT TO:<b>' RSET 'MAIL FROM:<a>' 'RCPT TO:<b>' DATA $'x\n.\nQUIT' . QUIT |
+		within nc -N 127.0.0.1 "$port" | tr -d '\r' | cut -d ' ' -f 1 | tr '\n' ' ' >"$work/got"
+	expect_same '220 503 250 503 503 250 250 503 503 250 250 250 250 354 250 221 ' "$(cat "$work/got")"
+	wait_until "the mail" grep -qx 'a mail of 10 bytes to 1' "$out"
+	{ head -c 2000 /dev/zero | tr '\0' x; printf '\r\nQUIT\r\n'; } |
+		within nc -N 127.0.0.1 "$port" | tr -d '\r' >"$work/got"
+	expect_same $'220 mail.example\n500 Too long' "$(cat "$work/got")"
+	interrupt "$pid"
+}
+
 # --------------------------------------------------------------------- 14_relay
 
 # serve_once COMMAND: what one connection brings is COMMAND's input, and its output the answer.
 # The port is in `target`.
 serve_once()
 {
+	: >"$work/target.err" # what an earlier one has told does not count
 	socat -d -d -t "$deadline_s" TCP-LISTEN:0,bind=127.0.0.1 SYSTEM:"$1" 2>"$work/target.err" &
 	target_pid=$!
 	pids+=("$target_pid")
