@@ -79,6 +79,16 @@ inline stt_monitor_wake(cpu)
 	fi
 }
 
+/* stir */
+inline stir(l)
+{
+	STORE(l, WAITING(l), 0);
+#ifndef DROP_LOOP_FENCE
+	FENCE(l);
+#endif
+	stt_monitor_wake(l)
+}
+
 /* stt_loop_run: wait_for_events, then a turn. Whoever takes over goes on in this process. */
 proctype Loop(byte l)
 {
@@ -89,11 +99,14 @@ proctype Loop(byte l)
 	:: STORE(l, WAITING(l), 1);		/* a release store */
 end_wait:	events > 0;			/* stt_poller_wait */
 		events--;
-		STORE(l, WAITING(l), 0);
-#ifndef DROP_LOOP_FENCE
-		FENCE(l);
+		if
+		:: stir(l)			/* an event of an actor */
+		:: goto end_wait		/* the timer alone, and no alarm has brought work */
+		:: skip				/* one has: stir_late, in ring_alarms or take_ready */
+#ifndef DROP_LATE_STIR
+			stir(l)
 #endif
-		stt_monitor_wake(l);
+		fi;
 
 		STORE(l, WORD(l), 1);		/* stt_turn_begin: a release store */
 		if
