@@ -253,10 +253,31 @@ static bool comes_back(const struct stt_framing *framing, struct input payload,
 	return is_same;
 }
 
-static void check_ends(const struct stt_framing *framing, struct input payload)
+/* In three parts it has the same ends. */
+static void check_ends_of_parts(const struct stt_framing *framing, struct input payload, size_t cut,
+				const struct stt_frame_ends *whole, int answer)
+{
+	unsigned char *bytes = (unsigned char *)(uintptr_t)payload.data;
+	size_t first = cut % (payload.size + 1);
+	size_t second = (payload.size - first) / 2;
+	const struct iovec parts[] = {{bytes, first},
+				      {bytes + first, second},
+				      {bytes + first + second, payload.size - first - second}};
+	struct stt_frame_ends ends;
+
+	HOLDS(stt_frame_ends_of_parts(framing, parts, 3, &ends) == answer);
+	HOLDS(answer < 0 ||
+	      (ends.head_size == whole->head_size && ends.tail_size == whole->tail_size &&
+	       memcmp(ends.head, whole->head, ends.head_size) == 0));
+}
+
+static void check_ends(const struct stt_framing *framing, struct input payload, size_t cut)
 {
 	struct stt_frame_ends ends;
 	int answer = stt_frame_ends(framing, payload.data, payload.size, &ends);
+
+	if (payload.size)
+		check_ends_of_parts(framing, payload, cut, &ends, answer);
 
 	if (framing->kind == STTCP_FRAMING_RAW || framing->kind == STTCP_FRAMING_CUSTOM) {
 		HOLDS(answer == 0 && ends.head_size == 0 && ends.tail_size == 0);
@@ -283,5 +304,5 @@ void check_properties(const struct stt_framing *framing, struct input input, siz
 	if (stt_framing_check(framing) != 0)
 		return;
 	check_cuts(framing, input, cut);
-	check_ends(framing, input);
+	check_ends(framing, input, cut);
 }

@@ -28,7 +28,8 @@ int64_t take_limit(struct input *input);
  * Reads `input` whole, cut in two at `cut` (modulo its size), and if it is short
  * byte by byte: the messages and the verdict have to be the same, and each answer
  * consistent in itself. Then takes it as a payload: what stt_frame_ends makes of
- * it has to be read back, and what it refuses would not have been.
+ * it has to be read back, and what it refuses would not have been; and it is the
+ * same for the payload in parts.
  */
 void check_properties(const struct stt_framing *framing, struct input input, size_t cut);
 
