@@ -54,14 +54,14 @@ static int make(struct sttcp_conn *conn)
 {
 	struct stt_own_handler *none = NULL;
 
-	if (atomic_load_explicit(&conn->own_handler, memory_order_relaxed))
+	if (atomic_load_explicit(&conn->own_handler, memory_order_acquire))
 		return 0;
 
 	struct stt_own_handler *made = calloc(1, sizeof(*made));
 
 	if (!made)
 		return -ENOMEM;
-	/* Release: whoever finds it finds it empty. */
+	/* Release, and acquire in all loads: whoever finds it finds it empty. */
 	if (!atomic_compare_exchange_strong_explicit(&conn->own_handler, &none, made,
 						     memory_order_release, memory_order_relaxed))
 		free(made);
@@ -77,7 +77,7 @@ int stt_own_handler_set(struct sttcp_conn *conn, sttcp_receive_handler fn, void 
 	stt_lock(&conn->output.lock);
 
 	struct stt_own_handler *own =
-		atomic_load_explicit(&conn->own_handler, memory_order_relaxed);
+		atomic_load_explicit(&conn->own_handler, memory_order_acquire);
 
 	if (atomic_load_explicit(&conn->ended, memory_order_relaxed)) {
 		result = stt_conn_end_code(conn);
