@@ -180,5 +180,5 @@ int main(void)
 		cmocka_unit_test(no_parts_are_an_empty_payload),
 	};
 
-	return cmocka_run_group_tests_name("framing_parts", tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -380,5 +380,5 @@ int main(void)
 		cmocka_unit_test(malformed_message_ends_the_connection),
 	};
 
-	return cmocka_run_group_tests_name("next_size", tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,8 @@
  * ends, and that nobody gets another one's context. */
 #include "support/book.h"
 
+#include <sched.h>
+
 static const sttcp_options raw = FRAMED(.framing = STTCP_FRAMING_RAW);
 static const sttcp_options lines = FRAMED(.framing = STTCP_FRAMING_LINE);
 static const sttcp_options semicolons =
@@ -704,5 +706,5 @@ int main(void)
 		cmocka_unit_test(own_handler_of_another_thread_counts_when_the_call_returns),
 	};
 
-	return cmocka_run_group_tests_name("on_message", tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -676,5 +676,5 @@ int main(void)
 		cmocka_unit_test(end_wakes_who_waits),
 	};
 
-	return cmocka_run_group_tests_name("recv_exactly", tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
 }

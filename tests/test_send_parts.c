@@ -468,5 +468,5 @@ int main(void)
 		cmocka_unit_test(answers_in_parts_keep_the_order),
 	};
 
-	return cmocka_run_group_tests_name("send_parts", tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
 }
