@@ -118,6 +118,18 @@ def bulk(conns):
     return Cell(f"bulk-{conns}", same_load(load, *servers), figures)
 
 
+def room(members, others):
+    """As the broadcast, to a part of the connections. Each is in its place among all of them, in the
+    library's memory and in the kernel's, and so are those that the epoll loop sends to."""
+    return Cell(f"room-{members + others}", [
+        *same_load(args("room", members, others), "sttcp", "epoll"),
+        Run("broadcast", "sttcp", args("broadcast", members)),
+    ], [
+        Figure(f"to {members} of {members + others}, of a loop of send()", "sttcp", "quick_cpu", "epoll", 0.92),
+        Figure("(of a broadcast to as many)", "sttcp", "quick_cpu", "broadcast"),
+    ])
+
+
 def idle(conns):
     load = args("idle", conns, 0, None, "--warm", 1, "--seconds", IDLE_SECONDS)
     figures = [
@@ -247,6 +259,8 @@ CELLS = [
     Cell("broadcast", same_load(args("broadcast", 1000), "sttcp", "epoll"), [
         Figure("to 1000, of a loop of send()", "sttcp", "quick_cpu", "epoll", 0.92),
     ]),
+    room(1000, 0),
+    room(1000, 9000),
     Cell("lines", [Run(server, server, args("lines", 64), words=("lines",))
                    for server in ("sttcp", "epoll", "threads")], [
         Figure("64 times 16 lines in flight, of epoll loop", "sttcp", "quick_cpu", "epoll", 0.75),

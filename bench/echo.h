@@ -5,6 +5,8 @@
  *
  *	's' + microseconds in decimal	sleep that long first (where handlers may block)
  *	'b'				send it to all connections instead
+ *	'j'				join the room (not in threads)
+ *	'r'				send it to all in the room instead (the same)
  *	'c' + a number			make and free so many clients of this server first
  *	'f'				fill the queue of this connection, after the word "full"
  *	'T'				answer with the engine's counters as text instead

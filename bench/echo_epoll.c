@@ -33,19 +33,38 @@ struct conn {
 	char *rest; /* what the kernel did not take; nothing is read until it has gone */
 	uint32_t rest_at, rest_len;
 	int index; /* in `open_fds` */
+	int seat;  /* in `room_fds`, from 1 on; 0: it is not in the room */
 };
 
 static struct conn conns[MAX_FDS]; /* by descriptor */
 static int open_fds[MAX_FDS];
 static int nopen;
+static int room_fds[MAX_FDS];
+static int nroom;
 static int epoll;
 
 static const uint32_t wishes = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+
+static void join_room(int fd)
+{
+	room_fds[nroom++] = fd;
+	conns[fd].seat = nroom;
+}
+
+static void leave_room(int fd)
+{
+	int last = room_fds[--nroom];
+
+	room_fds[conns[fd].seat - 1] = last;
+	conns[last].seat = conns[fd].seat;
+}
 
 static void end(int fd)
 {
 	struct conn *conn = &conns[fd];
 
+	if (conn->seat)
+		leave_room(fd);
 	open_fds[conn->index] = open_fds[--nopen];
 	conns[open_fds[conn->index]].index = conn->index;
 	free(conn->rest);
@@ -115,10 +134,10 @@ static bool flush_rest(int fd)
 }
 
 /* Sends to all in a loop. A member that does not take a whole small message at once is dropped. */
-static void broadcast(const char *data, size_t size)
+static void broadcast(const int *fds, int count, const char *data, size_t size)
 {
-	for (int i = nopen - 1; i >= 0; i--) {
-		int fd = open_fds[i];
+	for (int i = count - 1; i >= 0; i--) {
+		int fd = fds[i];
 
 		if (send(fd, data, size, MSG_NOSIGNAL) != (ssize_t)size)
 			shutdown(fd, SHUT_RDWR); /* ended by its own event */
@@ -176,9 +195,13 @@ static bool work(int fd, uint32_t events)
 			if (!echo_lines(fd, buffer, begun + (size_t)n))
 				return false;
 		} else if (buffer[0] == 'b')
-			broadcast(buffer, (size_t)n);
+			broadcast(open_fds, nopen, buffer, (size_t)n);
+		else if (buffer[0] == 'r')
+			broadcast(room_fds, nroom, buffer, (size_t)n);
 		else if (!echo(fd, buffer, (size_t)n))
 			return false;
+		else if (buffer[0] == 'j')
+			join_room(fd);
 		/* A short read has emptied the socket, and spares one more system call; but data
 		 * and FIN may have come in one edge. */
 		if (n < (ssize_t)(BUFFER_SIZE - begun) &&

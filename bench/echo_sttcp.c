@@ -56,21 +56,27 @@ static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *co
 	const char *text = data;
 
 	(void)context;
-	if (text[0] == 'b') {
+	switch (text[0]) {
+	case 'b':
 		sttcp_server_broadcast(sttcp_conn_server(conn), data, size);
 		return;
-	}
-	if (text[0] == 'c') {
+	case 'r':
+		sttcp_server_send_room(sttcp_conn_server(conn), "room", NULL, data, size);
+		return;
+	case 'j':
+		sttcp_conn_join(conn, "room");
+		break;
+	case 'c':
 		make_clients(conn, text, size);
 		return;
-	}
-	if (text[0] == 'f') {
+	case 'f':
 		fill_queue(conn);
 		return;
-	}
-	if (text[0] == 'T') {
+	case 'T':
 		answer_stats(conn);
 		return;
+	default:
+		break;
 	}
 	echo_sleep(text, size);
 	sttcp_conn_send(conn, data, size);

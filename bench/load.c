@@ -27,6 +27,7 @@ static const struct mode {
 	{"visited", load_mode_loop},	   {"waves-asleep", load_mode_waves},
 	{"waves-held", load_mode_waves},   {"waves-clients", load_mode_waves},
 	{"waves-queued", load_mode_waves}, {"relay", load_mode_relay},
+	{"room", load_mode_broadcast},
 };
 
 enum {
@@ -44,7 +45,9 @@ static const struct argp_option option_table[] = {
 	{"pid", 'P', "PID", 0, "Process of the server, for CPU, memory and switches", 0},
 	{"conns", 'n', "N", 0, "Quick connections (64)", 0},
 	{"slow", 's', "N", 0,
-	 "Connections that ask the handler to sleep; deaf: that never read (0)", 0},
+	 "Connections that ask the handler to sleep; deaf: that never read; room: outside of it "
+	 "(0)",
+	 0},
 	{"sleep-us", OPT_SLEEP, "US", 0, "That sleep, microseconds (50000)", 0},
 	{"period-us", OPT_PERIOD, "US", 0, "paced: time between messages (20000)", 0},
 	{"size", 'z', "BYTES", 0, "Size of a message (64)", 0},

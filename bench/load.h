@@ -27,7 +27,8 @@ struct load_options {
 	int port;
 	pid_t pid;	 /* of the server; 0 when it is not to be looked at */
 	int conns;	 /* quick connections */
-	int slow;	 /* connections whose requests ask the handler to sleep; deaf ones */
+	int slow;	 /* connections whose requests ask the handler to sleep; deaf ones; those
+			    outside of the room */
 	long sleep_us;	 /* that sleep */
 	long period_us;	 /* paced: one message per this time */
 	size_t size;	 /* bytes of a message */

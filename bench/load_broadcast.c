@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Mode "broadcast": the first connection asks the server to send its message to
- * all; when all have it, it asks again.
+ * all; when all have it, it asks again. Mode "room": the same with a room, in
+ * which the quick connections are, spread among others that are in none.
  */
 #include "load.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +20,7 @@ struct broadcast {
 	int *fds;
 	size_t size;
 	char message[LOAD_MAX_SIZE];
-	uint64_t wanted;   /* bytes that all connections together get of one message */
+	uint64_t wanted;   /* bytes that all members together get of one message */
 	uint64_t received; /* of the running one */
 	uint64_t done;	   /* messages that all have got */
 	uint64_t errors;
@@ -74,7 +76,7 @@ static void run(struct broadcast *broadcast, uint64_t deadline_ns, struct load_s
 }
 
 /* Connects one after the other, each with an echo, so that the server knows it. */
-static int join(struct broadcast *broadcast, int port, int index)
+static int join(struct broadcast *broadcast, int port, int index, const char *request)
 {
 	struct epoll_event event = {.events = EPOLLIN | EPOLLET};
 	char scratch[16];
@@ -84,7 +86,7 @@ static int join(struct broadcast *broadcast, int port, int index)
 	event.data.fd = fd;
 	if (fd < 0 || epoll_ctl(broadcast->epoll, EPOLL_CTL_ADD, fd, &event))
 		return -1;
-	while (send(fd, "q", 1, MSG_NOSIGNAL) < 0) {
+	while (send(fd, request, 1, MSG_NOSIGNAL) < 0) {
 		if (errno != EAGAIN || epoll_wait(broadcast->epoll, &event, 1, 5000) < 0)
 			return -1;
 	}
@@ -93,8 +95,25 @@ static int join(struct broadcast *broadcast, int port, int index)
 	return recv(fd, scratch, sizeof(scratch), 0) == 1 ? 0 : -1;
 }
 
+/* All of them, the members evenly among the others, and the first one a member. */
+static int join_all(struct broadcast *broadcast, const struct load_options *options, int all)
+{
+	bool room = broadcast->message[0] == 'r';
+	int64_t members = options->conns;
+
+	for (int i = 0; i < all; i++) {
+		bool member = i * members % all < members;
+
+		if (join(broadcast, options->port, i, room && member ? "j" : "q"))
+			return -1;
+	}
+	return 0;
+}
+
 int load_mode_broadcast(const char *mode, const struct load_options *options)
 {
+	const bool room = strcmp(mode, "room") == 0;
+	const int all = options->conns + (room ? options->slow : 0);
 	struct broadcast *broadcast = calloc(1, sizeof(*broadcast));
 	struct load_slices *slices = malloc(sizeof(*slices));
 	uint64_t done[2] = {0}, start_ns, cpu_ns;
@@ -102,17 +121,15 @@ int load_mode_broadcast(const char *mode, const struct load_options *options)
 	if (!broadcast || !slices)
 		return -1;
 	broadcast->epoll = epoll_create1(EPOLL_CLOEXEC);
-	broadcast->fds = calloc((size_t)options->conns + 1, sizeof(int));
+	broadcast->fds = calloc((size_t)all + 1, sizeof(int));
 	broadcast->size = options->size;
 	broadcast->wanted = options->size * (uint64_t)options->conns;
 	memset(broadcast->message, '.', options->size);
-	broadcast->message[0] = 'b';
+	broadcast->message[0] = room ? 'r' : 'b';
 	if (broadcast->epoll < 0 || !broadcast->fds)
 		return -1;
-	for (int i = 0; i < options->conns; i++) {
-		if (join(broadcast, options->port, i))
-			return -1;
-	}
+	if (join_all(broadcast, options, all))
+		return -1;
 	ask(broadcast);
 	run(broadcast, load_now() + (uint64_t)(options->warm * 1e9), NULL);
 
@@ -130,7 +147,7 @@ int load_mode_broadcast(const char *mode, const struct load_options *options)
 	load_slices_print(slices, 0, "quick");
 	printf(" quick_p50_us=%.2f quick_p99_us=%.2f\n", load_hist_us(&broadcast->hist, 0.5),
 	       load_hist_us(&broadcast->hist, 0.99));
-	for (int i = 0; i < options->conns; i++)
+	for (int i = 0; i < all; i++)
 		close(broadcast->fds[i]);
 	close(broadcast->epoll);
 	free(broadcast->fds);
