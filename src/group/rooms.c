@@ -8,12 +8,6 @@
  *    rooms each of them is. Only what a connection itself does takes it, and
  *    then that of a room's shard inside it.
  *
- * A room's members have seats, in the order of their coming, with numbers that
- * are never given twice. So a walk goes on behind the last seat that it has seen
- * by its number alone, whoever has come or left meanwhile, and needs nothing in
- * the room but the room. And a walk over many members reads memory from one end
- * to the other, and touches of each connection what the send touches anyway.
- *
  * A stay that does not count yet has a seat promised, so that taking it cannot
  * fail.
  */
@@ -29,30 +23,20 @@
 #include "base/table.h"
 #include "conn/conn.h"
 #include "conn/life.h"
+#include "group/seats.h"
 
 enum {
 	PARTS = 64, /* shards, and books: a power of two */
 	CHUNK = 64, /* seats that a walk looks at with the lock held */
-	NAME_MAX_BYTES = 255,
-	FEWEST_SEATS = 4
+	NAME_MAX_BYTES = 255
 };
 
-struct seat {
-	uint64_t number;
-	struct sttcp_conn *conn; /* NULL: it has left. No reference: it leaves before it dies. */
-};
-
-/* Under its shard's lock; what stands in front of the counts does not change. */
+/* Under its shard's lock, but for its name and its hash, which do not change. */
 struct room {
 	struct stt_link link; /* in the shard, by the hash of the name */
 	size_t stays;	      /* that do not count yet, too */
 	size_t walks;	      /* that will come back for more */
-	size_t promised;      /* seats for stays that do not count yet */
-	size_t count;	      /* members */
-	struct seat *seats;
-	size_t nseats; /* with those that were left */
-	size_t cap;
-	uint64_t last_number;
+	struct stt_seats seats;
 	unsigned char len;
 	char name[];
 };
@@ -109,20 +93,11 @@ struct stt_rooms *stt_rooms_new(void)
 	return rooms;
 }
 
-static void free_room(struct stt_link *link)
-{
-	struct room *room = stt_container_of(link, struct room, link);
-
-	free(room->seats);
-	free(room);
-}
-
-/* No connection is left, so no stay; but a thread that was cancelled inside a walk, in the user's
- * function, has not given its room back. */
+/* No connection is left, so nobody is in a room; and calls that walk hold the server. */
 void stt_rooms_free(struct stt_rooms *rooms)
 {
 	for (int i = 0; rooms && i < PARTS; i++) {
-		stt_table_fini(&rooms->shards[i].rooms, free_room);
+		stt_table_fini(&rooms->shards[i].rooms, NULL);
 		stt_table_fini(&rooms->books[i].guests, NULL);
 		stt_table_fini(&rooms->books[i].stays, NULL);
 		stt_mutex_fini(&rooms->shards[i].lock);
@@ -180,80 +155,8 @@ static void drop_if_unused_locked(struct shard *shard, struct room *room) STT_RE
 	if (room->stays || room->walks)
 		return;
 	stt_table_remove(&shard->rooms, &room->link);
-	free_room(&room->link);
-}
-
-/* Those that are left move up, and memory that a crowd has needed is freed. */
-static void close_gaps(struct room *room)
-{
-	size_t needed = room->count + room->promised;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < room->nseats; i++) {
-		if (room->seats[i].conn)
-			room->seats[kept++] = room->seats[i];
-	}
-	room->nseats = kept;
-	if (room->cap <= FEWEST_SEATS || room->cap / 4 < needed)
-		return;
-
-	size_t cap = needed * 2 < FEWEST_SEATS ? FEWEST_SEATS : needed * 2;
-	struct seat *seats = realloc(room->seats, cap * sizeof(*seats));
-
-	if (!seats)
-		return;
-	room->seats = seats;
-	room->cap = cap;
-}
-
-/* Makes sure of one more seat than are taken and promised. 0 or -ENOMEM. */
-static int promise_seat(struct room *room)
-{
-	if (room->nseats + room->promised == room->cap) {
-		size_t cap = room->cap ? room->cap * 2 : FEWEST_SEATS;
-		struct seat *seats = realloc(room->seats, cap * sizeof(*seats));
-
-		if (!seats)
-			return -ENOMEM;
-		room->seats = seats;
-		room->cap = cap;
-	}
-	room->promised++;
-	return 0;
-}
-
-static void take_promised_seat(struct room *room, struct stay *stay)
-{
-	stay->seat = ++room->last_number;
-	room->promised--;
-	room->count++;
-	room->seats[room->nseats++] = (struct seat){.number = stay->seat, .conn = stay->conn};
-}
-
-/* The index of the first seat whose number is above this one. */
-static size_t seat_behind(const struct room *room, uint64_t number)
-{
-	size_t low = 0;
-	size_t high = room->nseats;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (room->seats[middle].number <= number)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
-static void leave_seat(struct room *room, uint64_t number)
-{
-	room->seats[seat_behind(room, number) - 1].conn = NULL;
-	room->count--;
-	/* At a half, so that each who leaves pays for two that move at most. */
-	if (room->count < room->nseats / 2 || !room->count)
-		close_gaps(room);
+	stt_seats_fini(&room->seats);
+	free(room);
 }
 
 /* -------------------------------------------------------------------- stays */
@@ -327,18 +230,18 @@ static void remove_stay_locked(struct book *book, struct stay *stay) STT_REQUIRE
 static int begin_stay_locked(struct book *book, struct sttcp_conn *conn, struct room *room)
 	STT_REQUIRES(book->lock)
 {
-	if (promise_seat(room) < 0)
+	if (stt_seats_promise(&room->seats) < 0)
 		return -ENOMEM;
 
 	struct stay *stay = add_stay_locked(book, conn, room);
 
 	if (!stay) {
-		room->promised--;
+		stt_seats_take_back(&room->seats);
 		return -ENOMEM;
 	}
 	room->stays++;
 	if (conn->room_phase == STT_ROOMS_NOW)
-		take_promised_seat(room, stay);
+		stay->seat = stt_seats_take(&room->seats, conn);
 	return 0;
 }
 
@@ -348,9 +251,9 @@ static void end_stay_locked(struct book *book, struct shard *shard, struct stay 
 	struct room *room = stay->room;
 
 	if (stay->seat)
-		leave_seat(room, stay->seat);
+		stt_seats_leave(&room->seats, stay->seat);
 	else
-		room->promised--;
+		stt_seats_take_back(&room->seats);
 	room->stays--;
 	remove_stay_locked(book, stay);
 	drop_if_unused_locked(shard, room);
@@ -414,7 +317,7 @@ void stt_rooms_admit(struct stt_rooms *rooms, struct sttcp_conn *conn)
 		struct shard *shard = shard_at(rooms, stay->room->link.key);
 
 		stt_lock(&shard->lock);
-		take_promised_seat(stay->room, stay);
+		stay->seat = stt_seats_take(&stay->room->seats, conn);
 		stt_unlock(&shard->lock);
 	}
 	stt_unlock(&book->lock);
@@ -448,39 +351,14 @@ void stt_rooms_leave_all(struct stt_rooms *rooms, struct sttcp_conn *conn)
 		;
 }
 
-/* -------------------------------------------------------------------- what is done with all in it
- */
-
-struct walk {
-	uint64_t at;  /* the number of the last seat that was looked at */
-	uint64_t end; /* that of the last one when the walk began */
-	bool more;
-};
-
-static int take_chunk_locked(const struct room *room, struct walk *walk, struct sttcp_conn **chunk)
-{
-	size_t i = seat_behind(room, walk->at);
-	int count = 0;
-
-	for (int looked = 0; looked < CHUNK && i < room->nseats; looked++, i++) {
-		const struct seat *seat = &room->seats[i];
-
-		if (seat->number > walk->end)
-			break;
-		walk->at = seat->number;
-		if (seat->conn)
-			chunk[count++] = stt_conn_ref(seat->conn);
-	}
-	walk->more = i < room->nseats && room->seats[i].number <= walk->end;
-	return count;
-}
+/* -------------------------------------------------------------------- the members */
 
 int stt_rooms_each(struct stt_rooms *rooms, const struct stt_room_key *key,
 		   void (*fn)(struct sttcp_conn *conn, void *argument), void *argument)
 {
 	struct shard *shard = shard_at(rooms, key->hash);
 	struct sttcp_conn *chunk[CHUNK];
-	struct walk walk = {0};
+	struct stt_seat_walk walk = {0};
 	int count = 0;
 	int total = 0;
 
@@ -488,9 +366,10 @@ int stt_rooms_each(struct stt_rooms *rooms, const struct stt_room_key *key,
 	struct room *room = find_room_locked(shard, key);
 
 	if (room) {
-		walk.end = room->last_number;
-		count = take_chunk_locked(room, &walk, chunk);
-		/* It stays there, for the numbers of its seats go on, until the walk is over. */
+		walk = stt_seats_walk_begin(&room->seats);
+		count = stt_seats_walk(&room->seats, &walk, chunk, CHUNK);
+		/* Until the walk is over the room stays there: in a new one of the same name the
+		 * numbers of the seats would begin again. */
 		room->walks += walk.more;
 	}
 	stt_unlock(&shard->lock);
@@ -503,7 +382,7 @@ int stt_rooms_each(struct stt_rooms *rooms, const struct stt_room_key *key,
 		if (!walk.more)
 			return total;
 		stt_lock(&shard->lock);
-		count = take_chunk_locked(room, &walk, chunk);
+		count = stt_seats_walk(&room->seats, &walk, chunk, CHUNK);
 		if (!walk.more) {
 			room->walks--;
 			drop_if_unused_locked(shard, room);
@@ -518,7 +397,7 @@ int stt_rooms_count(struct stt_rooms *rooms, const struct stt_room_key *key)
 
 	stt_lock(&shard->lock);
 	const struct room *room = find_room_locked(shard, key);
-	size_t count = room ? room->count : 0;
+	size_t count = room ? room->seats.count : 0;
 
 	stt_unlock(&shard->lock);
 	return (int)count;
