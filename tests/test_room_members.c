@@ -37,7 +37,8 @@ static void close_house(void)
 		peer_close(house->peers[i]);
 		sttcp_conn_unref(house->conns[i]);
 	}
-	assert_int_equal(sttcp_server_stop_within(house->server, 0, NULL), 0);
+	if (house->server)
+		assert_int_equal(sttcp_server_stop_within(house->server, 0, NULL), 0);
 	sttcp_server_free(house->server);
 	probe_free(house->probe);
 	free(house);
@@ -725,6 +726,33 @@ static void walks_may_stand_inside_each_other(void **state)
 	close_house();
 }
 
+/* Outside handlers free waits for the connections, and they are members no more. */
+static void free_server(sttcp_conn *conn, void *argument)
+{
+	++*(int *)argument;
+	sttcp_server_free(house->server);
+	house->server = NULL;
+	assert_int_equal(sttcp_conn_leave(conn, "red"), STTCP_ESTOPPED);
+}
+
+static void a_walk_may_free_the_server(void **state)
+{
+	int calls = 0;
+
+	(void)state;
+	open_house(NULL, NULL);
+	fill_house(MANY);
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(sttcp_conn_join(house->conns[i], "red"), 0);
+
+	int total = sttcp_server_each_in(house->server, "red", free_server, &calls);
+
+	/* Those that were taken with the first. */
+	assert_int_equal(total, calls);
+	assert_true(total < MANY);
+	close_house();
+}
+
 /* -------------------------------------------------------------------- memory */
 
 static void rooms_that_were_left_take_no_memory(void **state)
@@ -783,6 +811,7 @@ int main(void)
 		cmocka_unit_test(handlers_of_members_send_to_their_room),
 		cmocka_unit_test(a_walk_may_change_the_room),
 		cmocka_unit_test(walks_may_stand_inside_each_other),
+		cmocka_unit_test(a_walk_may_free_the_server),
 		cmocka_unit_test(rooms_that_were_left_take_no_memory),
 	};
 

@@ -59,6 +59,9 @@ static int check(sttcp_server *server, const char *room, struct stt_room_key *ke
 	return result < 0 ? result : stt_room_key_make(key, room);
 }
 
+/* While members are walked over, user code runs, which may free the server: `fn`, and the free_fn
+ * of a connection that is gone. */
+
 static int send_room(sttcp_server *server, const char *room, sttcp_conn *except, const void *data,
 		     size_t size, enum stt_broadcast_as as)
 {
@@ -72,7 +75,9 @@ static int send_room(sttcp_server *server, const char *room, sttcp_conn *except,
 
 	int cancel = stt_call_begin();
 
+	stt_group_ref(&server->group);
 	result = stt_broadcast(&server->group, &key, except, data, size, as);
+	stt_group_unref(&server->group);
 	stt_call_end(cancel);
 	return result;
 }
@@ -99,7 +104,6 @@ int sttcp_server_each_in(sttcp_server *server, const char *room,
 		return result;
 	if (!fn)
 		return -EINVAL;
-	/* The function may free the server. */
 	stt_group_ref(&server->group);
 	result = stt_rooms_each(server->group.rooms, &key, fn, argument);
 	stt_group_unref(&server->group);
