@@ -439,6 +439,13 @@ typedef struct sttcp_options {
 
 	bool reuse_port; /* server: SO_REUSEPORT, socket(7); else a second start is refused */
 	bool ipv6_only;	 /* server: no IPv4 on an IPv6 socket, ipv6(7) */
+
+	/* Server: permissions of the socket file of each Unix socket that has one, 1 to 0777. They
+	 * are set before anybody can connect, and the umask does not change them. Default: as the
+	 * umask leaves them. Needs an address "unix:/path". Not for sockets that were added with
+	 * sttcp_server_add_listener. */
+	int32_t unix_mode;
+
 	bool nagle;	 /* leave Nagle's algorithm on (TCP_NODELAY off, tcp(7)) */
 	bool half_close; /* the peer's FIN calls the end handler; sending stays possible */
 } sttcp_options;

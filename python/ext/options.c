@@ -54,6 +54,7 @@ static const struct {
 	FIELD(backlog, INT32),
 	FIELD(reuse_port, BOOL),
 	FIELD(ipv6_only, BOOL),
+	FIELD(unix_mode, INT32),
 	FIELD(nagle, BOOL),
 	FIELD(half_close, BOOL),
 #undef FIELD

@@ -5,6 +5,7 @@ import errno
 import gc
 import os
 import socket
+import stat
 import tempfile
 import unittest
 import weakref
@@ -149,6 +150,24 @@ class AddressesTest(AddressesCase):
         self.assertEqual(server.addresses, (f"[::1]:{server.port}",))
         self.assertEqual(server.sock_name, ("::1", server.port))
         self.assertEqual(server.address, server.addresses[0])
+
+
+class SocketFileTest(AddressesCase):
+    def test_mode(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "socket")
+            server = self.echo_server("unix:" + path, unix_mode=0o606)
+            server.start()
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o606)
+
+    def test_mode_that_cannot_be(self):
+        for mode, kind in (0, ValueError), (-1, ValueError), ("0660", TypeError):
+            with self.assertRaises(kind, msg=mode):
+                Server("unix:/tmp/socket", 0, unix_mode=mode)
+        for host, mode in (("unix:/tmp/socket", 0o1000), ("unix:@name", 0o600),
+                           ("127.0.0.1", 0o600)):
+            with self.assertRaisesRegex(ValueError, "unix_mode", msg=(host, mode)):
+                self.server(host=host, unix_mode=mode).start()
 
 
 class ListenerTest(AddressesCase):

@@ -27,6 +27,7 @@ enum kind {
 	MESSAGE_SIZE,
 	FRAMING, /* sttcp_framing */
 	OVER,	 /* sttcp_over */
+	MODE,	 /* int32_t: permissions */
 	FLAG,
 	DATA, /* a pointer */
 	FUNCTION,
@@ -96,6 +97,7 @@ static const struct rule {
 	OF_SERVERS(broadcast_skips, FLAG),
 	OF_SERVERS(reuse_port, FLAG),
 	OF_SERVERS(ipv6_only, FLAG),
+	OF_SERVERS(unix_mode, MODE),
 };
 
 int stt_option_wrong(struct stt_option_fault *fault, const char *format, ...)
@@ -147,6 +149,8 @@ static bool may_be(enum kind kind, int64_t value)
 		return value >= STTCP_FRAMING_RAW && value <= STTCP_FRAMING_CUSTOM;
 	case OVER:
 		return value == STTCP_OVER_PAUSE || value == STTCP_OVER_REJECT;
+	case MODE:
+		return value >= 0 && value <= 0777;
 	case DATA_SIZE:
 		return value <= STT_DELIMITER_MAX;
 	default:
@@ -173,6 +177,8 @@ static const char *domain_of(enum kind kind)
 		return "STTCP_FRAMING_RAW (0) to STTCP_FRAMING_CUSTOM (5)";
 	case OVER:
 		return "STTCP_OVER_PAUSE (0) or STTCP_OVER_REJECT (1)";
+	case MODE:
+		return "0 (default: as the umask leaves it) or 01 to 0777, which is 511";
 	default:
 		return "1 to 16";
 	}

@@ -76,6 +76,7 @@ struct stt_settings {
 	int max_connections;
 	int max_connections_per_ip;
 	int accept_rate;
+	int unix_mode;	  /* 0: as the umask leaves it */
 	bool rejects;	  /* what is over max_connections or accept_rate */
 	bool times_input; /* there is a deadline that depends on when input arrives */
 	bool broadcast_skips;

@@ -93,6 +93,7 @@ static struct stt_listen_options options_of(const struct stt_group *group)
 		.ipv6_only = settings->ipv6_only,
 		.nagle = settings->nagle,
 		.dead_peer_timeout_ms = settings->dead_peer_timeout_ms,
+		.unix_mode = settings->unix_mode,
 	};
 }
 
@@ -210,11 +211,28 @@ static int listen_on_own(struct start *start)
 	return result;
 }
 
+/* An option without effect is a mistake, and only now is it known what the server listens on. */
+static int check_unix_mode(struct stt_group *group)
+{
+	if (!group->service.settings.unix_mode || stt_host_has_file(group->service.host))
+		return 0;
+	for (int i = 0; i < group->nadded; i++) {
+		if (stt_host_has_file(group->added[i].host))
+			return 0;
+	}
+	return stt_group_tell(group, -EINVAL,
+			      "cannot start %s: unix_mode has no effect without a host unix:/path",
+			      group->service.given);
+}
+
 /* On all that were given, or on none. */
 static int listen_on_everything(struct start *start)
 {
 	struct stt_group *group = start->group;
-	int result = listen_on_own(start);
+	int result = check_unix_mode(group);
+
+	if (result == 0)
+		result = listen_on_own(start);
 
 	for (int i = 0; result == 0 && i < group->nadded; i++) {
 		const struct stt_endpoint *each = &group->added[i];

@@ -196,6 +196,12 @@ static bool is_mapped(const struct stt_addr *addr)
 	return addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&addr->in6.sin6_addr);
 }
 
+bool stt_addr_has_file(const struct stt_addr *addr)
+{
+	return addr->sa.sa_family == AF_UNIX && addr->len > PATH_OFFSET &&
+	       addr->un.sun_path[0] != '\0';
+}
+
 bool stt_addr_equal(const struct stt_addr *a, const struct stt_addr *b)
 {
 	return same_host(a, b) && stt_addr_port(a) == stt_addr_port(b);

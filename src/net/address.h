@@ -68,6 +68,9 @@ void stt_addr_host(const struct stt_addr *addr, char *text);
 int stt_addr_port(const struct stt_addr *addr);
 void stt_addr_set_port(struct stt_addr *addr, int port);
 
+/* Whether it is the path of a Unix socket. */
+bool stt_addr_has_file(const struct stt_addr *addr);
+
 /* Whether two IPv4 or IPv6 addresses are the same, port and scope included. */
 bool stt_addr_equal(const struct stt_addr *a, const struct stt_addr *b);
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "net/socket_file.h"
 
 static int open_socket(int family, int type)
 {
@@ -176,6 +177,30 @@ void stt_socket_probe_each(int fd, unsigned ms)
 	(void)setsockopt(fd, IPPROTO_TCP, rto_max_ms, &value, sizeof(value));
 }
 
+/*
+ * Nobody can connect before listen, and until then the file has got its mode. It
+ * never has more than that, either: Linux gives the file the permissions of the
+ * socket, less what the umask takes (unix_bind). The umask is the process's, and
+ * other threads may be making files just now, so that it stays as it is: what it
+ * has taken is added afterwards.
+ */
+static int bind_file(int fd, const struct stt_addr *addr, int mode)
+{
+	bool has_mode = mode && stt_addr_has_file(addr);
+
+	if (has_mode)
+		(void)fchmod(fd, (mode_t)mode);
+
+	int err = bind_path(fd, addr);
+
+	if (err < 0 || !has_mode)
+		return err;
+	err = stt_socket_file_set_mode(addr, (mode_t)mode);
+	if (err < 0)
+		stt_socket_file_discard(addr);
+	return err;
+}
+
 int stt_socket_listen(const struct stt_addr *addr, const struct stt_listen_options *options)
 {
 	int fd = open_socket(addr->sa.sa_family, SOCK_STREAM);
@@ -184,14 +209,16 @@ int stt_socket_listen(const struct stt_addr *addr, const struct stt_listen_optio
 	if (fd < 0)
 		return fd;
 	if (addr->sa.sa_family == AF_UNIX) {
-		err = bind_path(fd, addr);
+		err = bind_file(fd, addr, options->unix_mode);
 	} else {
 		err = set_inet_options(fd, addr, options);
 		if (err == 0)
 			err = bind_to(fd, addr);
 	}
-	if (err == 0 && listen(fd, options->backlog) < 0)
+	if (err == 0 && listen(fd, options->backlog) < 0) {
 		err = -errno;
+		stt_socket_file_discard(addr);
+	}
 	if (err == 0)
 		return fd;
 	stt_socket_close(fd);

@@ -20,6 +20,7 @@ struct stt_listen_options {
 	bool ipv6_only;
 	bool nagle;
 	int dead_peer_timeout_ms; /* -1: off; inherited by what it accepts, too */
+	int unix_mode;		  /* of the file of a Unix socket; 0: as the umask leaves it */
 };
 
 /*
@@ -29,7 +30,8 @@ struct stt_listen_options {
  * (or an IPv4 address mapped into IPv6); all other IPv6 sockets are IPV6_V6ONLY.
  * A Unix socket file to which no socket is bound any more is replaced, without a
  * sign of it for a server that is alive there: that is -EADDRINUSE, and any other
- * file is left alone. To remove the file at the end is the caller's.
+ * file is left alone. To remove the file at the end is the caller's. It has its
+ * mode before anybody can connect.
  */
 int stt_socket_listen(const struct stt_addr *addr, const struct stt_listen_options *options);
 

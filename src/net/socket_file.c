@@ -5,15 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static bool has_file(const struct stt_addr *addr)
-{
-	return addr->sa.sa_family == AF_UNIX && addr->un.sun_path[0] != '\0';
-}
 
 /* The path of an address that was given by somebody ends in a NUL (address.c). */
 static int open_directory(const char *path, size_t len)
@@ -28,13 +23,44 @@ static int open_directory(const char *path, size_t len)
 	return fd < 0 ? -errno : fd;
 }
 
+/* By its descriptor, so that neither a symbolic link nor a file that has taken the path meanwhile
+ * gets the mode; by name where there is no /proc. */
+static int change_mode(int fd, const char *path, mode_t mode)
+{
+	char name[sizeof("/proc/self/fd/") + 3 * sizeof(fd)];
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	if (chmod(name, mode) == 0)
+		return 0;
+	if (errno == ENOENT && fchmodat(AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	return -errno;
+}
+
+int stt_socket_file_set_mode(const struct stt_addr *addr, mode_t mode)
+{
+	const mode_t all = S_ISUID | S_ISGID | S_ISVTX | S_IRWXU | S_IRWXG | S_IRWXO;
+	const char *path = addr->un.sun_path;
+	struct stat status;
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	int err = fd < 0 || fstat(fd, &status) < 0 ? -errno : 0;
+
+	if (err == 0 && !S_ISSOCK(status.st_mode))
+		err = -EADDRINUSE;
+	if (err == 0 && (status.st_mode & all) != mode)
+		err = change_mode(fd, path, mode);
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 int stt_socket_file_note(struct stt_socket_file *file, const struct stt_addr *addr)
 {
 	const char *path = addr->un.sun_path;
 	struct stat status;
 
 	*file = (struct stt_socket_file){.dir = -1};
-	if (!has_file(addr))
+	if (!stt_addr_has_file(addr))
 		return 0;
 
 	const char *slash = strrchr(path, '/');
@@ -71,6 +97,6 @@ void stt_socket_file_remove(struct stt_socket_file *file)
 
 void stt_socket_file_discard(const struct stt_addr *addr)
 {
-	if (has_file(addr))
+	if (stt_addr_has_file(addr))
 		(void)unlink(addr->un.sun_path);
 }

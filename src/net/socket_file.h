@@ -23,6 +23,10 @@ struct stt_socket_file {
  * address without a file, that. 0, or -errno and there is nothing to remove. */
 int stt_socket_file_note(struct stt_socket_file *file, const struct stt_addr *addr);
 
+/* Gives the file that was bound for `addr` just now this mode. 0; -EADDRINUSE if another file has
+ * taken its place; -errno. */
+int stt_socket_file_set_mode(const struct stt_addr *addr, mode_t mode);
+
 /* Removes the file if it is still the one that was noted, and forgets it. */
 void stt_socket_file_remove(struct stt_socket_file *file);
 

@@ -107,6 +107,7 @@ class ServerOptions(CommonOptions, total=False):
     backlog: Number
     reuse_port: Switch
     ipv6_only: Switch
+    unix_mode: Number
 
 
 class ClientOptions(CommonOptions, total=False):

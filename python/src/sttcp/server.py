@@ -116,6 +116,8 @@ class Server(_group.Group):
     Sockets:
         backlog, reuse_port, ipv6_only, nagle; half_close: the peer's FIN calls
         the end handler, and sending stays possible.
+        unix_mode: permissions of a socket file, 0o660 for example, set before
+            anybody can connect (as the umask leaves them).
     """
 
     class HandlerType(_group.HandlerType):
