@@ -440,6 +440,14 @@ typedef struct sttcp_options {
 	bool reuse_port; /* server: SO_REUSEPORT, socket(7); else a second start is refused */
 	bool ipv6_only;	 /* server: no IPv4 on an IPv6 socket, ipv6(7) */
 
+	/* Client: this end's address, a name or a literal, and its port; either may be left out.
+	 * The attempt fails with -EADDRNOTAVAIL if this machine does not have the address, or none
+	 * of the peer's address family. local_host is resolved at each attempt. With a port, only
+	 * one connection at a time is possible to each address of a peer; it can follow on the last
+	 * one at once if the peer has closed that first. Not with a Unix socket. */
+	const char *local_host;
+	int32_t local_port;
+
 	/* Server: permissions of the socket file of each Unix socket that has one, 1 to 0777. They
 	 * are set before anybody can connect, and the umask does not change them. Default: as the
 	 * umask leaves them. Needs an address "unix:/path". Not for sockets that were added with

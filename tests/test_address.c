@@ -494,6 +494,44 @@ static void resolve_refuses_bad_paths_and_ports(void **state)
 	assert_fails(NULL, -1, -EINVAL, "");
 }
 
+/* ------------------------------------------------------------------ this end */
+
+static void end_is_of_the_peers_family(void **state)
+{
+	static const char *const ends[] = {"::1", "192.0.2.1", "192.0.2.2", "::"};
+	static const struct {
+		const char *to, *end;
+		int family;
+		int count;
+	} cases[] = {
+		{"127.0.0.1", "192.0.2.1", AF_INET, 4},
+		{"2001:db8::1", "::1", AF_INET6, 4},
+		{"::ffff:127.0.0.1", "192.0.2.1", AF_INET6, 4}, /* as IPv4, mapped likewise */
+		{"::ffff:127.0.0.1", NULL, 0, 1},
+		{"127.0.0.1", NULL, 0, 1},
+		{"127.0.0.1", NULL, 0, 0},
+	};
+	struct stt_addr list[COUNT(ends)];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(ends); i++)
+		assert_int_equal(stt_addr_literal(&list[i], ends[i], 4711), 0);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct stt_addr to, end;
+		char text[STT_ADDR_TEXT];
+
+		assert_int_equal(stt_addr_literal(&to, cases[i].to, 80), 0);
+		assert_int_equal(stt_addr_choose_end(&end, list, cases[i].count, &to),
+				 cases[i].end != NULL);
+		if (!cases[i].end)
+			continue;
+		stt_addr_host(&end, text);
+		assert_string_equal(text, cases[i].end);
+		assert_int_equal(end.sa.sa_family, cases[i].family);
+		assert_int_equal(stt_addr_port(&end), 4711);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -518,6 +556,7 @@ int main(void)
 		cmocka_unit_test(resolver_failures_become_codes_with_a_reason),
 		cmocka_unit_test(resolver_without_memory_is_enomem),
 		cmocka_unit_test(resolve_refuses_bad_paths_and_ports),
+		cmocka_unit_test(end_is_of_the_peers_family),
 	};
 
 	atomic_store(&stand_in_getaddrinfo, resolve);

@@ -28,7 +28,7 @@ static void refused_attempt_is_told_once(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(stt_socket_connect(&fd, &addr, false), -EINPROGRESS);
+	assert_int_equal(stt_socket_connect(&fd, &addr, NULL, false), -EINPROGRESS);
 	await(fd, POLLOUT);
 	assert_int_equal(stt_socket_error(fd), -ECONNREFUSED);
 	assert_int_equal(stt_socket_error(fd), 0);
@@ -46,7 +46,7 @@ static void failed_connect_leaves_no_descriptor(void **state)
 	assert_int_equal(connect_to("unix:/no-such-folder/socket", &fd), -ENOENT);
 	assert_int_equal(fd, -1);
 	fd = 12345;
-	assert_int_equal(stt_socket_connect(&fd, &unknown, false), -EAFNOSUPPORT);
+	assert_int_equal(stt_socket_connect(&fd, &unknown, NULL, false), -EAFNOSUPPORT);
 	assert_int_equal(fd, -1);
 	assert_int_equal(next_fd(), free_fd);
 }
@@ -80,7 +80,7 @@ static void interrupted_connect_goes_on(void **state)
 	(void)state;
 	assert_int_equal(stt_socket_local(listener, &addr), 0);
 	fault_after(SYS_connect, EINTR, 1);
-	assert_int_equal(stt_socket_connect(&fd, &addr, false), -EINPROGRESS);
+	assert_int_equal(stt_socket_connect(&fd, &addr, NULL, false), -EINPROGRESS);
 	assert_int_equal(fault_calls(), 1);
 	await(fd, POLLOUT);
 	assert_int_equal(stt_socket_error(fd), 0);

@@ -125,7 +125,7 @@ static void assert_nodelay(bool nagle)
 	int client;
 
 	assert_int_equal(stt_socket_local(listener, &addr), 0);
-	assert_int_equal(stt_socket_connect(&client, &addr, nagle), -EINPROGRESS);
+	assert_int_equal(stt_socket_connect(&client, &addr, NULL, nagle), -EINPROGRESS);
 	await(listener, POLLIN);
 
 	int server = stt_socket_accept(listener, &peer);

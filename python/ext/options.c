@@ -8,7 +8,8 @@ enum kind {
 	INT64,
 	INT32,
 	BOOL,
-	BYTES
+	BYTES,
+	TEXT
 };
 
 static const struct {
@@ -55,6 +56,8 @@ static const struct {
 	FIELD(reuse_port, BOOL),
 	FIELD(ipv6_only, BOOL),
 	FIELD(unix_mode, INT32),
+	FIELD(local_host, TEXT),
+	FIELD(local_port, INT32),
 	FIELD(nagle, BOOL),
 	FIELD(half_close, BOOL),
 #undef FIELD
@@ -97,6 +100,10 @@ static int set_field(sttcp_options *options, size_t i, PyObject *value)
 		options->delimiter = PyBytes_AS_STRING(value);
 		options->delimiter_size = (size_t)PyBytes_GET_SIZE(value);
 		return 0;
+	case TEXT:
+		/* It lives as long as the dictionary. */
+		options->local_host = PyUnicode_AsUTF8(value);
+		return options->local_host ? 0 : -1;
 	default:
 		return set_number(field, fields[i].kind, value);
 	}

@@ -170,6 +170,44 @@ class SocketFileTest(AddressesCase):
                 self.server(host=host, unix_mode=mode).start()
 
 
+class LocalEndTest(AddressesCase):
+    def test_client_comes_from_there(self):
+        port = free_port()
+        server = self.server()
+        seen = Seen()
+        server.connection_handler(lambda address, connection: seen.tell(address))
+        server.start()
+        client = self.client(server.port, local_host="127.0.0.5", local_port=port)
+        client.connection_handler(lambda address, connection: None)
+        client.start()
+        self.assertEqual(seen.next(), ("127.0.0.5", port))
+        wait_for(lambda: client.sock_name == ("127.0.0.5", port))
+
+    def test_end_that_is_not_ours(self):
+        client = self.client(free_port(), local_host="192.0.2.1")
+        seen = Seen()
+        client.unconnected_handler(lambda address, reason: seen.tell(reason))
+        client.start()
+        error = seen.next()
+        self.assertEqual(error.errno, errno.EADDRNOTAVAIL)
+        self.assertIn("from 192.0.2.1", str(error))
+
+    def test_end_that_cannot_be(self):
+        for options, kind in (({"local_host": 5}, TypeError), ({"local_host": ""}, ValueError),
+                              ({"local_host": "a\0b"}, ValueError),
+                              ({"local_port": 0}, ValueError), ({"local_port": "1"}, TypeError)):
+            with self.assertRaises(kind, msg=options):
+                Client("127.0.0.1", 1, **options)
+        Client("127.0.0.1", 1, local_host=None, local_port=None)
+        for host, options in (("127.0.0.1", {"local_port": 65536}),
+                              ("unix:/tmp/socket", {"local_host": "127.0.0.1"}),
+                              ("unix:@name", {"local_port": 7000})):
+            with self.assertRaisesRegex(ValueError, next(iter(options)), msg=host):
+                self.client(1, host=host, **options).start()
+        with self.assertRaises(TypeError):
+            Server("127.0.0.1", 0, local_host="127.0.0.1")
+
+
 class ListenerTest(AddressesCase):
     def test_socket_becomes_the_servers(self):
         made, port = listening()

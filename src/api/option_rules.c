@@ -28,6 +28,8 @@ enum kind {
 	FRAMING, /* sttcp_framing */
 	OVER,	 /* sttcp_over */
 	MODE,	 /* int32_t: permissions */
+	PORT,	 /* int32_t */
+	TEXT,	 /* const char * */
 	FLAG,
 	DATA, /* a pointer */
 	FUNCTION,
@@ -88,6 +90,8 @@ static const struct rule {
 	OF_ALL(nagle, FLAG),
 	OF_ALL(half_close, FLAG),
 	RULE(connect_timeout_ms, TIME, STT_FOR_CLIENT, ANY_FRAMING, false),
+	RULE(local_host, TEXT, STT_FOR_CLIENT, ANY_FRAMING, false),
+	RULE(local_port, PORT, STT_FOR_CLIENT, ANY_FRAMING, true),
 	OF_SERVERS(backlog, NUMBER),
 	OFF_OF_SERVERS(max_connections, NUMBER),
 	OFF_OF_SERVERS(max_connections_per_ip, NUMBER),
@@ -123,6 +127,9 @@ static int64_t value_of(const struct rule *rule, const sttcp_options *given)
 		return *(const unsigned char *)at != 0;
 	case DATA:
 		return given->delimiter != NULL;
+	case TEXT:
+		return *(const char *const *)(const void *)at != NULL &&
+		       **(const char *const *)(const void *)at != '\0';
 	case FUNCTION:
 		return given->frame_fn != NULL;
 	case DATA_SIZE:
@@ -151,6 +158,8 @@ static bool may_be(enum kind kind, int64_t value)
 		return value == STTCP_OVER_PAUSE || value == STTCP_OVER_REJECT;
 	case MODE:
 		return value >= 0 && value <= 0777;
+	case PORT:
+		return value >= -1 && value <= UINT16_MAX;
 	case DATA_SIZE:
 		return value <= STT_DELIMITER_MAX;
 	default:
@@ -177,6 +186,8 @@ static const char *domain_of(enum kind kind)
 		return "STTCP_FRAMING_RAW (0) to STTCP_FRAMING_CUSTOM (5)";
 	case OVER:
 		return "STTCP_OVER_PAUSE (0) or STTCP_OVER_REJECT (1)";
+	case PORT:
+		return "-1 or 0 (default: any) or 1 to 65535";
 	case MODE:
 		return "0 (default: as the umask leaves it) or 01 to 0777, which is 511";
 	default:

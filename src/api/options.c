@@ -142,6 +142,8 @@ int stt_options_read(const sttcp_options *options, enum stt_side side,
 		.total_queue_max = stt_options_bytes(given.total_queue_max, INT64_MAX),
 		/* listen(2) cuts it to the system's limit. */
 		.backlog = given.backlog == -1 ? INT_MAX : number(given.backlog, SOMAXCONN),
+		.local_host = given.local_host && *given.local_host ? given.local_host : NULL,
+		.local_port = given.local_port == -1 ? 0 : given.local_port,
 		.connect_timeout_ms = number(given.connect_timeout_ms, DEFAULT_CONNECT_MS),
 		.drain_timeout_ms =
 			number(given.drain_timeout_ms, side == STT_CLIENT ? DEFAULT_DRAIN_MS : -1),

@@ -62,6 +62,8 @@ struct stt_settings {
 	int64_t total_queue_max;
 	struct stt_framing framing; /* its context stands in the handlers */
 	int backlog;
+	const char *local_host; /* NULL: any */
+	int local_port;		/* 0: any */
 	int connect_timeout_ms;
 	int drain_timeout_ms;
 	int signal_drain_ms; /* the same after a signal */
@@ -107,6 +109,7 @@ struct stt_service {
 	bool is_client;
 	unsigned fork_count;
 	char *host;
+	char *local_host; /* to which the settings point */
 	int port;
 	char *given; /* host and port as the user gave them */
 	struct stt_settings settings;

@@ -49,7 +49,10 @@ struct stt_attempt {
 	struct stt_actor_ops lent;	 /* the connection's meanwhile */
 	const struct stt_actor_ops *own; /* and its own */
 	struct stt_loop *loop;
-	struct stt_lookup *lookup; /* NULL for a literal, and once it has answered */
+	struct stt_lookup *lookup;     /* NULL for a literal, and once it has answered */
+	struct stt_lookup *end_lookup; /* the same, of this end's name, which comes first */
+	struct stt_addr *ends;	       /* this end may be one of them; NULL: anything */
+	int nends;
 	bool begun;
 	int64_t limit_ms; /* points in time */
 	int64_t next_ms;
@@ -66,6 +69,7 @@ struct stt_attempt {
 
 static int64_t ring_attempt(struct stt_worker *worker, struct stt_alarm *alarm);
 static void work_attempt(struct stt_worker *worker, struct stt_actor *actor);
+static void take_ends(void *asker, int result, struct stt_addr *ends, const char *why);
 static void take_answer(void *asker, int result, struct stt_addr *addrs, const char *why);
 static void race_event(struct stt_worker *worker, struct stt_actor *actor, uint32_t events);
 static void cancel_attempt(struct stt_worker *worker, struct stt_actor *actor);
@@ -81,8 +85,29 @@ static struct stt_attempt *attempt_of(const struct sttcp_conn *conn)
 static void free_attempt(struct stt_attempt *attempt)
 {
 	free(attempt->addrs);
+	free(attempt->ends);
 	free(attempt->racers);
 	free(attempt);
+}
+
+/* Prepares the choice of this end: 0 or -ENOMEM. */
+static int prepare_ends(struct stt_attempt *attempt, const struct stt_settings *settings)
+{
+	const char *host = settings->local_host;
+	const char *why;
+	struct stt_addr literal;
+
+	if (!host && !settings->local_port)
+		return 0;
+	if (host && stt_addr_literal(&literal, host, 0) < 0) {
+		attempt->end_lookup = stt_lookup_new(attempt->loop, host, settings->local_port,
+						     take_ends, attempt);
+		return attempt->end_lookup ? 0 : -ENOMEM;
+	}
+	/* A literal, or the wildcard of both families. */
+	attempt->nends = stt_addr_resolve(host, settings->local_port, STT_ADDR_TO_LISTEN,
+					  &attempt->ends, &why);
+	return attempt->nends < 0 ? attempt->nends : 0;
 }
 
 struct sttcp_conn *stt_attempt_new(struct stt_group *group)
@@ -98,6 +123,9 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 	attempt->loop = loop;
 	attempt->limit_ms = STT_NEVER;
 	attempt->next_ms = STT_NEVER;
+
+	if (prepare_ends(attempt, &group->service.settings) < 0)
+		goto free_both;
 
 	int result = stt_addr_literal(&attempt->literal, group->service.host, group->service.port);
 
@@ -121,8 +149,10 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 	return conn;
 
 free_both:
-	if (attempt)
+	if (attempt) {
+		stt_lookup_drop(attempt->end_lookup);
 		free_attempt(attempt);
+	}
 	if (conn)
 		stt_conn_discard(conn);
 	return NULL;
@@ -133,6 +163,7 @@ void stt_attempt_discard(struct sttcp_conn *conn)
 	struct stt_attempt *attempt = attempt_of(conn);
 
 	stt_lookup_drop(attempt->lookup);
+	stt_lookup_drop(attempt->end_lookup);
 	conn->actor.ops = attempt->own;
 	free_attempt(attempt);
 	stt_conn_discard(conn);
@@ -163,6 +194,8 @@ static void end_attempt(struct stt_attempt *attempt)
 	}
 	stt_lookup_drop(attempt->lookup);
 	attempt->lookup = NULL;
+	stt_lookup_drop(attempt->end_lookup);
+	attempt->end_lookup = NULL;
 	attempt->conn = NULL;
 	conn->actor.ops = attempt->own;
 	/* One that has not begun is on its way to the list already. */
@@ -185,8 +218,21 @@ static void cancel_attempt(struct stt_worker *worker, struct stt_actor *actor)
 /* The connection's end takes it to the ready list, and from there to cancel_attempt. */
 static void fail_attempt(struct stt_attempt *attempt, int code, const char *why)
 {
-	stt_conn_end_with(attempt->conn, code, STT_END_FLUSH, "cannot connect to %s: %s",
-			  attempt->conn->service->given, why);
+	const struct stt_service *service = attempt->conn->service;
+	char end[STT_ADDR_TEXT * 3];
+
+	if (!service->settings.local_host && !service->settings.local_port) {
+		stt_conn_end_with(attempt->conn, code, STT_END_FLUSH, "cannot connect to %s: %s",
+				  service->given, why);
+		return;
+	}
+	if (service->settings.local_port)
+		stt_addr_given(service->settings.local_host, service->settings.local_port, end,
+			       sizeof(end));
+	else
+		snprintf(end, sizeof(end), "%s", service->settings.local_host);
+	stt_conn_end_with(attempt->conn, code, STT_END_FLUSH, "cannot connect to %s from %s: %s",
+			  service->given, end, why);
 }
 
 static void time_out(struct stt_attempt *attempt)
@@ -276,16 +322,31 @@ static void wait_for_queue(struct stt_attempt *attempt)
 	attempt->next--;
 }
 
+/* Begins to connect, from this end if it was chosen. One that has no address of that family is as
+ * one that this machine does not have. */
+static int connect_racer(const struct stt_attempt *attempt, struct racer *racer,
+			 const struct stt_addr *addr)
+{
+	bool nagle = attempt->conn->service->settings.nagle;
+	struct stt_addr end;
+
+	if (!attempt->ends)
+		return stt_socket_connect(&racer->fd, addr, NULL, nagle);
+	racer->fd = -1;
+	if (!stt_addr_choose_end(&end, attempt->ends, attempt->nends, addr))
+		return -EADDRNOTAVAIL;
+	return stt_socket_connect(&racer->fd, addr, &end, nagle);
+}
+
 /* Sends the next address into the race. */
 static void race_next(struct stt_attempt *attempt)
 {
 	const struct stt_addr *addrs = attempt->addrs ? attempt->addrs : &attempt->place;
-	bool nagle = attempt->conn->service->settings.nagle;
 
 	while (attempt->next < attempt->naddrs) {
 		const struct stt_addr *addr = &addrs[attempt->next];
 		struct racer *racer = &attempt->racers[attempt->next++];
-		int result = stt_socket_connect(&racer->fd, addr, nagle);
+		int result = connect_racer(attempt, racer, addr);
 
 		if (result == -EAGAIN && addr->sa.sa_family == AF_UNIX) {
 			wait_for_queue(attempt);
@@ -367,6 +428,17 @@ static int64_t ring_attempt(struct stt_worker *worker, struct stt_alarm *alarm)
 	return attempt->conn ? next_look(attempt) : STT_NEVER;
 }
 
+/* This end is known: to the peer's address. */
+static void find_peer(struct stt_attempt *attempt)
+{
+	if (attempt->lookup) {
+		stt_lookup_ask(attempt->lookup);
+	} else {
+		stt_conn_set_peer(attempt->conn, &attempt->literal);
+		race_next(attempt);
+	}
+}
+
 /* The beginning of an attempt, or its end. */
 static void work_attempt(struct stt_worker *worker, struct stt_actor *actor)
 {
@@ -380,12 +452,27 @@ static void work_attempt(struct stt_worker *worker, struct stt_actor *actor)
 	}
 	attempt->begun = true;
 	attempt->limit_ms = stt_deadline_ms(attempt->conn->service->settings.connect_timeout_ms);
-	if (attempt->lookup) {
-		stt_lookup_ask(attempt->lookup);
-	} else {
-		stt_conn_set_peer(attempt->conn, &attempt->literal);
-		race_next(attempt);
+	if (attempt->end_lookup)
+		stt_lookup_ask(attempt->end_lookup);
+	else
+		find_peer(attempt);
+	if (attempt->conn)
+		set_alarm(attempt);
+}
+
+static void take_ends(void *asker, int result, struct stt_addr *ends, const char *why)
+{
+	struct stt_attempt *attempt = asker;
+
+	attempt->end_lookup = NULL;
+	attempt->ends = ends;
+	attempt->nends = result;
+	if (result <= 0) {
+		fail_attempt(attempt, result,
+			     result == STTCP_ERESOLVE ? why : sttcp_strerror(result));
+		return;
 	}
+	find_peer(attempt);
 	if (attempt->conn)
 		set_alarm(attempt);
 }

@@ -26,6 +26,7 @@ static const struct stt_actor_ops releaser_ops = {.on_pool = release_on_pool};
 
 int stt_group_init(struct stt_group *group, enum stt_side side, const char *host, int port)
 {
+	struct stt_settings *settings = &group->service.settings;
 	char given[STT_ADDR_TEXT * 3];
 
 	stt_addr_given(host, port, given, sizeof(given));
@@ -33,15 +34,20 @@ int stt_group_init(struct stt_group *group, enum stt_side side, const char *host
 	group->service.fork_count = stt_fork_count();
 	group->service.host = strdup(host ? host : "");
 	group->service.given = strdup(given);
+	if (settings->local_host)
+		group->service.local_host = strdup(settings->local_host);
 	if (side == STT_SERVER)
 		group->rooms = stt_rooms_new();
 	if (!group->service.host || !group->service.given ||
+	    (settings->local_host && !group->service.local_host) ||
 	    (side == STT_SERVER && !group->rooms)) {
 		free(group->service.host);
+		free(group->service.local_host);
 		free(group->service.given);
 		stt_rooms_free(group->rooms);
 		return -ENOMEM;
 	}
+	settings->local_host = group->service.local_host;
 	group->service.port = port;
 	atomic_init(&group->service.refs, 1);
 	stt_mutex_init(&group->lock);
@@ -61,6 +67,7 @@ void stt_group_destroy(struct stt_service *service)
 	stt_addresses_fini(group);
 	free(group->sweepers);
 	free(group->service.host);
+	free(group->service.local_host);
 	free(group->service.given);
 	stt_cond_fini(&group->changed);
 	stt_mutex_fini(&group->lock);
@@ -149,14 +156,29 @@ static bool port_is_wrong(const struct stt_group *group, int least)
 	return port < least || port > 65535;
 }
 
+/* A Unix socket has no end that could be chosen, and no other socket has one of that kind. */
+static const char *wrong_end(const struct stt_group *group)
+{
+	const struct stt_settings *settings = &group->service.settings;
+
+	if (stt_host_is_unix(settings->local_host))
+		return "local_host may not be a Unix socket";
+	if (!stt_host_is_unix(group->service.host))
+		return NULL;
+	return settings->local_host   ? "local_host has no effect with a Unix socket"
+	       : settings->local_port ? "local_port has no effect with a Unix socket"
+				      : NULL;
+}
+
 int stt_group_check_start(struct stt_group *group)
 {
+	const char *wrong = group->bad_options[0] ? group->bad_options : wrong_end(group);
 	int least_port = group->service.is_client ? 1 : 0;
 
 	stt_log_begin();
-	if (group->bad_options[0])
+	if (wrong)
 		return stt_group_tell(group, -EINVAL, "cannot start %s: %s", group->service.given,
-				      group->bad_options);
+				      wrong);
 	if (port_is_wrong(group, least_port))
 		return stt_group_tell(group, -EINVAL, "%s: the port must be from %d to 65535",
 				      group->service.given, least_port);

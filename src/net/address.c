@@ -181,6 +181,38 @@ void stt_addr_make_absolute(struct stt_addr *addr)
 	(void)fill_un(addr, absolute);
 }
 
+static bool is_mapped(const struct stt_addr *addr)
+{
+	return addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&addr->in6.sin6_addr);
+}
+
+/* RFC 4291, 2.5.5.2. */
+static void map(struct stt_addr *addr, const struct stt_addr *four)
+{
+	struct in6_addr host = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+
+	memcpy(&host.s6_addr[12], &four->in.sin_addr, sizeof(four->in.sin_addr));
+	fill_in6(addr, &host, 0, stt_addr_port(four));
+}
+
+bool stt_addr_choose_end(struct stt_addr *end, const struct stt_addr *list, int count,
+			 const struct stt_addr *to)
+{
+	for (int i = 0; i < count; i++) {
+		bool maps = is_mapped(to) && list[i].sa.sa_family == AF_INET;
+
+		if (maps)
+			map(end, &list[i]);
+		else if (is_mapped(to) == is_mapped(&list[i]) &&
+			 list[i].sa.sa_family == to->sa.sa_family)
+			*end = list[i];
+		else
+			continue;
+		return true;
+	}
+	return false;
+}
+
 static bool same_host(const struct stt_addr *a, const struct stt_addr *b)
 {
 	if (a->sa.sa_family != b->sa.sa_family)
@@ -189,11 +221,6 @@ static bool same_host(const struct stt_addr *a, const struct stt_addr *b)
 		return a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
 	return IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr) &&
 	       a->in6.sin6_scope_id == b->in6.sin6_scope_id;
-}
-
-static bool is_mapped(const struct stt_addr *addr)
-{
-	return addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&addr->in6.sin6_addr);
 }
 
 bool stt_addr_has_file(const struct stt_addr *addr)

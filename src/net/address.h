@@ -74,6 +74,12 @@ bool stt_addr_has_file(const struct stt_addr *addr);
 /* Whether two IPv4 or IPv6 addresses are the same, port and scope included. */
 bool stt_addr_equal(const struct stt_addr *a, const struct stt_addr *b);
 
+/* Of `count` addresses the first one that a socket connecting to `to` can be bound to: of the same
+ * family. For an IPv4 address mapped into IPv6 that is an IPv4 one, mapped likewise. False when
+ * there is none. */
+bool stt_addr_choose_end(struct stt_addr *end, const struct stt_addr *list, int count,
+			 const struct stt_addr *to);
+
 /* "127.0.0.1:80", "[::1]:80", "unix:/path". `text` has STT_ADDR_TEXT bytes. */
 void stt_addr_text(const struct stt_addr *addr, char *text);
 

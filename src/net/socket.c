@@ -296,7 +296,25 @@ int stt_socket_last_call(int fd, const struct stt_addr *addr)
 	return (int)info.tcpi_unacked;
 }
 
-int stt_socket_connect(int *fd, const struct stt_addr *addr, bool nagle)
+/*
+ * With a port, the attempts of a race share it, and so does an attempt with the
+ * connection of a moment ago that stands in TIME_WAIT: SO_REUSEADDR; that of a
+ * socket which listens stays its own (socket(7)). Without one, the kernel chooses
+ * it when the peer is known, so that each peer may have all ports (ip(7)).
+ */
+static int bind_end(int fd, const struct stt_addr *from)
+{
+	const int on = 1;
+
+	if (stt_addr_port(from))
+		(void)turn_on(fd, SOL_SOCKET, SO_REUSEADDR);
+	else
+		(void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+	return bind_to(fd, from);
+}
+
+int stt_socket_connect(int *fd, const struct stt_addr *addr, const struct stt_addr *from,
+		       bool nagle)
 {
 	int err = 0;
 
@@ -308,6 +326,8 @@ int stt_socket_connect(int *fd, const struct stt_addr *addr, bool nagle)
 	}
 	if (!nagle && addr->sa.sa_family != AF_UNIX)
 		err = turn_on(*fd, IPPROTO_TCP, TCP_NODELAY);
+	if (err == 0 && from)
+		err = bind_end(*fd, from);
 	if (err == 0)
 		err = connect_to(*fd, addr);
 	/* After EINTR the attempt goes on by itself, and a second call would say EALREADY (POSIX,

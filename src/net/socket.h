@@ -58,9 +58,12 @@ int stt_socket_last_call(int fd, const struct stt_addr *addr);
 /*
  * Begins to connect: the descriptor in *fd, and 0 when it is connected already,
  * or -EINPROGRESS; any other -errno leaves no descriptor. (A Unix socket whose
- * queue is full says -EAGAIN, and may be tried again.)
+ * queue is full says -EAGAIN, and may be tried again.) `from` is this end's
+ * address, of the same family, or NULL: -EADDRNOTAVAIL when this machine does
+ * not have it.
  */
-int stt_socket_connect(int *fd, const struct stt_addr *addr, bool nagle);
+int stt_socket_connect(int *fd, const struct stt_addr *addr, const struct stt_addr *from,
+		       bool nagle);
 
 /* Whether a TCP connection to `addr` is one with itself: where nobody listens on a port of this
  * machine, the kernel may choose that very port for the client's end, and then the two meet as in a

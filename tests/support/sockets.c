@@ -30,7 +30,7 @@ int connect_to(const char *host, int *fd)
 {
 	struct stt_addr addr = address_of(host);
 
-	return stt_socket_connect(fd, &addr, false);
+	return stt_socket_connect(fd, &addr, NULL, false);
 }
 
 void await(int fd, short events)
@@ -87,7 +87,7 @@ void open_pair(struct socket_pair *pair, const char *host, const char *target)
 	addr = address_of(target ? target : host);
 	stt_addr_set_port(&addr, stt_addr_port(&local));
 
-	int err = stt_socket_connect(&pair->client, &addr, false);
+	int err = stt_socket_connect(&pair->client, &addr, NULL, false);
 
 	assert_true(err == 0 || err == -EINPROGRESS);
 	await(pair->listener, POLLIN);

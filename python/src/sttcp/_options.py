@@ -47,6 +47,7 @@ Number = Union[int, Default]
 Limit = Union[int, None, Default]
 Seconds = Union[float, None, Default]
 Switch = Union[bool, Default]
+Text = Union[str, None, Default]
 
 
 class MessageOptions(TypedDict, total=False):
@@ -114,6 +115,8 @@ class ClientOptions(CommonOptions, total=False):
     """Those of clients."""
 
     connect_timeout: Seconds
+    local_host: Text
+    local_port: Number
 
 
 # ---------------------------------------------------------------- reading them
@@ -173,6 +176,16 @@ def _function(name: str, value: Any) -> Any:
     return value
 
 
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str or None, not {value!r}")
+    if not value or "\0" in value:
+        raise ValueError(f"{name} must have characters, and none that is NUL, not {value!r}")
+    return value
+
+
 class _Form(NamedTuple):
     shown: str  # by help()
     read: Callable[[str, Any], Any]
@@ -187,6 +200,7 @@ _FORMS: dict[Any, _Form] = {
     Number: _Form("int", _number),
     Limit: _Form("int | None", _number),
     Seconds: _Form("float | None", milliseconds, "_ms"),
+    Text: _Form("str | None", _text),
     Switch: _Form("bool", lambda name, value: bool(value)),
 }
 

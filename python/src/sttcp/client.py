@@ -54,7 +54,8 @@ class Client(_group.Group):
     handler: handler(address, connection, data), after the connection handler
     with data None, and after the response handler. The rest are options, as of a
     Server; connect_timeout is for name resolution and all addresses together
-    (10), drain_timeout for flushing output when it is closed (10).
+    (10), drain_timeout for flushing output when it is closed (10), local_host and
+    local_port are its own end's address (any).
 
     A client without any handler sends b'ok', prints the answer and ends.
     """
