@@ -125,8 +125,13 @@ struct stt_addresses *stt_addresses_new(int count)
 
 static bool are_equal(const struct stt_addresses *a, const struct stt_addresses *b)
 {
-	return a && b && a->count == b->count &&
-	       memcmp(a->all, b->all, (size_t)a->count * sizeof(a->all[0])) == 0;
+	if (!a || !b || a->count != b->count)
+		return false;
+	for (int i = 0; i < a->count; i++) {
+		if (strcmp(a->all[i], b->all[i]) != 0)
+			return false;
+	}
+	return true;
 }
 
 /* A restart, which mostly has the same addresses as before, takes no more memory then. */
