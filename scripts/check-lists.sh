@@ -12,11 +12,6 @@ sttcp_client_on_universal	set for every client by ext/group.c: universal_handler
 sttcp_server_on_universal	set for every server by ext/group.c: universal_handler
 sttcp_conn_sendf		formats are f-strings
 sttcp_event_name		the name of a HandlerType
-sttcp_timer_new			not there yet
-sttcp_timer_start		not there yet
-sttcp_timer_stop		not there yet
-sttcp_timer_free		not there yet
-sttcp_run			not there yet
 '
 
 # Options that Python has under another name.

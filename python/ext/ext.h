@@ -200,8 +200,18 @@ void handlers_note_fail(sttcp_conn *conn);
 /* For sttcp_conn_on_message, with the binding as its context; any thread, without the GIL. */
 void handlers_own(sttcp_conn *conn, const void *data, size_t size, void *context);
 
+/* Reports the exception that is set, which nothing is left to be ended with. */
+void report_raised(void);
+
 /* option frame_fn; any thread, without the GIL. */
 int handlers_frame(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
 		   void *context);
+
+/* ---------------------------------------------------------------- timer.c */
+
+extern PyTypeObject timer_type;
+
+/* Adds the functions about timers and work to the module. -1 with an exception set. */
+int timers_init(PyObject *module);
 
 #endif

@@ -89,8 +89,7 @@ static void report(PyObject *exception)
 	Py_XDECREF(result);
 }
 
-/* The last handlers: nothing is left to be ended. */
-static void report_raised(void)
+void report_raised(void)
 {
 	PyObject *exception = take_exception();
 

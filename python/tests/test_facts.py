@@ -92,8 +92,8 @@ class NamesTest(Case):
     def test_what_is_public_is_what_is_meant_to_be(self):
         common = {
             "HandlerType", "address", "close", "closed", "connection_handler",
-            "disconnection_handler", "drained_handler", "end_handler", "handler", "host",
-            "keep_alive", "malformed_handler", "port", "set_handler", "sock_name", "start", "stop",
+            "disconnection_handler", "drained_handler", "end_handler", "every", "handler",
+            "host", "keep_alive", "malformed_handler", "port", "set_handler", "sock_name", "start", "stop",
             "universal_handler", "wait"}
         server = {
             "add_address", "add_listener", "addresses", "broadcast", "broadcast_message",

@@ -116,6 +116,14 @@ RIGHT = """
         server.request_stop()
         report = server.stop(timeout=None)
         sttcp.print_sync(report.forced, ports, found, flush=True)
+    def tick(number: int, *, name: str = "") -> None: ...
+
+    timer: sttcp.Timer = server.every(5, tick, 3, name="x")
+    client.every(0.5, tick, 4)
+    stopped: bool = timer.stop()
+    timer.start(0, every=2.5)
+    sttcp.Timer(tick, number=5).start(1)
+    sttcp.run(tick, 6)
     keep_alive()
     sttcp.engine_shutdown()
     sttcp.log_level(4)
@@ -152,6 +160,10 @@ WRONG = [
     "connection.join(7)",
     "server.broadcast(b'all', room=7)",
     "server.count_in(None)",
+    "server.every('5', print)",
+    "sttcp.Timer(7)",
+    "sttcp.run()",
+    "sttcp.Timer(print).start()",
     "connection.set_framing(fixed_size='4')",
     "sttcp.log_level('debug')",
     "connection.fail_now(7)",

@@ -25,6 +25,7 @@ from ._group import Address, StopReport, connections
 from ._options import DEFAULT, Default
 from ._printing import print_sync, screen_lock
 from ._setup import set_up as _set_up
+from ._timer import Timer, run
 from .client import Client
 from .errors import (Error, FrameError, HandlerError, LimitError, SlowPeerError, StoppedError,
                      TimeLimitError)
@@ -39,6 +40,7 @@ _set_up()
 __all__ = [
     "Address", "Client", "Connection", "ConnectionStats", "DEFAULT", "Default", "Error",
     "FrameError", "HandlerError", "LimitError", "Server", "SlowPeerError", "Stats", "StopReport",
-    "StoppedError", "TimeLimitError", "configure", "connections", "core_version", "engine_shutdown",
-    "keep_alive", "log_level", "log_to_stderr", "print_sync", "screen_lock",
+    "StoppedError", "TimeLimitError", "Timer", "configure", "connections", "core_version",
+    "engine_shutdown", "keep_alive", "log_level", "log_to_stderr", "print_sync", "run",
+    "screen_lock",
 ]

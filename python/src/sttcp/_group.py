@@ -17,6 +17,7 @@ from typing import (TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Tuple, T
 from . import _sttcp
 from ._engine import begin, logger
 from ._options import read_options, without_off
+from ._timer import Timer
 from ._wait import announce, let_signals_through, terminable, wait_until
 from .errors import raise_start
 
@@ -68,6 +69,8 @@ def _forget_parent() -> None:
     _lock = threading.RLock()
     for each in _running:
         each._state_lock = threading.Lock()
+        each._timers_lock = threading.RLock()
+        each._timers.clear()
         each.closed = True
     _running.clear()
     connections.clear()
@@ -184,6 +187,8 @@ class Group(_sttcp.GroupBase):
         self._given: Address = (self.host, self._port_given)  # what an unconnected handler gets
         self._drain_ms: int = read.get("drain_timeout_ms", 0)
         self._state_lock = threading.Lock()
+        self._timers_lock = threading.RLock()
+        self._timers: list[Timer] = []
         self._was_started = False
         self._uses_set_handler = False
         self._is_open = False  # this run, from the end of its start on
@@ -311,12 +316,14 @@ class Group(_sttcp.GroupBase):
             if not again:
                 self._forget()
                 self.closed = over
+                self._settle_timers()
             text = self._error() or _sttcp.error_text(code)
             if code == -errno.EBUSY and over:
                 text = f"cannot start {self}: a handler of its last run still runs"
             raise_start(code, text)
         self._was_started = True
         self._opened()
+        self._settle_timers()
 
     def _forget(self) -> None:
         with _lock:
@@ -327,6 +334,7 @@ class Group(_sttcp.GroupBase):
         """It has come to its end: called once for each start."""
         self._forget()
         self.closed = True
+        self._settle_timers()
         logger.info("Stopped %s %s", self._what, self)
         announce()
 
@@ -341,6 +349,43 @@ class Group(_sttcp.GroupBase):
     def _stop_after_signal(self) -> None:
         """What the first one does."""
         raise NotImplementedError
+
+    # ------------------------------------------------------------ timers
+
+    def every(self, seconds: float, function: Callable[..., object], *args: Any,
+              **kwargs: Any) -> Timer:
+        """Calls function(*args, **kwargs) every so many seconds, for the first time after that long,
+        while this is started: from now or the next start on, and until it has ended, so also while a
+        stop waits for connections. Each start begins anew. Returns the Timer: its stop() ends this
+        for good. The function may block, and connections go on; stop and close wait for it as they
+        do for handlers."""
+        timer = Timer(function, *args, **kwargs)
+        timer._belong(seconds, self._let_timer_go)
+        with self._timers_lock:
+            self._timers.append(timer)
+        self._settle_timers()
+        return timer
+
+    def _let_timer_go(self, timer: Timer) -> None:
+        with self._timers_lock:
+            if timer in self._timers:
+                self._timers.remove(timer)
+
+    def _is_started(self) -> bool:
+        return self._was_started and not self.closed
+
+    def _settle_timers(self) -> None:
+        """Whenever that has changed. A signal handler may change it in the midst of this."""
+        with self._timers_lock:
+            wanted = not self._is_started()
+            while wanted != self._is_started():
+                wanted = self._is_started()
+                for timer in list(self._timers):
+                    timer._follow(wanted)
+
+    def _wait_for_timers(self, timeout: float | None) -> None:
+        """Until none of their functions runs, when it has ended."""
+        wait_until(lambda: not any(each._runs for each in self._timers), timeout)
 
     def __enter__(self: GroupT) -> GroupT:
         """Starts it, and stops it at the end of the block: within drain_timeout, or within 10 s if

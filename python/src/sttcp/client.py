@@ -108,8 +108,13 @@ class Client(_group.Group):
             return
         if _sttcp._in_handler():
             self._stop(0)
-        else:
-            call_interruptibly(lambda: self._stop(0))
+            return
+
+        def close() -> None:
+            self._stop(0)
+            self._wait_for_timers(None)
+
+        call_interruptibly(close)
 
     def stop(self) -> None:
         """The same as close."""

@@ -30,19 +30,23 @@ def engine_shutdown() -> None:
     """Ends every thread and closes every descriptor of the library; connections that still flush
     are closed at once. No program needs this at its end: it is for a fork that should find a
     process without threads, for leak checkers, and for another configure. The next start begins
-    anew. RuntimeError: something is started, or this is a handler. After a stop that has left
-    handlers running it waits for those, for 10 seconds at most."""
+    anew. RuntimeError: something is started, a timer is set, or this is a handler. After a stop
+    that has left handlers running it waits for those, and for what run() was given, for 10 seconds
+    at most."""
     deadline = time.monotonic() + LAST_RUN_S
     code = _sttcp._engine_shutdown()
     # What has told its end is not quite there yet in the library.
-    while code == -errno.EBUSY and not running_objects() and time.monotonic() < deadline:
+    while (code == -errno.EBUSY and not running_objects() and not _sttcp._timers_set()
+           and time.monotonic() < deadline):
         time.sleep(0.001)
         code = _sttcp._engine_shutdown()
     if code == -errno.EDEADLK:
         raise RuntimeError("engine_shutdown() inside a handler")
     if code == -errno.EBUSY:
         raise RuntimeError("engine_shutdown() while something is started" if running_objects() else
-                           "engine_shutdown() while a handler of the last run still runs")
+                           "engine_shutdown() while a timer is set" if _sttcp._timers_set() else
+                           "engine_shutdown() while a handler of the last run, or what run() was "
+                           "given, still runs")
     if code < 0:
         raise make_exception(code, None)
 

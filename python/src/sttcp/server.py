@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import socket
 import threading
+import time
 import warnings
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
@@ -251,9 +252,12 @@ class Server(_group.Group):
                              daemon=True).start()
             return StopReport(*report[1:])
 
+        end = time.monotonic() + timeout_ms / 1000
+
         def stop() -> StopReport:
             report = self._stop(timeout_ms)
             self._finish(run)
+            self._wait_for_timers(None if timeout_ms < 0 else max(0, end - time.monotonic()))
             return StopReport(*report[1:])
 
         return call_interruptibly(stop)
