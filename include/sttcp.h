@@ -1117,8 +1117,10 @@ STTCP_API sttcp_timer *sttcp_timer_new(void (*fn)(sttcp_timer *timer, void *cont
  * drift. Those that pass while `fn` runs, or waits for a thread at max_threads, are
  * left out. Starting it again replaces what was set, also inside `fn`. Starts the
  * engine if nothing has. -EINVAL: NULL, a timer without `fn`, or a number below 0;
- * -EDEADLK on a thread that sttcp_engine_shutdown waits for; else -errno when there
- * are no threads or descriptors for the engine. A code changes nothing.
+ * -ECANCELED: inside `fn`, when it was stopped elsewhere since `fn` was called, so
+ * that a function that starts its timer again can be stopped; -EDEADLK on a thread that
+ * sttcp_engine_shutdown waits for; else -errno when there are no threads or descriptors for the
+ * engine. A code changes nothing.
  */
 STTCP_API int sttcp_timer_start(sttcp_timer *timer, int first_ms, int every_ms) STTCP_CHECKED;
 

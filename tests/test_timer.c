@@ -327,6 +327,66 @@ static void timer_may_be_started_in_its_own_function(void **state)
 	free(calls);
 }
 
+static void stop_other(sttcp_timer *timer, void *context)
+{
+	struct calls *calls = context;
+
+	atomic_store(&calls->result, sttcp_timer_stop(calls->other));
+	note(timer, context);
+}
+
+/* Starts it again at the end of each call. */
+static void start_again(sttcp_timer *timer, void *context)
+{
+	struct calls *calls = context;
+
+	block(timer, context);
+	atomic_store(&calls->result, sttcp_timer_start(timer, 0, 0));
+}
+
+static void timer_that_starts_itself_can_be_stopped(void **state)
+{
+	struct calls *calls = calls_new();
+	struct calls *others = calls_new();
+	sttcp_timer *timer = calls_timer(calls, start_again);
+	sttcp_timer *other = calls_timer(others, stop_other);
+
+	(void)state;
+	others->other = timer;
+	assert_int_equal(sttcp_timer_start(timer, 0, 0), 0);
+	for (int i = 1; i <= 3; i++) {
+		assert_true(event_wait(&calls->came, i));
+		event_raise(&calls->gate);
+	}
+	/* Its fourth call has not started it again when it is stopped. */
+	assert_true(event_wait(&calls->came, 4));
+	assert_int_equal(sttcp_timer_start(other, 0, 0), 0);
+	assert_true(event_wait(&others->came, 1));
+	assert_int_equal(atomic_load(&others->result), -EBUSY);
+	event_raise(&calls->gate);
+	assert_int_equal(sttcp_timer_stop(timer), 0);
+	assert_int_equal(atomic_load(&calls->result), -ECANCELED);
+	assert_int_equal(atomic_load(&calls->count), 4);
+	/* With an open gate, at any moment. */
+	for (int i = 0; i < 100000; i++)
+		event_raise(&calls->gate);
+	for (int i = 0; i < 300; i++) {
+		long came = event_count(&calls->came);
+
+		assert_int_equal(sttcp_timer_start(timer, 0, 0), 0);
+		assert_true(event_wait(&calls->came, came + i % 3));
+		assert_int_equal(sttcp_timer_stop(timer), 0);
+		came = event_count(&calls->came);
+		if (i % 10 == 0)
+			assert_int_equal(sttcp_engine_shutdown(), 0);
+		assert_int_equal(event_count(&calls->came), came);
+	}
+	sttcp_timer_free(other);
+	sttcp_timer_free(timer);
+	free(calls);
+	free(others);
+}
+
 static void free_inside(sttcp_timer *timer, void *context)
 {
 	struct calls *calls = context;
@@ -350,14 +410,6 @@ static void timer_may_be_freed_in_its_own_function(void **state)
 	assert_int_equal(atomic_load(&calls->count), 1);
 	assert_int_equal(atomic_load(&calls->result), -EINVAL);
 	free(calls);
-}
-
-static void stop_other(sttcp_timer *timer, void *context)
-{
-	struct calls *calls = context;
-
-	atomic_store(&calls->result, sttcp_timer_stop(calls->other));
-	note(timer, context);
 }
 
 static void free_other(sttcp_timer *timer, void *context)
@@ -581,6 +633,7 @@ int main(void)
 		cmocka_unit_test(timer_that_is_stopped_does_not_call),
 		cmocka_unit_test(timer_may_be_stopped_in_its_own_function),
 		cmocka_unit_test(timer_may_be_started_in_its_own_function),
+		cmocka_unit_test(timer_that_starts_itself_can_be_stopped),
 		cmocka_unit_test(timer_may_be_freed_in_its_own_function),
 		cmocka_unit_test(timer_may_be_stopped_in_the_function_of_another),
 		cmocka_unit_test(timer_may_be_freed_in_the_function_of_another),

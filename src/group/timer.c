@@ -89,6 +89,12 @@ static void arm_locked(sttcp_timer *timer) STT_REQUIRES(timer->lock)
 	stt_alarm_set(timer->loop, &timer->alarm, timer->next_ms);
 }
 
+/* Whether this is a call of `fn`. */
+static bool is_inside_locked(const sttcp_timer *timer) STT_REQUIRES(timer->lock)
+{
+	return timer->runs && timer->caller == stt_self;
+}
+
 int stt_timer_start(sttcp_timer *timer, int first_ms, int every_ms)
 {
 	struct stt_engine *engine;
@@ -99,6 +105,8 @@ int stt_timer_start(sttcp_timer *timer, int first_ms, int every_ms)
 	stt_lock(&timer->lock);
 	if (timer->freed) {
 		result = -EINVAL;
+	} else if (timer->stopped && is_inside_locked(timer)) {
+		result = -ECANCELED;
 	} else {
 		/* An alarm that is set is on a loop of this engine: none ends before it has rung.
 		 */
@@ -108,6 +116,7 @@ int stt_timer_start(sttcp_timer *timer, int first_ms, int every_ms)
 		timer->every_ms = every_ms;
 		timer->set = true;
 		timer->anew = true;
+		timer->stopped = false;
 		timer->due = false;
 		count_locked(timer);
 		if (!timer->runs)
@@ -173,6 +182,8 @@ static void call_locked(sttcp_timer *timer) STT_REQUIRES(timer->lock)
 
 	timer->due = false;
 	timer->anew = false;
+	timer->stopped = false;
+	timer->caller = stt_self;
 	timer->runs = true;
 	timer->ncalls++;
 	stt_unlock(&timer->lock);
@@ -214,6 +225,8 @@ static int stop_locked(sttcp_timer *timer, enum stt_timer_wait wait) STT_REQUIRE
 
 	timer->set = false;
 	timer->due = false;
+	/* Otherwise a function that starts its timer again could not be stopped. */
+	timer->stopped = !is_inside_locked(timer);
 	/* So that the heap does not keep it until the time that it had. */
 	if (timer->rings)
 		stt_alarm_set(timer->loop, &timer->alarm, 0);

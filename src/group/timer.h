@@ -14,6 +14,7 @@
 #include "sttcp.h"
 
 struct stt_loop;
+struct stt_worker;
 
 struct sttcp_timer {
 	/* Set before anybody can find it. */
@@ -34,11 +35,13 @@ struct sttcp_timer {
 	bool queued;
 	bool rings;   /* the alarm is set, or about to be set again */
 	bool anew;    /* set anew since `fn` was called last */
+	bool stopped; /* since then, outside of it: it does not set the timer again */
 	bool freed;   /* the user's handle is gone */
 	bool counted; /* among those that keep the engine: set, due or running */
 	uint64_t ncalls;
-	int64_t next_ms; /* counts while `set` */
-	int every_ms;	 /* 0: once */
+	const struct stt_worker *caller; /* of `fn`, while that runs */
+	int64_t next_ms;		 /* counts while `set` */
+	int every_ms;			 /* 0: once */
 	/* The one on which it rings; another one may be chosen while it does not ring. */
 	struct stt_loop *loop;
 
@@ -49,7 +52,8 @@ struct sttcp_timer {
 /* NULL for want of memory. */
 sttcp_timer *stt_timer_new(void (*fn)(sttcp_timer *timer, void *context), void *context);
 
-/* 0; -EINVAL after its free; or as stt_engine_get. */
+/* 0; -EINVAL after its free; -ECANCELED in `fn` when it was stopped meanwhile; or as
+ * stt_engine_get. */
 int stt_timer_start(sttcp_timer *timer, int first_ms, int every_ms);
 
 enum stt_timer_wait {
