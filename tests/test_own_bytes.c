@@ -161,6 +161,14 @@ static void by_small_broadcasts(struct pair *pair)
 				 1);
 }
 
+static void by_messages_to_a_room(struct pair *pair)
+{
+	assert_int_equal(sttcp_conn_join(pair->conn, "room"), 0);
+	for (size_t at = 0; at < sizeof(foreign); at += HIGH)
+		assert_int_equal(sttcp_server_send_room(pair->server, "room", NULL, foreign, HIGH),
+				 1);
+}
+
 static void by_try(struct pair *pair)
 {
 	assert_int_equal(sttcp_conn_try_send(pair->conn, foreign, sizeof(foreign)), 0);
@@ -193,7 +201,14 @@ static void by_another_s_handler(struct pair *pair)
 static void others_never_hold_the_reader(void **state)
 {
 	static void (*const ways[])(struct pair * pair) = {
-		by_main, by_parts, by_broadcast, by_small_broadcasts, by_try, by_another_s_handler};
+		by_main,
+		by_parts,
+		by_broadcast,
+		by_small_broadcasts,
+		by_messages_to_a_room,
+		by_try,
+		by_another_s_handler,
+	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
@@ -217,6 +232,7 @@ enum own_way {
 	OWN_TRY,
 	OWN_MESSAGE,
 	OWN_BROADCAST,
+	OWN_ROOM,
 	OWN_WAYS
 };
 
@@ -236,6 +252,10 @@ static bool answer(struct probe *probe, sttcp_conn *conn, const void *bytes, siz
 		return sttcp_conn_try_send(conn, reply, sizeof(reply)) == 0;
 	case OWN_MESSAGE:
 		return sttcp_conn_send_message(conn, reply, sizeof(reply)) == 0;
+	case OWN_ROOM:
+		return sttcp_conn_join(conn, "room") == 0 &&
+		       sttcp_server_send_room(sttcp_conn_server(conn), "room", NULL, reply,
+					      sizeof(reply)) == 1;
 	default:
 		return sttcp_server_broadcast(sttcp_conn_server(conn), reply, sizeof(reply)) == 1;
 	}
