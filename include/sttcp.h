@@ -414,9 +414,9 @@ typedef struct sttcp_options {
 	int32_t drain_timeout_ms;
 
 	/* Server: a graceful stop ends idle connections with STTCP_ESTOPPED, at once or as soon as
-	 * they become idle. Idle means: no handler runs, nothing is queued, all input has been
-	 * delivered, and no message is incomplete. The library cannot know about an answer that
-	 * another thread is still going to send. */
+	 * they become idle. Idle means: no handler runs, no task is due, nothing is queued, all
+	 * input has been delivered, and no message is incomplete. The library cannot know about an
+	 * answer that another thread is still going to send. */
 	bool end_idle_at_stop;
 
 	/* --- Limits of a server --- */
@@ -922,9 +922,10 @@ STTCP_API int sttcp_conn_on_message(sttcp_conn *conn, sttcp_receive_handler fn,
  * output is written first, as by sttcp_conn_flush. Bytes read this way are not
  * delivered to a handler again, and the `data` of the handler stays valid.
  *
- * Works only in the connection's own connection, receive and response handlers,
- * on the thread that runs them: -EDEADLK elsewhere. If the connection ends
- * meanwhile, for example by a forced stop: its reason, or STTCP_ECLOSED.
+ * Works only in the connection's own connection, receive and response handlers
+ * and its tasks, on the thread that runs them: -EDEADLK elsewhere. If the
+ * connection ends meanwhile, for example by a forced stop: its reason, or
+ * STTCP_ECLOSED.
  */
 STTCP_API ssize_t sttcp_conn_recv(sttcp_conn *conn, void *buffer, size_t size,
 				  int timeout_ms) STTCP_CHECKED;
@@ -1094,6 +1095,70 @@ STTCP_API int sttcp_conn_fd(const sttcp_conn *conn);
  * were read but not delivered are lost.
  */
 STTCP_API int sttcp_conn_detach(sttcp_conn *conn) STTCP_CHECKED;
+
+/* --------------------------------------------------------------------- tasks */
+
+/*
+ * A task is a function that runs as one of the handlers of a connection: never at
+ * the same time as another one of them. It may block, and may call whatever a
+ * receive handler may, sttcp_conn_recv included. So what belongs to one
+ * connection needs no lock, whichever thread has news for it.
+ */
+typedef void (*sttcp_task)(sttcp_conn *conn, void *argument);
+
+/*
+ * Runs `task` once, as soon as no other handler of the connection runs, and
+ * before its disconnection handler. Never waits. Any thread; tasks that one
+ * thread gives run in that order. Where it stands among received messages is not
+ * fixed, but a task that was given before the peer's FIN was noticed runs before
+ * that ends the connection. Tasks run also while the connection is paused. A task
+ * that the connection handler gives runs after it, and before the first message.
+ *
+ * A task runs, or is cancelled, or the connection ends first: a close, false or a
+ * limit keeps what has not begun from running. In each of these cases
+ * `free_fn(argument)` is called once after that (`free_fn` may be NULL):
+ *
+ *  - on the thread that ran the task, after it; or inside sttcp_conn_cancel; or
+ *    before the disconnection handler;
+ *  - with no lock of the library held;
+ *  - so that it has returned before on_release, and before a free of the server
+ *    or client outside handlers returns. Outside handlers it must not wait for
+ *    that itself (close, stop, wait and free of that server or client).
+ *
+ * Returns 0. After any other result nothing was taken, and free_fn is not called:
+ * the reason of the connection if it has ended; -EAGAIN when 16 384 tasks of this
+ * connection, of all kinds, wait already; -EINVAL without a task; -ENOMEM.
+ */
+STTCP_API int sttcp_conn_run(sttcp_conn *conn, sttcp_task task, void *argument,
+			     void (*free_fn)(void *argument));
+
+/*
+ * The same, once, after `ms` milliseconds or a little later, never earlier.
+ * Long delays are exceeded by up to a thousandth, and 32 ms at most, so that many
+ * tasks share a wake-up. Returns an id from 1 on, by which it can be cancelled; it
+ * is unique among the tasks of this connection. -EINVAL also for `ms` below 0.
+ *
+ * A task that waits for its time costs memory, and nothing else. It neither keeps
+ * a connection from ending nor counts as a sign of life (idle_timeout_ms), and
+ * with end_idle_at_stop only a task that is due keeps the connection open.
+ */
+STTCP_API int64_t sttcp_conn_after(sttcp_conn *conn, int ms, sttcp_task task, void *argument,
+				   void (*free_fn)(void *argument));
+
+/* The same again and again, every `ms` milliseconds, without drift, until it is cancelled or the
+ * connection ends. Times that pass before a call has returned are left out. With 0 it runs again
+ * when it has returned, and the others have had their turn. */
+STTCP_API int64_t sttcp_conn_every(sttcp_conn *conn, int ms, sttcp_task task, void *argument,
+				   void (*free_fn)(void *argument));
+
+/*
+ * Cancels a task of sttcp_conn_after or _every, and returns 0. Does not wait: a
+ * call that runs, or is just about to, goes on, and in an `every` it is the last
+ * one. A task of which no call runs never runs again: it is freed inside this
+ * call, with its free_fn, so hold no lock that this takes. -ENOENT: it has run,
+ * was cancelled, or never was.
+ */
+STTCP_API int sttcp_conn_cancel(sttcp_conn *conn, int64_t id);
 
 /* ----------------------------------------------------------- timers and work */
 

@@ -12,6 +12,12 @@ static void each_nothing(sttcp_conn *conn, void *argument)
 	(*(int *)argument)++;
 }
 
+static void task_nothing(sttcp_conn *conn, void *argument)
+{
+	(void)conn;
+	(void)argument;
+}
+
 static void release_nothing(void *context)
 {
 	(void)context;
@@ -111,6 +117,10 @@ static void null_connection_is_invalid(void **state)
 	assert_false(sttcp_conn_stopping(NULL));
 	assert_true(sttcp_conn_fd(NULL) < 0);
 	assert_int_equal(sttcp_conn_detach(NULL), -EINVAL);
+	assert_int_equal(sttcp_conn_run(NULL, task_nothing, NULL, NULL), -EINVAL);
+	assert_int_equal(sttcp_conn_after(NULL, 1, task_nothing, NULL, NULL), -EINVAL);
+	assert_int_equal(sttcp_conn_every(NULL, 1, task_nothing, NULL, NULL), -EINVAL);
+	assert_int_equal(sttcp_conn_cancel(NULL, 1), -EINVAL);
 }
 
 static void bad_arguments_are_invalid(void **state)

@@ -29,6 +29,9 @@ enum place {
 	IN_DISCONNECTION,
 	IN_DATA_FREE,
 	IN_LOG,
+	IN_TASK,
+	IN_FREE_AFTER_TASK,
+	IN_FREE_AT_THE_END,
 	PLACES
 };
 
@@ -130,6 +133,23 @@ static void hear(int level, const char *text, void *context)
 		fork_here(NULL);
 }
 
+static void run_task(sttcp_conn *conn, void *argument)
+{
+	(void)argument;
+	if (scene.place == IN_TASK)
+		fork_here(conn);
+}
+
+static void give_task(sttcp_conn *conn)
+{
+	if (scene.place == IN_TASK)
+		CHECK(sttcp_conn_run(conn, run_task, NULL, NULL) == 0);
+	if (scene.place == IN_FREE_AFTER_TASK)
+		CHECK(sttcp_conn_run(conn, run_task, conn, free_data) == 0);
+	if (scene.place == IN_FREE_AT_THE_END)
+		CHECK(sttcp_conn_every(conn, 3600000, run_task, conn, free_data) == 1);
+}
+
 static bool open_up(sttcp_conn *conn, void *context)
 {
 	(void)context;
@@ -137,6 +157,7 @@ static bool open_up(sttcp_conn *conn, void *context)
 		sttcp_conn_set_data(conn, conn, free_data);
 	if (scene.place == IN_CONNECTION)
 		fork_here(conn);
+	give_task(conn);
 	return true;
 }
 
@@ -201,12 +222,13 @@ static void check_serves(int port)
 
 static bool is_end(enum place place)
 {
-	return place == IN_DISCONNECTION || place == IN_DATA_FREE;
+	return place == IN_DISCONNECTION || place == IN_DATA_FREE || place == IN_FREE_AT_THE_END;
 }
 
 static bool is_begin(enum place place)
 {
-	return place == IN_CONNECTION || place == IN_LOG;
+	return place == IN_CONNECTION || place == IN_LOG || place == IN_TASK ||
+	       place == IN_FREE_AFTER_TASK;
 }
 
 /* Makes handlers fork, one after the other, over a connection each. */
@@ -363,6 +385,21 @@ static int returns_from_log(void)
 	return child_returns_from(IN_LOG);
 }
 
+static int returns_from_task(void)
+{
+	return child_returns_from(IN_TASK);
+}
+
+static int returns_from_free_after_task(void)
+{
+	return child_returns_from(IN_FREE_AFTER_TASK);
+}
+
+static int returns_from_free_at_the_end(void)
+{
+	return child_returns_from(IN_FREE_AT_THE_END);
+}
+
 /* The parent alone answers, on old and new connections. */
 static void child_that_returns_from_a_handler_does_no_harm(void **state)
 {
@@ -372,6 +409,7 @@ static void child_that_returns_from_a_handler_does_no_harm(void **state)
 	assert_int_equal(process_run("returns_from_universal"), 0);
 	assert_int_equal(process_run("returns_from_connection"), 0);
 	assert_int_equal(process_run("returns_from_disconnection"), 0);
+	assert_int_equal(process_run("returns_from_task"), 0);
 }
 
 /* The same for what else the library calls on its threads. */
@@ -380,6 +418,8 @@ static void child_that_returns_from_another_function_does_no_harm(void **state)
 	(void)state;
 	assert_int_equal(process_run("returns_from_data_free"), 0);
 	assert_int_equal(process_run("returns_from_log"), 0);
+	assert_int_equal(process_run("returns_from_free_after_task"), 0);
+	assert_int_equal(process_run("returns_from_free_at_the_end"), 0);
 }
 
 static const struct child children[] = {
@@ -391,6 +431,9 @@ static const struct child children[] = {
 	{"returns_from_disconnection", returns_from_disconnection},
 	{"returns_from_data_free", returns_from_data_free},
 	{"returns_from_log", returns_from_log},
+	{"returns_from_task", returns_from_task},
+	{"returns_from_free_after_task", returns_from_free_after_task},
+	{"returns_from_free_at_the_end", returns_from_free_at_the_end},
 	{NULL, NULL},
 };
 

@@ -17,6 +17,7 @@ static atomic_int calls[SHARERS];
 static atomic_int all_calls;
 static atomic_int nopened;
 static atomic_bool over;
+static sttcp_server *sharing;
 
 static bool take_a_counter(sttcp_conn *conn, void *context)
 {
@@ -40,6 +41,7 @@ static void share(const sttcp_options *options, int peers[SHARERS])
 	CHECK(sttcp_engine_configure(1, 2, 0) == 0);
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, options);
 
+	sharing = server;
 	CHECK(sttcp_server_on_connection(server, take_a_counter) == 0);
 	CHECK(sttcp_server_on_receive(server, nap_and_count) == 0);
 	CHECK(sttcp_server_start(server) == 0);
@@ -107,6 +109,28 @@ static int share_wishes(void)
 	_exit(0);
 }
 
+static void nap_and_count_task(sttcp_conn *conn, void *argument)
+{
+	nap_and_count(conn, NULL, 0, argument);
+}
+
+static void give_tasks(sttcp_conn *conn, void *argument)
+{
+	for (int i = 0; i < SHARERS * CALLS; i++)
+		CHECK(sttcp_conn_run(conn, nap_and_count_task, argument, NULL) == 0);
+}
+
+/* Each has more tasks than it runs in one turn. */
+static int share_tasks(void)
+{
+	int peers[SHARERS];
+
+	share(NULL, peers);
+	CHECK(sttcp_server_each(sharing, give_tasks, NULL) == SHARERS);
+	expect_fair_shares();
+	_exit(0);
+}
+
 static void threads_go_round_among_connections_with_many_messages(void **state)
 {
 	(void)state;
@@ -117,6 +141,12 @@ static void threads_go_round_among_connections_that_never_stop(void **state)
 {
 	(void)state;
 	assert_int_equal(process_run("share_wishes"), 0);
+}
+
+static void threads_go_round_among_connections_with_many_tasks(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("share_tasks"), 0);
 }
 
 /* ---------------------------------------------------------------------- limits */
@@ -298,6 +328,7 @@ static void silent_newcomers_are_ended_at_the_cap(void **state)
 }
 
 static const struct child children[] = {
+	{"share_tasks", share_tasks},
 	{"share_messages", share_messages},
 	{"share_wishes", share_wishes},
 	{"first_byte_at_the_cap", first_byte_at_the_cap},
@@ -312,6 +343,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(threads_go_round_among_connections_with_many_messages),
 		cmocka_unit_test(threads_go_round_among_connections_that_never_stop),
+		cmocka_unit_test(threads_go_round_among_connections_with_many_tasks),
 		cmocka_unit_test(silent_peers_are_ended_at_the_cap),
 		cmocka_unit_test(silent_newcomers_are_ended_at_the_cap),
 	};

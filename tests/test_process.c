@@ -231,6 +231,12 @@ static void check_foreign_client(sttcp_client *client)
 	sttcp_client_free(client);
 }
 
+static void no_task(sttcp_conn *conn, void *argument)
+{
+	(void)conn;
+	(void)argument;
+}
+
 static void check_foreign_conn(sttcp_conn *conn)
 {
 	struct iovec part = {(char[]){'x'}, 1};
@@ -254,6 +260,10 @@ static void check_foreign_conn(sttcp_conn *conn)
 	CHECK(sttcp_conn_detach(conn) == STTCP_EFORK);
 	CHECK(sttcp_conn_join(conn, "red") == STTCP_EFORK);
 	CHECK(sttcp_conn_leave(conn, "red") == STTCP_EFORK);
+	CHECK(sttcp_conn_run(conn, no_task, NULL, NULL) == STTCP_EFORK);
+	CHECK(sttcp_conn_after(conn, 0, no_task, NULL, NULL) == STTCP_EFORK);
+	CHECK(sttcp_conn_every(conn, 1, no_task, NULL, NULL) == STTCP_EFORK);
+	CHECK(sttcp_conn_cancel(conn, 1) == STTCP_EFORK);
 	CHECK(sttcp_conn_stats(conn, &counts, sizeof(counts)) == STTCP_EFORK);
 	CHECK(!sttcp_conn_is_open(conn));
 	CHECK(!sttcp_conn_stopping(conn));

@@ -25,15 +25,17 @@ struct stt_own_handler;
 struct stt_service;
 struct stt_loop;
 struct stt_names;
+struct stt_tasks;
 
 /* The bits of a connection's word: the state table is below. */
 enum {
 	STT_BUSY = 1,
-	STT_WISH_READ = 2,    /* there may be input, or the peer is gone */
-	STT_WISH_CLOSE = 4,   /* its end has been decided or has come one step nearer */
-	STT_WISH_TIMEOUT = 8, /* a time limit of its owner's has passed */
-	STT_WISH_OPEN = 16,   /* it is there: run the connection handler */
-	STT_WISH_DRAINED = 32 /* its queue has become empty: run the drained handler */
+	STT_WISH_READ = 2,     /* there may be input, or the peer is gone */
+	STT_WISH_CLOSE = 4,    /* its end has been decided or has come one step nearer */
+	STT_WISH_TIMEOUT = 8,  /* a time limit of its owner's has passed */
+	STT_WISH_OPEN = 16,    /* it is there: run the connection handler */
+	STT_WISH_DRAINED = 32, /* its queue has become empty: run the drained handler */
+	STT_WISH_TASKS = 64    /* a task is queued or due, or its alarm is to be set: tasks.h */
 };
 
 enum stt_phase {
@@ -140,6 +142,8 @@ struct sttcp_conn {
 	/* Under output.lock. */
 	void *data;
 	void (*data_free)(void *data);
+	/* Atomic, made by whoever gives the first one; what is in it is under output.lock. */
+	_Atomic(struct stt_tasks *) tasks;
 
 	/* Its group's alone, under the roster's lock. */
 	struct stt_node in_roster;

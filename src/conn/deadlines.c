@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The deadlines of a connection. The times that they are measured from are in conn.h. One alarm
- * serves all of them, including those of the output. */
+ * serves all of them, including those of the output, and its tasks. */
 #include "conn/deadlines.h"
 
 #include "conn/ending.h"
 #include "conn/hold.h"
 #include "conn/input.h"
 #include "conn/output.h"
+#include "conn/tasks.h"
 #include "engine/engine.h"
 
 /* A number that looks random and is the same for a connection each time: the finaliser of
@@ -110,6 +111,21 @@ void stt_deadlines_begin_anew(struct sttcp_conn *conn)
 		conn->held->began_ms = now;
 }
 
+void stt_deadlines_leave_out(struct sttcp_conn *conn, int64_t began_ms)
+{
+	int64_t now = stt_now_ms();
+	int64_t active = atomic_load_explicit(&conn->active_ms, memory_order_relaxed);
+	int64_t moved = active + now - began_ms;
+
+	if (now == began_ms)
+		return;
+	conn->anew_ms += (uint32_t)(now - began_ms);
+	/* A byte that leaves at this very moment is the later sign of life. */
+	atomic_compare_exchange_strong(&conn->active_ms, &active, moved < now ? moved : now);
+	if (conn->held && conn->held->began_ms)
+		conn->held->began_ms += now - began_ms;
+}
+
 bool stt_deadlines_have_passed(const struct sttcp_conn *conn, int64_t now_ms)
 {
 	return first_deadline(conn).at <= now_ms;
@@ -158,6 +174,8 @@ int64_t stt_deadlines_ring(struct stt_worker *worker, struct stt_alarm *alarm)
 	int64_t next = stt_output_ring(conn, now, &stalled);
 	int64_t death = lifetime(conn);
 	int64_t owner_due = atomic_load(&conn->owner_due_ms);
+	int64_t task_due = stt_tasks_due_ms(conn);
+	unsigned wishes = 0;
 
 	if (stalled)
 		stt_conn_end(conn, stalled, STT_END_RESET);
@@ -165,12 +183,16 @@ int64_t stt_deadlines_ring(struct stt_worker *worker, struct stt_alarm *alarm)
 		stt_conn_end(conn, STTCP_ETIME_LIFETIME, STT_END_RESET);
 	else if (death < next)
 		next = death;
-	if (owner_due <= now) {
-		if (stt_conn_wish(conn, STT_WISH_TIMEOUT))
-			stt_loop_requeue(worker, conn->loop, &conn->actor);
-	} else if (owner_due < next) {
+	if (owner_due <= now)
+		wishes = STT_WISH_TIMEOUT;
+	else if (owner_due < next)
 		next = owner_due;
-	}
+	if (task_due <= now)
+		wishes |= STT_WISH_TASKS;
+	else if (task_due < next)
+		next = task_due;
+	if (wishes && stt_conn_wish(conn, wishes))
+		stt_loop_requeue(worker, conn->loop, &conn->actor);
 
 	int64_t first_byte = ring_unopened(worker, conn, now);
 

@@ -29,6 +29,10 @@ static inline void stt_deadlines_note_input(struct sttcp_conn *conn)
  * count from now on. */
 void stt_deadlines_begin_anew(struct sttcp_conn *conn);
 
+/* Since `began_ms` something ran that was not about input either, but comes as often as it likes,
+ * so that nothing begins anew: that time does not count. */
+void stt_deadlines_leave_out(struct sttcp_conn *conn, int64_t began_ms);
+
 /* A message that is not whole may be held now. */
 void stt_deadlines_watch_message(struct sttcp_conn *conn);
 

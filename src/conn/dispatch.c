@@ -61,7 +61,10 @@ static long switches_so_far(void)
 	return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
 }
 
-static void begin_call(struct stt_desk *desk, sttcp_conn *conn)
+/* This and the end of a call are inlined in both that call user code: else each message would pay
+ * with two calls, and with what they save, for tasks that it has not. */
+static inline __attribute__((__always_inline__)) void begin_call(struct stt_desk *desk,
+								 sttcp_conn *conn)
 {
 	desk->conn = conn;
 	atomic_store_explicit(&desk->call_service, conn->service, memory_order_relaxed);
@@ -83,7 +86,8 @@ static void begin_call(struct stt_desk *desk, sttcp_conn *conn)
 }
 
 /* Whether the call that ends now, after `took_us`, has blocked. */
-static bool has_blocked(const struct stt_desk *desk, int64_t took_us)
+static inline __attribute__((__always_inline__)) bool has_blocked(const struct stt_desk *desk,
+								  int64_t took_us)
 {
 	if (took_us < QUICK_US)
 		return false;
@@ -97,7 +101,7 @@ static bool has_blocked(const struct stt_desk *desk, int64_t took_us)
 	return switches_so_far() != desk->call_switches;
 }
 
-static void learn(struct stt_desk *desk, sttcp_conn *conn)
+static inline __attribute__((__always_inline__)) void learn(struct stt_desk *desk, sttcp_conn *conn)
 {
 	int64_t now_us = stt_now_us();
 	int64_t took_us = now_us - desk->call_began_us;
@@ -121,7 +125,8 @@ static void learn(struct stt_desk *desk, sttcp_conn *conn)
 	conn->waited = QUICK_RUN;
 }
 
-static void end_call(struct stt_desk *desk, sttcp_conn *conn)
+static inline __attribute__((__always_inline__)) void end_call(struct stt_desk *desk,
+							       sttcp_conn *conn)
 {
 	if (!desk->worker.loop)
 		learn(desk, conn);
@@ -150,6 +155,8 @@ static bool has_specific(const struct stt_handlers *handlers, enum stt_event eve
 		return handlers->malformed;
 	case STT_OWN_MESSAGE:
 		return true;
+	case STT_TASK:
+		break;
 	}
 	return false;
 }
@@ -208,6 +215,8 @@ static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
 		break;
 	case STT_OWN_MESSAGE:
 		return call_own(stt_desk_self(), conn, data, size);
+	case STT_TASK:
+		break;
 	}
 	return true;
 }
@@ -268,6 +277,32 @@ bool stt_dispatch(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_event
 		stt_watch_begin_late(&desk->worker, conn);
 	desk->watch = 0;
 	return verdict;
+}
+
+void stt_dispatch_stop_child(const struct stt_desk *desk)
+{
+	while (stt_self != &desk->worker)
+		pause();
+}
+
+void stt_dispatch_task(struct stt_desk *desk, struct sttcp_conn *conn,
+		       void (*call)(struct stt_desk *desk, sttcp_conn *conn, void *argument),
+		       void *argument)
+{
+	desk->ended_conn = false;
+	desk->failed_conn = false;
+	desk->watch = STT_WATCH_MAY_WAIT;
+	stt_turn_begin(&desk->worker);
+	begin_call(desk, conn);
+	desk->event = STT_TASK;
+	call(desk, conn, argument);
+	stt_dispatch_stop_child(desk);
+	end_call(desk, conn);
+	if (!stt_turn_end(&desk->worker))
+		stt_dispatch_note_loss(conn);
+	if (desk->watch == STT_WATCH_WAITS)
+		stt_watch_begin_late(&desk->worker, conn);
+	desk->watch = 0;
 }
 
 void stt_dispatch_malformed_inside(struct stt_desk *desk, sttcp_conn *conn, int code)

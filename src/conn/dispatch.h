@@ -27,6 +27,15 @@ static inline bool stt_dispatch_wanted(const struct stt_handlers *handlers, enum
 bool stt_dispatch(struct stt_desk *desk, sttcp_conn *conn, enum stt_event event, const void *data,
 		  size_t size);
 
+/* Calls `call` as one of the connection's handlers, in a turn: STT_TASK. Outside turns. */
+void stt_dispatch_task(struct stt_desk *desk, sttcp_conn *conn,
+		       void (*call)(struct stt_desk *desk, sttcp_conn *conn, void *argument),
+		       void *argument);
+
+/* After user code that is followed by more than the end of its call: a child that was forked there,
+ * and returns from it, stops here, because everything belongs to the parent. */
+void stt_dispatch_stop_child(const struct stt_desk *desk);
+
 /* The malformed handler, if there is one, inside a handler of the same connection. */
 void stt_dispatch_malformed_inside(struct stt_desk *desk, sttcp_conn *conn, int code);
 

@@ -24,10 +24,15 @@
 #include "conn/watch.h"
 #include "net/poller.h"
 
+static bool may_read(enum stt_event event)
+{
+	return event <= STT_RESPONSE || event == STT_TASK;
+}
+
 /* 0, or why the calling thread may not read here. */
 static int check_caller(const struct sttcp_conn *conn)
 {
-	if (stt_desk_conn() != conn || stt_desk_self()->event > STT_RESPONSE ||
+	if (stt_desk_conn() != conn || !may_read(stt_desk_self()->event) ||
 	    stt_desk_self()->input.in_look)
 		return -EDEADLK;
 	return atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;

@@ -13,6 +13,7 @@
 #include "conn/own_framing.h"
 #include "conn/own_handler.h"
 #include "conn/service.h"
+#include "conn/tasks.h"
 #include "conn/watch.h"
 #include "engine/engine.h"
 #include "net/socket.h"
@@ -73,6 +74,7 @@ static void free_conn(struct sttcp_conn *conn)
 	free(atomic_load(&conn->names));
 	free(atomic_load(&conn->local_name));
 	free(atomic_load(&conn->fail_text));
+	stt_tasks_discard(conn);
 	stt_conn_free_framings(conn);
 	free(atomic_load(&conn->own_handler));
 	stt_held_free(conn->held);

@@ -23,6 +23,7 @@
 #include "conn/own_framing.h"
 #include "conn/service.h"
 #include "conn/stream.h"
+#include "conn/tasks.h"
 #include "engine/turn.h"
 
 enum {
@@ -34,10 +35,16 @@ enum {
 	MESSAGES_PER_TURN = 256
 };
 
-/* The peer sends no more. */
+/* The peer sends no more. What was given before that is known runs before it is told, and then the
+ * FIN is read again. */
 static void take_fin(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	bool first = !conn->fin_seen;
+
+	if (stt_tasks_precede_fin(conn)) {
+		stt_conn_wish_again(conn, STT_WISH_READ);
+		return;
+	}
 
 	conn->fin_seen = true;
 	if (first && conn->service->settings.half_close) {

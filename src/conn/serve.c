@@ -7,8 +7,9 @@
  *	FAILED		runs the unconnected handler				DEAD
  *	BORN		runs the connection handler				OPEN
  *	BORN, ended	nothing, or for a client as FAILED			ENDING
- *	OPEN		reads, and runs a handler for what it has read		OPEN
- *	OPEN, ended	waits for the output					ENDING
+ *	OPEN		runs tasks; reads, and runs a handler for what it
+ *			has read						OPEN
+ *	OPEN, ended	frees tasks, waits for the output			ENDING
  *	ENDING		drops input; once the output is out, runs the
  *			disconnection handler					LINGERING
  *	LINGERING	drops input until FIN or its time is over; after a
@@ -33,8 +34,10 @@
 #include "conn/input.h"
 #include "conn/life.h"
 #include "conn/read.h"
+#include "conn/run_tasks.h"
 #include "conn/service.h"
 #include "conn/stream.h"
+#include "conn/tasks.h"
 #include "conn/trace.h"
 #include "engine/engine.h"
 #include "engine/turn.h"
@@ -126,7 +129,11 @@ static enum next go_on_ending(struct stt_desk *desk, struct sttcp_conn *conn)
 		atomic_store(&conn->owner_due_ms, STT_NEVER);
 	}
 	if (conn->phase < STT_LINGERING) {
-		if (!view.drained && !view.forced)
+		enum stt_freed freed = stt_run_tasks_free(desk, conn);
+
+		if (freed == STT_FREED_A_PART)
+			rest = STT_REST_IS_THERE;
+		if (freed != STT_FREED_ALL || (!view.drained && !view.forced))
 			return go_on_dropping(desk, conn, rest);
 		run_last_handler(desk, conn);
 		conn->phase = STT_LINGERING;
@@ -164,7 +171,8 @@ static void end_if_idle(struct sttcp_conn *conn)
 	bool paused = stt_is_paused(conn);
 
 	if (stt_conn_has_ended(conn) || (conn->held && conn->held->size) ||
-	    !stt_output_view(conn).drained || (paused && stt_stream_has_input(conn)))
+	    !stt_output_view(conn).drained || (paused && stt_stream_has_input(conn)) ||
+	    stt_tasks_are_due(conn))
 		return;
 	stt_conn_end_with(conn, STTCP_ESTOPPED, STT_END_FLUSH,
 			  "nothing was going on at the stop, end_idle_at_stop is true");
@@ -176,6 +184,11 @@ static void end_if_idle(struct sttcp_conn *conn)
 __attribute__((__noinline__)) static unsigned
 look_before_read(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes, bool ends_idle)
 {
+	/* Before the input, which may never come to an end. So may the tasks: then the rest of them
+	 * comes after the input. */
+	if ((wishes & STT_WISH_TASKS) && stt_run_tasks(desk, conn))
+		stt_conn_wish_again(conn, STT_WISH_TASKS);
+	wishes &= ~(unsigned)STT_WISH_TASKS;
 	desk->judged_ms = stt_now_ms();
 	if (ends_idle)
 		atomic_store(&conn->hangup, true);
@@ -186,7 +199,8 @@ look_before_read(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes
 	return wishes;
 }
 
-__attribute__((__noinline__)) static void
+/* True if there are tasks again: on a loop others come first. */
+__attribute__((__noinline__)) static bool
 act_on_notices(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes, bool ends_idle)
 {
 	if ((wishes & STT_WISH_DRAINED) && !stt_conn_has_ended(conn)) {
@@ -197,6 +211,7 @@ act_on_notices(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes, 
 		stt_deadlines_check(conn, desk->judged_ms);
 	if (ends_idle)
 		end_if_idle(conn);
+	return desk->worker.loop && stt_conn_is_wished(conn, STT_WISH_TASKS);
 }
 
 /* The phase OPEN; true when the budget of the turn is used up. */
@@ -204,21 +219,27 @@ static inline bool act_open(struct stt_desk *desk, struct sttcp_conn *conn, unsi
 {
 	bool ends_idle = atomic_load_explicit(&conn->service->ends_idle, memory_order_relaxed);
 
-	bool rare = ends_idle || (wishes & (STT_WISH_DRAINED | STT_WISH_TIMEOUT));
+	bool rare = ends_idle || (wishes & (STT_WISH_DRAINED | STT_WISH_TIMEOUT | STT_WISH_TASKS));
 
-	if (rare)
+	if (rare) {
 		wishes = look_before_read(desk, conn, wishes, ends_idle);
+		/* By a task: then no handler of input runs any more. */
+		if (stt_conn_has_ended(conn))
+			return false;
+	}
 	if (act_on_input(desk, conn, wishes))
 		return true;
-	if (rare)
-		act_on_notices(desk, conn, wishes, ends_idle);
-	return false;
+	return rare && act_on_notices(desk, conn, wishes, ends_idle);
 }
 
 static enum next act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 {
-	if (conn->phase == STT_BORN)
+	if (conn->phase == STT_BORN) {
 		open_conn(desk, conn);
+		/* What its connection handler has given runs before the first input is read. */
+		if (stt_conn_is_wished(conn, STT_WISH_TASKS))
+			wishes |= stt_conn_take_wishes(conn);
+	}
 	if (conn->phase == STT_OPEN && !stt_conn_has_ended(conn)) {
 		if (act_open(desk, conn, wishes)) {
 			/* Other connections first. This one stays owned, by the list. */
@@ -254,6 +275,8 @@ static bool has_last_words(struct sttcp_conn *conn)
 	if (conn->phase == STT_BORN && !is_client)
 		return false;
 	if (!conn->declined && stt_dispatch_wanted(&conn->service->handlers, event))
+		return true;
+	if (stt_tasks_have_free_fn(conn))
 		return true;
 	stt_lock(&conn->output.lock);
 	bool has_data = conn->data_free;

@@ -34,7 +34,8 @@ enum stt_event {
 	STT_UNCONNECTED = STTCP_UNCONNECTED,
 	STT_DRAINED,
 	STT_MALFORMED,
-	STT_OWN_MESSAGE
+	STT_OWN_MESSAGE,
+	STT_TASK /* no handler: what a task runs as */
 };
 
 struct stt_handlers {
