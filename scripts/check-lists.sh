@@ -12,10 +12,6 @@ sttcp_client_on_universal	set for every client by ext/group.c: universal_handler
 sttcp_server_on_universal	set for every server by ext/group.c: universal_handler
 sttcp_conn_sendf		formats are f-strings
 sttcp_event_name		the name of a HandlerType
-sttcp_conn_run			not yet
-sttcp_conn_after		not yet
-sttcp_conn_every		not yet
-sttcp_conn_cancel		not yet
 '
 
 # Options that Python has under another name.

@@ -267,6 +267,50 @@ static PyObject *conn_on_message(conn_object *self, PyObject *function)
 	Py_RETURN_NONE;
 }
 
+/* (function, takes_connection, ms, repeats): 0 or an id, or a code; ms below 0 as soon as possible.
+ */
+static PyObject *conn_give(conn_object *self, PyObject *args)
+{
+	PyObject *function;
+	int takes_connection;
+	int ms;
+	int repeats;
+	int64_t result;
+
+	if (!PyArg_ParseTuple(args, "Opip:_give", &function, &takes_connection, &ms, &repeats))
+		return NULL;
+
+	struct task *task = PyMem_RawCalloc(1, sizeof(*task));
+
+	if (!task)
+		return PyErr_NoMemory();
+	Py_INCREF(self);
+	Py_INCREF(function);
+	task->conn = self;
+	task->function = function;
+	task->takes_connection = takes_connection;
+	Py_BEGIN_ALLOW_THREADS
+	if (ms < 0)
+		result = sttcp_conn_run(self->conn, handlers_task, task, handlers_free_task);
+	else if (repeats)
+		result = sttcp_conn_every(self->conn, ms, handlers_task, task, handlers_free_task);
+	else
+		result = sttcp_conn_after(self->conn, ms, handlers_task, task, handlers_free_task);
+	Py_END_ALLOW_THREADS
+	if (result < 0)
+		handlers_drop_task(task);
+	return PyLong_FromLongLong(result);
+}
+
+static PyObject *conn_cancel(conn_object *self, PyObject *args)
+{
+	long long id;
+
+	if (!PyArg_ParseTuple(args, "L:_cancel", &id))
+		return NULL;
+	return PyLong_FromLong(handlers_cancel_task(self->conn, id));
+}
+
 static PyObject *conn_stats(conn_object *self, PyObject *unused)
 {
 	sttcp_conn_counts counts = {0};
@@ -487,6 +531,8 @@ static PyMethodDef methods[] = {
 	{"_leave", (PyCFunction)conn_leave, METH_O, NULL},
 	{"_fail", (PyCFunction)conn_fail, METH_VARARGS, NULL},
 	{"_set_framing", (PyCFunction)conn_set_framing, METH_VARARGS, NULL},
+	{"_give", (PyCFunction)conn_give, METH_VARARGS, NULL},
+	{"_cancel", (PyCFunction)conn_cancel, METH_VARARGS, NULL},
 	{"_stats", (PyCFunction)conn_stats, METH_NOARGS, NULL},
 	{"fileno", (PyCFunction)conn_fileno, METH_NOARGS,
 	 "fileno($self, /)\n--\n\nThe descriptor, to look at; -1 once it is closed. Do not read or "

@@ -203,6 +203,24 @@ void handlers_own(sttcp_conn *conn, const void *data, size_t size, void *context
 /* Reports the exception that is set, which nothing is left to be ended with. */
 void report_raised(void);
 
+/* A task of a connection: references, which go with it. */
+struct task {
+	conn_object *conn;
+	PyObject *function;
+	bool takes_connection;
+	struct task *next;
+};
+
+/* sttcp_task, and its free_fn; any thread, without the GIL. */
+void handlers_task(sttcp_conn *conn, void *argument);
+void handlers_free_task(void *argument);
+
+/* One that the library has not taken. */
+void handlers_drop_task(struct task *task);
+
+/* As sttcp_conn_cancel. */
+int handlers_cancel_task(sttcp_conn *conn, int64_t id);
+
 /* option frame_fn; any thread, without the GIL. */
 int handlers_frame(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
 		   void *context);

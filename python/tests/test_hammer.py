@@ -76,6 +76,11 @@ class HammerTest(unittest.TestCase):
                         (0.02, lambda: (connection.leave("room"), connection.join("room"))),
                         (0.02, lambda: server.each(repr, room="room")),
                         (0.02, lambda: time.sleep(0.002)),
+                        (0.02, lambda: connection.run(lambda: time.sleep(0.001))),
+                        (0.02, lambda: connection.every(0.003, lambda each: each.send_message(b""))),
+                        (0.02, lambda: connection.cancel(connection.after(0.001, repr))),
+                        (0.02, lambda: connection.cancel(chance.randrange(1, 9))),
+                        (0.01, lambda: connection.after(0.002, connection.close)),
                         (0.01, lambda: (connection.pause(), connection.resume())),
                         (0.01, lambda: connection.set_framing("line")),
                         (0.01, lambda: socket.socket(fileno=connection.detach()).close())):

@@ -7,9 +7,11 @@ from __future__ import annotations
 # mypy: enable-incomplete-feature=Unpack
 
 import errno
+import inspect
 import io
+import math
 import socket
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
 
 from . import _sttcp
 from ._group import DataT, check_handler
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
     from .client import Client
     from .server import Server
+
+
+#: What a connection runs on its turn.
+Task = Union[Callable[["Connection"], object], Callable[[], object]]
 
 
 class ConnectionStats(NamedTuple):
@@ -74,6 +80,30 @@ def room_name(room: str | bytes) -> bytes:
     if not 1 <= len(name) <= 255 or 0 in name:
         raise ValueError("the name of a room has 1 to 255 bytes, and no NUL")
     return name
+
+
+def task_milliseconds(seconds: float) -> int:
+    """Rounded up: never early."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"seconds must be a number, not {seconds!r}")
+    # nan fails the comparison, too.
+    if not 0 <= seconds < 2**31 / 1000:
+        raise ValueError(f"seconds must be from 0 to 2147483, not {seconds!r}")
+    return min(math.ceil(seconds * 1000), 2**31 - 1)
+
+
+def _takes_connection(function: Task) -> bool:
+    """Whether it has a positional parameter without a default: connection.after(5,
+    connection.close) is fine, and so is a lambda that keeps something in a default."""
+    if not callable(function):
+        raise TypeError(f"a task must be callable, not {function!r}")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(each.kind is each.VAR_POSITIONAL or
+               (each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) and
+                each.default is each.empty) for each in parameters)
 
 
 class Connection(_sttcp.ConnectionBase):
@@ -199,6 +229,36 @@ class Connection(_sttcp.ConnectionBase):
         if code == -errno.EINVAL:
             raise TypeError("a client's connection has no rooms")
         self._check(code)
+
+    # ------------------------------------------------------------ tasks
+
+    def run(self, function: Task) -> None:
+        """Calls function(connection) as one of this connection's handlers: soon, never at the same
+        time as another of them, and before the disconnection handler. Never waits. A function
+        without a parameter is called without the connection. It may block and read, as a handler
+        may; what it raises ends the connection, as in a handler. What one thread gives runs in that
+        order. What has not begun when the connection ends does not run any more."""
+        self._check(self._give(function, _takes_connection(function), -1, False))
+
+    def after(self, seconds: float, function: Task) -> int:
+        """As run, once, after so many seconds; returns a number for cancel. Nothing waits for it:
+        the connection may end before, and counts as idle meanwhile."""
+        return self._check(self._give(function, _takes_connection(function),
+                                      task_milliseconds(seconds), False))
+
+    def every(self, seconds: float, function: Task) -> int:
+        """As after, again and again, without drift, until it is cancelled or the connection ends.
+        Times that pass while it runs are left out."""
+        return self._check(self._give(function, _takes_connection(function),
+                                      task_milliseconds(seconds), True))
+
+    def cancel(self, number: int) -> bool:
+        """Cancels what after or every has returned the number of: False if it has run already, was
+        cancelled, or never was. Does not wait: a call that runs goes on, and is the last one."""
+        result = self._cancel(number)
+        if result != -errno.ENOENT:
+            self._check(result)
+        return result == 0
 
     # ------------------------------------------------------------ as a socket
 
