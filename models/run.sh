@@ -162,6 +162,9 @@ large plain width -DNWORKERS=4
 begin plain lend
 large plain lend -DNTURNS=3 -DNMESSAGES=3 -DNBLOCKS=4
 
+begin plain tasks -DWITH_END=1
+begin plain tasks -DWITH_END=0
+
 begin plain stop -DNCONNS=1 -DFIRST_LOOP=1
 begin plain stop -DNCONNS=1 -DNRUNS=2
 begin plain stop -DNCONNS=1 -DSECOND=1
@@ -215,6 +218,13 @@ for rule in FLAG_FIRST REFERENCE COMPARE ASK LENT_WAITS LET_GO_CLEARS; do
 	begin drop lend -DDROP_$rule
 done
 
+for rule in ENDED FREEING RUNNING TELL_FREED; do
+	begin drop tasks -DDROP_$rule
+done
+for rule in TELL_QUEUED FORGET_FIRST OWN_WISH WISH_AGAIN SETTLE; do
+	begin drop tasks -DDROP_$rule -DWITH_END=0
+done
+
 for rule in LISTENER_LOOP FINAL_ACCEPT LISTENERS_FIRST ACCEPT_LATER INNER_BLOCK SETTLERS \
 	SETTLER_BEHIND LEFT FREE_WAITS; do
 	begin drop stop -DDROP_$rule -DNCONNS=1
@@ -248,7 +258,7 @@ done
 
 # Lines that no plain run came through: a model that cannot go there proves nothing of it.
 unreached=0
-for model in sleep takeover output cap width lend stop conn; do
+for model in sleep takeover output cap width lend tasks stop conn; do
 	is_meant $model || continue
 	cat "$work/$model".*.present 2>/dev/null | sort -un >"$work/present" || :
 	cat "$work/$model".*.reached 2>/dev/null | sort -un >"$work/reached" || :
