@@ -276,7 +276,7 @@ def print_table(rows):
 def parse_options():
     parser = argparse.ArgumentParser(description="Measures the library against an epoll loop and threads.")
     parser.add_argument("cells", nargs="*", help="names of cells, or beginnings of names (all)")
-    parser.add_argument("--short", action="store_true", help="three short rounds: about six minutes")
+    parser.add_argument("--short", action="store_true", help="three short rounds: about seven minutes")
     parser.add_argument("--rounds", type=int, help="instead of 5, or 3 in the short form")
     parser.add_argument("--seconds", type=float, help="of a run: instead of 2, or 1 in the short form")
     parser.add_argument("--json", metavar="FILE", help="write everything measured there, too")

@@ -19,6 +19,20 @@ within()
 	timeout "$((2 * deadline_s))" "$@"
 }
 
+# serve_once COMMAND [PORT]: what one connection brings is COMMAND's input, and its output the
+# answer. The port is in `target`.
+serve_once()
+{
+	: >"$work/target.err" # what an earlier one has told does not count
+	socat -d -d -t "$deadline_s" TCP-LISTEN:"${2:-0}",bind=127.0.0.1,reuseaddr SYSTEM:"$1" \
+		2>"$work/target.err" 9>&- &
+	target_pid=$!
+	pids+=("$target_pid")
+	wait_until "socat to listen" grep -q 'listening on' "$work/target.err"
+	target=$(sed -n 's/.* listening on AF=2 127\.0\.0\.1:\([0-9]*\)$/\1/p' "$work/target.err")
+	[ -n "$target" ] || fail "socat does not tell its port"
+}
+
 # --------------------------------------------------------------------- 10_rooms
 
 # guest NAME: nc with the room server; `exec {NAME}>` are what the guest types, NAME.got what is told.
@@ -103,20 +117,37 @@ test_mail_goes_from_state_to_state()
 	interrupt "$pid"
 }
 
-# --------------------------------------------------------------------- 14_relay
+# ---------------------------------------------------------------- 13_heartbeat
 
-# serve_once COMMAND: what one connection brings is COMMAND's input, and its output the answer.
-# The port is in `target`.
-serve_once()
+has_beaten()
 {
-	: >"$work/target.err" # what an earlier one has told does not count
-	socat -d -d -t "$deadline_s" TCP-LISTEN:0,bind=127.0.0.1 SYSTEM:"$1" 2>"$work/target.err" &
-	target_pid=$!
-	pids+=("$target_pid")
-	wait_until "socat to listen" grep -q 'listening on' "$work/target.err"
-	target=$(sed -n 's/.* listening on AF=2 127\.0\.0\.1:\([0-9]*\)$/\1/p' "$work/target.err")
-	[ -n "$target" ] || fail "socat does not tell its port"
+	[ "$(grep -c ping "$work/beats")" -ge 6 ]
 }
+
+# Who answers stays longer than the four periods after which a silent one is dropped.
+test_heartbeat_drops_who_does_not_answer()
+{
+	local silent
+
+	have socat || return 0
+	start 13_heartbeat 0 1000
+	read_port
+	dial silent
+	: >"$work/beats"
+	socat "TCP:127.0.0.1:$port" SYSTEM:"tee '$work/beats'" &
+	pids+=("$!")
+	for _ in 1 2 3; do
+		expect_line "$silent" ping
+	done
+	expect_end "$silent"
+	wait_until "the reason" grep -q 'ended: no answer to 3 pings' "$out"
+	wait_until "six beats" has_beaten
+	expect_same 1 "$(grep -c ended "$out")"
+	hang_up "$silent"
+	interrupt "$pid"
+}
+
+# --------------------------------------------------------------------- 14_relay
 
 start_relay()
 {

@@ -65,7 +65,7 @@ ended()
 }
 
 # A background job has SIGINT ignored, and what is ignored stays ignored: env resets it.
-# Sets `pid`; what the program prints is in $out and $err.
+# Sets `pid`; what the program prints is in $out and $err. Its input is $input, or nothing.
 start()
 {
 	local program=$1
@@ -75,7 +75,7 @@ start()
 	out=$work/$program.out
 	err=$work/$program.err
 	: >"$out" # there from the start: the job may not have opened it when we look
-	env --default-signal=INT,TERM "$examples/$program" "$@" >"$out" 2>"$err" </dev/null &
+	env --default-signal=INT,TERM "$examples/$program" "$@" >"$out" 2>"$err" <"${input:-/dev/null}" &
 	pid=$!
 	pids+=("$pid")
 }
