@@ -31,7 +31,7 @@ class TasksTest(Case):
         self.assertEqual(seen.next(), "done")
         self.assertEqual(order, list(range(500)))
 
-    def test_the_function_gets_the_connection_if_it_takes_something(self):
+    def test_the_function_gets_the_connection_if_it_needs_something(self):
         peer, connection = self.open()
         seen = Seen()
 
@@ -45,8 +45,8 @@ class TasksTest(Case):
             def nothing(self):
                 seen.tell(())
 
-        for function, expected in ((lambda *args: seen.tell(args), (connection,)),
-                                   (Callable(), (connection,)),
+        for function, expected in ((lambda *args: seen.tell(args), ()),
+                                   (Callable(), ()),
                                    (Callable().method, (connection,)),
                                    (Callable().nothing, ()),
                                    (lambda: seen.tell(()), ()),
@@ -54,6 +54,21 @@ class TasksTest(Case):
                                    (lambda got, other=1: seen.tell((got,)), (connection,))):
             connection.run(function)
             self.assertEqual(seen.next(), expected)
+
+    def test_the_function_gets_the_arguments_that_are_given(self):
+        peer, connection = self.open()
+        seen = Seen()
+
+        def tell(*args, **kwargs):
+            seen.tell((args, kwargs))
+
+        connection.run(tell, 1, two=2)
+        connection.after(0, tell, connection)
+        connection.every(3600, tell)
+        self.assertEqual(seen.next(), ((1,), {"two": 2}))
+        self.assertEqual(seen.next(), ((connection,), {}))
+        connection.run(connection.sendall, b"said")
+        self.assertEqual(peer.read(4), b"said")
 
     def test_after_comes_once_and_not_early(self):
         peer, connection = self.open()
@@ -69,7 +84,7 @@ class TasksTest(Case):
     def test_every_comes_until_it_is_cancelled(self):
         peer, connection = self.open()
         seen = Seen()
-        number = connection.every(0.005, seen.tell)
+        number = connection.every(0.005, lambda got: seen.tell(got))
         for _ in range(5):
             self.assertIs(seen.next(), connection)
         self.assertTrue(connection.cancel(number))
@@ -178,7 +193,10 @@ class TasksTest(Case):
 
     def test_wrong_arguments_are_refused(self):
         peer, connection = self.open()
-        for wrong in None, 7, "text":
+        async def wrong_kind():
+            pass
+
+        for wrong in None, 7, "text", wrong_kind:
             self.assertRaises(TypeError, connection.run, wrong)
             self.assertRaises(TypeError, connection.after, 1, wrong)
             self.assertRaises(TypeError, connection.every, 1, wrong)

@@ -7,16 +7,17 @@ from __future__ import annotations
 # mypy: enable-incomplete-feature=Unpack
 
 import errno
-import inspect
+import functools
 import io
 import math
 import socket
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from . import _sttcp
 from ._group import DataT, check_handler
 from ._options import (DEFAULT, Default, Framing, FramingOptions, MessageOptions, lists_options,
                        milliseconds, read_options)
+from ._timer import check_function, needs_one
 from .errors import make_exception, make_system_error
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
     from .client import Client
     from .server import Server
-
-
-#: What a connection runs on its turn.
-Task = Union[Callable[["Connection"], object], Callable[[], object]]
 
 
 class ConnectionStats(NamedTuple):
@@ -90,20 +87,6 @@ def task_milliseconds(seconds: float) -> int:
     if not 0 <= seconds < 2**31 / 1000:
         raise ValueError(f"seconds must be from 0 to 2147483, not {seconds!r}")
     return min(math.ceil(seconds * 1000), 2**31 - 1)
-
-
-def _takes_connection(function: Task) -> bool:
-    """Whether it has a positional parameter without a default: connection.after(5,
-    connection.close) is fine, and so is a lambda that keeps something in a default."""
-    if not callable(function):
-        raise TypeError(f"a task must be callable, not {function!r}")
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return True
-    return any(each.kind is each.VAR_POSITIONAL or
-               (each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) and
-                each.default is each.empty) for each in parameters)
 
 
 class Connection(_sttcp.ConnectionBase):
@@ -232,25 +215,35 @@ class Connection(_sttcp.ConnectionBase):
 
     # ------------------------------------------------------------ tasks
 
-    def run(self, function: Task) -> None:
-        """Calls function(connection) as one of this connection's handlers: soon, never at the same
-        time as another of them, and before the disconnection handler. Never waits. A function
-        without a parameter is called without the connection. It may block and read, as a handler
-        may; what it raises ends the connection, as in a handler. What one thread gives runs in that
-        order. What has not begun when the connection ends does not run any more."""
-        self._check(self._give(function, _takes_connection(function), -1, False))
+    def run(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        """Calls function(*args, **kwargs) as one of this connection's handlers: soon, never at the
+        same time as another of them, and before the disconnection handler. Without arguments here,
+        a function that needs one gets the connection. Never waits. The function may block and
+        read, as a handler may; what it raises ends the connection, as in a handler. What one thread
+        gives runs in that order. What has not begun when the connection ends does not run any
+        more."""
+        self._give_task(function, args, kwargs, -1, False)
 
-    def after(self, seconds: float, function: Task) -> int:
+    def after(self, seconds: float, function: Callable[..., object], *args: Any,
+              **kwargs: Any) -> int:
         """As run, once, after so many seconds; returns a number for cancel. Nothing waits for it:
         the connection may end before, and counts as idle meanwhile."""
-        return self._check(self._give(function, _takes_connection(function),
-                                      task_milliseconds(seconds), False))
+        return self._give_task(function, args, kwargs, task_milliseconds(seconds), False)
 
-    def every(self, seconds: float, function: Task) -> int:
+    def every(self, seconds: float, function: Callable[..., object], *args: Any,
+              **kwargs: Any) -> int:
         """As after, again and again, without drift, until it is cancelled or the connection ends.
         Times that pass while it runs are left out."""
-        return self._check(self._give(function, _takes_connection(function),
-                                      task_milliseconds(seconds), True))
+        return self._give_task(function, args, kwargs, task_milliseconds(seconds), True)
+
+    def _give_task(self, function: Callable[..., object], args: tuple[Any, ...],
+                   kwargs: dict[str, Any], ms: int, repeats: bool) -> int:
+        check_function(function)
+        has_arguments = bool(args or kwargs)
+        takes_connection = not has_arguments and needs_one(function)
+        if has_arguments:
+            function = functools.partial(function, *args, **kwargs)
+        return self._check(self._give(function, takes_connection, ms, repeats))
 
     def cancel(self, number: int) -> bool:
         """Cancels what after or every has returned the number of: False if it has run already, was

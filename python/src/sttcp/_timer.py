@@ -15,7 +15,7 @@ from ._wait import announce, call_interruptibly
 from .errors import raise_start
 
 
-def _check_function(function: Callable[..., object]) -> None:
+def check_function(function: Callable[..., object]) -> None:
     if not callable(function):
         raise TypeError(f"a function must be callable, not {function!r}")
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
@@ -23,7 +23,7 @@ def _check_function(function: Callable[..., object]) -> None:
         raise TypeError("a function must not be async: nobody would await it. It may block.")
 
 
-def _needs_one(function: Callable[..., object]) -> bool:
+def needs_one(function: Callable[..., object]) -> bool:
     """Whether it cannot be called without an argument, but with one."""
     try:
         signature = inspect.signature(function)
@@ -54,12 +54,12 @@ class Timer(_sttcp.TimerBase):
     """
 
     def __init__(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-        _check_function(function)
+        check_function(function)
         super().__init__()
         self.function = function
         self.args = args
         self.kwargs = kwargs
-        self._gives_itself = not args and not kwargs and _needs_one(function)
+        self._gives_itself = not args and not kwargs and needs_one(function)
         # Of a server or client, while that has it.
         self._let_go: Callable[[Timer], None] | None = None
         self._period_ms = 0
@@ -137,7 +137,7 @@ def run(function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
     """Calls function(*args, **kwargs) once, soon, on a thread of the library, where it may block.
     Nobody waits for it at the end of the program. What it raises is reported as what a handler
     raises."""
-    _check_function(function)
+    check_function(function)
     begin()
     code = _sttcp._run(functools.partial(function, *args, **kwargs))
     if code < 0:
