@@ -395,6 +395,32 @@ static void each_runs_on_the_callers_thread(void **state)
 	probe_free(probe);
 }
 
+/* With the engine every reference of the library's goes: the walk has the last ones. */
+static void free_at_once(sttcp_conn *conn, void *argument)
+{
+	sttcp_server **server = argument;
+
+	(void)conn;
+	sttcp_server_free(*server);
+	*server = NULL;
+	assert_int_equal(sttcp_engine_shutdown(), 0);
+}
+
+static void each_may_free_the_server(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_listen(probe, NULL);
+	int peer = peer_connect(sttcp_server_port(server));
+
+	(void)state;
+	EVENTUALLY(sttcp_server_count(server) == 1);
+	assert_int_equal(sttcp_server_each(server, free_at_once, &server), 1);
+	assert_null(server);
+	assert_int_equal(probe->releases, 1);
+	peer_close(peer);
+	probe_free(probe);
+}
+
 /* ------------------------------------------------------------------- release */
 
 /* The very last call, once, also if never started; free returns after it. */
@@ -642,6 +668,7 @@ int main(void)
 		cmocka_unit_test(ids_never_repeat),
 		cmocka_unit_test(members_are_seen_between_true_and_disconnection),
 		cmocka_unit_test(each_runs_on_the_callers_thread),
+		cmocka_unit_test(each_may_free_the_server),
 		cmocka_unit_test(release_is_the_last_call_and_comes_once),
 		cmocka_unit_test(user_data_is_freed_exactly_once),
 		cmocka_unit_test(user_data_is_freed_without_a_lock),

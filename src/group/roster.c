@@ -210,8 +210,12 @@ int stt_group_each(struct stt_group *group, enum stt_whom whom,
 	struct stt_rosters *rosters = atomic_load(&group->rosters);
 	int count = 0;
 
+	/* User code runs meanwhile, which may free the group outside handlers: `fn`, and the
+	 * free_fn of a connection that is gone. */
+	stt_group_ref(group);
 	for (int i = 0; rosters && i < rosters->count; i++)
 		count += stt_roster_each(&rosters->all[i], whom, fn, argument);
+	stt_group_unref(group);
 	return count;
 }
 
