@@ -708,7 +708,8 @@ STTCP_API int sttcp_server_broadcast_message(sttcp_server *server, sttcp_conn *e
 
 /* Calls `fn` for every member, on the calling thread, with no lock held; returns the number of
  * calls. A connection that is a member throughout is visited once, one that joins or leaves
- * meanwhile once or not at all. A visited connection may have ended already. */
+ * meanwhile once or not at all. A visited connection may have ended already. In a child that was
+ * forked in `fn` no more are visited: it returns STTCP_EFORK there. */
 STTCP_API int sttcp_server_each(sttcp_server *server, void (*fn)(sttcp_conn *conn, void *argument),
 				void *argument);
 

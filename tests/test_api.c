@@ -421,6 +421,57 @@ static void each_may_free_the_server(void **state)
 	probe_free(probe);
 }
 
+struct forking {
+	pid_t pid;
+	int calls;
+};
+
+static void fork_in_walk(sttcp_conn *conn, void *argument)
+{
+	struct forking *forking = argument;
+
+	(void)conn;
+	if (!forking->calls++)
+		forking->pid = process_fork();
+}
+
+static bool join_red(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	return sttcp_conn_join(conn, "red") == 0;
+}
+
+/* G17: the child that goes on after the function sees nothing more of the parent's. */
+static void each_ends_in_a_child_that_was_forked_in_it(void **state)
+{
+	struct probe *probe = probe_new();
+	int peers[3];
+
+	(void)state;
+	probe->connection = join_red;
+
+	sttcp_server *server = probe_listen(probe, NULL);
+
+	for (int i = 0; i < 3; i++)
+		peers[i] = peer_connect(sttcp_server_port(server));
+	EVENTUALLY(sttcp_server_count_in(server, "red") == 3);
+	for (int rooms = 0; rooms < 2; rooms++) {
+		struct forking forking = {.pid = -1};
+		int result = rooms ? sttcp_server_each_in(server, "red", fork_in_walk, &forking)
+				   : sttcp_server_each(server, fork_in_walk, &forking);
+
+		if (!forking.pid)
+			_exit(result == STTCP_EFORK && forking.calls == 1 ? 0 : 1);
+		assert_int_equal(result, 3);
+		assert_int_equal(forking.calls, 3);
+		assert_int_equal(process_wait_pid(forking.pid), 0);
+	}
+	for (int i = 0; i < 3; i++)
+		peer_close(peers[i]);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 /* ------------------------------------------------------------------- release */
 
 /* The very last call, once, also if never started; free returns after it. */
@@ -669,6 +720,7 @@ int main(void)
 		cmocka_unit_test(members_are_seen_between_true_and_disconnection),
 		cmocka_unit_test(each_runs_on_the_callers_thread),
 		cmocka_unit_test(each_may_free_the_server),
+		cmocka_unit_test(each_ends_in_a_child_that_was_forked_in_it),
 		cmocka_unit_test(release_is_the_last_call_and_comes_once),
 		cmocka_unit_test(user_data_is_freed_exactly_once),
 		cmocka_unit_test(user_data_is_freed_without_a_lock),

@@ -23,6 +23,7 @@
 #include "base/table.h"
 #include "conn/conn.h"
 #include "conn/life.h"
+#include "engine/fork.h"
 #include "group/seats.h"
 
 enum {
@@ -359,6 +360,7 @@ int stt_rooms_each(struct stt_rooms *rooms, const struct stt_room_key *key,
 	struct shard *shard = shard_at(rooms, key->hash);
 	struct sttcp_conn *chunk[CHUNK];
 	struct stt_seat_walk walk = {0};
+	unsigned forks = stt_fork_count();
 	int count = 0;
 	int total = 0;
 
@@ -376,7 +378,11 @@ int stt_rooms_each(struct stt_rooms *rooms, const struct stt_room_key *key,
 	for (;;) {
 		for (int i = 0; i < count; i++) {
 			fn(chunk[i], argument);
+			if (stt_fork_count() != forks)
+				return STTCP_EFORK;
 			stt_conn_unref_anywhere(chunk[i]);
+			if (stt_fork_count() != forks)
+				return STTCP_EFORK;
 		}
 		total += count;
 		if (!walk.more)

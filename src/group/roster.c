@@ -13,6 +13,7 @@
 
 #include "conn/conn.h"
 #include "conn/life.h"
+#include "engine/fork.h"
 #include "engine/loop.h"
 
 enum {
@@ -135,19 +136,22 @@ int stt_roster_walk(struct stt_roster *roster, struct stt_walk *walk,
 {
 	struct sttcp_conn *chunk[CHUNK];
 	int count = take_chunk(roster, walk, chunk);
+	unsigned forks = stt_fork_count();
 
 	if (walk->last)
 		stt_conn_unref_anywhere(walk->last);
 	walk->last = NULL;
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < count && stt_fork_count() == forks; i++) {
 		fn(chunk[i], argument);
+		if (stt_fork_count() != forks)
+			break;
 		/* The walk goes on from the last one, so its reference is kept. */
 		if (i == count - 1)
 			walk->last = chunk[i];
 		else
 			stt_conn_unref_anywhere(chunk[i]);
 	}
-	return count;
+	return stt_fork_count() == forks ? count : STTCP_EFORK;
 }
 
 int stt_roster_each(struct stt_roster *roster, enum stt_whom whom,
@@ -161,8 +165,8 @@ int stt_roster_each(struct stt_roster *roster, enum stt_whom whom,
 	do {
 		count = stt_roster_walk(roster, &walk, fn, argument);
 		total += count;
-	} while (count);
-	return total;
+	} while (count > 0);
+	return count < 0 ? count : total;
 }
 
 void stt_rosters_free(struct stt_rosters *rosters)
@@ -213,8 +217,13 @@ int stt_group_each(struct stt_group *group, enum stt_whom whom,
 	/* User code runs meanwhile, which may free the group outside handlers: `fn`, and the
 	 * free_fn of a connection that is gone. */
 	stt_group_ref(group);
-	for (int i = 0; rosters && i < rosters->count; i++)
-		count += stt_roster_each(&rosters->all[i], whom, fn, argument);
+	for (int i = 0; rosters && i < rosters->count; i++) {
+		int visited = stt_roster_each(&rosters->all[i], whom, fn, argument);
+
+		if (visited < 0)
+			return visited;
+		count += visited;
+	}
 	stt_group_unref(group);
 	return count;
 }

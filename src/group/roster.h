@@ -30,7 +30,9 @@ struct stt_walk {
 void stt_roster_walk_begin(struct stt_roster *roster, struct stt_walk *walk, enum stt_whom whom);
 
 /* Calls `fn` for the next few, over references and without the lock, and returns how many; 0 when
- * the walk is over, which it has to come to. */
+ * the walk is over, which it has to come to. STTCP_EFORK: this is a child that was forked in `fn`,
+ * or in the free_fn of a connection. Nothing of the parent's may be touched there: a thread that
+ * the child does not have may have held a lock. */
 int stt_roster_walk(struct stt_roster *roster, struct stt_walk *walk,
 		    void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
 
@@ -48,8 +50,8 @@ void stt_rosters_free(struct stt_rosters *rosters);
 /* The one that a connection stands on. */
 struct stt_roster *stt_roster_of(struct stt_group *group, const struct sttcp_conn *conn);
 
-/* Calls `fn` for each of them, over references and without a lock; returns how many. Those that
- * come or join meanwhile are left out. */
+/* Calls `fn` for each of them, over references and without a lock; returns how many, or
+ * STTCP_EFORK. Those that come or join meanwhile are left out. */
 int stt_group_each(struct stt_group *group, enum stt_whom whom,
 		   void (*fn)(struct sttcp_conn *conn, void *argument), void *argument);
 int stt_group_count(struct stt_group *group);
