@@ -366,6 +366,25 @@ typedef struct sttcp_options {
 	 * their own; the time that a name waits for one of them counts. */
 	int32_t connect_timeout_ms;
 
+	/* Client: connects again by itself, after a failed attempt, and after an end that nobody on
+	 * this side asked for. Asked for are close and stop of the client; close, abort, fail,
+	 * fail_now and detach of its connection; and a handler that returns false. Everything else
+	 * is not: the peer's FIN, an error of the network, a timeout or limit, a malformed message.
+	 * Each attempt resolves the name anew, and all handlers run each time as ever.
+	 *
+	 * Before each attempt the client waits for a random time from 0 to a bound, so that the
+	 * clients of a server that comes back do not all come at the same moment. The bound is
+	 * reconnect_ms at first, and doubles each time, up to reconnect_max_ms. It is reconnect_ms
+	 * again once a connection was open for reconnect_max_ms.
+	 *
+	 * reconnect_ms: off by default. reconnect_max_ms: default 30 000; may not be below
+	 * reconnect_ms; -1: unlimited, and a connection has to be open for as long as the bound
+	 * that was reached. reconnect_tries: attempts of this kind since the client was last open,
+	 * or started, after which it ends for good; unlimited by default. */
+	int32_t reconnect_ms;
+	int32_t reconnect_max_ms;
+	int32_t reconnect_tries;
+
 	/* Limits on waiting for the peer, off by default. They do not run while a handler runs, or
 	 * while nothing is read from the peer (sttcp_conn_pause, high_water). The connection is
 	 * flushed and closed.
@@ -489,8 +508,9 @@ STTCP_API int sttcp_engine_configure(int loops, int max_threads, size_t stack_si
  * Connections that have ended but still flush or linger are closed at once. The
  * call waits for name lookups in progress, and for free_fn and release callbacks
  * that are running. 0, also when nothing was ever started; -EBUSY while a server
- * or client is started (a stop is complete only when no handler runs), a timer is
- * set or runs, or work given to sttcp_run is not done; -EDEADLK
+ * or client is started (a stop is complete only when no handler runs; a client
+ * that is going to connect again is started, too), a timer is set or runs, or
+ * work given to sttcp_run is not done; -EDEADLK
  * inside a handler, or inside such a callback on a thread of the library.
  */
 STTCP_API int sttcp_engine_shutdown(void);
@@ -798,8 +818,8 @@ STTCP_API int sttcp_client_on_release(sttcp_client *client,
  * outcome: connection or unconnected. The addresses of a name race as in
  * RFC 8305, one more every 250 ms. A client may be started again after its end,
  * also from inside its own unconnected or disconnection handler: the next
- * attempt begins when that handler returns. -EINVAL (port, options), -EBUSY,
- * -ENOMEM, -EAGAIN (no thread).
+ * attempt begins when that handler returns, without a wait where one was due
+ * (reconnect_ms). -EINVAL (port, options), -EBUSY, -ENOMEM, -EAGAIN (no thread).
  */
 STTCP_API int sttcp_client_start(sttcp_client *client) STTCP_CHECKED;
 
@@ -807,17 +827,49 @@ STTCP_API int sttcp_client_start(sttcp_client *client) STTCP_CHECKED;
  * Ends the attempt (the unconnected handler gets STTCP_EDESTROYED) or the
  * connection (flushed for at most drain_timeout_ms; the disconnection handler
  * gets STTCP_EDESTROYED), and returns when the last handler has returned. Inside
- * any handler it returns at once. 0 also when nothing was started.
+ * any handler it returns at once. Between two attempts (reconnect_ms) no
+ * handler runs, and wait returns STTCP_EDESTROYED. 0 also when nothing was
+ * started.
  */
 STTCP_API int sttcp_client_close(sttcp_client *client);
 STTCP_API int sttcp_client_stop(sttcp_client *client);
 
-/* Waits for the end of the attempt or connection: returns its reason, which may be 0; or
- * -ETIMEDOUT, -EDEADLK, -EINVAL as for a server. */
+/*
+ * Waits for the end of the attempt or connection, with reconnect_ms for the end
+ * after which no attempt follows: returns its reason, which may be 0.
+ * -ETIMEDOUT; -EINVAL when it was never started, or the timeout is below -1.
+ * -EDEADLK in the client's own handlers, in frame_fn, and in callbacks other
+ * than handlers on a thread of the library (release, free_fn, log). Allowed in
+ * handlers of other objects; two handlers that wait for each other's client wait
+ * for ever.
+ */
 STTCP_API int sttcp_client_wait(sttcp_client *client, int timeout_ms);
 
-/* As for a server; returns what wait does. */
+/* As for a server; returns what wait does, and is allowed where wait is. */
 STTCP_API int sttcp_client_keep_alive(sttcp_client *client);
+
+/*
+ * Waits until the client has an open connection, that is, until its connection
+ * handler has returned true: 0, at once if it has one. The reason when the client
+ * has ended for good (STTCP_ECLOSED where that is 0). -ETIMEDOUT after
+ * `timeout_ms` (-1: without limit; 0: does not wait). -EINVAL and -EDEADLK as
+ * wait.
+ */
+STTCP_API int sttcp_client_wait_open(sttcp_client *client, int timeout_ms);
+
+/*
+ * Waits for an open connection as wait_open does, and then sends as
+ * sttcp_conn_send and sttcp_conn_send_message do: `timeout_ms` is for the
+ * connection alone, and write_timeout_ms for the rest. A code of that connection
+ * may come after a part of the data was sent; the call does not try again. Bytes
+ * that a lost connection had accepted are lost with it. -EDEADLK in the client's
+ * own handlers, open or not: they have their connection. May run a free_fn, as
+ * sttcp_conn_unref.
+ */
+STTCP_API int sttcp_client_send(sttcp_client *client, const void *data, size_t size,
+				int timeout_ms);
+STTCP_API int sttcp_client_send_message(sttcp_client *client, const void *data, size_t size,
+					int timeout_ms);
 
 /* A new reference to the open connection, or NULL. */
 STTCP_API sttcp_conn *sttcp_client_conn(sttcp_client *client) STTCP_CHECKED;

@@ -271,12 +271,18 @@ static void other_objects_from_inside_return_at_once(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 2 * PLACES * CALLS; i++) {
+		enum call call = (enum call)(i / 2 / PLACES);
+
+		/* For the end of another client a handler may wait: test_client_open.c. */
+		if (i % 2 == 1 && (call == WAIT || call == KEEP_ALIVE))
+			continue;
+
 		struct scene scene;
 		struct probe *other = probe_new();
 		int port;
 		int listener = peer_listen(&port, 4);
 
-		scene_init(&scene, (enum place)(i / 2 % PLACES), (enum call)(i / 2 / PLACES));
+		scene_init(&scene, (enum place)(i / 2 % PLACES), call);
 		scene.on_client = i % 2 == 1;
 		struct probe *probe = scene_probe(&scene);
 		int held = -1;

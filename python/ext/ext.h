@@ -185,6 +185,7 @@ typedef struct group {
 	int unconnected_args;
 	unsigned long last_thread; /* that runs the last handler now, or 0 */
 	bool restarted;		   /* and has started the client again in it */
+	bool reconnects; /* the end of its connection is not its own: Python waits for that */
 } group_object;
 
 extern PyTypeObject group_type;

@@ -25,6 +25,7 @@ static int group_init(group_object *self, PyObject *args, PyObject *kwargs)
 	}
 	if (options_read(dictionary, &options) < 0)
 		return -1;
+	self->reconnects = options.reconnect_ms > 0;
 	options.frame_fn = frame == Py_None ? NULL : handlers_frame;
 	Py_INCREF(frame);
 	Py_XSETREF(self->frame, frame);
@@ -161,6 +162,7 @@ static PyObject *group_get_handler(group_object *self, PyObject *number)
 	return handler;
 }
 
+/* 1 for a start inside the client's own last handler: the run goes on. */
 static PyObject *group_start(group_object *self, PyObject *unused)
 {
 	int result;
@@ -171,9 +173,10 @@ static PyObject *group_start(group_object *self, PyObject *unused)
 	Py_BEGIN_ALLOW_THREADS
 	result = self->client ? sttcp_client_start(self->client) : sttcp_server_start(self->server);
 	Py_END_ALLOW_THREADS
-	if (result >= 0 && self->last_thread == PyThread_get_thread_ident())
-		self->restarted = true;
-	return PyLong_FromLong(result);
+	if (result < 0 || self->last_thread != PyThread_get_thread_ident())
+		return PyLong_FromLong(result);
+	self->restarted = true;
+	return PyLong_FromLong(1);
 }
 
 static PyObject *group_stop(group_object *self, PyObject *args)
@@ -211,6 +214,40 @@ static PyObject *group_wait(group_object *self, PyObject *args)
 	result = self->client ? sttcp_client_wait(self->client, timeout_ms)
 			      : sttcp_server_wait(self->server, timeout_ms);
 	Py_END_ALLOW_THREADS
+	return PyLong_FromLong(result);
+}
+
+static PyObject *group_wait_open(group_object *self, PyObject *args)
+{
+	int timeout_ms;
+	int result;
+
+	if (!PyArg_ParseTuple(args, "i:_wait_open", &timeout_ms) || check_client(self) < 0)
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_client_wait_open(self->client, timeout_ms);
+	Py_END_ALLOW_THREADS
+	return PyLong_FromLong(result);
+}
+
+/* On the open connection: the code, and -ETIMEDOUT when there is none. */
+static PyObject *group_send(group_object *self, PyObject *args)
+{
+	Py_buffer bytes;
+	int framed;
+	int result;
+
+	if (!PyArg_ParseTuple(args, "y*p:_send", &bytes, &framed))
+		return NULL;
+	if (check_client(self) < 0) {
+		PyBuffer_Release(&bytes);
+		return NULL;
+	}
+	Py_BEGIN_ALLOW_THREADS
+	result = framed ? sttcp_client_send_message(self->client, bytes.buf, (size_t)bytes.len, 0)
+			: sttcp_client_send(self->client, bytes.buf, (size_t)bytes.len, 0);
+	Py_END_ALLOW_THREADS
+	PyBuffer_Release(&bytes);
 	return PyLong_FromLong(result);
 }
 
@@ -503,6 +540,8 @@ static PyMethodDef methods[] = {
 	{"_stop", (PyCFunction)group_stop, METH_VARARGS, NULL},
 	{"_request_stop", (PyCFunction)group_request_stop, METH_NOARGS, NULL},
 	{"_wait", (PyCFunction)group_wait, METH_VARARGS, NULL},
+	{"_wait_open", (PyCFunction)group_wait_open, METH_VARARGS, NULL},
+	{"_send", (PyCFunction)group_send, METH_VARARGS, NULL},
 	{"_current", (PyCFunction)group_current, METH_NOARGS, NULL},
 	{"_error", (PyCFunction)group_error, METH_NOARGS, NULL},
 	{"_port", (PyCFunction)group_port, METH_NOARGS, NULL},

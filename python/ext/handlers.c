@@ -409,7 +409,7 @@ static void serve_last(struct binding *binding, sttcp_conn *conn, sttcp_event ev
 				 event == STTCP_DISCONNECTION ? group->disconnection_args
 							      : group->unconnected_args);
 		group->last_thread = 0;
-		if (binding->is_client && !group->restarted)
+		if (binding->is_client && !group->restarted && !group->reconnects)
 			tell_ended(group);
 	}
 	conn_untie(conn);

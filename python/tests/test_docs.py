@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 import select
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,8 +33,8 @@ class ReadmeTest(ProgramCase):
         self.assertIn("62134", text)
         return self.run_program(text.replace("62134", str(port))), port
 
-    def test_there_are_four_programs(self):
-        self.assertEqual(len(self.programs), 4)
+    def test_there_are_five_programs(self):
+        self.assertEqual(len(self.programs), 5)
 
     def test_first_program_echoes(self):
         terminal, _ = self.run_block(0)
@@ -66,8 +67,21 @@ class ReadmeTest(ProgramCase):
         self.assertEqual(terminal.end(), 0)
         self.assertNotIn("Traceback", terminal.output)
 
-    def test_third_program_tells_why_it_could_not_connect(self):
+    def test_third_program_waits_for_its_server(self):
         terminal, port = self.run_block(2)
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.settimeout(DEADLINE)
+            listener.bind(("127.0.0.1", port))
+            listener.listen(5)
+            with listener.accept()[0] as peer, peer.makefile("rb") as lines:
+                for number in range(100):
+                    self.assertEqual(lines.readline(), b"%d\n" % number)
+        self.assertEqual(terminal.end(), 0)
+        self.assertEqual(terminal.output, "")
+
+    def test_fourth_program_tells_why_it_could_not_connect(self):
+        terminal, port = self.run_block(3)
         self.assertEqual(terminal.end(), 0)
         self.assertRegex(terminal.output, r"^Could not connect to localhost:%d: .*refused" % port)
 
@@ -88,12 +102,12 @@ class ReadmeTest(ProgramCase):
                 universal_newlines=True, timeout=DEADLINE * 3)
 
     def test_recipe_for_pytest_works(self):
-        result = self.pytest(self.programs[3], "-W", "error")
+        result = self.pytest(self.programs[4], "-W", "error")
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assertRegex(result.stdout, r"\b1 passed\b")
 
     def test_recipe_for_pytest_ends_where_a_connection_is_left_open(self):
-        text = self.programs[3] + """
+        text = self.programs[4] + """
 def test_leaves_it_open(server):
     global left
     left = socket.create_connection(server.sock_name, timeout=5)
@@ -107,8 +121,8 @@ def test_leaves_it_open(server):
         self.assertLess(time.monotonic() - began, 10)
 
     def test_recipe_for_pytest_fails_where_a_handler_raises(self):
-        text = self.programs[3].replace("data.upper()", "data.no_such_thing()")
-        self.assertNotEqual(text, self.programs[3])
+        text = self.programs[4].replace("data.upper()", "data.no_such_thing()")
+        self.assertNotEqual(text, self.programs[4])
         text = text.replace("assert peer.recv(100) == b'MEOW!'", "assert peer.recv(100) == b''")
         result = self.pytest(text, "-W", "error")
         self.assertEqual(result.returncode, 1, result.stdout)

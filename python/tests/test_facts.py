@@ -100,8 +100,8 @@ class NamesTest(Case):
             "connections", "count", "count_in", "each", "find", "is_listening", "mainloop",
             "receive_handler", "request_stop", "stats"}
         client = {
-            "DestructionException", "connection", "is_connected", "response_handler",
-            "unconnected_handler"}
+            "DestructionException", "connection", "is_connected", "response_handler", "send",
+            "send_message", "unconnected_handler", "wait_open"}
         for kind, own in (Server, server), (Client, client):
             names = {name for name in dir(kind("localhost", 0)) if not name.startswith("_")}
             self.assertEqual(names, common | own)

@@ -32,7 +32,9 @@ class KnownTest(Case):
 
     def test_servers_and_clients_differ_as_is_said(self):
         server, client = samples(_options.ServerOptions), samples(_options.ClientOptions)
-        self.assertEqual(set(client) - set(server), {"connect_timeout", "local_host", "local_port"})
+        self.assertEqual(set(client) - set(server),
+                         {"connect_timeout", "local_host", "local_port", "reconnect",
+                          "reconnect_max", "reconnect_tries"})
         self.assertIn("max_connections", set(server) - set(client))
 
     def test_each_is_told(self):

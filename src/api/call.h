@@ -58,6 +58,9 @@ struct stt_group *stt_api_new_group(enum stt_side side, const char *host, int po
 int stt_api_begin_change(struct stt_group *group) STT_UNCHECKED;
 int stt_api_end_change(struct stt_group *group) STT_UNCHECKED;
 
+/* Whether the calling thread may wait for the end of a server, or for a client: 0 or a code. */
+int stt_api_check_wait(const struct stt_group *group);
+
 /* As sttcp_server_wait and sttcp_server_keep_alive. */
 int stt_api_wait(struct stt_group *group, int timeout_ms);
 int stt_api_keep_alive(struct stt_group *group);

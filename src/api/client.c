@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What users hold as a client: its group, with one connection or attempt at a time. */
 #include "api/call.h"
+#include "conn/life.h"
 #include "group/attempt.h"
+#include "group/open.h"
 #include "group/roster.h"
 #include "group/start.h"
 #include "group/stop.h"
@@ -204,6 +206,60 @@ int sttcp_client_wait(sttcp_client *client, int timeout_ms)
 int sttcp_client_keep_alive(sttcp_client *client)
 {
 	return stt_api_keep_alive(client ? &client->group : NULL);
+}
+
+static int check_open(const sttcp_client *client, int timeout_ms)
+{
+	int result = stt_api_check_wait(client ? &client->group : NULL);
+
+	return result == 0 && timeout_ms < -1 ? -EINVAL : result;
+}
+
+int sttcp_client_wait_open(sttcp_client *client, int timeout_ms)
+{
+	int result = check_open(client, timeout_ms);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_group_wait_open(&client->group, timeout_ms);
+	stt_call_end(cancel);
+	return result;
+}
+
+static int send_on_open(sttcp_client *client, const void *data, size_t size, int timeout_ms,
+			int (*send)(sttcp_conn *conn, const void *data, size_t size))
+{
+	struct sttcp_conn *conn;
+	int result = check_open(client, timeout_ms);
+
+	if (result < 0)
+		return result;
+	/* Now, and not after a wait. */
+	if (!data && size)
+		return -EINVAL;
+
+	int cancel = stt_call_begin();
+
+	result = stt_group_wait_conn(&client->group, timeout_ms, &conn);
+	if (result == 0) {
+		result = send(conn, data, size);
+		stt_conn_unref(conn);
+	}
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_client_send(sttcp_client *client, const void *data, size_t size, int timeout_ms)
+{
+	return send_on_open(client, data, size, timeout_ms, sttcp_conn_send);
+}
+
+int sttcp_client_send_message(sttcp_client *client, const void *data, size_t size, int timeout_ms)
+{
+	return send_on_open(client, data, size, timeout_ms, sttcp_conn_send_message);
 }
 
 static void keep_first(struct sttcp_conn *conn, void *argument)

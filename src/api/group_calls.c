@@ -59,16 +59,27 @@ int stt_api_end_change(struct stt_group *group)
 	return 0;
 }
 
-static int check_wait(const struct stt_group *group)
+/* A client's connection goes on while a handler of another object blocks, as with any handler that
+ * blocks. In other callbacks it may be the client that waits for them. */
+static bool may_wait_inside(const struct stt_group *group)
+{
+	const struct sttcp_conn *running = stt_desk_conn();
+
+	return group->service.is_client && running && stt_group_of(running) != group;
+}
+
+int stt_api_check_wait(const struct stt_group *group)
 {
 	int result = stt_check_group(group);
 
-	return result < 0 ? result : stt_self ? -EDEADLK : 0;
+	if (result < 0)
+		return result;
+	return !stt_self || may_wait_inside(group) ? 0 : -EDEADLK;
 }
 
 int stt_api_wait(struct stt_group *group, int timeout_ms)
 {
-	int result = check_wait(group);
+	int result = stt_api_check_wait(group);
 
 	if (result < 0)
 		return result;
@@ -84,7 +95,7 @@ int stt_api_wait(struct stt_group *group, int timeout_ms)
 
 int stt_api_keep_alive(struct stt_group *group)
 {
-	int result = check_wait(group);
+	int result = stt_api_check_wait(group);
 
 	if (result < 0)
 		return result;

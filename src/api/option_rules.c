@@ -18,12 +18,13 @@
 
 /* How an option is read, and what it may be. */
 enum kind {
-	BYTES,	/* int64_t */
-	TIME,	/* int32_t */
-	NUMBER, /* int32_t */
-	WIDTH,	/* int32_t: 1, 2, 3, 4, 8 */
-	OFFSET, /* int32_t */
-	ANY,	/* int32_t */
+	BYTES,	 /* int64_t */
+	TIME,	 /* int32_t */
+	LONGEST, /* int32_t: of a time that grows */
+	NUMBER,	 /* int32_t */
+	WIDTH,	 /* int32_t: 1, 2, 3, 4, 8 */
+	OFFSET,	 /* int32_t */
+	ANY,	 /* int32_t */
 	MESSAGE_SIZE,
 	FRAMING, /* sttcp_framing */
 	OVER,	 /* sttcp_over */
@@ -58,6 +59,8 @@ static const struct rule {
 	}
 #define OF_ALL(option, kind) RULE(option, kind, EVERYBODY, ANY_FRAMING, false)
 #define OFF_OF_ALL(option, kind) RULE(option, kind, EVERYBODY, ANY_FRAMING, true)
+#define OF_CLIENTS(option, kind) RULE(option, kind, STT_FOR_CLIENT, ANY_FRAMING, false)
+#define OFF_OF_CLIENTS(option, kind) RULE(option, kind, STT_FOR_CLIENT, ANY_FRAMING, true)
 #define OF_SERVERS(option, kind) RULE(option, kind, STT_FOR_SERVER, ANY_FRAMING, false)
 #define OFF_OF_SERVERS(option, kind) RULE(option, kind, STT_FOR_SERVER, ANY_FRAMING, true)
 #define OF_FRAMING(option, kind, framings) RULE(option, kind, FRAMES, framings, false)
@@ -89,9 +92,12 @@ static const struct rule {
 	OF_ALL(dead_peer_timeout_ms, TIME),
 	OF_ALL(nagle, FLAG),
 	OF_ALL(half_close, FLAG),
-	RULE(connect_timeout_ms, TIME, STT_FOR_CLIENT, ANY_FRAMING, false),
-	RULE(local_host, TEXT, STT_FOR_CLIENT, ANY_FRAMING, false),
-	RULE(local_port, PORT, STT_FOR_CLIENT, ANY_FRAMING, true),
+	OF_CLIENTS(connect_timeout_ms, TIME),
+	OFF_OF_CLIENTS(reconnect_ms, TIME),
+	OF_CLIENTS(reconnect_max_ms, LONGEST),
+	OFF_OF_CLIENTS(reconnect_tries, NUMBER),
+	OF_CLIENTS(local_host, TEXT),
+	OFF_OF_CLIENTS(local_port, PORT),
 	OF_SERVERS(backlog, NUMBER),
 	OFF_OF_SERVERS(max_connections, NUMBER),
 	OFF_OF_SERVERS(max_connections_per_ip, NUMBER),
@@ -144,6 +150,7 @@ static bool may_be(enum kind kind, int64_t value)
 	switch (kind) {
 	case BYTES:
 	case TIME:
+	case LONGEST:
 	case NUMBER:
 		return value >= -1;
 	case WIDTH:
@@ -174,6 +181,8 @@ static const char *domain_of(enum kind kind)
 		return "-1 (unlimited), 0 (default) or a number of bytes";
 	case TIME:
 		return "-1 (off), 0 (default) or a number of milliseconds";
+	case LONGEST:
+		return "-1 (unlimited), 0 (default) or a number of milliseconds";
 	case NUMBER:
 		return "-1 (unlimited), 0 (default) or a number above it";
 	case WIDTH:
@@ -283,6 +292,27 @@ static int check_limits(const sttcp_options *given, struct stt_option_fault *fau
 	return 0;
 }
 
+static int check_reconnect(const sttcp_options *given, struct stt_option_fault *fault)
+{
+	int32_t most_ms = given->reconnect_max_ms;
+
+	if (given->reconnect_ms <= 0) {
+		if (!most_ms && given->reconnect_tries <= 0)
+			return 0;
+		return stt_option_wrong(fault, "%s has no effect without reconnect_ms",
+					most_ms ? "reconnect_max_ms" : "reconnect_tries");
+	}
+	if (!most_ms)
+		most_ms = STT_DEFAULT_RECONNECT_MAX_MS;
+	if (most_ms != -1 && most_ms < given->reconnect_ms)
+		return stt_option_wrong(fault,
+					"reconnect_max_ms is %" PRId32
+					"%s: it may not be below reconnect_ms, which is %" PRId32,
+					most_ms, given->reconnect_max_ms ? "" : " by default",
+					given->reconnect_ms);
+	return 0;
+}
+
 int stt_options_check(const sttcp_options *given, enum stt_option_user user,
 		      struct stt_option_fault *fault)
 {
@@ -300,5 +330,7 @@ int stt_options_check(const sttcp_options *given, enum stt_option_user user,
 	if (result < 0 || user == STT_FOR_FRAMING)
 		return result;
 	result = check_marks(given, fault);
+	if (result == 0)
+		result = check_reconnect(given, fault);
 	return result < 0 ? result : check_limits(given, fault);
 }

@@ -7,7 +7,8 @@
 #include "group/group.h"
 
 enum {
-	STT_DEFAULT_MESSAGE = 1024 * 1024
+	STT_DEFAULT_MESSAGE = 1024 * 1024,
+	STT_DEFAULT_RECONNECT_MAX_MS = 30000
 };
 
 /* Fills `settings`: with the defaults for NULL, and where something is wrong. 0, or -EINVAL and

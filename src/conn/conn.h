@@ -86,7 +86,8 @@ struct sttcp_conn {
 			     actor.blocks tells whether there are any */
 	uint8_t waited;	  /* quick calls until a short wait of one of its handlers is forgotten */
 	bool fin_seen;	  /* the peer's FIN */
-	bool declined;
+	bool declined : 1;
+	bool waved_off : 1; /* a handler's false was the end that counts */
 	/* Atomic: the enum stt_event of its next message, see own_handler.h. */
 	atomic_uchar delivers;
 

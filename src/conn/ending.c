@@ -172,6 +172,25 @@ bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, ch
 	return counts;
 }
 
+void stt_conn_wave_off(struct sttcp_conn *conn)
+{
+	if (stt_conn_end(conn, 0, STT_END_FLUSH))
+		conn->waved_off = true;
+}
+
+bool stt_conn_end_is_wanted(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	bool failed = conn->failed;
+
+	stt_unlock(&conn->output.lock);
+
+	int reason = atomic_load(&conn->reason);
+
+	/* A failure may have any code; the library uses these two for nothing else. */
+	return failed || conn->waved_off || reason == STTCP_ECLOSED || reason == STTCP_EDESTROYED;
+}
+
 int stt_conn_detach(struct sttcp_conn *conn)
 {
 	bool own = stt_desk_conn() == conn;

@@ -33,6 +33,13 @@ bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how
  * (may be NULL) is the connection's now. */
 bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, char *text);
 
+/* The end of a connection whose handler has returned false. By its owner. */
+void stt_conn_wave_off(struct sttcp_conn *conn);
+
+/* Whether this side wanted the end: by one of its calls, or by a handler's false. What the peer,
+ * the network or an option ends is not wanted. By the owner, after the end. */
+bool stt_conn_end_is_wanted(struct sttcp_conn *conn);
+
 /* As sttcp_conn_shutdown: FIN behind what is queued, and no more sends. 0, or what the connection
  * has ended with. */
 int stt_conn_shutdown(struct sttcp_conn *conn);

@@ -52,7 +52,7 @@ static void take_fin(struct stt_desk *desk, struct sttcp_conn *conn)
 
 		stt_deadlines_note_input(conn);
 		if (!verdict && !conn->service->handlers.end)
-			stt_conn_end(conn, 0, STT_END_FLUSH);
+			stt_conn_wave_off(conn);
 	}
 
 	struct stt_output_view view = stt_output_view(conn);
@@ -81,7 +81,7 @@ static inline void deliver(struct stt_desk *desk, struct sttcp_conn *conn, const
 
 	stt_counter_add(&conn->messages_in, 1);
 	if (!stt_dispatch(desk, conn, event, data, size))
-		stt_conn_end(conn, 0, STT_END_FLUSH);
+		stt_conn_wave_off(conn);
 }
 
 /* Ends a connection because of a message that cannot be taken, after its malformed handler. */

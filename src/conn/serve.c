@@ -72,13 +72,13 @@ static void open_conn(struct stt_desk *desk, struct sttcp_conn *conn)
 	conn->phase = STT_OPEN;
 	if (failed)
 		return;
-	if (refused && !is_client)
-		conn->declined = true;
-	else
-		conn->service->calls->joined(conn->service, conn);
+	/* Before it joins: who waits for an open connection must not take it for one. */
+	conn->declined = refused && !is_client;
 	if (refused)
-		stt_conn_end(conn, 0, STT_END_FLUSH);
-	else
+		stt_conn_wave_off(conn);
+	if (!conn->declined)
+		conn->service->calls->joined(conn->service, conn);
+	if (!refused)
 		stt_trace(conn, "open");
 }
 

@@ -66,6 +66,9 @@ struct stt_settings {
 	const char *local_host; /* NULL: any */
 	int local_port;		/* 0: any */
 	int connect_timeout_ms;
+	int reconnect_ms;
+	int reconnect_max_ms;
+	int reconnect_tries;
 	int drain_timeout_ms;
 	int signal_drain_ms; /* the same after a signal */
 	int write_timeout_ms;

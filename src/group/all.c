@@ -6,6 +6,7 @@
 #include "conn/desk.h"
 #include "engine/engine.h"
 #include "group/conns.h"
+#include "group/reconnect.h"
 #include "group/registry.h"
 #include "group/roster.h"
 #include "group/signals.h"
@@ -141,6 +142,7 @@ int stt_all_make(struct stt_group *group, enum stt_side side, const char *host, 
 		return result;
 	group->service.calls = &stt_conns_calls;
 	stt_alarm_init(&group->alarm, stt_stop_ring);
+	stt_reconnect_init(group);
 	stt_registry_add(group);
 	return 0;
 }

@@ -2,11 +2,13 @@
 /* The life of a connection as its group sees it: admitted, joined, left, ended, closed. */
 #include "group/conns.h"
 
+#include "base/clock.h"
 #include "conn/conn.h"
 #include "conn/ending.h"
 #include "conn/life.h"
 #include "group/admission.h"
 #include "group/attempt.h"
+#include "group/reconnect.h"
 #include "group/rooms.h"
 #include "group/roster.h"
 
@@ -35,6 +37,27 @@ void stt_conns_begin_attempt_locked(struct stt_group *group, struct sttcp_conn *
 	stt_attempt_begin(attempt);
 }
 
+/* Under the lock, which nothing here waits under: so no stop can come in between. */
+void stt_conns_retry_if_due_locked(struct stt_group *group, struct stt_reconnect_news *news)
+{
+	if (group->retry_at_ms == STT_NEVER)
+		return;
+	if (group->retry_at_ms > stt_now_ms()) {
+		stt_group_arm_locked(group, group->retry_at_ms);
+		return;
+	}
+
+	struct sttcp_conn *next = stt_attempt_new(group);
+
+	if (next) {
+		stt_reconnect_forget_locked(group);
+		stt_conns_begin_attempt_locked(group, next);
+	} else {
+		/* Out of memory: no attempt, and so no try and no handler. */
+		stt_reconnect_plan_locked(group, news);
+	}
+}
+
 enum stt_place stt_group_admit(struct stt_group *group, struct sttcp_conn *conn)
 {
 	stt_lock(&group->lock);
@@ -58,28 +81,48 @@ static void add_totals_locked(struct stt_group *group, const struct sttcp_conn *
 	totals->messages_out += stt_counter_get(&conn->output.messages_out);
 }
 
+/* The attempt of a start inside the last handler. If one was due anyway it is that one, and counts;
+ * else it is a first one. */
+static void begin_next_locked(struct stt_group *group, struct sttcp_conn *next, bool was_due)
+	STT_REQUIRES(group->lock)
+{
+	if (was_due)
+		stt_backoff_wait(&group->backoff);
+	else
+		stt_backoff_begin(&group->backoff);
+	stt_conn_ref(next);
+	stt_conns_begin_attempt_locked(group, next);
+	group->forced_of++;
+}
+
 static void note_ended(struct stt_service *service, struct sttcp_conn *conn)
 {
 	struct stt_group *group = group_of(service);
+	struct stt_reconnect_news news = {.what = STT_NO_NEWS};
+	bool lost = service->settings.reconnect_ms >= 0 && !stt_conn_end_is_wanted(conn);
 
 	stt_lock(&group->lock);
 	struct sttcp_conn *next = group->next;
 	bool stopped = group->state != STT_RUNNING;
+	bool goes_on = lost && stt_reconnect_follows_locked(group, conn, &news);
 
 	group->totals.declined += conn->declined;
 	group->totals.failed += !conn->declined && atomic_load(&conn->reason) != 0;
 	group->live--;
-	group->end_reason = atomic_load(&conn->reason);
+	/* A client that would have gone on has ended because it was closed. */
+	group->end_reason = goes_on && stopped ? STTCP_EDESTROYED : atomic_load(&conn->reason);
 	if (group->state == STT_STOPPING)
 		group->report.ended++;
 	group->next = NULL;
 	if (next) {
-		stt_conn_ref(next);
-		stt_conns_begin_attempt_locked(group, next);
-		group->forced_of++;
+		begin_next_locked(group, next, goes_on);
+		news.what = STT_NO_NEWS;
+	} else if (goes_on && !stopped) {
+		stt_reconnect_plan_locked(group, &news);
 	}
 	stt_group_check_locked(group);
 	stt_group_unlock(group);
+	stt_reconnect_tell(group, &news);
 
 	/* A stop that came after the start: its attempt has an outcome all the same. */
 	if (next && stopped)
@@ -103,6 +146,18 @@ static void note_closed(struct stt_service *service, struct sttcp_conn *conn)
 	stt_group_unlock(group);
 }
 
+/* Wakes those who wait for a client's connection. One that has ended by now is not open. */
+static void note_open(struct stt_group *group, struct sttcp_conn *conn)
+{
+	if (stt_conn_has_ended(conn))
+		return;
+	stt_lock(&group->lock);
+	group->current = conn;
+	group->opens++;
+	stt_cond_wake_all(&group->changed);
+	stt_unlock(&group->lock);
+}
+
 static void note_joined(struct stt_service *service, struct sttcp_conn *conn)
 {
 	struct stt_group *group = group_of(service);
@@ -110,6 +165,8 @@ static void note_joined(struct stt_service *service, struct sttcp_conn *conn)
 	stt_roster_join(stt_roster_of(group, conn), conn);
 	if (group->rooms)
 		stt_rooms_admit(group->rooms, conn);
+	if (service->is_client)
+		note_open(group, conn);
 }
 
 static void note_left(struct stt_service *service, struct sttcp_conn *conn)
@@ -119,6 +176,12 @@ static void note_left(struct stt_service *service, struct sttcp_conn *conn)
 	if (group->rooms)
 		stt_rooms_leave_all(group->rooms, conn);
 	stt_roster_leave(stt_roster_of(group, conn), conn);
+	if (!service->is_client)
+		return;
+	stt_lock(&group->lock);
+	group->current = NULL;
+	group->left_ms = stt_now_ms();
+	stt_unlock(&group->lock);
 }
 
 const struct stt_service_calls stt_conns_calls = {

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "group/addresses.h"
@@ -80,14 +81,22 @@ void stt_group_enter_locked(struct stt_group *group, enum stt_group_state state)
 	stt_cond_wake_all(&group->changed);
 	if (state != STT_IDLE)
 		return;
-	/* The alarm of a deadline that is no longer needed gives its reference back now, not when
-	 * it rings: a program may create and free clients by the thousand. */
+	/* An alarm that is no longer needed gives its reference back now, not when it rings: a
+	 * program may create and free clients by the thousand. */
 	if (group->alarm_armed)
 		stt_alarm_set(&group->engine->loops[0], &group->alarm, 0);
 	atomic_store(&group->stopping, false);
 	atomic_store(&group->service.ends_idle, false);
 	group->release_now = group->release_later;
 	group->release_later = false;
+}
+
+void stt_group_arm_locked(struct stt_group *group, int64_t at)
+{
+	if (!group->alarm_armed)
+		stt_group_ref(group);
+	group->alarm_armed = true;
+	stt_alarm_set(&group->engine->loops[0], &group->alarm, at);
 }
 
 void stt_group_unlock(struct stt_group *group)
@@ -107,7 +116,7 @@ void stt_group_check_locked(struct stt_group *group)
 	case STT_STARTING:
 		return;
 	case STT_RUNNING:
-		if (group->service.is_client && !group->live)
+		if (group->service.is_client && !group->live && group->retry_at_ms == STT_NEVER)
 			stt_group_enter_locked(group, STT_IDLE);
 		return;
 	case STT_STOPPING:

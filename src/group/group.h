@@ -18,6 +18,7 @@
 #include "conn/conn.h"
 #include "conn/service.h"
 #include "engine/actor.h"
+#include "group/backoff.h"
 #include "group/signals.h"
 #include "sttcp.h"
 
@@ -76,7 +77,11 @@ enum stt_place {
  *	STOPPING	  FORCING	    the deadline has come
  *	FORCING		  LEFT		    each loop has worked what was forced; the report is out
  *	LEFT		  IDLE		    the last handler has returned
- *	RUNNING		  IDLE		    a client's connection has ended
+ *	RUNNING		  IDLE		    a client's connection has ended for good
+ *	RUNNING		  STOPPING, IDLE    a client between two attempts is closed
+ *
+ * A client that connects again stays RUNNING between two attempts: `retry_at_ms` is set then, and
+ * `live` is 0.
  */
 enum stt_group_state {
 	STT_IDLE,
@@ -125,6 +130,11 @@ struct stt_group {
 	bool release_now;	 /* and it is time: for stt_group_unlock */
 	struct sttcp_conn *next; /* a client's, started from inside its last handler */
 	int end_reason;		 /* of a client's last connection or attempt */
+	struct sttcp_conn *current; /* a client's connection while it is open */
+	uint64_t opens;		    /* of a client's connections so far */
+	int64_t left_ms;	    /* when the last one was no longer open */
+	int64_t retry_at_ms;	    /* when a client connects again; STT_NEVER: it need not */
+	struct stt_backoff backoff;
 	int nlisteners;
 	struct stt_listener *listeners;
 	struct stt_addresses *addresses;      /* of the last start, or NULL if that failed */
@@ -142,7 +152,7 @@ struct stt_group {
 	bool alarm_armed;   /* holds a reference */
 	char error[256];
 
-	/* The deadline of a stop. */
+	/* The deadline of a stop, or a client's next attempt. */
 	struct stt_alarm alarm;
 	struct stt_sweeper *sweepers; /* one a loop, by force; then one a loop, by asking */
 	int nsweepers;
@@ -185,6 +195,9 @@ void stt_group_destroy(struct stt_service *service);
 /* Moves to a state, and tells those who wait. */
 void stt_group_enter_locked(struct stt_group *group, enum stt_group_state state)
 	STT_REQUIRES(group->lock);
+
+/* Has its alarm ring at `at` at the latest; it keeps a reference until then. */
+void stt_group_arm_locked(struct stt_group *group, int64_t at) STT_REQUIRES(group->lock);
 
 /* Must be called when something has been counted down: enters the state that follows from it. */
 void stt_group_check_locked(struct stt_group *group) STT_REQUIRES(group->lock);

@@ -39,6 +39,7 @@ static int begin(struct stt_group *group, struct stt_engine *engine)
 		group->service.settings.framing.context = group->service.handlers.context;
 		group->stop_pending = false;
 		group->stop_at_ms = STT_NEVER;
+		stt_backoff_begin(&group->backoff);
 		atomic_store(&group->service.forced_after_ms, -1);
 		group->report = (sttcp_stop_report){0};
 		stt_group_enter_locked(group, STT_STARTING);

@@ -19,7 +19,9 @@
 #include "conn/ending.h"
 #include "engine/engine.h"
 #include "group/addresses.h"
+#include "group/conns.h"
 #include "group/listener.h"
+#include "group/reconnect.h"
 #include "group/roster.h"
 
 struct stt_sweeper {
@@ -211,17 +213,14 @@ static void sweep_by_asking(struct stt_worker *worker, struct stt_actor *actor)
 
 static void arm_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 {
-	if (group->stop_at_ms == STT_NEVER)
-		return;
-	if (!group->alarm_armed)
-		stt_group_ref(group);
-	group->alarm_armed = true;
-	stt_alarm_set(&group->engine->loops[0], &group->alarm, group->stop_at_ms);
+	if (group->stop_at_ms != STT_NEVER)
+		stt_group_arm_locked(group, group->stop_at_ms);
 }
 
 int64_t stt_stop_ring(struct stt_worker *worker, struct stt_alarm *alarm)
 {
 	struct stt_group *group = stt_container_of(alarm, struct stt_group, alarm);
+	struct stt_reconnect_news news = {.what = STT_NO_NEWS};
 	bool forces = false;
 
 	(void)worker;
@@ -233,6 +232,8 @@ int64_t stt_stop_ring(struct stt_worker *worker, struct stt_alarm *alarm)
 		else
 			arm_locked(group);
 	}
+	if (group->state == STT_RUNNING)
+		stt_conns_retry_if_due_locked(group, &news);
 	/* Set anew just before it rang, it stands on the loop's list without a time: the list must
 	 * not be left with a group that is gone. */
 	if (atomic_load(&alarm->listed) && atomic_load(&alarm->due) == STT_NEVER)
@@ -243,6 +244,7 @@ int64_t stt_stop_ring(struct stt_worker *worker, struct stt_alarm *alarm)
 
 	group->alarm_armed = rings_again;
 	stt_unlock(&group->lock);
+	stt_reconnect_tell(group, &news);
 	if (forces) {
 		tell_forced(group);
 		force(group);
@@ -261,6 +263,9 @@ static void begin_stop_locked(struct stt_group *group) STT_REQUIRES(group->lock)
 		group->unasked = group->engine->nloops;
 	for (struct stt_listener *each = group->listeners; each; each = each->next)
 		stt_listener_close(each);
+	/* What a client's wait gives, unless its connection ends with another reason. */
+	group->end_reason = STTCP_EDESTROYED;
+	stt_reconnect_forget_locked(group);
 	stt_group_enter_locked(group, STT_STOPPING);
 }
 
@@ -306,8 +311,10 @@ uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeo
 	if (group->state == STT_STARTING)
 		remember_stop_locked(group, timeout_ms);
 	if (group->state == STT_RUNNING) {
-		first = true;
 		begin_stop_locked(group);
+		/* At once for a client between two attempts: there is nothing to be ended. */
+		stt_group_check_locked(group);
+		first = group->state == STT_STOPPING;
 	}
 	if (group->state == STT_STOPPING) {
 		forces = timeout_ms == 0;

@@ -191,6 +191,7 @@ class Group(_sttcp.GroupBase):
         self._timers: list[Timer] = []
         self._was_started = False
         self._uses_set_handler = False
+        self._runs = 0  # a stop of an earlier run must not end a later one
         self._is_open = False  # this run, from the end of its start on
         self._stop_requested = False  # by a signal handler
         self._is_followed = False  # and somebody sees to that
@@ -280,8 +281,8 @@ class Group(_sttcp.GroupBase):
     def _prepare(self) -> None:
         """What a start does first."""
 
-    def _opened(self) -> None:
-        """What it does last."""
+    def _opened(self, goes_on: bool) -> None:
+        """What it does last; goes_on: a client was started inside its last handler."""
 
     def start(self) -> None:
         """Starts it. RuntimeError: it is started already. After a stop that did not wait for all
@@ -322,8 +323,20 @@ class Group(_sttcp.GroupBase):
                 text = f"cannot start {self}: a handler of its last run still runs"
             raise_start(code, text)
         self._was_started = True
-        self._opened()
+        self._opened(code > 0)
         self._settle_timers()
+
+    def _finish(self, run: int) -> None:
+        """A run is over, if it was not told yet."""
+        with self._state_lock:
+            if self._runs != run or self.closed:
+                return
+            self.closed = True
+        self._ended()
+
+    def _finish_later(self, run: int) -> None:
+        self._wait(-1)
+        self._finish(run)
 
     def _forget(self) -> None:
         with _lock:

@@ -118,6 +118,10 @@ class ClientOptions(CommonOptions, total=False):
     local_host: Text
     local_port: Number
 
+    reconnect: Seconds
+    reconnect_max: Seconds
+    reconnect_tries: Limit
+
 
 # ---------------------------------------------------------------- reading them
 

@@ -6,17 +6,19 @@ from __future__ import annotations
 # mypy before 1.7 has to be told.
 # mypy: enable-incomplete-feature=Unpack
 
+import errno
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union
 
 from . import _group, _sttcp
 from ._connection import Connection, split_address
 from ._engine import logger
 from ._group import Address, DataT, PlainHandler, count_arguments
-from ._options import ClientOptions, lists_options
+from ._options import DEFAULT, ClientOptions, lists_options, milliseconds
 from ._printing import print_sync
 from ._wait import call_interruptibly, wait_until
-from .errors import DestructionException as _DestructionException
+from .errors import DestructionException as _DestructionException, make_exception
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -26,6 +28,11 @@ UnconnectedT = TypeVar("UnconnectedT", bound=Optional[UnconnectedHandler])
 
 #: How long _stop_now lets bytes leave, and then the last handler run.
 _MOMENTS_S = 0.5
+
+
+def _read_timeout(timeout: float | None) -> int:
+    """In milliseconds; -1 for None, and 0 stays 0."""
+    return 0 if timeout == 0 else milliseconds("timeout", timeout)
 
 
 def _send_ok(address: Address, connection: Connection) -> None:
@@ -57,7 +64,16 @@ class Client(_group.Group):
     (10), drain_timeout for flushing output when it is closed (10), local_host and
     local_port are its own end's address (any).
 
-    A client without any handler sends b'ok', prints the answer and ends.
+    reconnect: connect again after a failed attempt, and after an end that nobody on this side asked
+    for. Asked for are close() of the client; close, abort, fail and detach of its connection; a
+    handler that returns False, and one that raises. Each wait is random, up to reconnect seconds at
+    first, and up to twice as many each time, as far as reconnect_max (30). It is short again after a
+    connection that was open for reconnect_max. reconnect_tries: attempts of this kind since it was
+    last open, after which it ends for good (None: without limit). closed, wait() and keep_alive()
+    are about the end for good.
+
+    A client without any handler sends b'ok', prints the answer and ends; one with reconnect has
+    none.
     """
 
     class HandlerType(_group.HandlerType):
@@ -76,6 +92,7 @@ class Client(_group.Group):
     def __init__(self, host: str | None, port: str | int, handler: PlainHandler | None = None,
                  **options: Unpack[ClientOptions]) -> None:
         super().__init__(host, port, handler, **options)
+        self._reconnects = options.get("reconnect") not in (None, DEFAULT)
 
     # ------------------------------------------------------------ handlers
 
@@ -94,24 +111,37 @@ class Client(_group.Group):
     # ------------------------------------------------------------ life
 
     def _prepare(self) -> None:
-        if self._has_handlers():
+        if self._has_handlers() or self._reconnects:
             return
         self._put(_group.CONNECTION, _send_ok)
         self._put(_group.DATA, _print_response)
         self._put(_group.UNCONNECTED, _raise_unconnected)
 
+    def _opened(self, goes_on: bool) -> None:
+        # The library alone knows whether the end of a connection is that of the client.
+        if not self._reconnects or goes_on:
+            return
+        with self._state_lock:
+            self._runs += 1
+            run = self._runs
+        threading.Thread(target=self._finish_later, args=(run,), name="sttcp-wait",
+                         daemon=True).start()
+
     def close(self) -> None:
         """Ends the attempt or the connection now: output is flushed, and the last handler gets a
         DestructionException. Returns when that handler has returned; inside a handler it returns at
-        once."""
+        once. Between two attempts (reconnect) no handler runs."""
         if not self._was_started or self.closed:
             return
         if _sttcp._in_handler():
             self._stop(0)
             return
+        run = self._runs
 
         def close() -> None:
             self._stop(0)
+            if self._reconnects:
+                self._finish(run)
             self._wait_for_timers(None)
 
         call_interruptibly(close)
@@ -139,6 +169,62 @@ class Client(_group.Group):
 
     def _stop_after_signal(self) -> None:
         self.close()
+
+    def _check_wait(self) -> None:
+        """In handlers of other objects it may be waited for."""
+        code = self._wait(0)
+        if code == -errno.EINVAL:
+            raise RuntimeError("the client was not started")
+        self._check_code(code)
+
+    def _check_code(self, code: int) -> None:
+        if code == -errno.EDEADLK:
+            raise RuntimeError("waiting for a client inside one of its own handlers")
+        if code == _sttcp.EFORK:
+            raise make_exception(code, None)
+
+    # ------------------------------------------------------------ sending
+
+    def wait_open(self, timeout: float | None = None) -> bool:
+        """Waits until there is an open connection, that is, until the connection handler has
+        returned without False. Returns False after timeout seconds; raises why the client has
+        ended, if it has for good. Not inside its own handlers."""
+        self._check_wait()
+        limit_ms = _read_timeout(timeout)
+        code = self._wait_open(0)
+        if code == -errno.ETIMEDOUT and limit_ms:
+            code = call_interruptibly(lambda: self._wait_open(limit_ms))
+        if code == -errno.ETIMEDOUT:
+            return False
+        self._check_code(code)
+        if code < 0:
+            raise make_exception(code, None)
+        return True
+
+    def _send_on_open(self, data: bytes, framed: bool, timeout: float | None) -> None:
+        self._check_wait()
+        _read_timeout(timeout)
+        end = None if timeout is None else time.monotonic() + timeout
+        code = self._send(data, framed)
+        while code == -errno.ETIMEDOUT:
+            left = None if end is None else max(0, end - time.monotonic())
+            if not self.wait_open(left):
+                raise make_exception(-errno.ETIMEDOUT, None)
+            code = self._send(data, framed)
+        self._check_code(code)
+        if code < 0:
+            raise make_exception(code, None)
+
+    def send(self, data: bytes, timeout: float | None = None) -> None:
+        """Waits for an open connection, for timeout seconds at most (TimeoutError), and sends all of
+        the data on it, as its sendall does. Raises why the client has ended, if it has for good.
+        Bytes that a lost connection had accepted are lost with it. Not inside its own handlers,
+        which have their connection."""
+        self._send_on_open(data, False, timeout)
+
+    def send_message(self, data: bytes, timeout: float | None = None) -> None:
+        """The same with one message, framed as the connection's input is."""
+        self._send_on_open(data, True, timeout)
 
     # ------------------------------------------------------------ what is known of it
 

@@ -134,7 +134,6 @@ class Server(_group.Group):
         super().__init__(host, port, handler, **options)
         self._sock_name: Address = self._given
         self._stopping = False
-        self._runs = 0  # a stop of an earlier run must not end a later one
 
     # ------------------------------------------------------------ handlers
 
@@ -198,7 +197,7 @@ class Server(_group.Group):
         if self._get_handler(_group.DISCONNECTION) is None:
             self._put(_group.DISCONNECTION, _log_disconnection)
 
-    def _opened(self) -> None:
+    def _opened(self, goes_on: bool) -> None:
         with self._state_lock:
             self._runs += 1
             self._stopping = False
@@ -228,17 +227,6 @@ class Server(_group.Group):
         # The first IPv4 address, if there is one.
         found.sort(key=lambda each: each[0] != socket.AF_INET)
         return str(found[0][4][0]), port
-
-    def _finish(self, run: int) -> None:
-        with self._state_lock:
-            if self._runs != run or self.closed:
-                return
-            self.closed = True
-        self._ended()
-
-    def _finish_later(self, run: int) -> None:
-        self._wait(-1)
-        self._finish(run)
 
     def _stop_within(self, timeout_ms: int) -> StopReport:
         with self._state_lock:
