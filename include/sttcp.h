@@ -840,8 +840,8 @@ STTCP_API int sttcp_client_stop(sttcp_client *client);
  * -ETIMEDOUT; -EINVAL when it was never started, or the timeout is below -1.
  * -EDEADLK in the client's own handlers, in frame_fn, and in callbacks other
  * than handlers on a thread of the library (release, free_fn, log). Allowed in
- * handlers of other objects; two handlers that wait for each other's client wait
- * for ever.
+ * handlers of other objects, and in timers and work of sttcp_run; two handlers
+ * that wait for each other's client wait for ever.
  */
 STTCP_API int sttcp_client_wait(sttcp_client *client, int timeout_ms);
 

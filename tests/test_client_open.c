@@ -388,6 +388,53 @@ static void handlers_of_others_may_wait(void **state)
 	probe_free(back);
 }
 
+/* Timers and pieces of work are other objects, too. */
+static void wait_as_job(void *argument)
+{
+	atomic_store(&relayed.results[0], sttcp_client_wait_open(argument, -1));
+	atomic_store(&relayed.results[1], sttcp_client_send(argument, "job", 3, -1));
+	atomic_store(&relayed.results[2], sttcp_client_wait(argument, 0));
+	event_raise(&relayed.done);
+}
+
+static void wait_as_timer(sttcp_timer *timer, void *context)
+{
+	(void)timer;
+	wait_as_job(context);
+}
+
+static void expect_job_done(struct probe *probe, size_t bytes)
+{
+	assert_true(event_wait(&relayed.done, 1));
+	assert_int_equal(atomic_load(&relayed.results[0]), 0);
+	assert_int_equal(atomic_load(&relayed.results[1]), 0);
+	assert_int_equal(atomic_load(&relayed.results[2]), -ETIMEDOUT);
+	assert_true(probe_wait_bytes(probe, bytes));
+}
+
+static void timers_and_work_may_wait(void **state)
+{
+	struct event fresh = EVENT_INIT;
+	struct probe *side = probe_new();
+	sttcp_server *server = probe_listen(side, NULL);
+	struct probe *probe = probe_new();
+	sttcp_client *client = probe_dial(probe, sttcp_server_port(server), STTCP_OPTIONS(SOON));
+	sttcp_timer *timer = sttcp_timer_new(wait_as_timer, client);
+
+	(void)state;
+	relayed.done = fresh;
+	assert_int_equal(sttcp_timer_start(timer, 0, 0), 0);
+	expect_job_done(side, 3);
+	sttcp_timer_free(timer);
+	relayed.done = fresh;
+	assert_int_equal(sttcp_run(wait_as_job, client), 0);
+	expect_job_done(side, 6);
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	probe_free(side);
+	probe_free(probe);
+}
+
 /* A chain: each client's connection handler waits for the client behind it. */
 static bool wait_for_next(struct probe *probe, sttcp_conn *conn)
 {
@@ -481,6 +528,7 @@ int main(void)
 		cmocka_unit_test(send_goes_on_over_a_restart),
 		cmocka_unit_test(own_handlers_may_not_wait),
 		cmocka_unit_test(handlers_of_others_may_wait),
+		cmocka_unit_test(timers_and_work_may_wait),
 		cmocka_unit_test(handlers_of_clients_may_wait_for_other_clients),
 		cmocka_unit_test(wait_in_a_handler_ends_with_the_client),
 	};

@@ -529,6 +529,54 @@ static void nothing_moves_between_attempts(void **state)
 	waiting_close(&waiting);
 }
 
+static void free_at_the_end(struct probe *probe, sttcp_conn *conn, int reason)
+{
+	(void)probe;
+	(void)reason;
+	sttcp_client_free(sttcp_conn_client(conn));
+}
+
+static bool free_at_the_beginning(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	sttcp_client_free(sttcp_conn_client(conn));
+	return true;
+}
+
+static void expect_release(struct probe *probe, int port, const char *order)
+{
+	probe_dial(probe, port, STTCP_OPTIONS(SOON));
+	pthread_mutex_lock(&probe->lock);
+	while (!probe->releases)
+		pthread_cond_wait(&probe->changed, &probe->lock);
+	pthread_mutex_unlock(&probe->lock);
+	assert_string_equal(probe_order(probe), order);
+	probe_free(probe);
+}
+
+/* G12: freed in its own handlers, it does not come back. */
+static void free_in_its_own_handler_is_the_end(void **state)
+{
+	struct probe *side = probe_new();
+	sttcp_server *server = probe_listen(side, NULL);
+	int port;
+	int refusing = peer_refuse(&port);
+
+	(void)state;
+	for (int i = 0; i < 50; i++) {
+		struct probe *probe = probe_new();
+
+		probe->ended = free_at_the_end;
+		expect_release(probe, port, "uU");
+		probe = probe_new();
+		probe->connection = free_at_the_beginning;
+		expect_release(probe, sttcp_server_port(server), "cCdD");
+	}
+	peer_close(refusing);
+	sttcp_server_free(server);
+	probe_free(side);
+}
+
 static void stop_at_the_end(struct probe *probe, sttcp_conn *conn, int reason)
 {
 	(void)reason;
@@ -659,6 +707,7 @@ int main(void)
 		cmocka_unit_test(free_between_attempts_releases),
 		cmocka_unit_test(client_between_attempts_is_started),
 		cmocka_unit_test(nothing_moves_between_attempts),
+		cmocka_unit_test(free_in_its_own_handler_is_the_end),
 		cmocka_unit_test(close_in_the_last_handler_is_the_end),
 		cmocka_unit_test(log_tells_each_wait_and_the_end_of_the_tries),
 		cmocka_unit_test(forked_child_has_clients_of_its_own),

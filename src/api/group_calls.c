@@ -60,12 +60,15 @@ int stt_api_end_change(struct stt_group *group)
 }
 
 /* A client's connection goes on while a handler of another object blocks, as with any handler that
- * blocks. In other callbacks it may be the client that waits for them. */
+ * blocks; timers and pieces of work are other objects. In other callbacks it may be the client that
+ * waits for them. */
 static bool may_wait_inside(const struct stt_group *group)
 {
 	const struct sttcp_conn *running = stt_desk_conn();
 
-	return group->service.is_client && running && stt_group_of(running) != group;
+	if (!group->service.is_client)
+		return false;
+	return running ? stt_group_of(running) != group : stt_desk_self()->in_job;
 }
 
 int stt_api_check_wait(const struct stt_group *group)

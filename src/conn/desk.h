@@ -35,6 +35,7 @@ struct stt_desk {
 	unsigned char watch;		/* see watch.h */
 	bool ended_conn;		/* that handler has closed or aborted `conn` */
 	bool failed_conn;		/* that handler has failed `conn` */
+	bool in_job;			/* it runs a timer's function, or a piece of work */
 	int64_t judged_ms;		/* before a look for input: deadlines are judged by it */
 	int64_t turn_began_us;		/* pool only: when it took the connection off the queue */
 	int64_t call_began_us;		/* pool only */

@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "base/list.h"
+#include "conn/desk.h"
 #include "engine/engine.h"
 
 enum {
@@ -187,8 +188,10 @@ static void call_locked(sttcp_timer *timer) STT_REQUIRES(timer->lock)
 	timer->runs = true;
 	timer->ncalls++;
 	stt_unlock(&timer->lock);
+	stt_desk_self()->in_job = true;
 	timer->fn(timer, timer->context);
 	stt_worker_stop_child(ours);
+	stt_desk_self()->in_job = false;
 	stt_lock(&timer->lock);
 	int64_t now_ms = stt_now_ms();
 
@@ -274,8 +277,10 @@ static void work_on_pool(struct stt_worker *worker, struct stt_actor *actor)
 	bool ours = stt_worker_is_ours();
 
 	(void)worker;
+	stt_desk_self()->in_job = true;
 	work->fn(work->argument);
 	stt_worker_stop_child(ours);
+	stt_desk_self()->in_job = false;
 	free(work);
 	atomic_fetch_sub(&nbusy, 1);
 }
