@@ -175,6 +175,9 @@ large plain stop -DNCONNS=2
 large plain stop -DNCONNS=1 -DNRUNS=2 -DSECOND=1
 begin live stop -DNCONNS=1
 
+begin plain reconnect
+large plain reconnect -DNRUNS=3 -DTRIES=3
+
 begin plain conn -DWITH_ALARMS=0 -DNUNITS=3 -DWITH_COPY=0 -DWITH_OTHER=0
 begin plain conn -DWITH_ALARMS=0 -DNUNITS=0
 begin plain conn -DWITH_ALARMS=1 -DNUNITS=0 -DWITH_COPY=0 -DWITH_OTHER=0
@@ -240,6 +243,10 @@ for rule in ALARM_REF ALARM_LISTED RUN_OF_STOP; do
 	begin drop stop -DDROP_$rule -DNCONNS=1 -DSECOND=1
 done
 
+for rule in STAYS_RUNNING FORGET UNDER_LOCK ALARM_REF SET_ANEW; do
+	begin drop reconnect -DDROP_$rule
+done
+
 words="-DWITH_ALARMS=0 -DWITH_COPY=0 -DWITH_OTHER=0 -DNUNITS=3"
 for rule in ONE_STEP EXCHANGE LET_GO HANGUP_FLAG HANGUP_FIRST READ_ON PUSH NO_TOUCH BUSY_FOR_EVER \
 	LOOP_REF ACCEPT_REF BATCH_FIRST FD_OWNER FD_LOCK FD_MINUS_ONE ADD_LOCK; do
@@ -258,7 +265,7 @@ done
 
 # Lines that no plain run came through: a model that cannot go there proves nothing of it.
 unreached=0
-for model in sleep takeover output cap width lend tasks stop conn; do
+for model in sleep takeover output cap width lend tasks stop reconnect conn; do
 	is_meant $model || continue
 	cat "$work/$model".*.present 2>/dev/null | sort -un >"$work/present" || :
 	cat "$work/$model".*.reached 2>/dev/null | sort -un >"$work/reached" || :
