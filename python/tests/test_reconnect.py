@@ -5,6 +5,7 @@ import os
 import threading
 import time
 import unittest
+import unittest.mock
 
 import sttcp
 from support import DEADLINE, Case, Seen, free_port, wait_for
@@ -141,6 +142,23 @@ class ReconnectTest(Case):
         self.peer(server)
         self.assertTrue(client.wait(DEADLINE))
         self.assertTrue(client.closed)
+
+    def test_start_without_a_thread_leaves_nothing_started(self):
+        client = self.client(free_port(), **NEVER)
+        start = threading.Thread.start
+
+        def refuse(thread):
+            if thread.name == "sttcp-wait":
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        with unittest.mock.patch.object(threading.Thread, "start", refuse):
+            with self.assertRaisesRegex(RuntimeError, "new thread"):
+                client.start()
+        self.assertTrue(client.closed)
+        self.assertNotIn(client, sttcp.connections)
+        client.start()
+        self.assertFalse(client.closed)
 
     def test_with_block(self):
         server = self.echo_server()

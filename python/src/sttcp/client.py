@@ -124,8 +124,13 @@ class Client(_group.Group):
         with self._state_lock:
             self._runs += 1
             run = self._runs
-        threading.Thread(target=self._finish_later, args=(run,), name="sttcp-wait",
-                         daemon=True).start()
+        try:
+            threading.Thread(target=self._finish_later, args=(run,), name="sttcp-wait",
+                             daemon=True).start()
+        except RuntimeError:  # no thread to be had: nobody would tell its end
+            self._stop(0)
+            self._finish(run)
+            raise
 
     def close(self) -> None:
         """Ends the attempt or the connection now: output is flushed, and the last handler gets a
