@@ -117,6 +117,36 @@ test_mail_goes_from_state_to_state()
 	interrupt "$pid"
 }
 
+# ---------------------------------------------------------------- 12_reconnect
+
+finds_nobody_or_ended()
+{
+	grep -q 'ended: Connection refused' "$err" || ended "$pid"
+}
+
+# A question that is open when the server dies is asked again when another one is there.
+test_reconnect_survives_its_server()
+{
+	have socat || return 0
+	serve_once cat
+	mkfifo "$work/questions"
+	input=$work/questions start 12_reconnect "$target"
+	exec 9>"$work/questions"
+	echo first >&9
+	wait_until "the first answer" grep -qx first "$out"
+	kill -KILL "$target_pid"
+	wait "$target_pid" 2>/dev/null
+	echo second >&9
+	wait_until "an attempt in vain" finds_nobody_or_ended
+	serve_once cat "$target"
+	wait_until "the second answer" grep -qx second "$out"
+	echo third >&9
+	wait_until "the third answer" grep -qx third "$out"
+	exec 9>&-
+	reap "$pid"
+	[ "$status" -eq 0 ] || fail "exit status $status"
+}
+
 # ---------------------------------------------------------------- 13_heartbeat
 
 has_beaten()
