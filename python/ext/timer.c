@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <time.h>
 
 enum state {
 	IDLE,
@@ -43,6 +44,7 @@ typedef struct timer {
 	bool once;
 	bool runs; /* in Python */
 	bool halted;
+	int64_t first_ms; /* a point in time: what was set last calls no earlier */
 } timer_object;
 
 /* Timers that are set or run, of this process. */
@@ -75,7 +77,16 @@ static void call_method(timer_object *self, const char *name)
 	Py_XDECREF(result);
 }
 
-static void call_object(timer_object *self, unsigned long starts)
+/* As the library counts. */
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void call_object(timer_object *self, unsigned long starts, int64_t begun_ms)
 {
 	if (self->halted)
 		return;
@@ -87,8 +98,9 @@ static void call_object(timer_object *self, unsigned long starts)
 		sttcp_timer_stop(self->line->timer);
 		call_method(self, "_has_returned");
 	}
-	/* Nothing was set since, not even while this call was on its way. */
-	if (self->once && starts == atomic_load(&self->line->starts))
+	/* Nothing was set since. What was set while this call was on its way may have counted
+	 * already when the call looked, but has its time behind the beginning of this one. */
+	if (self->once && starts == atomic_load(&self->line->starts) && begun_ms >= self->first_ms)
 		let_go(self);
 }
 
@@ -102,6 +114,7 @@ static void free_line(struct line *line)
 static void ring(sttcp_timer *timer, void *context)
 {
 	struct line *line = context;
+	int64_t begun_ms = now_ms();
 	unsigned long starts = atomic_load(&line->starts);
 	int inside = INSIDE;
 
@@ -113,7 +126,7 @@ static void ring(sttcp_timer *timer, void *context)
 		/* It may be about to go, see take_group. */
 		if (self && Py_REFCNT(self) > 0) {
 			Py_INCREF(self);
-			call_object(self, starts);
+			call_object(self, starts, begun_ms);
 			Py_DECREF(self);
 		}
 		log_drain();
@@ -210,21 +223,28 @@ static PyObject *timer_start(timer_object *self, PyObject *args)
 
 	bool once = self->once;
 	bool kept = self->kept;
+	int64_t before_ms = self->first_ms;
+	int64_t at_ms = now_ms() + first_ms;
 	unsigned long starts = atomic_fetch_add(&self->line->starts, 1) + 1;
 
 	/* First: it may be over before the start has returned. */
 	keep(self);
 	self->once = every_ms == 0;
+	self->first_ms = at_ms;
 	self->halted = false;
 	Py_BEGIN_ALLOW_THREADS
 	result = sttcp_timer_start(self->line->timer, first_ms, every_ms);
 	Py_END_ALLOW_THREADS
 	if (starts != atomic_load(&self->line->starts)) {
-		/* A stop that came later counts, whichever was first in the library. */
+		/* A stop that came later counts, whichever was first in the library. Of two starts
+		 * either may be what is set now. */
 		if (!self->kept)
 			halt(self);
+		else if (at_ms < self->first_ms)
+			self->first_ms = at_ms;
 	} else if (result < 0) {
 		self->once = once;
+		self->first_ms = before_ms;
 		/* Inside its own function, and a stop has come meanwhile. */
 		if (!kept || result == -ECANCELED)
 			let_go(self);

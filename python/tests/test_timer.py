@@ -134,6 +134,24 @@ class LifeTest(TimerCase):
         reference().stop()
         wait_for(lambda: gc.collect() is not None and reference() is None, "the end of the timer")
 
+    def test_one_that_is_set_anew_at_its_call_stays(self):
+        def mark(calls):
+            calls.append(time.monotonic())
+
+        calls = [([], []) for _ in range(3000)]
+        for marks, starts in calls:
+            timer = sttcp.Timer(mark, marks)
+            timer.start(0)
+            # Until about the call: just before it, at it, or just after it.
+            until = time.perf_counter() + random.random() * 0.0002
+            while time.perf_counter() < until:
+                pass
+            timer.start(0.5)
+            starts.append(time.monotonic())
+            del timer
+        wait_for(lambda: all(marks and marks[-1] > start + 0.4 for marks, (start,) in calls),
+                 "the last call of each")
+
     def test_one_that_has_called_for_the_last_time_goes(self):
         seen = Seen()
         references = []
