@@ -1176,7 +1176,8 @@ typedef void (*sttcp_task)(sttcp_conn *conn, void *argument);
  *  - with no lock of the library held;
  *  - so that it has returned before on_release, and before a free of the server
  *    or client outside handlers returns. Outside handlers it must not wait for
- *    that itself (close, stop, wait and free of that server or client).
+ *    that itself (close, stop, wait and free of that server or client). A stop or
+ *    wait may return before it has.
  *
  * Returns 0. After any other result nothing was taken, and free_fn is not called:
  * the reason of the connection if it has ended; -EAGAIN when 16 384 tasks of this

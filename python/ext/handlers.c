@@ -434,7 +434,8 @@ static int read_frame(PyObject *told, sttcp_frame *frame)
 
 	if (told == Py_None)
 		return 0;
-	if (PyLong_Check(told)) {
+	/* A bool is an int, but means that somebody takes this for a test of the bytes. */
+	if (PyLong_Check(told) && !PyBool_Check(told)) {
 		/* Where no size is so large it becomes the largest there is. */
 		numbers[0] = PyNumber_AsSsize_t(told, NULL);
 		if (numbers[0] < 0)

@@ -146,7 +146,8 @@ class FrameTest(Case):
             return answers.pop()
 
         for answer, error in (("text", TypeError), ((1, 2), TypeError), ((1, "2", 3), TypeError),
-                              ((0, -1, 5), ValueError), (1.5, TypeError), ([0, 1, 1], TypeError)):
+                              ((0, -1, 5), ValueError), (1.5, TypeError), ([0, 1, 1], TypeError),
+                              (True, TypeError), (False, TypeError)):
             answers = [answer]
             self.talk(b"x", sttcp.FrameError, frame=wrong)
             self.assertIs(type(self.raised.next()), error)

@@ -116,7 +116,7 @@ class ClientOptions(CommonOptions, total=False):
 
     connect_timeout: Seconds
     local_host: Text
-    local_port: Number
+    local_port: Limit
 
     reconnect: Seconds
     reconnect_max: Seconds
@@ -141,27 +141,26 @@ def milliseconds(name: str, seconds: float | None) -> int:
     return max(1, round(seconds * 1000))
 
 
-# Numbers that may be 0 or below it, and are never without limit; the least of each.
+# The least of numbers that may be 0 or below it; that of the others is 1.
 _LEAST = {"prefix_offset": 0, "prefix_adjust": -2**31}
 
 
 def _number(name: str, value: Any) -> int:
-    if name in _LEAST:
-        return _number_from(name, value, _LEAST[name])
+    least = _LEAST.get(name, 1)
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if not least <= value < 2**31:
+        raise ValueError(f"{name} must be from {least} to {2**31 - 1}, not {value!r}")
+    return int(value)
+
+
+def _limit(name: str, value: Any) -> int:
     if value is None:
         return -1
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer or None, not {value!r}")
     if value <= 0:
-        raise ValueError(f"{name} must be above 0, or None for no limit, not {value!r}")
-    return int(value)
-
-
-def _number_from(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if not least <= value < 2**31:
-        raise ValueError(f"{name} must be from {least} to {2**31 - 1}, not {value!r}")
+        raise ValueError(f"{name} must be above 0, or None, not {value!r}")
     return int(value)
 
 
@@ -202,7 +201,7 @@ _FORMS: dict[Any, _Form] = {
     Over: _Form("str", _word(_OVER)),
     Bytes: _Form("bytes", lambda name, value: bytes(memoryview(value))),
     Number: _Form("int", _number),
-    Limit: _Form("int | None", _number),
+    Limit: _Form("int | None", _limit),
     Seconds: _Form("float | None", milliseconds, "_ms"),
     Text: _Form("str | None", _text),
     Switch: _Form("bool", lambda name, value: bool(value)),
