@@ -66,14 +66,26 @@ static int end_answers(void **state)
 	return 0;
 }
 
+/* Below those that the kernel chooses from, which another program might have taken by the time that
+ * this one is used. */
 static int free_port(void)
 {
-	int port;
-	int held = peer_refuse(&port);
+	static int tried;
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
-	assert_true(held >= 0);
-	peer_close(held);
-	return port;
+	for (;;) {
+		int port = 10000 + (int)((unsigned)getpid() * 16 + (unsigned)tried++) % 20000;
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		assert_true(fd >= 0);
+		addr.sin_port = htons((uint16_t)port);
+		bool is_free = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
+		peer_close(fd);
+		if (is_free)
+			return port;
+		assert_true(tried < 20000);
+	}
 }
 
 /* What the server sees of its connection number `count`, which is open. */
@@ -272,7 +284,8 @@ static void expect_failure(const char *to, int to_port, const sttcp_options *opt
 		assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), code);
 		if (fds < 0)
 			fds = count_fds();
-		assert_int_equal(count_fds(), fds);
+		/* None more; those of earlier cases may still be about to be closed. */
+		assert_true(count_fds() <= fds);
 	}
 	sttcp_client_free(client);
 	probe_free(probe);

@@ -611,10 +611,16 @@ static struct {
 
 static void note_line(int level, const char *text, void *context)
 {
+	const char *try = strstr(text, ", try ");
+	int number = try ? atoi(try + 6) : 0;
+
 	(void)context;
 	pthread_mutex_lock(&logged.lock);
-	if (level == 3 && strstr(text, "connects again in ") && logged.nagain < 4)
-		snprintf(logged.again[logged.nagain++], sizeof(logged.again[0]), "%s", text);
+	/* A try may be over before the thread that planned it has told of it. */
+	if (level == 3 && strstr(text, "connects again in ") && number >= 1 && number <= 4) {
+		snprintf(logged.again[number - 1], sizeof(logged.again[0]), "%s", text);
+		logged.nagain++;
+	}
 	if (level == 3 && strstr(text, "does not connect again"))
 		snprintf(logged.over, sizeof(logged.over), "%s", text);
 	pthread_mutex_unlock(&logged.lock);
