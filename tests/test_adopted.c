@@ -282,6 +282,14 @@ static void note_freed(struct probe *probe)
 
 /* Before the release function is called; and whoever holds a reference to a connection does not
  * keep it open. */
+static bool is_released(struct probe *probe)
+{
+	pthread_mutex_lock(&probe->lock);
+	bool done = probe->releases == 1;
+	pthread_mutex_unlock(&probe->lock);
+	return done;
+}
+
 static void free_in_a_handler_closes_it(void **state)
 {
 	int port;
@@ -300,6 +308,7 @@ static void free_in_a_handler_closes_it(void **state)
 	assert_false(adoption.was_open);
 	assert_int_equal(peer_connect(port), -1);
 	peer_close(peer);
+	EVENTUALLY(is_released(probe));
 	probe_free(probe);
 }
 

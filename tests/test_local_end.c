@@ -66,28 +66,6 @@ static int end_answers(void **state)
 	return 0;
 }
 
-/* Below those that the kernel chooses from, which another program might have taken by the time that
- * this one is used. */
-static int free_port(void)
-{
-	static int tried;
-	struct sockaddr_in addr = {.sin_family = AF_INET,
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-
-	for (;;) {
-		int port = 10000 + (int)((unsigned)getpid() * 16 + (unsigned)tried++) % 20000;
-		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-		assert_true(fd >= 0);
-		addr.sin_port = htons((uint16_t)port);
-		bool is_free = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
-		peer_close(fd);
-		if (is_free)
-			return port;
-		assert_true(tried < 20000);
-	}
-}
-
 /* What the server sees of its connection number `count`, which is open. */
 static const char *seen_from(sttcp_server *server, struct probe *serving, long count)
 {

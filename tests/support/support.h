@@ -152,6 +152,10 @@ void peer_shutdown(int fd);
 /* A port on which nobody listens, held so that nobody else gets it. */
 int peer_refuse(int *port);
 
+/* A port of 127.0.0.1 that nobody has, below those that the kernel chooses from: another program
+ * might have taken one of these by the time that it is used. */
+int free_port(void);
+
 /* A port that drops every SYN: a listener whose queue is full. */
 struct blackhole {
 	int port;
