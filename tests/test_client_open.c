@@ -127,23 +127,6 @@ static void *wait_open(void *argument)
 	return NULL;
 }
 
-/* Whether it stands still in its call. */
-static bool sleeps(struct waiter *waiter)
-{
-	char path[64];
-	char state = '?';
-	int tid = atomic_load(&waiter->tid);
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	FILE *file = tid != 0 ? fopen(path, "r") : NULL;
-	if (!file)
-		return false;
-	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-		state = '?';
-	fclose(file);
-	return state == 'S';
-}
-
 /* A connection may be gone before who waits for it wakes up. */
 static void wait_open_does_not_miss_a_short_connection(void **state)
 {
@@ -165,7 +148,7 @@ static void wait_open_does_not_miss_a_short_connection(void **state)
 		assert_int_equal(pthread_create(&waiter.thread, NULL, wait_open, &waiter), 0);
 		peer_close(peer_accept(listener));
 		assert_true(event_wait(&opening, 1));
-		EVENTUALLY(sleeps(&waiter));
+		EVENTUALLY(thread_sleeps(atomic_load(&waiter.tid)));
 		event_raise(&may_open);
 		assert_int_equal(pthread_join(waiter.thread, NULL), 0);
 		assert_int_equal(waiter.result, 0);

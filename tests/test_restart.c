@@ -35,23 +35,6 @@ static void thread_finish(struct thread *thread)
 	assert_int_equal(atomic_load(&thread->result), 0);
 }
 
-/* Whether it stands still in its call. */
-static bool sleeps(struct thread *thread)
-{
-	char path[64];
-	char state = '?';
-	int tid = atomic_load(&thread->tid);
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	FILE *file = tid != 0 ? fopen(path, "r") : NULL;
-	if (!file)
-		return false;
-	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-		state = '?';
-	fclose(file);
-	return state == 'S';
-}
-
 static void *run_wait(void *argument)
 {
 	struct thread *thread = argument;
@@ -97,10 +80,10 @@ static void wait_returns_though_the_next_run_has_begun(void **state)
 		sttcp_server *server = probe_listen(probe, NULL);
 
 		thread_start(&supervisor, server, run_wait_and_start);
-		EVENTUALLY(sleeps(&supervisor));
+		EVENTUALLY(thread_sleeps(atomic_load(&supervisor.tid)));
 		for (int i = 0; i < WAITERS; i++) {
 			thread_start(&waiters[i], server, run_wait);
-			EVENTUALLY(sleeps(&waiters[i]));
+			EVENTUALLY(thread_sleeps(atomic_load(&waiters[i].tid)));
 		}
 		thread_start(&stopper, server, run_stop);
 		thread_finish(&supervisor);

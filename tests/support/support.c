@@ -84,6 +84,16 @@ int count_threads(void)
 	return count;
 }
 
+bool thread_sleeps(int tid)
+{
+	char name[16];
+	unsigned flags;
+	char state;
+
+	snprintf(name, sizeof(name), "%d", tid);
+	return tid != 0 && stat_thread(name, &state, &flags) && state == 'S';
+}
+
 bool memory_is_measured(void)
 {
 	bool measured = STT_HAVE_MALLINFO2 && !UNDER_ASAN && !UNDER_TSAN;
