@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Listening sockets that somebody else has made: which of them a server adopts, and that a free
  * closes them. What becomes of them at a stop is in test_shared_listener.c. */
+#include "support/descriptors.h"
 #include "support/support.h"
 
 #include <fcntl.h>
@@ -10,45 +11,12 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-static bool is_open(int fd)
-{
-	return fcntl(fd, F_GETFD) >= 0;
-}
-
-static bool is_cloexec(int fd)
-{
-	return fcntl(fd, F_GETFD) & FD_CLOEXEC;
-}
-
-static bool is_nonblocking(int fd)
-{
-	return fcntl(fd, F_GETFL) & O_NONBLOCK;
-}
-
 static int option_of(int fd, int level, int option)
 {
 	int value = -1;
 	socklen_t len = sizeof(value);
 
 	return getsockopt(fd, level, option, &value, &len) == 0 ? value : -1;
-}
-
-static bool is_answered(int peer)
-{
-	bool answered = peer >= 0 && peer_say(peer, "hello") && peer_expect(peer, "hello");
-
-	peer_close(peer);
-	return answered;
-}
-
-/* Without an address of its own, and with this descriptor. */
-static sttcp_server *server_for(struct probe *probe, int fd, const sttcp_options *options)
-{
-	sttcp_server *server = probe_server(probe, NULL, -1, options);
-
-	probe->data = echo_data;
-	assert_int_equal(sttcp_server_add_listener(server, fd), 0);
-	return server;
 }
 
 /* -------------------------------------------------------------------- adopting */
@@ -63,7 +31,7 @@ static void adopted_listener_is_served(void **state)
 	(void)state;
 	snprintf(address, sizeof(address), "127.0.0.1:%d", port);
 	assert_int_equal(fcntl(fd, F_SETFD, 0), 0);
-	sttcp_server *server = server_for(probe, fd, NULL);
+	sttcp_server *server = probe_adopt(probe, fd, NULL);
 	assert_true(is_cloexec(fd));
 	assert_true(is_nonblocking(fd));
 	assert_null(sttcp_server_address(server, 0));
@@ -72,7 +40,7 @@ static void adopted_listener_is_served(void **state)
 	assert_null(sttcp_server_address(server, 1));
 	assert_int_equal(sttcp_server_port(server), 0); /* that of its own address */
 	for (int i = 0; i < 10; i++)
-		assert_true(is_answered(peer_connect(port)));
+		assert_true(peer_is_answered(peer_connect(port)));
 	sttcp_server_free(server);
 	assert_int_equal(peer_connect(port), -1);
 	probe_free(probe);
@@ -90,9 +58,9 @@ static void adopted_listener_stands_beside_addresses(void **state)
 	assert_int_equal(sttcp_server_add_listener(server, fd), 0);
 	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), 0);
 	assert_int_equal(sttcp_server_start(server), 0);
-	assert_true(is_answered(peer_connect(sttcp_server_port(server))));
+	assert_true(peer_is_answered(peer_connect(sttcp_server_port(server))));
 	for (int i = 0; i < 3; i++)
-		assert_true(is_answered(
+		assert_true(peer_is_answered(
 			peer_connect(atoi(strrchr(sttcp_server_address(server, i), ':') + 1))));
 	assert_null(sttcp_server_address(server, 3));
 	sttcp_server_free(server);
@@ -166,7 +134,7 @@ static void descriptor_is_adopted_once(void **state)
 	int port;
 	int fd = peer_listen(&port, 8);
 	struct probe *probe = probe_new();
-	sttcp_server *server = server_for(probe, fd, NULL);
+	sttcp_server *server = probe_adopt(probe, fd, NULL);
 
 	(void)state;
 	assert_int_equal(sttcp_server_add_listener(server, fd), -EEXIST);
@@ -175,7 +143,7 @@ static void descriptor_is_adopted_once(void **state)
 	assert_int_equal(sttcp_server_start(server), 0);
 	assert_string_equal(sttcp_server_address(server, 0), sttcp_server_address(server, 1));
 	for (int i = 0; i < 20; i++)
-		assert_true(is_answered(peer_connect(port)));
+		assert_true(peer_is_answered(peer_connect(port)));
 	assert_int_equal(sttcp_server_add_listener(server, fd), -EBUSY);
 	sttcp_server_free(server);
 	assert_int_equal(peer_connect(port), -1);
@@ -212,7 +180,7 @@ static void connections_have_the_servers_options(void **state)
 		int port;
 		int fd = peer_listen(&port, 8);
 		struct probe *probe = probe_new();
-		sttcp_server *server = server_for(
+		sttcp_server *server = probe_adopt(
 			probe, fd, STTCP_OPTIONS(.nagle = nagle[i], .dead_peer_timeout_ms = 90000));
 
 		assert_int_equal(sttcp_server_start(server), 0);
@@ -245,7 +213,7 @@ static void free_closes_it(void **state)
 		int port;
 		int fd = peer_listen(&port, 8);
 		struct probe *probe = probe_new();
-		sttcp_server *server = server_for(probe, fd, NULL);
+		sttcp_server *server = probe_adopt(probe, fd, NULL);
 
 		if (i > 0)
 			assert_int_equal(sttcp_server_start(server), 0);
@@ -280,16 +248,7 @@ static void note_freed(struct probe *probe)
 	event_raise(&freed);
 }
 
-/* Before the release function is called; and whoever holds a reference to a connection does not
- * keep it open. */
-static bool is_released(struct probe *probe)
-{
-	pthread_mutex_lock(&probe->lock);
-	bool done = probe->releases == 1;
-	pthread_mutex_unlock(&probe->lock);
-	return done;
-}
-
+/* Before the release function is called. */
 static void free_in_a_handler_closes_it(void **state)
 {
 	int port;
@@ -301,23 +260,24 @@ static void free_in_a_handler_closes_it(void **state)
 	probe->extra = &adoption;
 	probe->connection = free_server;
 	probe->release = note_freed;
-	sttcp_server *server = server_for(probe, fd, NULL);
+	sttcp_server *server = probe_adopt(probe, fd, NULL);
 	assert_int_equal(sttcp_server_start(server), 0);
 	int peer = peer_connect(port);
 	assert_true(event_wait(&freed, 1));
 	assert_false(adoption.was_open);
 	assert_int_equal(peer_connect(port), -1);
 	peer_close(peer);
-	EVENTUALLY(is_released(probe));
+	EVENTUALLY(probe_is_released(probe));
 	probe_free(probe);
 }
 
+/* Whoever holds a reference to a connection does not keep it open. */
 static void reference_to_a_connection_does_not_keep_it(void **state)
 {
 	int port;
 	int fd = peer_listen(&port, 8);
 	struct probe *probe = probe_new();
-	sttcp_server *server = server_for(probe, fd, NULL);
+	sttcp_server *server = probe_adopt(probe, fd, NULL);
 
 	(void)state;
 	assert_int_equal(sttcp_server_start(server), 0);
@@ -348,11 +308,11 @@ static void file_of_an_adopted_listener_stays(void **state)
 	snprintf(host, sizeof(host), "unix:%s", addr.sun_path);
 	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	assert_int_equal(listen(fd, 8), 0);
-	sttcp_server *server = server_for(probe, fd, NULL);
+	sttcp_server *server = probe_adopt(probe, fd, NULL);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(sttcp_server_start(server), 0);
 		assert_string_equal(sttcp_server_address(server, 0), host);
-		assert_true(is_answered(peer_connect_unix(addr.sun_path)));
+		assert_true(peer_is_answered(peer_connect_unix(addr.sun_path)));
 		assert_int_equal(sttcp_server_stop(server), 0);
 		assert_int_equal(stat(addr.sun_path, &status), 0);
 	}

@@ -153,14 +153,6 @@ static void judge(struct scene *scene)
 	assert_true(atomic_load(&scene->took_ms) < DEADLINE_MS / 2);
 }
 
-static bool released(struct probe *probe)
-{
-	pthread_mutex_lock(&probe->lock);
-	bool done = probe->releases == 1;
-	pthread_mutex_unlock(&probe->lock);
-	return done;
-}
-
 /* From inside a server's handler, on itself. */
 static void own_server_from_inside_returns_at_once(void **state)
 {
@@ -179,7 +171,7 @@ static void own_server_from_inside_returns_at_once(void **state)
 		judge(&scene);
 		if (scene.call == FREE) {
 			/* Takes effect when the handler returns. */
-			EVENTUALLY(released(probe));
+			EVENTUALLY(probe_is_released(probe));
 			assert_int_equal(probe_count(probe, STTCP_DISCONNECTION), 1);
 			peer_close(peer);
 			probe_free(probe);
@@ -218,7 +210,7 @@ static void own_client_from_inside_returns_at_once(void **state)
 			peer_shutdown(peer);
 		judge(&scene);
 		if (scene.call == FREE) {
-			EVENTUALLY(released(probe));
+			EVENTUALLY(probe_is_released(probe));
 			assert_int_equal(probe_count(probe, STTCP_DISCONNECTION), 1);
 			peer_close(peer);
 			probe_free(probe);
@@ -254,7 +246,7 @@ static void own_client_from_its_unconnected_handler_returns_at_once(void **state
 		sttcp_client *client = probe_dial(probe, port, NULL);
 		judge(&scene);
 		if (scene.call == FREE) {
-			EVENTUALLY(released(probe));
+			EVENTUALLY(probe_is_released(probe));
 		} else {
 			assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), -ECONNREFUSED);
 			sttcp_client_free(client);
@@ -302,7 +294,7 @@ static void other_objects_from_inside_return_at_once(void **state)
 		peer_close(peer);
 		peer_close(held);
 		if (scene.call == FREE) {
-			EVENTUALLY(released(other));
+			EVENTUALLY(probe_is_released(other));
 		} else if (scene.on_client) {
 			if (scene.call < FREE)
 				assert_int_equal(sttcp_client_wait(scene.client, DEADLINE_MS),
@@ -359,7 +351,7 @@ static void servers_that_free_each_other(void **state)
 		for (int i = 0; i < 2; i++)
 			assert_true(peer_say(peers[i], "x"));
 		for (int i = 0; i < 2; i++) {
-			EVENTUALLY(released(probes[i]));
+			EVENTUALLY(probe_is_released(probes[i]));
 			assert_int_equal(probe_count(probes[i], STTCP_DISCONNECTION), 1);
 			peer_close(peers[i]);
 		}

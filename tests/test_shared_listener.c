@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Listening sockets that were adopted, over stops and starts, and between processes that share
  * them. */
+#include "support/descriptors.h"
 #include "support/faults.h"
 #include "support/support.h"
 
@@ -14,40 +15,12 @@ static int end_faults(void **state)
 	return 0;
 }
 
-static bool is_open(int fd)
-{
-	return fcntl(fd, F_GETFD) >= 0;
-}
-
-static bool is_nonblocking(int fd)
-{
-	return fcntl(fd, F_GETFL) & O_NONBLOCK;
-}
-
 static bool listens(int fd)
 {
 	int value = 0;
 	socklen_t len = sizeof(value);
 
 	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) == 0 && value;
-}
-
-static bool is_answered(int peer)
-{
-	bool answered = peer >= 0 && peer_say(peer, "hello") && peer_expect(peer, "hello");
-
-	peer_close(peer);
-	return answered;
-}
-
-/* Without an address of its own, and with this descriptor. */
-static sttcp_server *server_for(struct probe *probe, int fd, const sttcp_options *options)
-{
-	sttcp_server *server = probe_server(probe, NULL, -1, options);
-
-	probe->data = echo_data;
-	assert_int_equal(sttcp_server_add_listener(server, fd), 0);
-	return server;
 }
 
 /* -------------------------------------------------------------------- stopping */
@@ -59,12 +32,12 @@ static void stop_leaves_it_listening(void **state)
 	int port;
 	int fd = peer_listen(&port, 8);
 	struct probe *probe = probe_new();
-	sttcp_server *server = server_for(probe, fd, NULL);
+	sttcp_server *server = probe_adopt(probe, fd, NULL);
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
 		assert_int_equal(sttcp_server_start(server), 0);
-		assert_true(is_answered(peer_connect(port)));
+		assert_true(peer_is_answered(peer_connect(port)));
 		assert_int_equal(sttcp_server_stop_within(server, limits[i], NULL), 0);
 		assert_true(listens(fd));
 
@@ -93,9 +66,9 @@ static void stop_leaves_the_queue_as_it_is(void **state)
 		int fd = peer_listen(&port, 8);
 		struct probe *probe = probe_new();
 		sttcp_server *server =
-			server_for(probe, fd,
-				   STTCP_OPTIONS(.max_connections = 1, .end_idle_at_stop = true,
-						 .linger_timeout_ms = -1));
+			probe_adopt(probe, fd,
+				    STTCP_OPTIONS(.max_connections = 1, .end_idle_at_stop = true,
+						  .linger_timeout_ms = -1));
 
 		assert_int_equal(sttcp_server_start(server), 0);
 		int first = peer_connect(port);
@@ -112,7 +85,7 @@ static void stop_leaves_the_queue_as_it_is(void **state)
 		assert_int_equal(sttcp_server_start(server), 0);
 		assert_true(peer_expect(second, "hello"));
 		peer_close(second);
-		assert_true(is_answered(third));
+		assert_true(peer_is_answered(third));
 		sttcp_server_free(server);
 		probe_free(probe);
 	}
@@ -130,7 +103,7 @@ static void *connect_and_ask(void *argument)
 	struct connector *connector = argument;
 
 	for (int i = 0; i < 100; i++) {
-		if (is_answered(peer_connect(connector->port)))
+		if (peer_is_answered(peer_connect(connector->port)))
 			connector->answered++;
 		else
 			connector->failed++;
@@ -145,7 +118,7 @@ static void nobody_is_lost_over_restarts(void **state)
 	int port;
 	int fd = peer_listen(&port, 128);
 	struct probe *probe = probe_new();
-	sttcp_server *server = server_for(probe, fd, NULL);
+	sttcp_server *server = probe_adopt(probe, fd, NULL);
 	struct connector connectors[2];
 
 	(void)state;
@@ -177,7 +150,7 @@ static void start_that_fails_leaves_the_queue(void **state)
 	int fd = peer_listen(&port, 8);
 	int other = peer_listen(&taken, 8);
 	struct probe *probe = probe_new();
-	sttcp_server *server = server_for(probe, fd, NULL);
+	sttcp_server *server = probe_adopt(probe, fd, NULL);
 
 	(void)state;
 	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", taken), 0);
@@ -207,7 +180,7 @@ static void listener_that_was_ended_is_told_by_start(void **state)
 	int fd = peer_listen(&port, 8);
 	int copy = dup(fd);
 	struct probe *probe = probe_new();
-	sttcp_server *server = server_for(probe, fd, NULL);
+	sttcp_server *server = probe_adopt(probe, fd, NULL);
 	char name[32];
 
 	(void)state;
@@ -229,7 +202,7 @@ static void start_makes_it_nonblocking_again(void **state)
 	int port;
 	int fd = peer_listen(&port, 8);
 	struct probe *probe = probe_new();
-	sttcp_server *server = server_for(probe, fd, NULL);
+	sttcp_server *server = probe_adopt(probe, fd, NULL);
 
 	(void)state;
 	assert_int_equal(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK), 0);
@@ -311,6 +284,24 @@ static int give_input(int *previous)
 	return ends[1];
 }
 
+/* A child that serves the listener, too; `line` is what it has told. The result is the end of its
+ * standard input, where a byte stops it or starts it again. */
+static int start_beside(int fd, struct process *child, char *line, size_t size)
+{
+	char text[32];
+	int previous;
+	int input = give_input(&previous);
+
+	assert_int_equal(fcntl(fd, F_SETFD, 0), 0);
+	snprintf(text, sizeof(text), "%d", fd);
+	assert_int_equal(setenv("STTCP_TEST_LISTENER", text, 1), 0);
+	assert_true(process_start(child, "serve_beside"));
+	assert_int_equal(dup2(previous, 0), 0);
+	close(previous);
+	assert_true(process_line(child, line, size));
+	return input;
+}
+
 /* Each stops, starts and ends by itself, and the other one serves on. */
 static void two_processes_share_a_listener(void **state)
 {
@@ -318,24 +309,15 @@ static void two_processes_share_a_listener(void **state)
 	int fd = peer_listen(&port, 64);
 	struct probe *probe = probe_new();
 	struct process child;
-	char text[32];
 	char line[64];
-	int previous;
-	int input = give_input(&previous);
+	int input = start_beside(fd, &child, line, sizeof(line));
 
 	(void)state;
-	assert_int_equal(fcntl(fd, F_SETFD, 0), 0);
-	snprintf(text, sizeof(text), "%d", fd);
-	assert_int_equal(setenv("STTCP_TEST_LISTENER", text, 1), 0);
-	assert_true(process_start(&child, "serve_beside"));
-	assert_int_equal(dup2(previous, 0), 0);
-	close(previous);
-	assert_true(process_line(&child, line, sizeof(line)));
 	assert_non_null(strstr(line, "serves 127.0.0.1:"));
 	assert_int_equal(count_served(port, 'c', 10), 10);
 
 	probe->connection = say_parent;
-	sttcp_server *server = server_for(probe, fd, NULL);
+	sttcp_server *server = probe_adopt(probe, fd, NULL);
 	assert_int_equal(sttcp_server_start(server), 0);
 	int by_child = 0;
 	int by_parent = 0;
@@ -384,21 +366,12 @@ static void end_of_another_process_does_not_end_it(void **state)
 	int fd = peer_listen(&port, 64);
 	struct probe *probe = probe_new();
 	struct process child;
-	char text[32];
 	char line[64];
-	int previous;
-	int input = give_input(&previous);
+	int input = start_beside(fd, &child, line, sizeof(line));
 
 	(void)state;
-	assert_int_equal(fcntl(fd, F_SETFD, 0), 0);
-	snprintf(text, sizeof(text), "%d", fd);
-	assert_int_equal(setenv("STTCP_TEST_LISTENER", text, 1), 0);
-	assert_true(process_start(&child, "serve_beside"));
-	assert_int_equal(dup2(previous, 0), 0);
-	close(previous);
-	assert_true(process_line(&child, line, sizeof(line)));
 	probe->connection = say_parent;
-	sttcp_server *server = server_for(probe, fd, NULL);
+	sttcp_server *server = probe_adopt(probe, fd, NULL);
 	assert_int_equal(sttcp_server_start(server), 0);
 	close(input);
 	assert_int_equal(process_wait(&child), 0);

@@ -189,6 +189,14 @@ bool peer_say(int fd, const char *text)
 	return peer_send(fd, text, strlen(text));
 }
 
+bool peer_is_answered(int fd)
+{
+	bool answered = fd >= 0 && peer_say(fd, "hello") && peer_expect(fd, "hello");
+
+	peer_close(fd);
+	return answered;
+}
+
 bool peer_recv(int fd, void *data, size_t size)
 {
 	int64_t until = now_ms() + DEADLINE_MS;

@@ -315,6 +315,15 @@ sttcp_server *probe_listen(struct probe *probe, const sttcp_options *options)
 	return server;
 }
 
+sttcp_server *probe_adopt(struct probe *probe, int fd, const sttcp_options *options)
+{
+	sttcp_server *server = probe_server(probe, NULL, -1, options);
+
+	probe->data = echo_data;
+	assert_int_equal(sttcp_server_add_listener(server, fd), 0);
+	return server;
+}
+
 sttcp_client *probe_dial(struct probe *probe, int port, const sttcp_options *options)
 {
 	sttcp_client *client = probe_client(probe, "127.0.0.1", port, options);
@@ -375,6 +384,14 @@ int probe_reason(struct probe *probe)
 	int reason = probe->reason;
 	pthread_mutex_unlock(&probe->lock);
 	return reason;
+}
+
+bool probe_is_released(struct probe *probe)
+{
+	pthread_mutex_lock(&probe->lock);
+	bool released = probe->releases == 1;
+	pthread_mutex_unlock(&probe->lock);
+	return released;
 }
 
 uint64_t probe_last_id(struct probe *probe)

@@ -49,11 +49,6 @@ int option_of(int fd, int level, int option)
 	return value;
 }
 
-bool is_open(int fd)
-{
-	return fcntl(fd, F_GETFD) >= 0;
-}
-
 void assert_nonblocking_and_cloexec(int fd)
 {
 	assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);

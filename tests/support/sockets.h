@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 #include "net/socket.h"
+#include "support/descriptors.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define POLL_DEADLINE_MS 10000
@@ -34,7 +35,6 @@ ssize_t await_recv(int fd, void *data, size_t size);
 ssize_t send_text(int fd, const char *text);
 
 int option_of(int fd, int level, int option);
-bool is_open(int fd);
 void assert_nonblocking_and_cloexec(int fd);
 bool has_ipv6(void);
 

@@ -136,6 +136,9 @@ int peer_port(int fd);
 bool peer_send(int fd, const void *data, size_t size);
 bool peer_say(int fd, const char *text);
 
+/* Whether it gets back what it says. Closes it; it may be -1 before. */
+bool peer_is_answered(int fd);
+
 /* Exactly `size` bytes. */
 bool peer_recv(int fd, void *data, size_t size);
 bool peer_expect(int fd, const char *text);
@@ -232,6 +235,9 @@ sttcp_client *probe_client(struct probe *probe, const char *host, int port,
 /* On 127.0.0.1 and a free port, started; asserts. */
 sttcp_server *probe_listen(struct probe *probe, const sttcp_options *options);
 
+/* Without an address of its own, with this listening socket, not started; it echoes. Asserts. */
+sttcp_server *probe_adopt(struct probe *probe, int fd, const sttcp_options *options);
+
 /* To 127.0.0.1, started; asserts. */
 sttcp_client *probe_dial(struct probe *probe, int port, const sttcp_options *options);
 
@@ -242,6 +248,9 @@ long probe_count(struct probe *probe, sttcp_event event);
 bool probe_wait(struct probe *probe, sttcp_event event, long count);
 bool probe_wait_bytes(struct probe *probe, size_t total);
 int probe_reason(struct probe *probe);
+
+/* Whether the release function has been called, and once. */
+bool probe_is_released(struct probe *probe);
 uint64_t probe_last_id(struct probe *probe);
 
 /* One letter per call: c connection, r receive, s response, e end, d disconnection, u
