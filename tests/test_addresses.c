@@ -2,64 +2,23 @@
 /* A server on several addresses: one set of limits, one text each. That a start has all of them or
  * none is in test_all_or_none.c. */
 #include "support/faults.h"
+#include "support/place.h"
 #include "support/support.h"
 
 #include <limits.h>
-#include <sys/stat.h>
 
-struct place {
-	char dir[64];
-	char path[80];
-	char host[96];
-};
-
-static int make_place(void **state)
+static int leave_place(void **state)
 {
-	struct place *place = calloc(1, sizeof(*place));
-
-	if (!place)
-		return -1;
-	snprintf(place->dir, sizeof(place->dir), "/tmp/sttcp-XXXXXX");
-	if (!mkdtemp(place->dir))
-		return -1;
-	snprintf(place->path, sizeof(place->path), "%s/socket", place->dir);
-	snprintf(place->host, sizeof(place->host), "unix:%s", place->path);
-	*state = place;
-	return 0;
-}
-
-static int remove_place(void **state)
-{
-	struct place *place = *state;
-
-	unlink(place->path);
-	rmdir(place->dir);
-	free(place);
 	fault_clear();
 	atomic_store(&stand_in_getaddrinfo, NULL);
 	atomic_store(&stand_in_freeaddrinfo, NULL);
-	return 0;
-}
-
-static bool exists(const char *path)
-{
-	struct stat status;
-
-	return lstat(path, &status) == 0;
+	return remove_place(state);
 }
 
 /* The port behind the last colon; 0 for NULL. */
 static int port_of(const char *address)
 {
 	return address ? atoi(strrchr(address, ':') + 1) : 0;
-}
-
-static bool is_answered(int peer)
-{
-	bool answered = peer >= 0 && peer_say(peer, "hello") && peer_expect(peer, "hello");
-
-	peer_close(peer);
-	return answered;
 }
 
 static bool starts_with(const char *text, const char *start)
@@ -96,10 +55,10 @@ static void server_listens_on_all_that_were_added(void **state)
 
 	assert_int_equal(sttcp_server_port(server), own);
 	assert_true(own != second);
-	assert_true(is_answered(peer_connect(own)));
-	assert_true(is_answered(peer_connect(second)));
-	assert_true(is_answered(peer_connect_unix(place->path)));
-	assert_true(is_answered(
+	assert_true(peer_is_answered(peer_connect(own)));
+	assert_true(peer_is_answered(peer_connect(second)));
+	assert_true(peer_is_answered(peer_connect_unix(place->path)));
+	assert_true(peer_is_answered(
 		peer_connect_to("127.0.0.2", port_of(sttcp_server_address(server, 3)))));
 	assert_int_equal(sttcp_server_stop(server), 0);
 	assert_int_equal(peer_connect(own), -1);
@@ -126,7 +85,8 @@ static void server_without_its_own_address_has_what_was_added(void **state)
 		assert_int_equal(sttcp_server_start(server), 0);
 		assert_string_equal(sttcp_server_error(server), "");
 		assert_int_equal(sttcp_server_port(server), 0);
-		assert_true(is_answered(peer_connect(port_of(sttcp_server_address(server, 0)))));
+		assert_true(
+			peer_is_answered(peer_connect(port_of(sttcp_server_address(server, 0)))));
 		assert_null(sttcp_server_address(server, 1));
 		sttcp_server_free(server);
 		probe_free(probe);
@@ -168,7 +128,8 @@ static void literal_in_brackets_can_be_added(void **state)
 	assert_int_equal(sttcp_server_add_address(server, "[::1]", 0), 0);
 	assert_int_equal(sttcp_server_start(server), 0);
 	assert_true(starts_with(sttcp_server_address(server, 1), "[::1]:"));
-	assert_true(is_answered(peer_connect_to("::1", port_of(sttcp_server_address(server, 1)))));
+	assert_true(
+		peer_is_answered(peer_connect_to("::1", port_of(sttcp_server_address(server, 1)))));
 	sttcp_server_free(server);
 	probe_free(probe);
 }
@@ -225,8 +186,8 @@ static void name_with_several_addresses_has_several_texts(void **state)
 	int port = port_of(sttcp_server_address(server, 1));
 
 	assert_int_equal(port_of(sttcp_server_address(server, 2)), port);
-	assert_true(is_answered(peer_connect(port)));
-	assert_true(is_answered(peer_connect_to("127.0.0.2", port)));
+	assert_true(peer_is_answered(peer_connect(port)));
+	assert_true(peer_is_answered(peer_connect_to("127.0.0.2", port)));
 	sttcp_server_free(server);
 	probe_free(probe);
 }
@@ -282,9 +243,9 @@ static void restart_listens_again_on_all(void **state)
 	for (int i = 0; i < 5; i++) {
 		assert_int_equal(sttcp_server_start(server), 0);
 		const char *address = sttcp_server_address(server, 1);
-		assert_true(is_answered(peer_connect(sttcp_server_port(server))));
-		assert_true(is_answered(peer_connect(port_of(address))));
-		assert_true(is_answered(peer_connect_unix(place->path)));
+		assert_true(peer_is_answered(peer_connect(sttcp_server_port(server))));
+		assert_true(peer_is_answered(peer_connect(port_of(address))));
+		assert_true(peer_is_answered(peer_connect_unix(place->path)));
 		assert_int_equal(sttcp_server_stop_within(server, i % 2 ? 0 : -1, NULL), 0);
 		/* They are told until the next start, and each text lives as long as the server. */
 		assert_ptr_equal(sttcp_server_address(server, 1), address);
@@ -478,8 +439,8 @@ static void accepting_pauses_on_each_address_by_itself(void **state)
 	fault_instead(SYS_accept4, EMFILE, 4);
 	int first = peer_connect(port_of(sttcp_server_address(server, 0)));
 	int second = peer_connect(port_of(sttcp_server_address(server, 1)));
-	assert_true(is_answered(first));
-	assert_true(is_answered(second));
+	assert_true(peer_is_answered(first));
+	assert_true(peer_is_answered(second));
 	fault_clear();
 	assert_int_equal(sttcp_server_stats(server, &stats, sizeof(stats)), 0);
 	assert_int_equal(stats.accept_pauses, 4);
@@ -487,7 +448,7 @@ static void accepting_pauses_on_each_address_by_itself(void **state)
 	probe_free(probe);
 }
 
-#define place_test(function) cmocka_unit_test_setup_teardown(function, make_place, remove_place)
+#define place_test(function) cmocka_unit_test_setup_teardown(function, make_place, leave_place)
 
 int main(void)
 {

@@ -1,56 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* A server on several addresses: a start listens on all of them or on none (G1). */
 #include "support/faults.h"
+#include "support/place.h"
 #include "support/support.h"
 
 #include <sys/resource.h>
-#include <sys/stat.h>
 
-struct place {
-	char dir[64];
-	char path[80];
-	char host[96];
-};
-
-static int make_place(void **state)
+static int leave_place(void **state)
 {
-	struct place *place = calloc(1, sizeof(*place));
-
-	if (!place)
-		return -1;
-	snprintf(place->dir, sizeof(place->dir), "/tmp/sttcp-XXXXXX");
-	if (!mkdtemp(place->dir))
-		return -1;
-	snprintf(place->path, sizeof(place->path), "%s/socket", place->dir);
-	snprintf(place->host, sizeof(place->host), "unix:%s", place->path);
-	*state = place;
-	return 0;
-}
-
-static int remove_place(void **state)
-{
-	struct place *place = *state;
-
-	unlink(place->path);
-	rmdir(place->dir);
-	free(place);
 	fault_clear();
-	return 0;
-}
-
-static bool exists(const char *path)
-{
-	struct stat status;
-
-	return lstat(path, &status) == 0;
-}
-
-static bool is_answered(int peer)
-{
-	bool answered = peer >= 0 && peer_say(peer, "hello") && peer_expect(peer, "hello");
-
-	peer_close(peer);
-	return answered;
+	return remove_place(state);
 }
 
 /* It has its descriptors from the first start on. */
@@ -135,8 +94,8 @@ static void start_that_failed_works_when_the_address_is_free(void **state)
 	assert_int_equal(sttcp_server_start(server), -EADDRINUSE);
 	peer_close(other);
 	assert_int_equal(sttcp_server_start(server), 0);
-	assert_true(is_answered(peer_connect(taken)));
-	assert_true(is_answered(peer_connect_unix(place->path)));
+	assert_true(peer_is_answered(peer_connect(taken)));
+	assert_true(peer_is_answered(peer_connect_unix(place->path)));
 	sttcp_server_free(server);
 	probe_free(probe);
 }
@@ -185,7 +144,7 @@ static void same_address_twice_is_fine_with_reuse_port(void **state)
 	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", port), 0);
 	assert_int_equal(sttcp_server_start(server), 0);
 	for (int i = 0; i < 20; i++)
-		assert_true(is_answered(peer_connect(port)));
+		assert_true(peer_is_answered(peer_connect(port)));
 	sttcp_server_free(server);
 	probe_free(probe);
 }
@@ -275,7 +234,7 @@ static void unix_socket_in_use_is_told_once(void **state)
 	sttcp_server_free(first);
 }
 
-#define place_test(function) cmocka_unit_test_setup_teardown(function, make_place, remove_place)
+#define place_test(function) cmocka_unit_test_setup_teardown(function, make_place, leave_place)
 
 int main(void)
 {

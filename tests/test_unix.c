@@ -1,51 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Unix sockets: the same contract on "unix:/path" (G1, G5). */
+#include "support/place.h"
 #include "support/support.h"
 
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-
-struct place {
-	char dir[64];
-	char path[80];
-	char host[96];
-};
-
-static int make_place(void **state)
-{
-	struct place *place = calloc(1, sizeof(*place));
-	const char *base = getenv("TMPDIR");
-
-	if (!place)
-		return -1;
-	snprintf(place->dir, sizeof(place->dir), "%s/sttcp-XXXXXX",
-		 base && strlen(base) < 40 ? base : "/tmp");
-	if (!mkdtemp(place->dir))
-		return -1;
-	snprintf(place->path, sizeof(place->path), "%s/socket", place->dir);
-	snprintf(place->host, sizeof(place->host), "unix:%s", place->path);
-	*state = place;
-	return 0;
-}
-
-static int remove_place(void **state)
-{
-	struct place *place = *state;
-
-	unlink(place->path);
-	rmdir(place->dir);
-	free(place);
-	return 0;
-}
-
-static bool exists(const char *path)
-{
-	struct stat status;
-
-	return lstat(path, &status) == 0;
-}
 
 static void unix_server_answers_and_removes_its_file(void **state)
 {
