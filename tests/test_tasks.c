@@ -1,43 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Tasks of a connection: they run as its handlers do, in their order, or are freed instead. */
-#include "support/support.h"
+#include "support/fate.h"
 
 #include <stdint.h>
 
 enum {
 	MOST = 16384
 };
-
-/* What becomes of the tasks that carry it. */
-struct book {
-	struct event ran;
-	struct event freed;
-};
-
-static struct book *book_new(void)
-{
-	struct book fresh = {EVENT_INIT, EVENT_INIT};
-	struct book *book = malloc(sizeof(*book));
-
-	assert_non_null(book);
-	*book = fresh;
-	return book;
-}
-
-static void note_run(sttcp_conn *conn, void *argument)
-{
-	struct book *book = argument;
-
-	(void)conn;
-	event_raise(&book->ran);
-}
-
-static void note_freed(void *argument)
-{
-	struct book *book = argument;
-
-	event_raise(&book->freed);
-}
 
 /* ------------------------------------------------------------------ one by one */
 
@@ -77,7 +46,7 @@ static bool echo_alone(struct probe *probe, sttcp_conn *conn, const void *data, 
 static void g4_tasks_run_one_at_a_time_in_their_order(void **state)
 {
 	struct pair pair = {.probe = probe_new()};
-	struct book *book = book_new();
+	struct fate *fate = fate_new();
 
 	(void)state;
 	atomic_store(&overlaps, 0);
@@ -91,9 +60,9 @@ static void g4_tasks_run_one_at_a_time_in_their_order(void **state)
 		if (i % 8 == 0)
 			assert_true(peer_say(pair.peer, "x"));
 	}
-	assert_int_equal(sttcp_conn_run(pair.conn, note_run, book, note_freed), 0);
-	assert_true(event_wait(&book->freed, 1));
-	assert_int_equal(event_count(&book->ran), 1);
+	assert_int_equal(sttcp_conn_run(pair.conn, note_run, fate, note_freed), 0);
+	assert_true(event_wait(&fate->freed, 1));
+	assert_int_equal(event_count(&fate->ran), 1);
 	for (int i = 0; i < 2000 / 8; i++)
 		assert_true(peer_expect(pair.peer, "x"));
 	assert_int_equal(nordered, 2000);
@@ -101,7 +70,7 @@ static void g4_tasks_run_one_at_a_time_in_their_order(void **state)
 		assert_int_equal(order[i], i);
 	assert_int_equal(atomic_load(&overlaps), 0);
 	pair_close(&pair);
-	free(book);
+	free(fate);
 }
 
 static struct event gate = EVENT_INIT;
@@ -156,7 +125,7 @@ static bool give_and_take(struct probe *probe, sttcp_conn *conn)
 	int result = sttcp_conn_run(conn, note_run, probe->extra, note_freed);
 
 	nap_ms(5);
-	if (result != 0 || event_count(&((struct book *)probe->extra)->ran))
+	if (result != 0 || event_count(&((struct fate *)probe->extra)->ran))
 		probe_violate(probe, "run gave %d, or the task ran in the handler", result);
 	return true;
 }
@@ -166,7 +135,7 @@ static bool expect_run(struct probe *probe, sttcp_conn *conn, const void *data, 
 	(void)conn;
 	(void)data;
 	(void)size;
-	if (event_count(&((struct book *)probe->extra)->freed) != 1)
+	if (event_count(&((struct fate *)probe->extra)->freed) != 1)
 		probe_violate(probe, "the first message came before the task");
 	return true;
 }
@@ -176,18 +145,18 @@ static void task_of_a_connection_handler_runs_before_the_first_message(void **st
 	(void)state;
 	for (int i = 0; i < 20; i++) {
 		struct pair pair = {.probe = probe_new()};
-		struct book *book = book_new();
+		struct fate *fate = fate_new();
 
-		pair.probe->extra = book;
+		pair.probe->extra = fate;
 		pair.probe->connection = give_and_take;
 		pair.probe->data = expect_run;
 		pair.server = probe_listen(pair.probe, NULL);
 		pair.peer = peer_connect(sttcp_server_port(pair.server));
 		assert_true(peer_say(pair.peer, "first"));
 		assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 1));
-		assert_int_equal(event_count(&book->ran), 1);
+		assert_int_equal(event_count(&fate->ran), 1);
 		pair_close(&pair);
-		free(book);
+		free(fate);
 	}
 }
 
@@ -204,10 +173,10 @@ static bool give_and_decline(struct probe *probe, sttcp_conn *conn)
 static void task_given_before_false_never_runs(void **state)
 {
 	struct probe *probe = probe_new();
-	struct book *book = book_new();
+	struct fate *fate = fate_new();
 
 	(void)state;
-	probe->extra = book;
+	probe->extra = fate;
 	probe->connection = give_and_decline;
 	sttcp_server *server = probe_listen(probe, NULL);
 	int peer = peer_connect(sttcp_server_port(server));
@@ -215,31 +184,31 @@ static void task_given_before_false_never_runs(void **state)
 	assert_int_equal(peer_end(peer), 0);
 	peer_close(peer);
 	sttcp_server_free(server);
-	assert_int_equal(event_count(&book->ran), 0);
-	assert_int_equal(event_count(&book->freed), 3);
+	assert_int_equal(event_count(&fate->ran), 0);
+	assert_int_equal(event_count(&fate->freed), 3);
 	probe_free(probe);
-	free(book);
+	free(fate);
 }
 
 static void client_task_given_before_false_never_runs(void **state)
 {
 	struct probe *probe = probe_new();
-	struct book *book = book_new();
+	struct fate *fate = fate_new();
 	int port;
 	int listener = peer_listen(&port, 4);
 
 	(void)state;
-	probe->extra = book;
+	probe->extra = fate;
 	probe->connection = give_and_decline;
 	sttcp_client *client = probe_dial(probe, port, NULL);
 
 	assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), 0);
-	assert_int_equal(event_count(&book->ran), 0);
-	assert_int_equal(event_count(&book->freed), 3);
+	assert_int_equal(event_count(&fate->ran), 0);
+	assert_int_equal(event_count(&fate->freed), 3);
 	sttcp_client_free(client);
 	peer_close(listener);
 	probe_free(probe);
-	free(book);
+	free(fate);
 }
 
 /* ------------------------------------------------------------- until the end */
@@ -247,22 +216,22 @@ static void client_task_given_before_false_never_runs(void **state)
 static void tasks_run_while_paused(void **state)
 {
 	struct pair pair = {.probe = probe_new()};
-	struct book *book = book_new();
+	struct fate *fate = fate_new();
 
 	(void)state;
 	pair_open(&pair, NULL);
 	assert_int_equal(sttcp_conn_pause(pair.conn), 0);
 	assert_true(peer_say(pair.peer, "x"));
 	for (int i = 1; i <= 20; i++) {
-		assert_int_equal(sttcp_conn_run(pair.conn, note_run, book, note_freed), 0);
-		assert_true(event_wait(&book->freed, i));
+		assert_int_equal(sttcp_conn_run(pair.conn, note_run, fate, note_freed), 0);
+		assert_true(event_wait(&fate->freed, i));
 	}
-	assert_int_equal(event_count(&book->ran), 20);
+	assert_int_equal(event_count(&fate->ran), 20);
 	assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), 0);
 	assert_int_equal(sttcp_conn_resume(pair.conn), 0);
 	assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 1));
 	pair_close(&pair);
-	free(book);
+	free(fate);
 }
 
 static bool give_many(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
@@ -277,11 +246,11 @@ static bool give_many(struct probe *probe, sttcp_conn *conn, const void *data, s
 
 static void expect_all_run(struct probe *probe, sttcp_conn *conn, int reason)
 {
-	struct book *book = probe->extra;
+	struct fate *fate = probe->extra;
 
 	(void)conn;
-	if (reason == 0 && event_count(&book->freed) != 1000)
-		probe_violate(probe, "%ld of 1000 tasks had run", event_count(&book->freed));
+	if (reason == 0 && event_count(&fate->freed) != 1000)
+		probe_violate(probe, "%ld of 1000 tasks had run", event_count(&fate->freed));
 }
 
 /* Bytes and FIN come together, so it is known of the FIN before the handler has returned. */
@@ -290,9 +259,9 @@ static void task_given_before_the_fin_runs_before_the_end(void **state)
 	(void)state;
 	for (int i = 0; i < 20; i++) {
 		struct pair pair = {.probe = probe_new()};
-		struct book *book = book_new();
+		struct fate *fate = fate_new();
 
-		pair.probe->extra = book;
+		pair.probe->extra = fate;
 		pair.probe->data = give_many;
 		pair.probe->ended = expect_all_run;
 		pair_open(&pair, i % 2 ? STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE) : NULL);
@@ -302,31 +271,31 @@ static void task_given_before_the_fin_runs_before_the_end(void **state)
 		/* It may have ended by the time that this returns. */
 		ignore(sttcp_conn_resume(pair.conn));
 		assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
-		assert_int_equal(event_count(&book->ran), 1000);
+		assert_int_equal(event_count(&fate->ran), 1000);
 		pair_close(&pair);
-		free(book);
+		free(fate);
 	}
 }
 
 /* A task that is never through does not keep the FIN from its connection. */
 static void give_again(sttcp_conn *conn, void *argument)
 {
-	struct book *book = argument;
+	struct fate *fate = argument;
 
-	event_raise(&book->ran);
+	event_raise(&fate->ran);
 	ignore(sttcp_conn_run(conn, give_again, argument, NULL));
 }
 
 static void endless_tasks_starve_nobody(void **state)
 {
 	struct pair pair = {.probe = probe_new()};
-	struct book *book = book_new();
+	struct fate *fate = fate_new();
 
 	(void)state;
 	pair.probe->data = echo_data;
 	pair_open(&pair, NULL);
-	assert_int_equal(sttcp_conn_run(pair.conn, give_again, book, NULL), 0);
-	assert_int_equal(sttcp_conn_every(pair.conn, 0, note_run, book, note_freed), 1);
+	assert_int_equal(sttcp_conn_run(pair.conn, give_again, fate, NULL), 0);
+	assert_int_equal(sttcp_conn_every(pair.conn, 0, note_run, fate, note_freed), 1);
 	for (int i = 0; i < 50; i++) {
 		int other = peer_connect(sttcp_server_port(pair.server));
 
@@ -336,20 +305,20 @@ static void endless_tasks_starve_nobody(void **state)
 		assert_true(peer_say(pair.peer, "own"));
 		assert_true(peer_expect(pair.peer, "own"));
 	}
-	assert_true(event_wait(&book->ran, 1000));
+	assert_true(event_wait(&fate->ran, 1000));
 	peer_shutdown(pair.peer);
 	assert_int_equal(peer_end(pair.peer), 0);
 	EVENTUALLY(!sttcp_conn_is_open(pair.conn));
 	pair_close(&pair);
-	assert_int_equal(event_count(&book->freed), 1);
-	free(book);
+	assert_int_equal(event_count(&fate->freed), 1);
+	free(fate);
 }
 
 static void expect_freed_at_release(struct probe *probe)
 {
-	struct book *book = probe->extra;
+	struct fate *fate = probe->extra;
 
-	if (event_count(&book->freed) != 3)
+	if (event_count(&fate->freed) != 3)
 		probe_violate(probe, "released before the tasks were freed");
 }
 
@@ -357,65 +326,65 @@ static void expect_freed_at_release(struct probe *probe)
 static void tasks_of_a_connection_that_ends_are_freed(void **state)
 {
 	struct pair pair = {.probe = probe_new()};
-	struct book *book = book_new();
+	struct fate *fate = fate_new();
 
 	(void)state;
 	close_gate();
-	pair.probe->extra = book;
+	pair.probe->extra = fate;
 	pair.probe->release = expect_freed_at_release;
 	pair_open(&pair, NULL);
 	assert_int_equal(sttcp_conn_run(pair.conn, block, NULL, NULL), 0);
 	assert_true(event_wait(&blocked, 1));
-	assert_int_equal(sttcp_conn_run(pair.conn, note_run, book, note_freed), 0);
-	assert_true(sttcp_conn_after(pair.conn, 1, note_run, book, note_freed) > 0);
-	assert_true(sttcp_conn_every(pair.conn, 3600000, note_run, book, note_freed) > 0);
+	assert_int_equal(sttcp_conn_run(pair.conn, note_run, fate, note_freed), 0);
+	assert_true(sttcp_conn_after(pair.conn, 1, note_run, fate, note_freed) > 0);
+	assert_true(sttcp_conn_every(pair.conn, 3600000, note_run, fate, note_freed) > 0);
 	assert_int_equal(sttcp_conn_close(pair.conn), 0);
 
 	/* Nothing is taken any more, and nothing called. */
-	assert_int_equal(sttcp_conn_run(pair.conn, note_run, book, note_freed), STTCP_ECLOSED);
-	assert_int_equal(sttcp_conn_after(pair.conn, 1, note_run, book, note_freed), STTCP_ECLOSED);
-	assert_int_equal(sttcp_conn_every(pair.conn, 1, note_run, book, note_freed), STTCP_ECLOSED);
-	assert_int_equal(event_count(&book->freed), 0);
+	assert_int_equal(sttcp_conn_run(pair.conn, note_run, fate, note_freed), STTCP_ECLOSED);
+	assert_int_equal(sttcp_conn_after(pair.conn, 1, note_run, fate, note_freed), STTCP_ECLOSED);
+	assert_int_equal(sttcp_conn_every(pair.conn, 1, note_run, fate, note_freed), STTCP_ECLOSED);
+	assert_int_equal(event_count(&fate->freed), 0);
 	event_raise(&gate);
 	sttcp_server_free(pair.server);
-	assert_int_equal(event_count(&book->ran), 0);
-	assert_int_equal(event_count(&book->freed), 3);
+	assert_int_equal(event_count(&fate->ran), 0);
+	assert_int_equal(event_count(&fate->freed), 3);
 	assert_int_equal(sttcp_conn_cancel(pair.conn, 1), -ENOENT);
 	sttcp_conn_unref(pair.conn);
 	peer_close(pair.peer);
 	probe_free(pair.probe);
-	free(book);
+	free(fate);
 }
 
 static void give_and_close(sttcp_conn *conn, void *argument)
 {
-	struct book *book = argument;
+	struct fate *fate = argument;
 
-	event_raise(&book->ran);
-	if (sttcp_conn_run(conn, note_run, book, note_freed) == 0)
+	event_raise(&fate->ran);
+	if (sttcp_conn_run(conn, note_run, fate, note_freed) == 0)
 		sttcp_conn_close(conn);
 }
 
 static void task_behind_a_close_never_runs(void **state)
 {
 	struct pair pair = {0};
-	struct book *book = book_new();
+	struct fate *fate = fate_new();
 
 	(void)state;
 	pair_open(&pair, NULL);
-	assert_int_equal(sttcp_conn_run(pair.conn, give_and_close, book, note_freed), 0);
+	assert_int_equal(sttcp_conn_run(pair.conn, give_and_close, fate, note_freed), 0);
 	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
 	assert_int_equal(probe_reason(pair.probe), STTCP_ECLOSED);
-	assert_int_equal(event_count(&book->ran), 1);
-	assert_int_equal(event_count(&book->freed), 2);
+	assert_int_equal(event_count(&fate->ran), 1);
+	assert_int_equal(event_count(&fate->freed), 2);
 	pair_close(&pair);
-	free(book);
+	free(fate);
 }
 
 static void queue_of_a_blocked_connection_has_a_cap(void **state)
 {
 	struct pair pair = {0};
-	struct book *book = book_new();
+	struct fate *fate = fate_new();
 
 	(void)state;
 	close_gate();
@@ -423,26 +392,26 @@ static void queue_of_a_blocked_connection_has_a_cap(void **state)
 	assert_int_equal(sttcp_conn_run(pair.conn, block, NULL, NULL), 0);
 	assert_true(event_wait(&blocked, 1));
 	for (int i = 0; i < MOST - 2; i++)
-		assert_int_equal(sttcp_conn_run(pair.conn, note_run, book, note_freed), 0);
-	int64_t later = sttcp_conn_after(pair.conn, 3600000, note_run, book, note_freed);
+		assert_int_equal(sttcp_conn_run(pair.conn, note_run, fate, note_freed), 0);
+	int64_t later = sttcp_conn_after(pair.conn, 3600000, note_run, fate, note_freed);
 
 	assert_true(later > 0);
-	assert_true(sttcp_conn_every(pair.conn, 3600000, note_run, book, note_freed) > 0);
-	assert_int_equal(sttcp_conn_run(pair.conn, note_run, book, note_freed), -EAGAIN);
-	assert_int_equal(sttcp_conn_after(pair.conn, 0, note_run, book, note_freed), -EAGAIN);
-	assert_int_equal(sttcp_conn_every(pair.conn, 1, note_run, book, note_freed), -EAGAIN);
-	assert_int_equal(event_count(&book->freed), 0);
+	assert_true(sttcp_conn_every(pair.conn, 3600000, note_run, fate, note_freed) > 0);
+	assert_int_equal(sttcp_conn_run(pair.conn, note_run, fate, note_freed), -EAGAIN);
+	assert_int_equal(sttcp_conn_after(pair.conn, 0, note_run, fate, note_freed), -EAGAIN);
+	assert_int_equal(sttcp_conn_every(pair.conn, 1, note_run, fate, note_freed), -EAGAIN);
+	assert_int_equal(event_count(&fate->freed), 0);
 	assert_int_equal(sttcp_conn_cancel(pair.conn, later), 0);
-	assert_int_equal(sttcp_conn_run(pair.conn, note_run, book, note_freed), 0);
-	assert_int_equal(sttcp_conn_run(pair.conn, note_run, book, note_freed), -EAGAIN);
+	assert_int_equal(sttcp_conn_run(pair.conn, note_run, fate, note_freed), 0);
+	assert_int_equal(sttcp_conn_run(pair.conn, note_run, fate, note_freed), -EAGAIN);
 	event_raise(&gate);
 	/* All but the one that was cancelled, and the one for later. */
-	assert_true(event_wait(&book->ran, MOST - 1));
-	assert_true(event_wait(&book->freed, MOST));
+	assert_true(event_wait(&fate->ran, MOST - 1));
+	assert_true(event_wait(&fate->freed, MOST));
 	pair_close(&pair);
-	assert_int_equal(event_count(&book->ran), MOST - 1);
-	assert_int_equal(event_count(&book->freed), MOST + 1);
-	free(book);
+	assert_int_equal(event_count(&fate->ran), MOST - 1);
+	assert_int_equal(event_count(&fate->freed), MOST + 1);
+	free(fate);
 }
 
 int main(void)
