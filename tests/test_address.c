@@ -4,12 +4,6 @@
  * answers and failures can be chosen; names that no case has chosen go to the
  * real one.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <net/if.h>
 #include <netdb.h>
@@ -18,10 +12,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "net/address.h"
+#include "support/address_text.h"
 #include "support/faults.h"
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* ------------------------------------------------------------- the resolver */
 
@@ -89,16 +81,6 @@ static void set_failure(int code, int errnum)
 }
 
 /* ------------------------------------------------------------------ literals */
-
-static void assert_text(const struct stt_addr *addr, const char *host, const char *text)
-{
-	char got[STT_ADDR_TEXT];
-
-	stt_addr_host(addr, got);
-	assert_string_equal(got, host);
-	stt_addr_text(addr, got);
-	assert_string_equal(got, text);
-}
 
 static void unix_host_is_known_by_its_prefix(void **state)
 {
@@ -243,14 +225,6 @@ static void scope_without_a_name_is_told_as_a_number(void **state)
 	(void)state;
 	assert_int_equal(stt_addr_literal(&addr, "fe80::1%4294967295", 80), 0);
 	assert_text(&addr, "fe80::1%4294967295", "[fe80::1%4294967295]:80");
-}
-
-/* "unix:" and a path of `len` letters. */
-static void fill_unix_host(char *host, size_t len)
-{
-	memcpy(host, "unix:", 5);
-	memset(host + 5, 'p', len);
-	host[5 + len] = '\0';
 }
 
 static void unix_path_has_a_longest_length(void **state)

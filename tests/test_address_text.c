@@ -1,35 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Addresses as text: those of the kernel, and those that a user gave. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/address.h"
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-static void assert_text(const struct stt_addr *addr, const char *host, const char *text)
-{
-	char got[STT_ADDR_TEXT];
-
-	stt_addr_host(addr, got);
-	assert_string_equal(got, host);
-	stt_addr_text(addr, got);
-	assert_string_equal(got, text);
-}
-
-/* "unix:" and a path of `len` letters. */
-static void fill_unix_host(char *host, size_t len)
-{
-	memcpy(host, "unix:", 5);
-	memset(host + 5, 'p', len);
-	host[5 + len] = '\0';
-}
+#include "support/address_text.h"
 
 static void port_can_be_set(void **state)
 {
