@@ -7,6 +7,7 @@
 #include "conn/conn.h"
 #include "support/memory_faults.h"
 #include "support/support.h"
+#include "support/visits.h"
 
 enum {
 	CONNS = 300, /* several of a walk's chunks */
@@ -18,10 +19,7 @@ enum {
 struct known {
 	struct sttcp_conn conn;
 	bool in[NAMES];
-	/* Since the walk began: */
-	bool due;  /* it is to be seen */
-	bool late; /* it was not there then, and is not to be seen */
-	int seen;
+	struct visits visits;
 };
 
 struct scene {
@@ -86,7 +84,7 @@ static void change_one(struct scene *scene)
 	if (choice == 0) {
 		stt_rooms_leave_all(scene->rooms, &known->conn);
 		memset(known->in, 0, sizeof(known->in));
-		known->due = false;
+		known->visits.due = false;
 		assert_int_equal(stt_rooms_join(scene->rooms, &known->conn, key), STTCP_ECLOSED);
 		stt_rooms_leave(scene->rooms, &known->conn, key);
 		begin_anew(known);
@@ -99,7 +97,7 @@ static void change_one(struct scene *scene)
 	} else {
 		stt_rooms_leave(scene->rooms, &known->conn, key);
 		known->in[name] = false;
-		known->due &= name != scene->walked;
+		known->visits.due &= name != scene->walked;
 	}
 }
 
@@ -118,7 +116,7 @@ static void visit(struct sttcp_conn *conn, void *argument)
 {
 	struct scene *scene = argument;
 
-	stt_container_of(conn, struct known, conn)->seen++;
+	stt_container_of(conn, struct known, conn)->visits.seen++;
 	assert_true(atomic_load(&conn->refs) > 1);
 	for (unsigned i = 0; i < next_random(&scene->random) % 6; i++)
 		change_one(scene);
@@ -131,22 +129,14 @@ static void walk_and_check(struct scene *scene)
 	for (int i = 0; i < CONNS; i++) {
 		struct known *known = &scene->known[i];
 
-		known->seen = 0;
-		known->due = counts(known, scene->walked);
-		known->late = !known->due;
+		known->visits.seen = 0;
+		known->visits.due = counts(known, scene->walked);
+		known->visits.late = !known->visits.due;
 	}
 	int count = stt_rooms_each(scene->rooms, &scene->keys[scene->walked], visit, scene);
 
-	for (int i = 0; i < CONNS; i++) {
-		const struct known *known = &scene->known[i];
-
-		assert_in_range(known->seen, 0, 1);
-		if (known->due)
-			assert_int_equal(known->seen, 1);
-		if (known->late)
-			assert_int_equal(known->seen, 0);
-		total += known->seen;
-	}
+	for (int i = 0; i < CONNS; i++)
+		total += visits_check(&scene->known[i].visits);
 	assert_int_equal(count, total);
 }
 
@@ -183,7 +173,7 @@ static void refill_the_room(struct sttcp_conn *conn, void *argument)
 {
 	struct scene *scene = argument;
 
-	stt_container_of(conn, struct known, conn)->seen++;
+	stt_container_of(conn, struct known, conn)->visits.seen++;
 	empty_the_room(conn, argument);
 	for (int i = 0; i < CONNS; i++)
 		stt_rooms_join(scene->rooms, &scene->known[i].conn, &scene->keys[0]);
@@ -211,7 +201,7 @@ static void walk_survives_that_its_room_is_emptied_and_filled(void **state)
 	fill(scene);
 	stt_rooms_each(scene->rooms, &scene->keys[0], refill_the_room, scene);
 	for (int i = 0; i < CONNS; i++)
-		assert_in_range(scene->known[i].seen, 0, 1);
+		assert_in_range(scene->known[i].visits.seen, 0, 1);
 	assert_int_equal(stt_rooms_count(scene->rooms, &scene->keys[0]), CONNS);
 	free_scene(scene);
 }

@@ -6,6 +6,7 @@
 #include "conn/conn.h"
 #include "conn/life.h"
 #include "support/support.h"
+#include "support/visits.h"
 
 enum {
 	CONNS = 300, /* several of a walk's chunks */
@@ -17,11 +18,8 @@ struct known {
 	struct sttcp_conn conn;
 	bool on;
 	bool member;
-	/* Since the walk began: */
-	bool due;  /* it is to be seen */
-	bool late; /* it was not there then, and is not to be seen */
 	bool gone; /* it has left, and comes no second time: no connection does */
-	int seen;
+	struct visits visits;
 };
 
 /* One walk, and what happens meanwhile. */
@@ -108,7 +106,7 @@ static void change_one(struct scene *scene)
 	else
 		take_off(scene, known);
 	/* What was not there all the time may be seen or not. */
-	known->due = false;
+	known->visits.due = false;
 }
 
 /* From now on it is another connection. */
@@ -177,7 +175,7 @@ static void visit(struct sttcp_conn *conn, void *argument)
 	struct scene *scene = argument;
 	struct known *known = known_of(conn);
 
-	known->seen++;
+	known->visits.seen++;
 	/* In the order of their coming, over references of the walk's own. */
 	assert_true(conn->place > scene->last_place);
 	assert_true(atomic_load(&conn->refs) > 1);
@@ -192,9 +190,9 @@ static void begin(struct scene *scene)
 	for (int i = 0; i < CONNS; i++) {
 		struct known *known = &scene->known[i];
 
-		known->seen = 0;
-		known->late = !known->on;
-		known->due = scene->all ? known->on : known->member;
+		known->visits.seen = 0;
+		known->visits.late = !known->on;
+		known->visits.due = scene->all ? known->on : known->member;
 	}
 }
 
@@ -202,16 +200,8 @@ static int check_seen(const struct scene *scene)
 {
 	int total = 0;
 
-	for (int i = 0; i < CONNS; i++) {
-		const struct known *known = &scene->known[i];
-
-		assert_in_range(known->seen, 0, 1);
-		if (known->due)
-			assert_int_equal(known->seen, 1);
-		if (known->late)
-			assert_int_equal(known->seen, 0);
-		total += known->seen;
-	}
+	for (int i = 0; i < CONNS; i++)
+		total += visits_check(&scene->known[i].visits);
 	return total;
 }
 
@@ -230,7 +220,7 @@ static void walk_sees_each_that_stays_and_none_twice(void **state)
 
 		assert_int_equal(count, check_seen(scene));
 		for (int i = 0; !scene->changes && i < CONNS; i++)
-			assert_int_equal(scene->known[i].seen, scene->known[i].due);
+			assert_int_equal(scene->known[i].visits.seen, scene->known[i].visits.due);
 		forget_those_gone(scene);
 		for (int i = 0; i < CONNS; i++)
 			change_one(scene);
@@ -245,7 +235,7 @@ static void add_next(struct sttcp_conn *conn, void *argument)
 	struct scene *scene = argument;
 	struct known *known = known_of(conn);
 
-	known->seen++;
+	known->visits.seen++;
 	if (known + 1 < scene->known + CONNS && !known[1].on)
 		add(scene, known + 1);
 }
@@ -267,7 +257,7 @@ static void take_off_all(struct sttcp_conn *conn, void *argument)
 {
 	struct scene *scene = argument;
 
-	known_of(conn)->seen++;
+	known_of(conn)->visits.seen++;
 	for (int i = 0; i < CONNS; i++)
 		if (scene->known[i].on)
 			take_off(scene, &scene->known[i]);
@@ -286,13 +276,13 @@ static void walk_survives_that_everybody_leaves(void **state)
 	/* Those of the chunk that had been taken. */
 	assert_in_range(count, 1, CONNS - 1);
 	for (int i = 0; i < CONNS; i++)
-		assert_int_equal(scene->known[i].seen, i < count);
+		assert_int_equal(scene->known[i].visits.seen, i < count);
 	free_scene(scene);
 }
 
 static void take_off_own(struct sttcp_conn *conn, void *argument)
 {
-	known_of(conn)->seen++;
+	known_of(conn)->visits.seen++;
 	take_off(argument, known_of(conn));
 }
 
@@ -306,7 +296,7 @@ static void walk_sees_all_although_each_leaves(void **state)
 		add(scene, &scene->known[i]);
 	assert_int_equal(stt_roster_each(&scene->roster, STT_ALL, take_off_own, scene), CONNS);
 	for (int i = 0; i < CONNS; i++)
-		assert_int_equal(scene->known[i].seen, 1);
+		assert_int_equal(scene->known[i].visits.seen, 1);
 	free_scene(scene);
 }
 
