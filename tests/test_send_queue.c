@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* G13: memory per connection is bounded. The cap of the queue, try_send, the write timeout, and
  * broadcast, which never waits for a slow member. */
+#include "support/numbered.h"
 #include "support/support.h"
 
 #include <poll.h>
@@ -16,18 +17,14 @@ static int64_t queued(sttcp_conn *conn)
 /* -EAGAIN takes nothing: the peer finds exactly the messages that were taken. */
 static void try_send_at_the_cap_takes_nothing(void **state)
 {
-	enum {
-		MESSAGE = 1000
-	};
 	struct pair pair = {0};
-	char message[MESSAGE];
+	char message[NUMBERED_SIZE];
 	uint32_t taken = 0;
 
 	(void)state;
 	pair_open(&pair, STTCP_OPTIONS(.send_queue_max = 64 * 1024));
 	for (int refused = 0; refused < 50;) {
-		memset(message, (int)(taken % 256), sizeof(message));
-		memcpy(message, &taken, sizeof(taken));
+		fill_numbered(message, taken);
 		int result = sttcp_conn_try_send(pair.conn, message, sizeof(message));
 		assert_true(result == 0 || result == -EAGAIN);
 		assert_true(queued(pair.conn) <= 64 * 1024);
@@ -39,15 +36,7 @@ static void try_send_at_the_cap_takes_nothing(void **state)
 	assert_true(taken > 0);
 	assert_true(queued(pair.conn) > 0);
 	assert_int_equal(sttcp_conn_close(pair.conn), 0);
-	for (uint32_t i = 0; i < taken; i++) {
-		uint32_t number;
-
-		assert_true(peer_recv(pair.peer, message, sizeof(message)));
-		memcpy(&number, message, sizeof(number));
-		assert_int_equal(number, i);
-		assert_int_equal((unsigned char)message[MESSAGE - 1], i % 256);
-	}
-	assert_int_equal(peer_end(pair.peer), 0);
+	expect_numbered(pair.peer, taken, 0);
 	pair_close(&pair);
 }
 
