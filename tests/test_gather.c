@@ -30,21 +30,6 @@ static void echo_line(struct book *book, sttcp_conn *conn, const void *data, siz
 	sttcp_conn_send_message(conn, data, size);
 }
 
-/* Opens a talk whose handlers run the script. */
-static void open_with(struct talk *talk, const sttcp_options *options,
-		      void (*script)(struct book *book, sttcp_conn *conn, const void *data,
-				     size_t size))
-{
-	talk->book = book_new();
-	talk->book->script = script;
-	talk_open(talk, options);
-}
-
-static bool is(const void *data, size_t size, const char *word)
-{
-	return size == strlen(word) && memcmp(data, word, size) == 0;
-}
-
 /* On a machine that interrupts a handler for long, it is taken for one that blocks: then a round
  * needs some more. */
 static void answers_to_one_read_leave_in_one_send(void **state)
@@ -53,7 +38,7 @@ static void answers_to_one_read_leave_in_one_send(void **state)
 	int best = LINES;
 
 	(void)state;
-	open_with(&talk, &lines, echo_line);
+	talk_open_with(&talk, &lines, echo_line);
 	atomic_store(&sends, 0);
 	for (int round = 0; round < ROUNDS; round++) {
 		char text[LINES * 8];
@@ -97,7 +82,7 @@ static void answer_to_one_message_leaves_at_once(void **state)
 
 	(void)state;
 	reset_events();
-	open_with(&talk, &lines, answer_and_stay);
+	talk_open_with(&talk, &lines, answer_and_stay);
 	assert_true(peer_say(talk.peer, "alone\n"));
 	assert_true(peer_expect(talk.peer, "alone\n"));
 	assert_int_equal(event_count(&talk.book->changed), 0);
@@ -125,7 +110,7 @@ static void answers_do_not_wait_for_a_handler_that_blocks(void **state)
 		struct talk talk = {0};
 
 		reset_events();
-		open_with(&talk, &lines, stay_at_word);
+		talk_open_with(&talk, &lines, stay_at_word);
 		assert_true(peer_say(talk.peer, "a\nb\nstay\nc\nd\n"));
 		assert_true(peer_expect(talk.peer, "a\nb\nstay\n"));
 		assert_int_equal(event_count(&talk.book->changed), 2);
@@ -146,7 +131,7 @@ static void answers_of_many_do_not_wait_for_handlers_that_block(void **state)
 
 	(void)state;
 	reset_events();
-	open_with(&talk, &lines, stay_at_word);
+	talk_open_with(&talk, &lines, stay_at_word);
 	for (int i = 0; i < 32; i++) {
 		peers[i] = book_join(talk.server);
 		assert_true(peer_say(peers[i], "a\nb\nstay\nc\n"));
@@ -184,7 +169,7 @@ static void answers_leave_in_one_send_from_the_pool_too(void **state)
 	long best = LINES;
 
 	(void)state;
-	open_with(&talk, &lines, nap_at_word);
+	talk_open_with(&talk, &lines, nap_at_word);
 	for (int round = 0; round < ROUNDS; round++) {
 		go_to_the_pool(&talk);
 		long before = atomic_load(&sends);
@@ -206,7 +191,7 @@ static void answers_do_not_wait_for_a_handler_that_blocks_in_the_pool(void **sta
 		struct talk talk = {0};
 
 		reset_events();
-		open_with(&talk, &lines, nap_at_word);
+		talk_open_with(&talk, &lines, nap_at_word);
 		go_to_the_pool(&talk);
 		assert_true(peer_say(talk.peer, "a\nb\nstay\nc\nd\n"));
 		assert_true(peer_expect(talk.peer, "a\nb\nstay\n"));
@@ -236,7 +221,7 @@ static void connection_may_end_while_the_pool_gathers(void **state)
 		struct talk talk = {0};
 
 		reset_events();
-		open_with(&talk, &lines, close_and_stay);
+		talk_open_with(&talk, &lines, close_and_stay);
 		go_to_the_pool(&talk);
 		assert_true(peer_say(talk.peer, "a\nend\nc\n"));
 		assert_int_equal(peer_end(talk.peer), -ECONNRESET);
@@ -274,7 +259,7 @@ static void flush_lets_go_of_what_is_gathered(void **state)
 	(void)state;
 	atomic_store(&let_go, false);
 	atomic_store(&queued_after, -1);
-	open_with(&talk, &lines, flush_and_spin);
+	talk_open_with(&talk, &lines, flush_and_spin);
 	assert_true(peer_say(talk.peer, "a\nflush\nb\n"));
 	assert_true(peer_expect(talk.peer, "a\nflush\n"));
 	assert_int_equal(event_count(&talk.book->changed), 1);
@@ -309,7 +294,7 @@ static void reading_lets_go_of_what_is_gathered(void **state)
 		char text[32];
 
 		atomic_store(&queued_after, -1);
-		open_with(&talk, &lines, look_for_input);
+		talk_open_with(&talk, &lines, look_for_input);
 		snprintf(text, sizeof(text), "a\n%s\nb\n", words[i]);
 		assert_true(peer_say(talk.peer, text));
 		assert_true(peer_expect(talk.peer, text));
@@ -357,9 +342,10 @@ static void all_ways_of_sending_keep_the_order(void **state)
 
 	(void)state;
 	fill_pattern(large, sizeof(large), 5);
-	open_with(&talk,
-		  STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .send_queue_max = 16 * 1024 * 1024),
-		  send_all_ways);
+	talk_open_with(
+		&talk,
+		STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .send_queue_max = 16 * 1024 * 1024),
+		send_all_ways);
 	for (int i = 0; i < LINES; i++)
 		len += (size_t)snprintf(text + len, sizeof(text) - len, "%d\n", i);
 	assert_true(peer_send(talk.peer, text, len));
@@ -398,7 +384,7 @@ static void answers_over_what_is_gathered_keep_the_order(void **state)
 
 	(void)state;
 	fill_pattern(large, sizeof(large), 6);
-	open_with(&talk, &lines, send_as_many);
+	talk_open_with(&talk, &lines, send_as_many);
 	for (int size = 1; size < LARGE; size = size * 3 / 2 + 1)
 		len += (size_t)snprintf(text + len, sizeof(text) - len, "%d\n7\n", size);
 	assert_true(peer_send(talk.peer, text, len));
@@ -446,7 +432,7 @@ static void ends_flush_what_is_gathered(void **state)
 		struct talk talk = {0};
 
 		atomic_store(&refusal, 0);
-		open_with(&talk, &lines, end_at_word);
+		talk_open_with(&talk, &lines, end_at_word);
 		assert_true(peer_say(talk.peer, cases[i].sent));
 		assert_true(peer_expect(talk.peer, cases[i].answer));
 		assert_int_equal(peer_end(talk.peer), 0);
@@ -460,7 +446,7 @@ static void abort_drops_what_is_gathered(void **state)
 	struct talk talk = {0};
 
 	(void)state;
-	open_with(&talk, &lines, end_at_word);
+	talk_open_with(&talk, &lines, end_at_word);
 	assert_true(peer_say(talk.peer, "a\nabort\nb\n"));
 	assert_int_equal(peer_end(talk.peer), -ECONNRESET);
 	assert_true(event_wait(&talk.book->ended, 1));
@@ -524,8 +510,8 @@ static void try_send_with_a_small_cap_takes_all_or_nothing(void **state)
 	reset_events();
 	memset(large, 'l', sizeof(large));
 	atomic_store(&taken, 0);
-	open_with(&talk, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .send_queue_max = 64),
-		  try_until_full);
+	talk_open_with(&talk, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .send_queue_max = 64),
+		       try_until_full);
 	assert_true(peer_say(talk.peer, "0123456789\n0123456789\n0123456789\nfill\nend\n"));
 	assert_true(event_wait(&inside, 1));
 	assert_int_equal(atomic_load(&too_large), -EMSGSIZE);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The size of the next message, told inside a handler before it is read. */
-#include "support/book.h"
+#include "support/reading.h"
 
 static const sttcp_options raw = FRAMED(.framing = STTCP_FRAMING_RAW);
 static const sttcp_options lines = FRAMED(.framing = STTCP_FRAMING_LINE, .max_message = 9);
@@ -36,39 +36,15 @@ static int frame_digit(sttcp_conn *conn, const void *data, size_t size, sttcp_fr
 static const sttcp_options digits =
 	FRAMED(.framing = STTCP_FRAMING_CUSTOM, .frame_fn = frame_digit);
 
-typedef void script_fn(struct book *book, sttcp_conn *conn, const void *data, size_t size);
-
-/* What a script found; to be looked at when it has returned. */
-static struct event inside;
-static ssize_t results[16];
-static char texts[16][64];
-static size_t ntaken;
-
-static void begin(void)
-{
-	struct event fresh = EVENT_INIT;
-
-	inside = fresh;
-	asked = 0;
-	ntaken = 0;
-	memset(results, 0, sizeof(results));
-	memset(texts, 0, sizeof(texts));
-}
-
-static void open_with(struct talk *talk, const sttcp_options *options, script_fn *script)
-{
-	begin();
-	talk->book = book_new();
-	talk->book->script = script;
-	talk_open(talk, options);
-}
-
-static void take_message(sttcp_conn *conn, int at, size_t room, int timeout_ms)
+/* Into a room of this size. */
+static void take_up_to(sttcp_conn *conn, int at, size_t room, int timeout_ms)
 {
 	results[at] = sttcp_conn_recv_message(conn, texts[at], room, timeout_ms);
 }
 
 /* ------------------------------------------------------------------- what it tells */
+
+static size_t ntaken;
 
 /* Each message in a room of its size, which was told twice. */
 static void take_all(struct book *book, sttcp_conn *conn, const void *data, size_t size)
@@ -85,6 +61,13 @@ static void take_all(struct book *book, sttcp_conn *conn, const void *data, size
 		results[ntaken++] = next;
 	}
 	results[15] = next;
+}
+
+static void open_to_take_all(struct talk *talk, const sttcp_options *options)
+{
+	asked = 0;
+	ntaken = 0;
+	open_with(talk, options, take_all);
 }
 
 /* In every framing, however it arrives. */
@@ -112,7 +95,7 @@ static void size_is_that_of_the_message(void **state)
 			struct talk talk = {0};
 			size_t count = 0;
 
-			open_with(&talk, cases[i].options, take_all);
+			open_to_take_all(&talk, cases[i].options);
 			say_and_wait(&talk, cases[i].wire, cut);
 			assert_true(peer_send(talk.peer, cases[i].wire + cut, cases[i].size - cut));
 			talk_ends(&talk, "<go>", 0);
@@ -135,7 +118,7 @@ static void look_only(struct book *book, sttcp_conn *conn, const void *data, siz
 	if (size != 2 || memcmp(data, "go", 2))
 		return;
 	results[0] = sttcp_conn_next_size(conn, DEADLINE_MS);
-	take_message(conn, 1, 2, 0);
+	take_up_to(conn, 1, 2, 0);
 	results[2] = sttcp_conn_next_size(conn, 0);
 	/* The bytes of the message may be read as such. */
 	results[3] = sttcp_conn_recv_exactly(conn, text, 1, 0);
@@ -164,7 +147,7 @@ static void size_is_found_once(void **state)
 	struct talk talk = {0};
 
 	(void)state;
-	open_with(&talk, &digits, take_all);
+	open_to_take_all(&talk, &digits);
 	assert_true(peer_say(talk.peer, "2go3abc1d"));
 	talk_ends(&talk, "<go>", 0);
 	assert_int_equal(ntaken, 2);
@@ -182,9 +165,9 @@ static void look_at_bytes(struct book *book, sttcp_conn *conn, const void *data,
 	event_raise(&inside);
 	results[1] = sttcp_conn_next_size(conn, DEADLINE_MS);
 	results[2] = sttcp_conn_next_size(conn, 0);
-	take_message(conn, 3, 2, 0);
+	take_up_to(conn, 3, 2, 0);
 	results[4] = sttcp_conn_next_size(conn, 0);
-	take_message(conn, 5, 63, 0);
+	take_up_to(conn, 5, 63, 0);
 	results[6] = sttcp_conn_next_size(conn, 0);
 }
 
@@ -344,7 +327,7 @@ static void malformed_message_ends_the_connection(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		sttcp_server *server = sttcp_server_new("127.0.0.1", 0, cases[i].options);
 
-		begin();
+		begin_anew();
 		refused = 0;
 		assert_non_null(server);
 		assert_int_equal(sttcp_server_on_receive(server, on_receive), 0);

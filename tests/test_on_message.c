@@ -55,11 +55,6 @@ static void set(sttcp_conn *conn, sttcp_receive_handler fn, const char *context)
 		diary.result = result;
 }
 
-static bool is(const void *data, size_t size, const char *word)
-{
-	return size == strlen(word) && memcmp(data, word, size) == 0;
-}
-
 /* Writes down; its context is its name. "back" gives back, "two" makes that its name, and "bye"
  * closes. */
 static void own(sttcp_conn *conn, const void *data, size_t size, void *context)

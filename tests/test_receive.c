@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading inside handlers: dialogues as straight functions, what is taken and what is left. */
-#include "support/book.h"
+#include "support/reading.h"
 
 enum {
 	MIB = 1024 * 1024,
@@ -11,40 +11,6 @@ static const sttcp_options raw = FRAMED(.framing = STTCP_FRAMING_RAW);
 static const sttcp_options lines = FRAMED(.framing = STTCP_FRAMING_LINE);
 static const sttcp_options semicolons =
 	FRAMED(.framing = STTCP_FRAMING_DELIMITER, .delimiter = ";", .delimiter_size = 1);
-
-typedef void script_fn(struct book *book, sttcp_conn *conn, const void *data, size_t size);
-
-/* What a script found; to be looked at when it has returned. */
-static struct event inside;
-static ssize_t results[8];
-static char texts[8][64];
-
-static void open_with(struct talk *talk, const sttcp_options *options, script_fn *script)
-{
-	struct event fresh = EVENT_INIT;
-
-	inside = fresh;
-	memset(results, 0, sizeof(results));
-	memset(texts, 0, sizeof(texts));
-	talk->book = book_new();
-	talk->book->script = script;
-	talk_open(talk, options);
-}
-
-static bool is(const void *data, size_t size, const char *word)
-{
-	return size == strlen(word) && memcmp(data, word, size) == 0;
-}
-
-static void take_message(sttcp_conn *conn, int at, int timeout_ms)
-{
-	results[at] = sttcp_conn_recv_message(conn, texts[at], sizeof(texts[at]) - 1, timeout_ms);
-}
-
-static void take_bytes(sttcp_conn *conn, int at, size_t size, int timeout_ms)
-{
-	results[at] = sttcp_conn_recv(conn, texts[at], size, timeout_ms);
-}
 
 /* ------------------------------------------------------------------- dialogues */
 
@@ -134,12 +100,11 @@ static bool answer_questions(sttcp_conn *conn, const void *data, size_t size, vo
 
 static void dialogue_of_a_client(void **state)
 {
-	struct event fresh = EVENT_INIT;
 	int port;
 	int listener = peer_listen(&port, 1);
 
 	(void)state;
-	inside = fresh;
+	begin_anew();
 	sttcp_client *client = sttcp_client_new("127.0.0.1", port, &lines);
 	assert_int_equal(sttcp_client_on_response(client, answer_questions), 0);
 	assert_int_equal(sttcp_client_start(client), 0);

@@ -1,41 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading inside handlers: how long it waits, who wakes it, and where it is refused. */
-#include "support/book.h"
+#include "support/reading.h"
 
 static const sttcp_options raw = FRAMED(.framing = STTCP_FRAMING_RAW);
 static const sttcp_options lines = FRAMED(.framing = STTCP_FRAMING_LINE);
 static const sttcp_options rest_lines = FRAMED(.framing = STTCP_FRAMING_LINE, .rest_at_end = true);
 static const sttcp_options lengths =
 	FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 2, .max_message = 1000);
-typedef void script_fn(struct book *book, sttcp_conn *conn, const void *data, size_t size);
 
-/* What a script found; to be looked at when it has returned. */
-static struct event inside;
-static ssize_t results[8];
-static char texts[8][64];
 static int64_t took_ms;
-
-static void open_with(struct talk *talk, const sttcp_options *options, script_fn *script)
-{
-	struct event fresh = EVENT_INIT;
-
-	inside = fresh;
-	memset(results, 0, sizeof(results));
-	memset(texts, 0, sizeof(texts));
-	talk->book = book_new();
-	talk->book->script = script;
-	talk_open(talk, options);
-}
-
-static void take_message(sttcp_conn *conn, int at, int timeout_ms)
-{
-	results[at] = sttcp_conn_recv_message(conn, texts[at], sizeof(texts[at]) - 1, timeout_ms);
-}
-
-static void take_bytes(sttcp_conn *conn, int at, size_t size, int timeout_ms)
-{
-	results[at] = sttcp_conn_recv(conn, texts[at], size, timeout_ms);
-}
 
 /* ------------------------------------------------------------------------ time */
 

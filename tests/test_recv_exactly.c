@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading exactly so many bytes inside a handler: all of them, or a code, and then nothing is
  * taken. */
-#include "support/book.h"
 #include "support/memory_faults.h"
+#include "support/reading.h"
 
 enum {
 	MIB = 1024 * 1024
@@ -12,50 +12,6 @@ static const sttcp_options raw = FRAMED(.framing = STTCP_FRAMING_RAW);
 static const sttcp_options lines = FRAMED(.framing = STTCP_FRAMING_LINE);
 static const sttcp_options short_lines = FRAMED(.framing = STTCP_FRAMING_LINE, .max_message = 8);
 static const sttcp_options endless_lines = FRAMED(.framing = STTCP_FRAMING_LINE, .max_message = -1);
-
-typedef void script_fn(struct book *book, sttcp_conn *conn, const void *data, size_t size);
-
-/* What a script found; to be looked at when it has returned. */
-static struct event inside;
-static ssize_t results[8];
-static char texts[8][64];
-
-static void begin(void)
-{
-	struct event fresh = EVENT_INIT;
-
-	inside = fresh;
-	memset(results, 0, sizeof(results));
-	memset(texts, 0, sizeof(texts));
-}
-
-static void open_with(struct talk *talk, const sttcp_options *options, script_fn *script)
-{
-	begin();
-	talk->book = book_new();
-	talk->book->script = script;
-	talk_open(talk, options);
-}
-
-static bool is(const void *data, size_t size, const char *word)
-{
-	return size == strlen(word) && memcmp(data, word, size) == 0;
-}
-
-static void take_exactly(sttcp_conn *conn, int at, size_t size, int timeout_ms)
-{
-	results[at] = sttcp_conn_recv_exactly(conn, texts[at], size, timeout_ms);
-}
-
-static void take_message(sttcp_conn *conn, int at, int timeout_ms)
-{
-	results[at] = sttcp_conn_recv_message(conn, texts[at], sizeof(texts[at]) - 1, timeout_ms);
-}
-
-static void take_bytes(sttcp_conn *conn, int at, size_t size, int timeout_ms)
-{
-	results[at] = sttcp_conn_recv(conn, texts[at], size, timeout_ms);
-}
 
 /* ------------------------------------------------------------------- what is there */
 
@@ -130,7 +86,7 @@ static void connection_handler_may_read_exactly(void **state)
 	for (int way = 0; way < 2; way++) {
 		struct talk talk = {.book = book_new()};
 
-		begin();
+		begin_anew();
 		talk.book->opened = greet;
 		talk.server = book_listen(talk.book, ways[way]);
 		talk.peer = peer_connect(sttcp_server_port(talk.server));
@@ -157,7 +113,7 @@ static void client_may_read_exactly(void **state)
 	int listener = peer_listen(&port, 1);
 
 	(void)state;
-	begin();
+	begin_anew();
 	book->opened = ask;
 
 	sttcp_client *client = book_dial(book, port, &raw);

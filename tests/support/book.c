@@ -133,6 +133,13 @@ void talk_open(struct talk *talk, const sttcp_options *options)
 	talk->peer = book_join(talk->server);
 }
 
+void talk_open_with(struct talk *talk, const sttcp_options *options, script_fn *script)
+{
+	talk->book = book_new();
+	talk->book->script = script;
+	talk_open(talk, options);
+}
+
 void talk_close(struct talk *talk)
 {
 	peer_close(talk->peer);
@@ -162,4 +169,9 @@ void say_and_wait(struct talk *talk, const void *data, size_t size)
 
 	assert_true(peer_send(talk->peer, data, size));
 	EVENTUALLY(book_bytes_in(talk->book) >= then);
+}
+
+bool is(const void *data, size_t size, const char *word)
+{
+	return size == strlen(word) && memcmp(data, word, size) == 0;
 }

@@ -8,11 +8,15 @@
 
 #include "support/support.h"
 
+struct book;
+
+typedef void script_fn(struct book *book, sttcp_conn *conn, const void *data, size_t size);
+
 /* The context of one server or client. */
 struct book {
 	/* Set before start; both are optional. */
 	bool (*opened)(struct book *book, sttcp_conn *conn);
-	void (*script)(struct book *book, sttcp_conn *conn, const void *data, size_t size);
+	script_fn *script;
 	void *extra;
 
 	pthread_mutex_t lock;
@@ -46,6 +50,9 @@ struct talk {
 };
 
 void talk_open(struct talk *talk, const sttcp_options *options);
+
+/* With a new book whose script this is. */
+void talk_open_with(struct talk *talk, const sttcp_options *options, script_fn *script);
 void talk_close(struct talk *talk);
 
 /* The peer says no more; what came in all, and why it ended. Closes the talk. */
@@ -55,6 +62,9 @@ int64_t book_bytes_in(struct book *book);
 
 /* Until the library has read it all: so what comes next is a read of its own. */
 void say_and_wait(struct talk *talk, const void *data, size_t size);
+
+/* Whether the message is this word. */
+bool is(const void *data, size_t size, const char *word);
 
 /* A string literal with NULs, and its size. */
 #define WIRE(bytes) bytes, sizeof(bytes) - 1
