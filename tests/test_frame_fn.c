@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Frame functions on connections: when they are asked, what they get and remember, and what becomes
- * of their word. How that is weighed is test_framing.c's. */
+ * of their word. How that is weighed is test_framing_limits.c's. */
 #include "support/book.h"
 #include "support/protocols.h"
 
