@@ -1,39 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* G4, G8 and G10: handlers block, others go on; one connection's handlers run in sequence; threads
- * come and go. */
-#include "support/support.h"
+/* G4, G8 and G10: handlers block, others go on, and run in parallel; threads come and go. */
+#include "support/hall.h"
 
-#include <sched.h>
 #include <time.h>
 
 enum {
 	BLOCKED = 64
 };
 
-/* Handlers that were told to block say so here, and wait for the gate. */
-struct hall {
-	struct event inside;
-	struct event gate;
-};
-
-static void hall_init(struct hall *hall)
-{
-	struct event fresh = EVENT_INIT;
-
-	hall->inside = fresh;
-	hall->gate = fresh;
-}
-
-static void stay(struct hall *hall)
-{
-	event_raise(&hall->inside);
-	event_wait_ms(&hall->gate, 1, 3 * DEADLINE_MS);
-}
-
 static bool block_on_b(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
 {
 	if (*(const char *)data == 'b')
-		stay(probe->extra);
+		hall_stay(probe->extra);
 	sttcp_conn_send(conn, data, size);
 	return true;
 }
@@ -116,7 +94,7 @@ static bool block_first(struct probe *probe, sttcp_conn *conn)
 
 	(void)conn;
 	if (event_count(&hall->inside) < BLOCKED)
-		stay(hall);
+		hall_stay(hall);
 	return true;
 }
 
@@ -127,7 +105,7 @@ static void block_last(struct probe *probe, sttcp_conn *conn, int reason)
 	(void)conn;
 	(void)reason;
 	if (event_count(&hall->inside) < BLOCKED)
-		stay(hall);
+		hall_stay(hall);
 }
 
 /* The same when it is connection handlers that block: no accept waits for them. */
@@ -244,94 +222,6 @@ static void handlers_of_different_connections_run_in_parallel(void **state)
 	probe_free(probe);
 }
 
-/* ------------------------------------------------- order within a connection */
-
-struct track {
-	atomic_int inside;
-	size_t at;
-	uint32_t random;
-};
-
-static bool open_track(struct probe *probe, sttcp_conn *conn)
-{
-	struct track *track = calloc(1, sizeof(*track));
-
-	(void)probe;
-	if (!track)
-		return false;
-	track->random = (uint32_t)sttcp_conn_id(conn);
-	sttcp_conn_set_data(conn, track, free);
-	return true;
-}
-
-/* Byte n of the stream is n modulo 251; some calls sleep, some yield. */
-static bool follow_track(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
-{
-	struct track *track = sttcp_conn_data(conn);
-	const unsigned char *bytes = data;
-
-	if (atomic_exchange(&track->inside, 1) != 0)
-		probe_violate(probe, "two handlers of one connection at once");
-	for (size_t i = 0; i < size; i++) {
-		if (bytes[i] != track->at++ % 251)
-			probe_violate(probe, "bytes out of order");
-	}
-	switch (next_random(&track->random) % 8) {
-	case 0:
-		nap_ms(2);
-		break;
-	case 1:
-		sched_yield();
-		break;
-	default:
-		break;
-	}
-	atomic_store(&track->inside, 0);
-	return true;
-}
-
-/* G4: handlers of one connection never overlap and run in sequence, through every hand-over. */
-static void handlers_of_one_connection_run_in_sequence(void **state)
-{
-	enum {
-		PEERS = 16,
-		BYTES = 60000
-	};
-	static unsigned char stream[BYTES];
-	struct probe *probe = probe_new();
-	int peers[PEERS];
-	size_t at[PEERS] = {0};
-	uint32_t random = 7;
-
-	(void)state;
-	for (int i = 0; i < BYTES; i++)
-		stream[i] = (unsigned char)(i % 251);
-	probe->connection = open_track;
-	probe->data = follow_track;
-	sttcp_server *server = probe_listen(probe, NULL);
-	for (int i = 0; i < PEERS; i++)
-		peers[i] = peer_connect(sttcp_server_port(server));
-	for (int left = PEERS; left > 0;) {
-		int i = (int)(next_random(&random) % PEERS);
-		size_t part = next_random(&random) % 900 + 1;
-
-		if (at[i] == BYTES)
-			continue;
-		part = part < BYTES - at[i] ? part : BYTES - at[i];
-		assert_true(peer_send(peers[i], stream + at[i], part));
-		at[i] += part;
-		if (at[i] == BYTES) {
-			left--;
-			peer_close(peers[i]);
-		}
-	}
-	assert_int_equal(sttcp_server_stop(server), 0);
-	sttcp_server_free(server);
-	assert_int_equal(probe->total, PEERS * BYTES);
-	assert_int_equal(probe_count(probe, STTCP_DISCONNECTION), PEERS);
-	probe_free(probe);
-}
-
 /* ------------------------------------------------------------------- threads */
 
 /* G8: threads come when handlers block, and leave when they have nothing to do. The one test that
@@ -388,119 +278,6 @@ static void idle_connections_have_no_thread(void **state)
 	probe_free(probe);
 }
 
-/* --------------------------------------------------------------- max_threads */
-
-static atomic_int cap_lines;
-
-static void count_cap_lines(int level, const char *text, void *context)
-{
-	(void)context;
-	if (level > 2 || !strstr(text, "thread"))
-		return;
-	atomic_fetch_add(&cap_lines, 1);
-}
-
-static struct hall cap_hall;
-
-static void block_cap(sttcp_conn *conn, const void *data, size_t size, void *context)
-{
-	(void)context;
-	stay(&cap_hall);
-	sttcp_conn_send(conn, data, size);
-}
-
-/* With every thread blocked only handlers wait: accept, output and stop go on. */
-static int reach_the_cap(void)
-{
-	enum {
-		PEERS = 32
-	};
-	int peers[PEERS];
-
-	hall_init(&cap_hall);
-	sttcp_set_log(count_cap_lines, NULL);
-	CHECK(sttcp_engine_configure(1, 4, 0) == 0);
-	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
-	CHECK(sttcp_server_on_receive(server, block_cap) == 0);
-	CHECK(sttcp_server_start(server) == 0);
-	int listener = peer_connect(sttcp_server_port(server)); /* says nothing, hears all */
-	for (int i = 0; i < PEERS; i++) {
-		peers[i] = peer_connect(sttcp_server_port(server));
-		CHECK(peers[i] >= 0);
-		CHECK(peer_say(peers[i], "b"));
-	}
-	CHECK(event_wait(&cap_hall.inside, 4));
-	sttcp_stats stats;
-	int64_t until = now_ms() + DEADLINE_MS;
-	do {
-		nap_ms(2);
-		CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == 0);
-	} while (now_ms() < until && (stats.total < PEERS + 1 || atomic_load(&cap_lines) == 0));
-	CHECK(stats.total == PEERS + 1); /* accepting went on */
-	CHECK(atomic_load(&cap_lines) == 1);
-	CHECK(stats.thread_cap_hits > 0);
-	CHECK(event_count(&cap_hall.inside) < 12); /* 4, and what owners and heirs may add */
-	CHECK(count_threads() <= 12);
-	CHECK(sttcp_server_broadcast(server, "hear", 4) > 0); /* output goes on */
-	CHECK(peer_expect(listener, "hear"));
-	event_raise(&cap_hall.gate);
-	for (int i = 0; i < PEERS; i++) {
-		char got[5];
-
-		CHECK(peer_recv(peers[i], got, 1)); /* broadcast or answer, in any order */
-		peer_close(peers[i]);
-	}
-	peer_close(listener);
-	CHECK(sttcp_server_stop(server) == 0);
-	CHECK(atomic_load(&cap_lines) == 1); /* logged once */
-	sttcp_server_free(server);
-	return 0;
-}
-
-static int stop_at_the_cap(void)
-{
-	int peers[16];
-	sttcp_stop_report report;
-
-	hall_init(&cap_hall);
-	CHECK(sttcp_engine_configure(1, 2, 0) == 0);
-	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
-	CHECK(sttcp_server_on_receive(server, block_cap) == 0);
-	CHECK(sttcp_server_start(server) == 0);
-	for (int i = 0; i < 16; i++) {
-		peers[i] = peer_connect(sttcp_server_port(server));
-		CHECK(peer_say(peers[i], "b"));
-	}
-	CHECK(event_wait(&cap_hall.inside, 2));
-	int64_t until = now_ms() + DEADLINE_MS;
-	sttcp_stats stats;
-	do {
-		nap_ms(2);
-		CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == 0);
-	} while (now_ms() < until && stats.total < 16);
-	CHECK(sttcp_server_stop_within(server, 0, &report) == 0);
-	CHECK(report.running >= 2);
-	CHECK(report.ended == 0);
-	event_raise(&cap_hall.gate);
-	sttcp_server_free(server);
-	for (int i = 0; i < 16; i++)
-		peer_close(peers[i]);
-	return 0;
-}
-
-/* G8: max_threads is a cap; reaching it is logged once, not a crash. */
-static void reaching_max_threads_makes_handlers_wait_alone(void **state)
-{
-	(void)state;
-	assert_int_equal(process_run("reach_the_cap"), 0);
-}
-
-static void stopping_at_max_threads_returns(void **state)
-{
-	(void)state;
-	assert_int_equal(process_run("stop_at_the_cap"), 0);
-}
-
 /* Lines, and a look at one that begins with "b" blocks. */
 static int frame_that_blocks(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
 			     void *context)
@@ -510,7 +287,7 @@ static int frame_that_blocks(sttcp_conn *conn, const void *data, size_t size, st
 
 	(void)conn;
 	if (end && *(const char *)data == 'b')
-		stay(probe->extra);
+		hall_stay(probe->extra);
 	if (end)
 		frame->size = frame->total = (size_t)(end - (const char *)data) + 1;
 	return end ? 1 : 0;
@@ -610,8 +387,6 @@ static void others_go_on_while_the_handler_of_a_timeout_blocks(void **state)
 
 static const struct child children[] = {
 	{"block_in_what_a_timer_brought", block_in_what_a_timer_brought},
-	{"reach_the_cap", reach_the_cap},
-	{"stop_at_the_cap", stop_at_the_cap},
 	{NULL, NULL},
 };
 
@@ -626,11 +401,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(others_go_on_while_the_handler_of_a_timeout_blocks),
 		cmocka_unit_test(short_blocks_are_all_served),
 		cmocka_unit_test(handlers_of_different_connections_run_in_parallel),
-		cmocka_unit_test(handlers_of_one_connection_run_in_sequence),
 		cmocka_unit_test(idle_threads_leave),
 		cmocka_unit_test(idle_connections_have_no_thread),
-		cmocka_unit_test(reaching_max_threads_makes_handlers_wait_alone),
-		cmocka_unit_test(stopping_at_max_threads_returns),
 	};
 
 	if (argc == 2)

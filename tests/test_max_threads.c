@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* G8, G14: at max_threads the threads that there are go round fairly, and time limits on peers that
- * say nothing need no thread at all. */
-#include "support/support.h"
+/* G8, G14: max_threads is a cap at which handlers alone wait; the threads that there are go round
+ * fairly, and time limits on peers that say nothing need no thread at all. */
+#include "support/hall.h"
 
 enum {
 	SHARERS = 8,
@@ -10,6 +10,119 @@ enum {
 };
 
 static const sttcp_options lines = {.size = sizeof(sttcp_options), .framing = STTCP_FRAMING_LINE};
+
+/* ------------------------------------------------------------------ at the cap */
+
+static atomic_int cap_lines;
+
+static void count_cap_lines(int level, const char *text, void *context)
+{
+	(void)context;
+	if (level > 2 || !strstr(text, "thread"))
+		return;
+	atomic_fetch_add(&cap_lines, 1);
+}
+
+static struct hall cap_hall;
+
+static void block_cap(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	(void)context;
+	hall_stay(&cap_hall);
+	sttcp_conn_send(conn, data, size);
+}
+
+/* With every thread blocked only handlers wait: accept, output and stop go on. */
+static int reach_the_cap(void)
+{
+	enum {
+		PEERS = 32
+	};
+	int peers[PEERS];
+
+	hall_init(&cap_hall);
+	sttcp_set_log(count_cap_lines, NULL);
+	CHECK(sttcp_engine_configure(1, 4, 0) == 0);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	CHECK(sttcp_server_on_receive(server, block_cap) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	int listener = peer_connect(sttcp_server_port(server)); /* says nothing, hears all */
+	for (int i = 0; i < PEERS; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		CHECK(peers[i] >= 0);
+		CHECK(peer_say(peers[i], "b"));
+	}
+	CHECK(event_wait(&cap_hall.inside, 4));
+	sttcp_stats stats;
+	int64_t until = now_ms() + DEADLINE_MS;
+	do {
+		nap_ms(2);
+		CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == 0);
+	} while (now_ms() < until && (stats.total < PEERS + 1 || atomic_load(&cap_lines) == 0));
+	CHECK(stats.total == PEERS + 1); /* accepting went on */
+	CHECK(atomic_load(&cap_lines) == 1);
+	CHECK(stats.thread_cap_hits > 0);
+	CHECK(event_count(&cap_hall.inside) < 12); /* 4, and what owners and heirs may add */
+	CHECK(count_threads() <= 12);
+	CHECK(sttcp_server_broadcast(server, "hear", 4) > 0); /* output goes on */
+	CHECK(peer_expect(listener, "hear"));
+	event_raise(&cap_hall.gate);
+	for (int i = 0; i < PEERS; i++) {
+		char got[5];
+
+		CHECK(peer_recv(peers[i], got, 1)); /* broadcast or answer, in any order */
+		peer_close(peers[i]);
+	}
+	peer_close(listener);
+	CHECK(sttcp_server_stop(server) == 0);
+	CHECK(atomic_load(&cap_lines) == 1); /* logged once */
+	sttcp_server_free(server);
+	return 0;
+}
+
+static int stop_at_the_cap(void)
+{
+	int peers[16];
+	sttcp_stop_report report;
+
+	hall_init(&cap_hall);
+	CHECK(sttcp_engine_configure(1, 2, 0) == 0);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	CHECK(sttcp_server_on_receive(server, block_cap) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	for (int i = 0; i < 16; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		CHECK(peer_say(peers[i], "b"));
+	}
+	CHECK(event_wait(&cap_hall.inside, 2));
+	int64_t until = now_ms() + DEADLINE_MS;
+	sttcp_stats stats;
+	do {
+		nap_ms(2);
+		CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == 0);
+	} while (now_ms() < until && stats.total < 16);
+	CHECK(sttcp_server_stop_within(server, 0, &report) == 0);
+	CHECK(report.running >= 2);
+	CHECK(report.ended == 0);
+	event_raise(&cap_hall.gate);
+	sttcp_server_free(server);
+	for (int i = 0; i < 16; i++)
+		peer_close(peers[i]);
+	return 0;
+}
+
+/* G8: max_threads is a cap; reaching it is logged once, not a crash. */
+static void reaching_max_threads_makes_handlers_wait_alone(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("reach_the_cap"), 0);
+}
+
+static void stopping_at_max_threads_returns(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("stop_at_the_cap"), 0);
+}
 
 /* -------------------------------------------------------------------- fairness */
 
@@ -328,6 +441,8 @@ static void silent_newcomers_are_ended_at_the_cap(void **state)
 }
 
 static const struct child children[] = {
+	{"reach_the_cap", reach_the_cap},
+	{"stop_at_the_cap", stop_at_the_cap},
 	{"share_tasks", share_tasks},
 	{"share_messages", share_messages},
 	{"share_wishes", share_wishes},
@@ -341,6 +456,8 @@ static const struct child children[] = {
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reaching_max_threads_makes_handlers_wait_alone),
+		cmocka_unit_test(stopping_at_max_threads_returns),
 		cmocka_unit_test(threads_go_round_among_connections_with_many_messages),
 		cmocka_unit_test(threads_go_round_among_connections_that_never_stop),
 		cmocka_unit_test(threads_go_round_among_connections_with_many_tasks),
