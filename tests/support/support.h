@@ -322,6 +322,11 @@ int process_run(const char *name);
 #define CHECK(condition) check_that((condition), #condition, __FILE__, __LINE__)
 void check_that(bool holds, const char *text, const char *file, int line);
 
+/* There, as EVENTUALLY. */
+#define COMES(condition)                                                                           \
+	for (int64_t until_ = now_ms() + DEADLINE_MS; !(condition); nap_ms(1))                     \
+	CHECK(now_ms() < until_)
+
 /* A child's line to its parent. */
 void tell(const char *format, ...) __attribute__((__format__(__printf__, 1, 2)));
 
