@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The log itself: who gets which lines, and when the function from before is done. What is said is
- * in test_trace.c. */
+ * in test_trace.c and test_trace_ends.c. */
 #include "support/support.h"
 
 #include <fcntl.h>
