@@ -3,7 +3,7 @@
 #include "api/call.h"
 #include "conn/life.h"
 #include "group/attempt.h"
-#include "group/open.h"
+#include "group/wait_open.h"
 #include "group/roster.h"
 #include "group/start.h"
 #include "group/stop.h"

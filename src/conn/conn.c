@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "conn/rare.h"
 #include "conn/service.h"
 #include "engine/loop.h"
 #include "net/socket.h"
@@ -89,9 +90,14 @@ const char *stt_conn_address(struct sttcp_conn *conn)
 
 const char *stt_conn_local(struct sttcp_conn *conn)
 {
-	char *name = atomic_load_explicit(&conn->local_name, memory_order_acquire);
+	struct stt_rare *rare = stt_rare_make(conn);
 	struct stt_addr addr;
 	int result = -1;
+
+	if (!rare)
+		return "";
+
+	char *name = atomic_load_explicit(&rare->local_name, memory_order_acquire);
 
 	if (name)
 		return name;
@@ -111,7 +117,7 @@ const char *stt_conn_local(struct sttcp_conn *conn)
 	if (!made)
 		return "";
 	stt_addr_text(&addr, made);
-	if (atomic_compare_exchange_strong(&conn->local_name, &name, made))
+	if (atomic_compare_exchange_strong(&rare->local_name, &name, made))
 		return made;
 	free(made);
 	return name;

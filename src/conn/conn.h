@@ -21,11 +21,10 @@
 #include "sttcp.h"
 
 struct stt_own_framing;
-struct stt_own_handler;
 struct stt_service;
 struct stt_loop;
 struct stt_names;
-struct stt_tasks;
+struct stt_rare;
 
 /* The bits of a connection's word: the state table is below. */
 enum {
@@ -98,9 +97,6 @@ struct sttcp_conn {
 	 * without, others copy it under the lock. */
 	_Atomic(struct stt_own_framing *) framing;
 
-	/* Atomic, set once by any thread: its own handler, or NULL. */
-	_Atomic(struct stt_own_handler *) own_handler;
-
 	/* Written by the owner, read by any thread for stats, relaxed. */
 	struct stt_counter bytes_in;
 	struct stt_counter messages_in;
@@ -138,13 +134,11 @@ struct sttcp_conn {
 	struct sockaddr_in6 peer; /* or a sockaddr_in; AF_UNSPEC while not known, or for unix: */
 	/* Atomic, made by whoever asks first. */
 	_Atomic(struct stt_names *) names;
-	_Atomic(char *) local_name;
+	_Atomic(struct stt_rare *) rare; /* see rare.h */
 
 	/* Under output.lock. */
 	void *data;
 	void (*data_free)(void *data);
-	/* Atomic, made by whoever gives the first one; what is in it is under output.lock. */
-	_Atomic(struct stt_tasks *) tasks;
 
 	/* Its group's alone, under the roster's lock. */
 	struct stt_node in_roster;

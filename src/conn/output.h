@@ -30,7 +30,7 @@ struct stt_output {
 	int64_t flush_until_ms;	 /* of a connection that ends; 0: not yet, or without a limit */
 	int broken;		 /* why nothing can be sent any more; 0 while it can */
 	int receiver; /* the eventfd of the owner, which waits for input in a handler; -1 */
-	/* Bits, so that a connection takes no more than 480 bytes. */
+	/* Bits, so that a connection takes no more than 472 bytes. */
 	bool fin_wanted : 1; /* FIN when the queue and the line are empty */
 	bool fin_sent : 1;
 	bool forced;	     /* its end does not wait for the queue, which leaves afterwards */

@@ -15,6 +15,7 @@
 
 #include "conn/conn.h"
 #include "conn/desk.h"
+#include "conn/rare.h"
 
 struct stt_own_handler {
 	/* Only the owner. */
@@ -35,10 +36,18 @@ static void begin_locked(struct sttcp_conn *conn, struct stt_own_handler *own)
 	atomic_store_explicit(&conn->delivers, (unsigned char)event, memory_order_relaxed);
 }
 
+/* NULL if it never had one. */
+static struct stt_own_handler *own_of(const struct sttcp_conn *conn)
+{
+	struct stt_rare *rare = stt_rare_of(conn);
+
+	/* Acquire: whoever finds it finds it empty. */
+	return rare ? atomic_load_explicit(&rare->own_handler, memory_order_acquire) : NULL;
+}
+
 struct stt_message_handler stt_own_handler_get(struct sttcp_conn *conn)
 {
-	struct stt_own_handler *own =
-		atomic_load_explicit(&conn->own_handler, memory_order_acquire);
+	struct stt_own_handler *own = own_of(conn);
 
 	if (atomic_load_explicit(&own->changed, memory_order_acquire)) {
 		stt_lock(&conn->output.lock);
@@ -54,16 +63,15 @@ static int make(struct sttcp_conn *conn)
 {
 	struct stt_own_handler *none = NULL;
 
-	if (atomic_load_explicit(&conn->own_handler, memory_order_acquire))
+	if (own_of(conn))
 		return 0;
 
-	struct stt_own_handler *made = calloc(1, sizeof(*made));
+	struct stt_rare *rare = stt_rare_make(conn);
+	struct stt_own_handler *made = rare ? calloc(1, sizeof(*made)) : NULL;
 
 	if (!made)
 		return -ENOMEM;
-	/* Release, and acquire in all loads: whoever finds it finds it empty. */
-	if (!atomic_compare_exchange_strong_explicit(&conn->own_handler, &none, made,
-						     memory_order_release, memory_order_relaxed))
+	if (!atomic_compare_exchange_strong(&rare->own_handler, &none, made))
 		free(made);
 	return 0;
 }
@@ -76,8 +84,7 @@ int stt_own_handler_set(struct sttcp_conn *conn, sttcp_receive_handler fn, void 
 		return result;
 	stt_lock(&conn->output.lock);
 
-	struct stt_own_handler *own =
-		atomic_load_explicit(&conn->own_handler, memory_order_acquire);
+	struct stt_own_handler *own = own_of(conn);
 
 	if (atomic_load_explicit(&conn->ended, memory_order_relaxed)) {
 		result = stt_conn_end_code(conn);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "conn/conn.h"
 #include "conn/desk.h"
+#include "conn/rare.h"
 #include "engine/loop.h"
 
 enum {
@@ -47,8 +48,10 @@ void stt_task_free(struct stt_task *task)
 /* The tasks of a connection, NULL if it never had one. */
 static struct stt_tasks *tasks_of(const struct sttcp_conn *conn)
 {
+	struct stt_rare *rare = stt_rare_of(conn);
+
 	/* Acquire: they are seen as they were made. */
-	return atomic_load_explicit(&conn->tasks, memory_order_acquire);
+	return rare ? atomic_load_explicit(&rare->tasks, memory_order_acquire) : NULL;
 }
 
 static struct stt_tasks *make_tasks(struct sttcp_conn *conn)
@@ -58,12 +61,13 @@ static struct stt_tasks *make_tasks(struct sttcp_conn *conn)
 	if (tasks)
 		return tasks;
 
-	struct stt_tasks *made = calloc(1, sizeof(*made));
+	struct stt_rare *rare = stt_rare_make(conn);
+	struct stt_tasks *made = rare ? calloc(1, sizeof(*made)) : NULL;
 
 	if (!made)
 		return NULL;
 	stt_list_init(&made->queue);
-	if (atomic_compare_exchange_strong(&conn->tasks, &tasks, made))
+	if (atomic_compare_exchange_strong(&rare->tasks, &tasks, made))
 		return made;
 	free(made);
 	return tasks;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A client may lose its connection before a thread that waited for it has woken up. Who only asked
  * whether it opens is told so; who wants to use one waits for the next. */
-#include "group/open.h"
+#include "group/wait_open.h"
 
 #include <errno.h>
 

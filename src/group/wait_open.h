@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Waiting for the open connection of a client, outside its own handlers. */
-#ifndef STT_GROUP_OPEN_H
-#define STT_GROUP_OPEN_H
+#ifndef STT_GROUP_WAIT_OPEN_H
+#define STT_GROUP_WAIT_OPEN_H
 
 struct stt_group;
 struct sttcp_conn;

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What few connections have. A pointer costs each connection 8 bytes, and one that
+ * is idle may take 512 in all (`idle` of the benchmark): so these share one, to a
+ * block that is made for whoever needs the first of them.
+ */
+#ifndef STT_CONN_RARE_H
+#define STT_CONN_RARE_H
+
+#include "conn/conn.h"
+
+struct stt_own_handler;
+struct stt_tasks;
+
+/* Each is atomic, set once by any thread, and NULL before that. */
+struct stt_rare {
+	_Atomic(struct stt_own_handler *) own_handler;
+	_Atomic(struct stt_tasks *) tasks;
+	_Atomic(char *) local_name;
+};
+
+/* NULL if there is none of them. */
+static inline struct stt_rare *stt_rare_of(const struct sttcp_conn *conn)
+{
+	/* Acquire: it is seen as it was made. */
+	return atomic_load_explicit(&conn->rare, memory_order_acquire);
+}
+
+/* Stays as long as the connection; NULL when out of memory. Any thread. */
+struct stt_rare *stt_rare_make(struct sttcp_conn *conn);
+
+#endif
