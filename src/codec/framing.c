@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/parts.h"
+
 static const unsigned char newline = '\n';
 
 static bool is_over(const struct stt_framing *framing, uint64_t size)
@@ -448,10 +450,8 @@ static int begin_counted(const struct stt_framing *framing, uint64_t size,
 int stt_frame_ends_of_parts(const struct stt_framing *framing, const struct iovec *parts, int count,
 			    struct stt_frame_ends *ends)
 {
-	size_t size = 0;
+	size_t size = stt_parts_size(parts, count);
 
-	for (int i = 0; i < count; i++)
-		size += parts[i].iov_len;
 	ends->head_size = 0;
 	ends->tail_size = 0;
 	ends->tail = NULL;

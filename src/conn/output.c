@@ -22,6 +22,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "base/parts.h"
 #include "base/error.h"
 #include "base/list.h"
 #include "conn/conn.h"
@@ -524,10 +525,8 @@ static bool gather_locked(struct stt_output *out, const struct iovec *parts, int
 	STT_REQUIRES(out->lock)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
-	size_t size = 0;
+	size_t size = stt_parts_size(parts, count);
 
-	for (int i = 0; i < count; i++)
-		size += parts[i].iov_len;
 	if (!size || !fits_gathered_locked(out, size) || refusal_locked(out) < 0 ||
 	    stt_bytes_append_parts(&out->queue, parts, count, size, is_own(conn)) < 0)
 		return false;
@@ -563,13 +562,10 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 		return 0;
 	}
 
-	struct stt_cursor cursor = {.parts = parts, .count = count, .own = is_own(conn)};
+	size_t size = stt_parts_size(parts, count);
+	struct stt_cursor cursor = {
+		.parts = parts, .count = count, .left = size, .own = is_own(conn)};
 	unsigned what = 0;
-
-	for (int i = 0; i < count; i++)
-		cursor.left += parts[i].iov_len;
-
-	size_t size = cursor.left;
 	int result = send_whole_locked(out, &cursor, mode, shared, tried, &what);
 
 	stt_unlock(&out->lock);

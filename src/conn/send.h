@@ -3,22 +3,13 @@
 #ifndef STT_CONN_SEND_H
 #define STT_CONN_SEND_H
 
+#include "base/parts.h"
 #include "conn/output.h"
 
 /* For stt_send. */
 int stt_send_copied(struct sttcp_conn *conn, const struct iovec *parts, int count,
 		    enum stt_send_mode mode, struct stt_shared **shared);
 int stt_send_failed(struct sttcp_conn *conn, int result, enum stt_send_mode mode);
-
-/* The caller has made sure that it fits. */
-static inline size_t stt_parts_size(const struct iovec *parts, int count)
-{
-	size_t size = 0;
-
-	for (int i = 0; i < count; i++)
-		size += parts[i].iov_len;
-	return size;
-}
 
 /*
  * Sends all parts as one run of bytes: 0 or a code, see sttcp_conn_send and

@@ -10,7 +10,7 @@
 
 #include "net/socket.h"
 
-static int refuse(struct stt_group *group, int code, const char *given, const char *why)
+int stt_addresses_refuse(struct stt_group *group, const char *given, int code, const char *why)
 {
 	return stt_group_tell(group, code, "cannot listen on %s: %s", given, why);
 }
@@ -68,10 +68,10 @@ static int add(struct stt_group *group, struct stt_endpoint *endpoint, const cha
 		return 0;
 	free(endpoint->host);
 	free(endpoint->given);
-	return refuse(group, result, given,
-		      result == -EBUSY	  ? "the server is not stopped"
-		      : result == -EEXIST ? "it is the server's already"
-					  : sttcp_strerror(result));
+	return stt_addresses_refuse(group, given, result,
+				    result == -EBUSY	? "the server is not stopped"
+				    : result == -EEXIST ? "it is the server's already"
+							: sttcp_strerror(result));
 }
 
 int stt_addresses_add_host(struct stt_group *group, const char *host, int port)
@@ -85,9 +85,10 @@ int stt_addresses_add_host(struct stt_group *group, const char *host, int port)
 		int result = stt_addr_literal(&addr, host, 0);
 
 		if (result < 0)
-			return refuse(group, result, given, sttcp_strerror(result));
+			return stt_addresses_refuse(group, given, result, sttcp_strerror(result));
 	} else if (port < 0 || port > 65535) {
-		return refuse(group, -EINVAL, given, "the port must be from 0 to 65535");
+		return stt_addresses_refuse(group, given, -EINVAL,
+					    "the port must be from 0 to 65535");
 	}
 	endpoint.host = strdup(host ? host : "");
 	return add(group, &endpoint, given);
@@ -102,9 +103,10 @@ int stt_addresses_add_listener(struct stt_group *group, int fd)
 
 	snprintf(given, sizeof(given), "descriptor %d", fd);
 	if (result < 0)
-		return refuse(group, result, given,
-			      result == -EINVAL ? "it is no stream socket that listens"
-						: sttcp_strerror(result));
+		return stt_addresses_refuse(group, given, result,
+					    result == -EINVAL
+						    ? "it is no stream socket that listens"
+						    : sttcp_strerror(result));
 	return add(group, &endpoint, given);
 }
 

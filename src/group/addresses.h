@@ -27,6 +27,9 @@ struct stt_addresses {
 	char all[][STT_ADDR_TEXT];
 };
 
+/* Tells why what was given cannot be listened on, and returns the code. */
+int stt_addresses_refuse(struct stt_group *group, const char *given, int code, const char *why);
+
 /* 0; -EINVAL (the port, an empty path), -ENAMETOOLONG, -EBUSY while the group is not idle, -ENOMEM;
  * with a sentence. */
 int stt_addresses_add_host(struct stt_group *group, const char *host, int port);

@@ -59,17 +59,12 @@ static int make_room(struct start *start, int more)
 	return 0;
 }
 
-static int tell_given(struct stt_group *group, const char *given, int code, const char *why)
-{
-	return stt_group_tell(group, code, "cannot listen on %s: %s", given, why);
-}
-
 static int tell_failure(struct stt_group *group, const struct stt_addr *addr, int code)
 {
 	char text[STT_ADDR_TEXT];
 
 	stt_addr_text(addr, text);
-	return tell_given(group, text, code, sttcp_strerror(code));
+	return stt_addresses_refuse(group, text, code, sttcp_strerror(code));
 }
 
 static bool is_wildcard(const struct stt_endpoint *endpoint)
@@ -159,8 +154,8 @@ static int listen_on_host(struct start *start, const struct stt_endpoint *endpoi
 	int result = count < 0 ? count : make_room(start, count);
 
 	if (result < 0)
-		tell_given(start->group, endpoint->given, result,
-			   *why ? why : sttcp_strerror(result));
+		stt_addresses_refuse(start->group, endpoint->given, result,
+				     *why ? why : sttcp_strerror(result));
 	else
 		result = listen_on_all(start, endpoint, addrs, count);
 	for (int tries = 1; tries < PORT_TRIES; tries++) {
@@ -184,9 +179,9 @@ static int listen_on_adopted(struct start *start, const struct stt_endpoint *end
 	if (result == 0)
 		result = make_room(start, 1);
 	if (result < 0)
-		return tell_given(start->group, endpoint->given, result,
-				  result == -EINVAL ? "it does not listen any more"
-						    : sttcp_strerror(result));
+		return stt_addresses_refuse(start->group, endpoint->given, result,
+					    result == -EINVAL ? "it does not listen any more"
+							      : sttcp_strerror(result));
 	start->all[start->count++] = listening;
 	return 0;
 }
@@ -278,8 +273,8 @@ static int publish_addresses(const struct start *start)
 	struct stt_addresses *addresses = stt_addresses_new(start->count);
 
 	if (!addresses)
-		return tell_given(start->group, start->group->service.given, -ENOMEM,
-				  sttcp_strerror(-ENOMEM));
+		return stt_addresses_refuse(start->group, start->group->service.given, -ENOMEM,
+					    sttcp_strerror(-ENOMEM));
 	for (int i = 0; i < start->count; i++)
 		stt_addr_text(&start->all[i].addr, addresses->all[i]);
 	stt_addresses_publish(start->group, addresses);
