@@ -88,11 +88,13 @@ class Terminal:
 
 class ProgramCase(unittest.TestCase):
     def run_program(self, text):
-        file = tempfile.NamedTemporaryFile("w", suffix=".py", encoding="utf-8")
-        self.addCleanup(file.close)
-        file.write(text)
-        file.flush()
-        terminal = Terminal(file.name)
+        # In a folder of its own: what else is there it could import.
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        name = os.path.join(folder.name, "program.py")
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(text)
+        terminal = Terminal(name)
         self.addCleanup(terminal.kill)
         return terminal
 

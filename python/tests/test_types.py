@@ -185,10 +185,12 @@ WRONG = [
 
 @contextlib.contextmanager
 def written(text):
-    with tempfile.NamedTemporaryFile("w", suffix=".py", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        yield file.name
+    """In a folder of its own: mypy takes for modules what else is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        name = os.path.join(folder, "program.py")
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(text)
+        yield name
 
 
 class TypesTest(unittest.TestCase):
