@@ -32,12 +32,10 @@ static void start_listens_on_all_or_on_none(void **state)
 	snprintf(name, sizeof(name), "127.0.0.1:%d", taken);
 	start_the_engine();
 	for (int bad = 0; bad < 4; bad++) {
-		int port;
-		int held = peer_refuse(&port);
+		int port = free_port();
 		struct probe *probe = probe_new();
 		sttcp_server *server = probe_server(probe, "127.0.0.1", bad == 0 ? taken : 0, NULL);
 
-		peer_close(held);
 		if (bad == 1)
 			assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", taken), 0);
 		assert_int_equal(sttcp_server_add_address(server, place->host, 0), 0);
@@ -117,11 +115,9 @@ static void same_address_twice_is_in_use(void **state)
 	const char *const hosts[] = {"127.0.0.1", place->host};
 
 	for (int i = 0; i < 2; i++) {
-		int port;
-		int held = peer_refuse(&port);
+		int port = free_port();
 		sttcp_server *server = sttcp_server_new(hosts[i], port, NULL);
 
-		peer_close(held);
 		assert_int_equal(sttcp_server_add_address(server, hosts[i], port), 0);
 		assert_int_equal(sttcp_server_start(server), -EADDRINUSE);
 		assert_false(exists(place->path));
@@ -132,14 +128,12 @@ static void same_address_twice_is_in_use(void **state)
 /* With SO_REUSEPORT the kernel spreads connections over both. */
 static void same_address_twice_is_fine_with_reuse_port(void **state)
 {
-	int port;
-	int held = peer_refuse(&port);
+	int port = free_port();
 	struct probe *probe = probe_new();
 	sttcp_server *server =
 		probe_server(probe, "127.0.0.1", port, STTCP_OPTIONS(.reuse_port = true));
 
 	(void)state;
-	peer_close(held);
 	probe->data = echo_data;
 	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", port), 0);
 	assert_int_equal(sttcp_server_start(server), 0);
