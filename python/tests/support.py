@@ -3,6 +3,7 @@
 with a deadline."""
 
 import contextlib
+import itertools
 import os
 import queue
 import signal
@@ -42,10 +43,21 @@ def data_file(name):
     return os.path.join(HERE, "data", name)
 
 
+_tried = itertools.count()
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that nobody has, below those that the kernel chooses from: another program might have
+    taken one of these by the time that it is used."""
+    for tried in itertools.islice(_tried, 20000):
+        with socket.socket() as probe:
+            try:
+                port = 10000 + (os.getpid() * 16 + tried) % 20000
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    raise AssertionError("no port is free")
 
 
 def run_python(text, *arguments, options=(), check=True, **environment):
