@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
 
 #include <sttcp.h>
 
@@ -44,6 +45,7 @@ struct entry {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all entries */
 static struct entry *table[BUCKETS];
 static int count;
+static uint64_t seed; /* a secret: else clients could choose keys that all fall into one bucket */
 
 /* ------------------------------------------------------------------ protocol */
 
@@ -156,10 +158,12 @@ static void let_go(struct entry *entry)
 /* The pointer to the entry of this key, or the one where it would be added. */
 static struct entry **find_locked(const struct part *key)
 {
-	uint64_t hash = 14695981039346656037U; /* FNV-1a */
+	uint64_t hash = seed;
 
-	for (size_t i = 0; i < key->size; i++)
-		hash = (hash ^ (unsigned char)key->text[i]) * 1099511628211U;
+	for (size_t i = 0; i < key->size; i++) {
+		hash = (hash ^ (unsigned char)key->text[i]) * 0xff51afd7ed558ccdU;
+		hash ^= hash >> 33;
+	}
 
 	struct entry **at = &table[hash % BUCKETS];
 
@@ -284,7 +288,8 @@ int main(int argc, char **argv)
 					       .frame_fn = find_command, .end_idle_at_stop = true));
 
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-	bool started = sttcp_server_on_receive(server, serve) == 0 &&
+	bool started = getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed) &&
+		       sttcp_server_on_receive(server, serve) == 0 &&
 		       sttcp_server_on_malformed(server, complain) == 0 &&
 		       sttcp_server_start(server) == 0;
 
