@@ -1,49 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Rooms as users see them: who is in them and when (G2), what is sent to them, walks in which no
- * lock is held (G10), and calls on connections that have ended (G9). */
-#include "support/support.h"
-
-enum {
-	MANY = 200 /* several of a walk's chunks */
-};
+/* Rooms as users see them: who is in them and when (G2), also of connections that have ended (G9).
+ * What is sent to them is in test_room_sends.c, walks are in test_room_walks.c. */
+#include "support/house.h"
 
 static char longest[256]; /* 255 bytes */
 static char too_long[257];
 
-/* -------------------------------------------------------------------- a house */
-
-/* A server, and peers whose connections are held. */
-struct house {
-	struct probe *probe;
-	sttcp_server *server;
-	int npeers;
-	int peers[MANY];
-	sttcp_conn *conns[MANY];
-};
-
-static struct house *house;
-
-static void open_house(struct probe *probe, const sttcp_options *options)
-{
-	house = calloc(1, sizeof(*house));
-	assert_non_null(house);
-	house->probe = probe ? probe : probe_new();
-	house->server = probe_listen(house->probe, options);
-}
-
-static void close_house(void)
-{
-	for (int i = 0; i < house->npeers; i++) {
-		peer_close(house->peers[i]);
-		sttcp_conn_unref(house->conns[i]);
-	}
-	if (house->server)
-		assert_int_equal(sttcp_server_stop_within(house->server, 0, NULL), 0);
-	sttcp_server_free(house->server);
-	probe_free(house->probe);
-	free(house);
-	house = NULL;
-}
+/* -------------------------------------------------------------------- who is in it */
 
 struct finding {
 	uint64_t id;
@@ -58,49 +21,12 @@ static void find_id(sttcp_conn *conn, void *argument)
 		finding->conn = sttcp_conn_ref(conn);
 }
 
-/* One more peer, and the reference to its connection, which is a member. */
-static sttcp_conn *come_in(void)
-{
-	int count = sttcp_server_count(house->server);
-	int peer = peer_connect(sttcp_server_port(house->server));
-
-	assert_true(peer >= 0);
-	EVENTUALLY(sttcp_server_count(house->server) == count + 1);
-
-	sttcp_conn *conn = sttcp_server_find(house->server, probe_last_id(house->probe));
-
-	assert_non_null(conn);
-	house->peers[house->npeers] = peer;
-	house->conns[house->npeers++] = conn;
-	return conn;
-}
-
-static void fill_house(int count)
-{
-	for (int i = 0; i < count; i++)
-		come_in();
-}
-
-static int count_in(const char *room)
-{
-	return sttcp_server_count_in(house->server, room);
-}
-
-static void count_call(sttcp_conn *conn, void *argument)
-{
-	(void)conn;
-	++*(int *)argument;
-}
-
-/* -------------------------------------------------------------------- who is in it */
-
 static void members_are_counted_and_visited(void **state)
 {
 	(void)state;
 	open_house(NULL, NULL);
 	fill_house(3);
-	for (int i = 0; i < 2; i++)
-		assert_int_equal(sttcp_conn_join(house->conns[i], "red"), 0);
+	fill_red(2);
 	assert_int_equal(sttcp_conn_join(house->conns[2], "blue"), 0);
 	assert_int_equal(count_in("red"), 2);
 	assert_int_equal(count_in("blue"), 1);
@@ -282,7 +208,6 @@ static void rooms_belong_to_their_server(void **state)
 
 static struct event joined;
 static struct event go_on;
-static atomic_int in_handler;
 static atomic_int code;
 static bool verdict;
 
@@ -403,8 +328,7 @@ static void the_disconnection_handler_tells_those_who_stay(void **state)
 	probe->ended = say_goodbye;
 	open_house(probe, NULL);
 	fill_house(3);
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(sttcp_conn_join(house->conns[i], "red"), 0);
+	fill_red(3);
 	assert_int_equal(sttcp_conn_fail(house->conns[0], STTCP_EHANDLER, "enough"), 0);
 	assert_true(event_wait(&joined, 1));
 	assert_int_equal(last_words.count, 2);
@@ -495,264 +419,6 @@ static void rooms_are_empty_after_a_stop_and_serve_again(void **state)
 	close_house();
 }
 
-/* -------------------------------------------------------------------- what is sent to it */
-
-static void a_message_reaches_the_room_but_for_one(void **state)
-{
-	(void)state;
-	open_house(NULL, NULL);
-	sttcp_server *server = house->server;
-
-	fill_house(4);
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(sttcp_conn_join(house->conns[i], "red"), 0);
-	assert_int_equal(sttcp_server_send_room(server, "red", NULL, "all;", 4), 3);
-	assert_int_equal(sttcp_server_send_room(server, "red", house->conns[1], "two;", 4), 2);
-	assert_int_equal(sttcp_server_send_room(server, "red", house->conns[3], "all;", 4), 3);
-	assert_int_equal(sttcp_server_send_room(server, "red", NULL, NULL, 0), 3);
-	assert_int_equal(sttcp_server_broadcast(server, "end", 3), 4);
-	assert_true(peer_expect(house->peers[0], "all;two;all;end"));
-	assert_true(peer_expect(house->peers[1], "all;all;end"));
-	assert_true(peer_expect(house->peers[2], "all;two;all;end"));
-	assert_true(peer_expect(house->peers[3], "end"));
-	close_house();
-}
-
-static void a_message_is_framed_for_each_member(void **state)
-{
-	(void)state;
-	open_house(NULL, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE));
-	sttcp_server *server = house->server;
-
-	fill_house(3);
-	for (int i = 0; i < 2; i++)
-		assert_int_equal(sttcp_conn_join(house->conns[i], "red"), 0);
-	assert_int_equal(
-		sttcp_conn_set_framing(house->conns[1],
-				       STTCP_OPTIONS(.framing = STTCP_FRAMING_DELIMITER,
-						     .delimiter = ";", .delimiter_size = 1)),
-		0);
-	assert_int_equal(sttcp_server_send_room_message(server, "red", NULL, "a", 1), 2);
-	assert_int_equal(sttcp_server_send_room_message(server, "red", house->conns[0], "b", 1), 1);
-	/* A line cannot carry it. */
-	assert_int_equal(sttcp_server_send_room_message(server, "red", NULL, "c\nc", 3), 1);
-	assert_int_equal(sttcp_server_send_room(server, "red", NULL, "d", 1), 2);
-	assert_true(peer_expect(house->peers[0], "a\nd"));
-	assert_true(peer_expect(house->peers[1], "a;b;c\nc;d"));
-	close_house();
-}
-
-/* As a broadcast does: a member over its cap is dropped, or misses the message. */
-static void check_full_member(bool skips)
-{
-	enum {
-		PART = 4096
-	};
-	static char part[PART];
-	int sent = 2;
-
-	struct probe *probe = probe_new();
-
-	probe->connection = narrow;
-	open_house(probe, STTCP_OPTIONS(.send_queue_max = 3 * PART, .high_water = -1,
-					.broadcast_skips = skips));
-	sttcp_conn *deaf = come_in();
-	sttcp_conn *reader = come_in();
-
-	assert_int_equal(sttcp_conn_join(deaf, "red"), 0);
-	assert_int_equal(sttcp_conn_join(reader, "red"), 0);
-	for (int64_t until = now_ms() + DEADLINE_MS; sent == 2 && now_ms() < until;) {
-		sent = sttcp_server_send_room(house->server, "red", NULL, part, PART);
-		assert_true(peer_recv(house->peers[1], part, PART));
-	}
-	assert_int_equal(sent, 1);
-	if (skips) {
-		assert_true(sttcp_conn_is_open(deaf));
-		assert_int_equal(count_in("red"), 2);
-	} else {
-		assert_int_equal(sttcp_conn_reason(deaf), STTCP_ESLOW);
-		EVENTUALLY(count_in("red") == 1);
-	}
-	assert_true(sttcp_conn_is_open(reader));
-	close_house();
-}
-
-static void a_full_member_is_dropped(void **state)
-{
-	(void)state;
-	check_full_member(false);
-}
-
-static void a_full_member_misses_the_message_where_that_is_wanted(void **state)
-{
-	(void)state;
-	check_full_member(true);
-}
-
-static bool tell_room(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
-{
-	(void)probe;
-	sttcp_server_send_room(sttcp_conn_server(conn), "red", conn, data, size);
-	return true;
-}
-
-static void handlers_of_members_send_to_their_room(void **state)
-{
-	(void)state;
-	struct probe *probe = probe_new();
-
-	probe->data = tell_room;
-	open_house(probe, NULL);
-	fill_house(3);
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(sttcp_conn_join(house->conns[i], "red"), 0);
-	for (int i = 0; i < 3; i++) {
-		assert_true(peer_say(house->peers[i], "hello"));
-		assert_true(peer_expect(house->peers[(i + 1) % 3], "hello"));
-		assert_true(peer_expect(house->peers[(i + 2) % 3], "hello"));
-	}
-	close_house();
-}
-
-/* -------------------------------------------------------------------- walks */
-
-/* What a function that is called for each does to somebody else. */
-enum deed {
-	LEAVES,
-	LEAVES_AND_JOINS,
-	CLOSES,
-	OTHERS_LEAVE,
-	OTHERS_JOIN
-};
-
-struct walk {
-	enum deed deed;
-	int calls;
-	int seen[MANY];
-};
-
-static void act(sttcp_conn *conn, void *argument)
-{
-	struct walk *walk = argument;
-	int who = -1;
-
-	for (int i = 0; i < house->npeers; i++)
-		if (house->conns[i] == conn)
-			who = i;
-	if (who < 0)
-		return;
-	walk->calls++;
-	walk->seen[who]++;
-	switch (walk->deed) {
-	case LEAVES:
-		sttcp_conn_leave(conn, "red");
-		break;
-	case LEAVES_AND_JOINS:
-		sttcp_conn_leave(conn, "red");
-		sttcp_conn_join(conn, "red");
-		break;
-	case CLOSES:
-		sttcp_conn_close(conn);
-		break;
-	case OTHERS_LEAVE:
-		for (int i = 0; i < house->npeers; i++)
-			if (i != who && !walk->seen[i])
-				sttcp_conn_leave(house->conns[i], "red");
-		break;
-	case OTHERS_JOIN:
-		for (int i = 0; i < house->npeers; i++)
-			sttcp_conn_join(house->conns[i], "red");
-		break;
-	}
-}
-
-static struct walk walk_over(int members, enum deed deed)
-{
-	struct walk walk = {.deed = deed};
-
-	for (int i = 0; i < members; i++)
-		assert_int_equal(sttcp_conn_join(house->conns[i], "red"), 0);
-
-	int total = sttcp_server_each_in(house->server, "red", act, &walk);
-
-	assert_int_equal(total, walk.calls);
-	for (int i = 0; i < house->npeers; i++)
-		assert_true(walk.seen[i] <= 1);
-	return walk;
-}
-
-static void a_walk_may_change_the_room(void **state)
-{
-	(void)state;
-	open_house(NULL, NULL);
-	fill_house(MANY);
-	assert_int_equal(walk_over(MANY, LEAVES).calls, MANY);
-	assert_int_equal(count_in("red"), 0);
-	assert_int_equal(walk_over(MANY, LEAVES_AND_JOINS).calls, MANY);
-	assert_int_equal(count_in("red"), MANY);
-	/* Those that were taken with the first are visited, and no more. */
-	assert_true(walk_over(MANY, OTHERS_LEAVE).calls < MANY / 2);
-	assert_true(count_in("red") < MANY / 2);
-	for (int i = 0; i < MANY; i++)
-		assert_int_equal(sttcp_conn_leave(house->conns[i], "red"), 0);
-	/* Who comes meanwhile is left out. */
-	assert_int_equal(walk_over(MANY / 2, OTHERS_JOIN).calls, MANY / 2);
-	assert_int_equal(count_in("red"), MANY);
-	assert_int_equal(walk_over(MANY, CLOSES).calls, MANY);
-	EVENTUALLY(count_in("red") == 0);
-	close_house();
-}
-
-static void walk_inside(sttcp_conn *conn, void *argument)
-{
-	int *calls = argument;
-
-	sttcp_conn_leave(conn, "red");
-	*calls += sttcp_server_each_in(house->server, "red", count_call, &in_handler);
-}
-
-static void walks_may_stand_inside_each_other(void **state)
-{
-	int calls = 0;
-
-	(void)state;
-	open_house(NULL, NULL);
-	fill_house(MANY);
-	for (int i = 0; i < MANY; i++)
-		assert_int_equal(sttcp_conn_join(house->conns[i], "red"), 0);
-	assert_int_equal(sttcp_server_each_in(house->server, "red", walk_inside, &calls), MANY);
-	assert_int_equal(calls, MANY * (MANY - 1) / 2);
-	assert_int_equal(count_in("red"), 0);
-	close_house();
-}
-
-/* Outside handlers free waits for the connections, and they are members no more. */
-static void free_server(sttcp_conn *conn, void *argument)
-{
-	++*(int *)argument;
-	sttcp_server_free(house->server);
-	house->server = NULL;
-	assert_int_equal(sttcp_conn_leave(conn, "red"), STTCP_ESTOPPED);
-}
-
-static void a_walk_may_free_the_server(void **state)
-{
-	int calls = 0;
-
-	(void)state;
-	open_house(NULL, NULL);
-	fill_house(MANY);
-	for (int i = 0; i < MANY; i++)
-		assert_int_equal(sttcp_conn_join(house->conns[i], "red"), 0);
-
-	int total = sttcp_server_each_in(house->server, "red", free_server, &calls);
-
-	/* Those that were taken with the first. */
-	assert_int_equal(total, calls);
-	assert_true(total < MANY);
-	close_house();
-}
-
 /* -------------------------------------------------------------------- memory */
 
 static void rooms_that_were_left_take_no_memory(void **state)
@@ -804,14 +470,6 @@ int main(void)
 		cmocka_unit_test(an_ended_connection_joins_no_more_but_can_leave),
 		cmocka_unit_test(a_detached_connection_leaves_its_rooms),
 		cmocka_unit_test(rooms_are_empty_after_a_stop_and_serve_again),
-		cmocka_unit_test(a_message_reaches_the_room_but_for_one),
-		cmocka_unit_test(a_message_is_framed_for_each_member),
-		cmocka_unit_test(a_full_member_is_dropped),
-		cmocka_unit_test(a_full_member_misses_the_message_where_that_is_wanted),
-		cmocka_unit_test(handlers_of_members_send_to_their_room),
-		cmocka_unit_test(a_walk_may_change_the_room),
-		cmocka_unit_test(walks_may_stand_inside_each_other),
-		cmocka_unit_test(a_walk_may_free_the_server),
 		cmocka_unit_test(rooms_that_were_left_take_no_memory),
 	};
 
