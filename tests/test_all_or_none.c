@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* A server on several addresses: a start listens on all of them or on none (G1). */
+#include "support/descriptors.h"
 #include "support/faults.h"
 #include "support/place.h"
 #include "support/support.h"
-
-#include <sys/resource.h>
 
 static int leave_place(void **state)
 {
@@ -150,24 +149,15 @@ static void start_without_descriptors_listens_on_none(void **state)
 {
 	struct place *place = *state;
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
-	struct rlimit limit;
 	int result = -1;
 	int tries = 0;
 
 	start_the_engine();
 	assert_int_equal(sttcp_server_add_address(server, place->host, 0), 0);
 	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", 0), 0);
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	int fds = count_fds();
 	while (result < 0 && tries < fds + 10) { /* those of the engine stand in between */
-		int lowest = dup(0);
-		struct rlimit narrow = {.rlim_cur = (rlim_t)(lowest + tries++),
-					.rlim_max = limit.rlim_max};
-
-		close(lowest);
-		assert_int_equal(setrlimit(RLIMIT_NOFILE, &narrow), 0);
-		result = sttcp_server_start(server);
-		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		result = start_with_fds(server, tries++);
 		if (result < 0) {
 			assert_int_equal(result, -EMFILE);
 			assert_false(exists(place->path));

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Unix sockets: the same contract on "unix:/path" (G1, G5). */
+#include "support/descriptors.h"
 #include "support/place.h"
 #include "support/support.h"
 
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -273,20 +273,11 @@ static void unix_start_without_descriptors_leaves_no_file(void **state)
 {
 	struct place *place = *state;
 	sttcp_server *server = sttcp_server_new(place->host, 0, NULL);
-	struct rlimit limit;
 	int result = -1;
 	int tries = 0;
 
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	while (result < 0 && tries < 10) {
-		int lowest = dup(0);
-		struct rlimit narrow = {.rlim_cur = (rlim_t)(lowest + tries++),
-					.rlim_max = limit.rlim_max};
-
-		close(lowest);
-		assert_int_equal(setrlimit(RLIMIT_NOFILE, &narrow), 0);
-		result = sttcp_server_start(server);
-		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		result = start_with_fds(server, tries++);
 		if (result < 0) {
 			assert_int_equal(result, -EMFILE);
 			assert_non_null(strstr(sttcp_server_error(server), place->host));
