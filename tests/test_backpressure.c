@@ -4,13 +4,6 @@
 
 #include <sys/socket.h>
 
-static int64_t queued(sttcp_conn *conn)
-{
-	sttcp_conn_counts counts;
-
-	return sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 ? counts.queued : -1;
-}
-
 static int64_t received(sttcp_conn *conn)
 {
 	sttcp_conn_counts counts;
@@ -90,23 +83,23 @@ static void reading_rests_between_the_marks(void **state)
 	pair_open_narrow(&pair, STTCP_OPTIONS(.send_queue_max = 4 * HIGH, .high_water = HIGH,
 					      .low_water = LOW));
 	stream_open(&stream, pair.peer, (size_t)4 << 20);
-	EVENTUALLY((push(&stream, SIZE_MAX), queued(pair.conn) >= HIGH));
-	assert_true(queued(pair.conn) <= HIGH + SLACK);
+	EVENTUALLY((push(&stream, SIZE_MAX), conn_queued(pair.conn) >= HIGH));
+	assert_true(conn_queued(pair.conn) <= HIGH + SLACK);
 	int64_t held = received(pair.conn);
 	for (int i = 0; i < 20; i++) {
 		push(&stream, SIZE_MAX);
 		nap_ms(2);
 		assert_int_equal(received(pair.conn), held);
 	}
-	int64_t before = queued(pair.conn);
+	int64_t before = conn_queued(pair.conn);
 	while (stream.back + 4096 <= stream.sent && received(pair.conn) == held) {
-		before = queued(pair.conn);
+		before = conn_queued(pair.conn);
 		pull(&stream, 4096);
 	}
 	EVENTUALLY(received(pair.conn) > held);
 	assert_true(before <= LOW + SLACK);
 	finish(&stream);
-	EVENTUALLY(queued(pair.conn) == 0);
+	EVENTUALLY(conn_queued(pair.conn) == 0);
 	pair_close(&pair);
 }
 
@@ -139,17 +132,17 @@ static void marks_shrink_with_a_small_queue(void **state)
 	pair.probe->data = echo_data;
 	pair_open_narrow(&pair, STTCP_OPTIONS(.send_queue_max = CAP));
 	stream_open(&stream, pair.peer, (size_t)1 << 20);
-	while (queued(pair.conn) < CAP / 2 && stream.sent < stream.size) {
+	while (conn_queued(pair.conn) < CAP / 2 && stream.sent < stream.size) {
 		push(&stream, PART);
 		EVENTUALLY(received(pair.conn) == (int64_t)stream.sent ||
-			   queued(pair.conn) >= CAP / 2);
+			   conn_queued(pair.conn) >= CAP / 2);
 	}
-	EVENTUALLY(queued(pair.conn) >= CAP / 2);
+	EVENTUALLY(conn_queued(pair.conn) >= CAP / 2);
 	int64_t held = received(pair.conn);
 	push(&stream, CAP);
 	nap_ms(50);
 	assert_int_equal(received(pair.conn), held);
-	assert_true(queued(pair.conn) <= CAP / 2 + PART);
+	assert_true(conn_queued(pair.conn) <= CAP / 2 + PART);
 	finish(&stream);
 	pair_close(&pair);
 }

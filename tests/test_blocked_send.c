@@ -69,13 +69,6 @@ static void *send_large(void *argument)
 	return NULL;
 }
 
-static int64_t queued(sttcp_conn *conn)
-{
-	sttcp_conn_counts counts;
-
-	return sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 ? counts.queued : -1;
-}
-
 static void sender_init(struct sender *sender, sttcp_conn *conn)
 {
 	*sender = (struct sender){.conn = conn, .bytes = calloc(1, LARGE), .back = EVENT_INIT};
@@ -86,7 +79,7 @@ static void sender_begin(struct sender *sender, sttcp_conn *conn)
 {
 	sender_init(sender, conn);
 	assert_int_equal(pthread_create(&sender->thread, NULL, send_large, sender), 0);
-	EVENTUALLY(queued(conn) > 0);
+	EVENTUALLY(conn_queued(conn) > 0);
 }
 
 /* It is back, with why the connection has ended; the line behind the first is, too. */
@@ -147,7 +140,7 @@ static void check_senders_come_back(enum way way, const char *path)
 	end_server(&pair, way);
 	expect_back(&first, STTCP_ESTOPPED);
 	expect_back(&second, STTCP_ESTOPPED);
-	assert_int_equal(queued(pair.conn), 0);
+	assert_int_equal(conn_queued(pair.conn), 0);
 	/* What was cut is no message that came to its end. */
 	if (!path)
 		EVENTUALLY(reader.result == -ECONNRESET);
@@ -200,7 +193,7 @@ static void a_handler_comes_back_from_a_send_elsewhere(void **state)
 	caller.probe->extra = &sender;
 	pair_open(&caller, NULL);
 	assert_true(peer_say(caller.peer, "go"));
-	EVENTUALLY(queued(victim.conn) > 0);
+	EVENTUALLY(conn_queued(victim.conn) > 0);
 	end_server(&victim, FORCED_STOP);
 	assert_true(event_wait(&sender.back, 1));
 	assert_int_equal(sender.result, STTCP_ESTOPPED);

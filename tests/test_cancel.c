@@ -126,14 +126,6 @@ static int call_send(struct victim *victim)
 	return sttcp_conn_send(victim->conn, victim->data, LOT);
 }
 
-static int64_t queued(const sttcp_conn *conn)
-{
-	sttcp_conn_counts counts;
-
-	assert_int_equal(sttcp_conn_stats(conn, &counts, sizeof(counts)), 0);
-	return counts.queued;
-}
-
 static void *send_more(void *argument)
 {
 	struct victim *other = argument;
@@ -160,7 +152,7 @@ static void send_at_the_cap_goes_on_when_it_is_cancelled(void **state)
 		victim.conn = other.conn = pair.conn;
 		victim_start(&victim, call_send);
 		if (round % 2 == 0) {
-			EVENTUALLY(queued(pair.conn) > 0);
+			EVENTUALLY(conn_queued(pair.conn) > 0);
 			victim_cancel_waiting(&victim);
 			assert_int_equal(pthread_create(&other.thread, NULL, send_more, &other), 0);
 		} else {
@@ -203,7 +195,7 @@ static void send_at_the_cap_that_is_cancelled_ends_with_its_connection(void **st
 		pair_open(&pair, STTCP_OPTIONS(.send_queue_max = CAP));
 		victim.conn = pair.conn;
 		victim_start(&victim, call_send);
-		EVENTUALLY(queued(pair.conn) > 0);
+		EVENTUALLY(conn_queued(pair.conn) > 0);
 		victim_cancel_waiting(&victim);
 		if (round % 3 == 0) {
 			assert_int_equal(sttcp_conn_abort(pair.conn), 0);

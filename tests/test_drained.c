@@ -84,13 +84,6 @@ static void drained_comes_once_when_all_has_left(void **state)
 	pair_close(&pair);
 }
 
-static int64_t queued(sttcp_conn *conn)
-{
-	sttcp_conn_counts counts;
-
-	return sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 ? counts.queued : -1;
-}
-
 static void *send_long(void *argument)
 {
 	return (void *)(intptr_t)sttcp_conn_send(argument, long_text, LONG);
@@ -107,7 +100,7 @@ static void drained_comes_after_a_send_that_waited(void **state)
 	pair_open_drained(&pair, STTCP_OPTIONS(.send_queue_max = 16 * 1024), note_drained);
 	assert_int_equal(pthread_create(&thread, NULL, send_long, pair.conn), 0);
 	/* Were the peer to read from the start, it might keep up, and nothing would have waited. */
-	EVENTUALLY(queued(pair.conn) > 0);
+	EVENTUALLY(conn_queued(pair.conn) > 0);
 	take_long(pair.peer);
 	pthread_join(thread, &result);
 	assert_null(result);

@@ -232,13 +232,6 @@ static void connection_may_end_while_the_pool_gathers(void **state)
 	}
 }
 
-static int64_t queued(sttcp_conn *conn)
-{
-	sttcp_conn_counts counts;
-
-	return sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 ? counts.queued : -1;
-}
-
 static atomic_bool let_go;
 static atomic_llong queued_after;
 
@@ -247,7 +240,7 @@ static void flush_and_spin(struct book *book, sttcp_conn *conn, const void *data
 	echo_line(book, conn, data, size);
 	if (!is(data, size, "flush"))
 		return;
-	atomic_store(&queued_after, sttcp_conn_flush(conn) == 0 ? queued(conn) : -1);
+	atomic_store(&queued_after, sttcp_conn_flush(conn) == 0 ? conn_queued(conn) : -1);
 	for (int64_t until = now_ms() + DEADLINE_MS; !atomic_load(&let_go) && now_ms() < until;)
 		;
 }
@@ -280,7 +273,7 @@ static void look_for_input(struct book *book, sttcp_conn *conn, const void *data
 		ignore(sttcp_conn_recv(conn, &byte, 0, 0));
 	else
 		ignore(sttcp_conn_recv_message(conn, NULL, 0, 0));
-	atomic_store(&queued_after, queued(conn));
+	atomic_store(&queued_after, conn_queued(conn));
 }
 
 /* Also one that does not wait: the peer may be asked again and again. */

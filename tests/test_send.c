@@ -268,13 +268,6 @@ static void large_init(struct large *large, sttcp_conn *conn, const char *data, 
 	atomic_init(&large->result, 1);
 }
 
-static int64_t queued(sttcp_conn *conn)
-{
-	sttcp_conn_counts counts;
-
-	return sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 ? counts.queued : -1;
-}
-
 /* Whether a part of the only send is gone already. */
 static bool has_begun(sttcp_conn *conn)
 {
@@ -304,7 +297,7 @@ static void large_send_reaches_a_slow_reader(void **state)
 	EVENTUALLY(has_begun(pair.conn));
 	assert_false(event_wait_ms(&large.done, 1, 50)); /* it waits */
 	for (size_t at = 0; at < size; at += 1u << 20) {
-		int64_t now = queued(pair.conn);
+		int64_t now = conn_queued(pair.conn);
 
 		most = now > most ? now : most;
 		assert_true(peer_recv(pair.peer, got, 1u << 20));
@@ -512,7 +505,7 @@ static void empty_send_behind_a_waiting_one_gets_through(void **state)
 	assert_int_equal(atomic_load(&first.result), 0);
 	assert_int_equal(atomic_load(&empty.result), 0);
 	assert_int_equal(atomic_load(&last.result), 0);
-	EVENTUALLY(queued(pair.conn) == 0);
+	EVENTUALLY(conn_queued(pair.conn) == 0);
 	pair_close(&pair);
 }
 
@@ -526,13 +519,13 @@ static void empty_broadcasts_leave_nothing_in_the_queue(void **state)
 	(void)state;
 	pair_open(&pair, STTCP_OPTIONS(.send_queue_max = -1));
 	assert_int_equal(sttcp_conn_send(pair.conn, lot, sizeof(lot)), 0);
-	assert_true(queued(pair.conn) > 0);
+	assert_true(conn_queued(pair.conn) > 0);
 	for (int i = 0; i < 64; i++)
 		assert_int_equal(sttcp_server_broadcast(pair.server, "", 0), 1);
 	assert_int_equal(sttcp_server_broadcast(pair.server, "after", 5), 1);
 	assert_true(peer_recv(pair.peer, back, sizeof(back)));
 	assert_true(peer_expect(pair.peer, "after"));
-	EVENTUALLY(queued(pair.conn) == 0);
+	EVENTUALLY(conn_queued(pair.conn) == 0);
 	pair_close(&pair);
 }
 

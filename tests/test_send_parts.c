@@ -24,13 +24,6 @@ static struct iovec part(const void *data, size_t size)
 	return (struct iovec){(void *)(uintptr_t)data, size};
 }
 
-static int64_t queued(sttcp_conn *conn)
-{
-	sttcp_conn_counts counts;
-
-	return sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 ? counts.queued : -1;
-}
-
 /* ------------------------------------------------------------------- messages of parts */
 
 /* Cut at every two places, with empty parts between them. */
@@ -264,7 +257,7 @@ static void try_at_the_cap_takes_nothing(void **state)
 			int result = try_one(pair.conn, taken, as_message);
 
 			assert_true(result == 0 || result == -EAGAIN);
-			assert_true(queued(pair.conn) <= 64 * 1024);
+			assert_true(conn_queued(pair.conn) <= 64 * 1024);
 			if (result == 0)
 				taken++;
 			else

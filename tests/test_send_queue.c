@@ -7,13 +7,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-static int64_t queued(sttcp_conn *conn)
-{
-	sttcp_conn_counts counts;
-
-	return sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 ? counts.queued : -1;
-}
-
 /* -EAGAIN takes nothing: the peer finds exactly the messages that were taken. */
 static void try_send_at_the_cap_takes_nothing(void **state)
 {
@@ -27,14 +20,14 @@ static void try_send_at_the_cap_takes_nothing(void **state)
 		fill_numbered(message, taken);
 		int result = sttcp_conn_try_send(pair.conn, message, sizeof(message));
 		assert_true(result == 0 || result == -EAGAIN);
-		assert_true(queued(pair.conn) <= 64 * 1024);
+		assert_true(conn_queued(pair.conn) <= 64 * 1024);
 		if (result == 0)
 			taken++;
 		else
 			refused++;
 	}
 	assert_true(taken > 0);
-	assert_true(queued(pair.conn) > 0);
+	assert_true(conn_queued(pair.conn) > 0);
 	assert_int_equal(sttcp_conn_close(pair.conn), 0);
 	expect_numbered(pair.peer, taken, 0);
 	pair_close(&pair);
@@ -60,13 +53,13 @@ static void echo_to_a_peer_that_does_not_read_pauses_reading(void **state)
 	for (int refused = 0; refused < 20;) {
 		ssize_t now = send(pair.peer, block, sizeof(block), MSG_DONTWAIT | MSG_NOSIGNAL);
 
-		assert_true(queued(pair.conn) < CAP);
+		assert_true(conn_queued(pair.conn) < CAP);
 		sent += now > 0 ? (size_t)now : 0;
 		refused = now > 0 ? 0 : refused + 1;
 		if (now <= 0)
 			poll(NULL, 0, 10);
 	}
-	assert_true(queued(pair.conn) > 0);
+	assert_true(conn_queued(pair.conn) > 0);
 	sttcp_stats stats;
 	assert_int_equal(sttcp_server_stats(pair.server, &stats, sizeof(stats)), 0);
 	assert_int_equal(stats.threads_blocked, 0);
@@ -77,7 +70,7 @@ static void echo_to_a_peer_that_does_not_read_pauses_reading(void **state)
 		assert_true(peer_recv(pair.peer, block, part));
 		back += part;
 	}
-	EVENTUALLY(queued(pair.conn) == 0);
+	EVENTUALLY(conn_queued(pair.conn) == 0);
 	pair_close(&pair);
 }
 
@@ -128,7 +121,7 @@ static void queue_without_a_cap_takes_everything(void **state)
 	pair_open(&pair, STTCP_OPTIONS(.send_queue_max = -1));
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(sttcp_conn_try_send(pair.conn, data, size), 0);
-	assert_true(queued(pair.conn) > (int64_t)size);
+	assert_true(conn_queued(pair.conn) > (int64_t)size);
 	sttcp_conn_abort(pair.conn);
 	free(data);
 	pair_close(&pair);

@@ -6,13 +6,6 @@
 #include <signal.h>
 #include <sys/socket.h>
 
-static int64_t queued(sttcp_conn *conn)
-{
-	sttcp_conn_counts counts;
-
-	return sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 ? counts.queued : -1;
-}
-
 static int64_t queued_of_all(sttcp_server *server)
 {
 	sttcp_stats stats;
@@ -122,7 +115,7 @@ static void total_holds_for_all_together(void **state)
 	}
 	for (int i = 0; i < CROWD; i++) {
 		EVENTUALLY(sttcp_conn_try_send(talkers[i].conn, "x", 1) == -EAGAIN);
-		assert_true(queued(talkers[i].conn) <= CAP_OF_ONE);
+		assert_true(conn_queued(talkers[i].conn) <= CAP_OF_ONE);
 	}
 	lone_talker_can_speak(probe, server);
 	for (int i = 0; i < CROWD; i++) {
@@ -181,7 +174,7 @@ static void check_skipping(const sttcp_options *options)
 		for (size_t at = 0; at < CHUNK / 4; at++)
 			assert_int_equal(got[at], got[0]);
 	}
-	EVENTUALLY(queued(slow.conn) == 0);
+	EVENTUALLY(conn_queued(slow.conn) == 0);
 	assert_int_equal(sttcp_server_broadcast(server, "end", 3), 2);
 	assert_true(peer_expect(slow.peer, "end"));
 	assert_true(peer_expect(fast.peer, "end"));

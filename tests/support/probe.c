@@ -341,6 +341,13 @@ sttcp_conn *client_conn(sttcp_client *client)
 	return conn;
 }
 
+int64_t conn_queued(const sttcp_conn *conn)
+{
+	sttcp_conn_counts counts;
+
+	return sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 ? counts.queued : -1;
+}
+
 long probe_count(struct probe *probe, sttcp_event event)
 {
 	pthread_mutex_lock(&probe->lock);

@@ -244,6 +244,9 @@ sttcp_client *probe_dial(struct probe *probe, int port, const sttcp_options *opt
 /* A reference to its connection, which may come a moment after its connection handler. */
 sttcp_conn *client_conn(sttcp_client *client);
 
+/* Bytes that wait in its send queue; -1 when nobody can tell. */
+int64_t conn_queued(const sttcp_conn *conn);
+
 long probe_count(struct probe *probe, sttcp_event event);
 bool probe_wait(struct probe *probe, sttcp_event event, long count);
 bool probe_wait_bytes(struct probe *probe, size_t total);
