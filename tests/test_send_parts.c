@@ -228,17 +228,21 @@ static void parts_of_a_send_stay_together(void **state)
 
 /* ------------------------------------------------------------------- all or nothing */
 
-/* A number, and filling in two parts. */
-static int try_one(sttcp_conn *conn, uint32_t number, bool as_message)
+/* The number, and what fills it, from two places. */
+static int try_parts(sttcp_conn *conn, const char message[NUMBERED_SIZE])
 {
-	char bytes[NUMBERED_SIZE];
-	const struct iovec parts[] = {part(&number, sizeof(number)), part(bytes, 0),
-				      part(bytes + sizeof(number), sizeof(bytes) - sizeof(number))};
+	uint32_t number;
+	const struct iovec parts[] = {
+		part(&number, sizeof(number)), part(message, 0),
+		part(message + sizeof(number), NUMBERED_SIZE - sizeof(number))};
 
-	fill_numbered(bytes, number);
-	if (!as_message)
-		return sttcp_conn_try_sendv(conn, parts, 3);
-	return sttcp_conn_try_send_message(conn, bytes, sizeof(bytes));
+	memcpy(&number, message, sizeof(number));
+	return sttcp_conn_try_sendv(conn, parts, 3);
+}
+
+static int try_message(sttcp_conn *conn, const char message[NUMBERED_SIZE])
+{
+	return sttcp_conn_try_send_message(conn, message, NUMBERED_SIZE);
 }
 
 /* -EAGAIN takes nothing: the peer finds exactly what was taken. */
@@ -247,22 +251,15 @@ static void try_at_the_cap_takes_nothing(void **state)
 	(void)state;
 	for (int as_message = 0; as_message < 2; as_message++) {
 		struct pair pair = {0};
-		uint32_t taken = 0;
 
 		pair_open_narrow(&pair, as_message ? STTCP_OPTIONS(.framing = STTCP_FRAMING_LENGTH,
 								   .prefix_size = 2,
 								   .send_queue_max = 64 * 1024)
 						   : STTCP_OPTIONS(.send_queue_max = 64 * 1024));
-		for (int refused = 0; refused < 50;) {
-			int result = try_one(pair.conn, taken, as_message);
 
-			assert_true(result == 0 || result == -EAGAIN);
-			assert_true(conn_queued(pair.conn) <= 64 * 1024);
-			if (result == 0)
-				taken++;
-			else
-				refused++;
-		}
+		uint32_t taken =
+			try_numbered(pair.conn, 64 * 1024, as_message ? try_message : try_parts);
+
 		assert_true(taken > 60);
 		assert_int_equal(sttcp_conn_close(pair.conn), 0);
 		expect_numbered(pair.peer, taken, as_message ? 2 : 0);

@@ -2,12 +2,25 @@
 /* Numbered messages. */
 #include "support/numbered.h"
 
-#include "support/support.h"
-
-void fill_numbered(char message[NUMBERED_SIZE], uint32_t number)
+uint32_t try_numbered(sttcp_conn *conn, int64_t cap,
+		      int (*try)(sttcp_conn *conn, const char message[NUMBERED_SIZE]))
 {
-	memset(message, (int)(number % 256), NUMBERED_SIZE);
-	memcpy(message, &number, sizeof(number));
+	char message[NUMBERED_SIZE];
+	uint32_t taken = 0;
+
+	for (int refused = 0; refused < 50;) {
+		memset(message, (int)(taken % 256), sizeof(message));
+		memcpy(message, &taken, sizeof(taken));
+		int result = try(conn, message);
+
+		assert_true(result == 0 || result == -EAGAIN);
+		assert_true(conn_queued(conn) <= cap);
+		if (result == 0)
+			taken++;
+		else
+			refused++;
+	}
+	return taken;
 }
 
 void expect_numbered(int peer, uint32_t count, size_t head)

@@ -3,14 +3,16 @@
 #ifndef STT_TEST_NUMBERED_H
 #define STT_TEST_NUMBERED_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "support/support.h"
 
 enum {
 	NUMBERED_SIZE = 1000
 };
 
-void fill_numbered(char message[NUMBERED_SIZE], uint32_t number);
+/* Has `try` send them, from 0 on, until 50 were refused: how many were taken. Asserts that those
+ * were refused with -EAGAIN, and that never more than `cap` bytes are queued. */
+uint32_t try_numbered(sttcp_conn *conn, int64_t cap,
+		      int (*try)(sttcp_conn *conn, const char message[NUMBERED_SIZE]));
 
 /* Asserts that the peer gets the first `count` of them, each behind `head` bytes of any kind (up to
  * 8), and then the end. */
