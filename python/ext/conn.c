@@ -479,6 +479,8 @@ static PyMemberDef members[] = {
 	{NULL, 0, 0, 0, NULL},
 };
 
+#define NEVER_BLOCKS ", but never blocks: False when the queue has no room"
+
 static PyMethodDef methods[] = {
 	{"sendall", (PyCFunction)(void (*)(void))conn_sendall, METH_FASTCALL,
 	 "sendall($self, data, flags=0, /)\n--\n\nSends all of the data as one contiguous run of "
@@ -492,19 +494,15 @@ static PyMethodDef methods[] = {
 	 "send_message($self, data, /)\n--\n\nSends one message, framed the way this connection's "
 	 "input is."},
 	{"try_send", (PyCFunction)conn_try_send, METH_O,
-	 "try_send($self, data, /)\n--\n\nAs sendall, but never blocks: False when the queue has "
-	 "no room,\n"
-	 "and nothing was sent."},
+	 "try_send($self, data, /)\n--\n\nAs sendall" NEVER_BLOCKS ",\nand nothing was sent."},
 	{"try_send_message", (PyCFunction)conn_try_send_message, METH_O,
-	 "try_send_message($self, data, /)\n--\n\nAs send_message, but never blocks: False when "
-	 "the queue has no room,\n"
-	 "and nothing was sent."},
+	 "try_send_message($self, data, /)\n--\n\nAs send_message" NEVER_BLOCKS
+	 ",\nand nothing was sent."},
 	{"sendmsg", (PyCFunction)conn_sendmsg, METH_O,
 	 "sendmsg($self, buffers, /)\n--\n\nSends several parts as one contiguous run of bytes."},
 	{"try_sendv", (PyCFunction)conn_try_sendv, METH_O,
-	 "try_sendv($self, buffers, /)\n--\n\nAs sendmsg, but never blocks: False when the queue "
-	 "has no room\n"
-	 "for all parts, and nothing was sent."},
+	 "try_sendv($self, buffers, /)\n--\n\nAs sendmsg" NEVER_BLOCKS
+	 "\nfor all parts, and nothing was sent."},
 	{"sendv_message", (PyCFunction)conn_sendv_message, METH_O,
 	 "sendv_message($self, buffers, /)\n--\n\nAs send_message, for one message that stands in "
 	 "several parts."},

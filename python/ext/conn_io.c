@@ -7,29 +7,51 @@
 
 /* ---------------------------------------------------------------- sending */
 
-enum way {
-	SEND,
-	SEND_MESSAGE
-};
+/* What a call has come to: from its result, and how many bytes it was given. */
+typedef PyObject *answer_fn(conn_object *self, int result, Py_ssize_t size);
 
-static int send_bytes(conn_object *self, PyObject *data, enum way way, Py_ssize_t *size)
+static PyObject *answer_none(conn_object *self, int result, Py_ssize_t size)
 {
-	sttcp_conn *conn = self->conn;
+	(void)size;
+	if (result < 0)
+		return conn_raise(self->conn, result);
+	Py_RETURN_NONE;
+}
+
+static PyObject *answer_size(conn_object *self, int result, Py_ssize_t size)
+{
+	return result < 0 ? conn_raise(self->conn, result) : PyLong_FromSsize_t(size);
+}
+
+/* Of a send that may not wait. */
+static PyObject *answer_tried(conn_object *self, int result, Py_ssize_t size)
+{
+	(void)size;
+	if (result == -EAGAIN)
+		Py_RETURN_FALSE;
+	if (result < 0)
+		return conn_raise(self->conn, result);
+	Py_RETURN_TRUE;
+}
+
+/* One of the library's calls for bytes in one piece. */
+typedef int send_fn(sttcp_conn *conn, const void *data, size_t size);
+
+static PyObject *send_bytes(conn_object *self, PyObject *data, send_fn *send, answer_fn *answer)
+{
 	Py_buffer bytes;
 	int result;
 
 	if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0)
-		return -1;
+		return NULL;
+
+	Py_ssize_t size = bytes.len;
+
 	Py_BEGIN_ALLOW_THREADS
-	result = way == SEND ? sttcp_conn_send(conn, bytes.buf, (size_t)bytes.len)
-			     : sttcp_conn_send_message(conn, bytes.buf, (size_t)bytes.len);
+	result = send(self->conn, bytes.buf, (size_t)size);
 	Py_END_ALLOW_THREADS
-	*size = bytes.len;
 	PyBuffer_Release(&bytes);
-	if (result >= 0)
-		return 0;
-	conn_raise(self->conn, result);
-	return -1;
+	return answer(self, result, size);
 }
 
 static PyObject *first_of(PyObject *const *args, Py_ssize_t nargs, const char *name)
@@ -44,66 +66,30 @@ static PyObject *first_of(PyObject *const *args, Py_ssize_t nargs, const char *n
 PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t nargs)
 {
 	PyObject *data = first_of(args, nargs, "sendall");
-	Py_ssize_t size;
 
-	if (!data || send_bytes(self, data, SEND, &size) < 0)
-		return NULL;
-	Py_RETURN_NONE;
+	return data ? send_bytes(self, data, sttcp_conn_send, answer_none) : NULL;
 }
 
 PyObject *conn_send(conn_object *self, PyObject *const *args, Py_ssize_t nargs)
 {
 	PyObject *data = first_of(args, nargs, "send");
-	Py_ssize_t size;
 
-	if (!data || send_bytes(self, data, SEND, &size) < 0)
-		return NULL;
-	return PyLong_FromSsize_t(size);
+	return data ? send_bytes(self, data, sttcp_conn_send, answer_size) : NULL;
 }
 
 PyObject *conn_send_message(conn_object *self, PyObject *data)
 {
-	Py_ssize_t size;
-
-	if (send_bytes(self, data, SEND_MESSAGE, &size) < 0)
-		return NULL;
-	Py_RETURN_NONE;
-}
-
-/* What a send that may not wait has come to. */
-static PyObject *make_tried(conn_object *self, int result)
-{
-	if (result == -EAGAIN)
-		Py_RETURN_FALSE;
-	if (result < 0)
-		return conn_raise(self->conn, result);
-	Py_RETURN_TRUE;
-}
-
-static PyObject *try_bytes(conn_object *self, PyObject *data, enum way way)
-{
-	sttcp_conn *conn = self->conn;
-	Py_buffer bytes;
-	int result;
-
-	if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0)
-		return NULL;
-	Py_BEGIN_ALLOW_THREADS
-	result = way == SEND ? sttcp_conn_try_send(conn, bytes.buf, (size_t)bytes.len)
-			     : sttcp_conn_try_send_message(conn, bytes.buf, (size_t)bytes.len);
-	Py_END_ALLOW_THREADS
-	PyBuffer_Release(&bytes);
-	return make_tried(self, result);
+	return send_bytes(self, data, sttcp_conn_send_message, answer_none);
 }
 
 PyObject *conn_try_send(conn_object *self, PyObject *data)
 {
-	return try_bytes(self, data, SEND);
+	return send_bytes(self, data, sttcp_conn_try_send, answer_tried);
 }
 
 PyObject *conn_try_send_message(conn_object *self, PyObject *data)
 {
-	return try_bytes(self, data, SEND_MESSAGE);
+	return send_bytes(self, data, sttcp_conn_try_send_message, answer_tried);
 }
 
 enum {
@@ -152,56 +138,44 @@ done:
 	return answer;
 }
 
-static int send_parts(conn_object *self, PyObject *buffers, const struct parts_call *call,
-		      int *result, Py_ssize_t *size)
+static PyObject *send_parts(conn_object *self, PyObject *buffers, const struct parts_call *call,
+			    answer_fn *answer)
 {
 	PyObject *parts = PySequence_Fast(buffers, "the parts must be a sequence of bytes");
-	int answer = -1;
+	PyObject *answered = NULL;
+	Py_ssize_t size;
+	int result;
 
 	if (!parts)
-		return -1;
+		return NULL;
 	if (PySequence_Fast_GET_SIZE(parts) > MOST_PARTS)
 		PyErr_Format(PyExc_ValueError, "%s() takes at most %d parts", call->name,
 			     MOST_PARTS);
-	else
-		answer = call_with(self, parts, call, result, size);
+	else if (call_with(self, parts, call, &result, &size) == 0)
+		answered = answer(self, result, size);
 	Py_DECREF(parts);
-	return answer;
+	return answered;
 }
 
 PyObject *conn_sendmsg(conn_object *self, PyObject *buffers)
 {
 	static const struct parts_call call = {"sendmsg", sttcp_conn_sendv};
-	Py_ssize_t size;
-	int result;
 
-	if (send_parts(self, buffers, &call, &result, &size) < 0)
-		return NULL;
-	return result < 0 ? conn_raise(self->conn, result) : PyLong_FromSsize_t(size);
+	return send_parts(self, buffers, &call, answer_size);
 }
 
 PyObject *conn_try_sendv(conn_object *self, PyObject *buffers)
 {
 	static const struct parts_call call = {"try_sendv", sttcp_conn_try_sendv};
-	Py_ssize_t size;
-	int result;
 
-	if (send_parts(self, buffers, &call, &result, &size) < 0)
-		return NULL;
-	return make_tried(self, result);
+	return send_parts(self, buffers, &call, answer_tried);
 }
 
 PyObject *conn_sendv_message(conn_object *self, PyObject *buffers)
 {
 	static const struct parts_call call = {"sendv_message", sttcp_conn_sendv_message};
-	Py_ssize_t size;
-	int result;
 
-	if (send_parts(self, buffers, &call, &result, &size) < 0)
-		return NULL;
-	if (result < 0)
-		return conn_raise(self->conn, result);
-	Py_RETURN_NONE;
+	return send_parts(self, buffers, &call, answer_none);
 }
 
 /* ---------------------------------------------------------------- receiving */
@@ -217,11 +191,40 @@ static PyObject *raise_read(conn_object *self, int code, int timeout_ms)
 				"response handlers only");
 }
 
+/* One of the library's calls that read into a buffer. */
+typedef ssize_t read_fn(sttcp_conn *conn, void *buffer, size_t room, int timeout_ms);
+
+/* Bytes of a size up to `room`, and `code` 0; NULL where one is not: the library's, or 0 with an
+ * exception set. */
+static PyObject *read_bytes(conn_object *self, read_fn *read, Py_ssize_t room, int timeout_ms,
+			    int *code)
+{
+	PyObject *bytes = PyBytes_FromStringAndSize(NULL, room);
+	ssize_t result;
+
+	*code = 0;
+	if (!bytes)
+		return NULL;
+
+	char *memory = PyBytes_AS_STRING(bytes);
+
+	Py_BEGIN_ALLOW_THREADS
+	result = read(self->conn, memory, (size_t)room, timeout_ms);
+	Py_END_ALLOW_THREADS
+	if (result >= 0) {
+		_PyBytes_Resize(&bytes, result);
+		return bytes;
+	}
+	Py_DECREF(bytes);
+	*code = (int)result;
+	return NULL;
+}
+
 PyObject *conn_recv(conn_object *self, PyObject *args)
 {
 	Py_ssize_t size;
 	int flags = 0;
-	ssize_t result;
+	int code;
 
 	if (!PyArg_ParseTuple(args, "n|i:recv", &size, &flags))
 		return NULL;
@@ -230,22 +233,9 @@ PyObject *conn_recv(conn_object *self, PyObject *args)
 		return NULL;
 	}
 
-	PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
+	PyObject *bytes = read_bytes(self, sttcp_conn_recv, size, self->timeout_ms, &code);
 
-	if (!bytes)
-		return NULL;
-
-	char *memory = PyBytes_AS_STRING(bytes);
-
-	Py_BEGIN_ALLOW_THREADS
-	result = sttcp_conn_recv(self->conn, memory, (size_t)size, self->timeout_ms);
-	Py_END_ALLOW_THREADS
-	if (result < 0) {
-		Py_DECREF(bytes);
-		return raise_read(self, (int)result, self->timeout_ms);
-	}
-	_PyBytes_Resize(&bytes, result);
-	return bytes;
+	return code ? raise_read(self, code, self->timeout_ms) : bytes;
 }
 
 PyObject *conn_recv_into(conn_object *self, PyObject *args)
@@ -274,32 +264,18 @@ PyObject *conn_recv_into(conn_object *self, PyObject *args)
 /* One that does not fit stays to be read, into more room. */
 PyObject *conn_recv_message(conn_object *self, PyObject *unused)
 {
-	Py_ssize_t room = 4096;
-
 	(void)unused;
-	for (;;) {
-		PyObject *bytes = PyBytes_FromStringAndSize(NULL, room);
-		ssize_t result;
+	for (Py_ssize_t room = 4096;; room *= 4) {
+		int code;
+		PyObject *bytes =
+			read_bytes(self, sttcp_conn_recv_message, room, self->timeout_ms, &code);
 
-		if (!bytes)
-			return NULL;
-
-		char *memory = PyBytes_AS_STRING(bytes);
-
-		Py_BEGIN_ALLOW_THREADS
-		result =
-			sttcp_conn_recv_message(self->conn, memory, (size_t)room, self->timeout_ms);
-		Py_END_ALLOW_THREADS
-		if (result >= 0) {
-			_PyBytes_Resize(&bytes, result);
+		if (!code)
 			return bytes;
-		}
-		Py_DECREF(bytes);
-		if (result == -ENODATA)
+		if (code == -ENODATA)
 			Py_RETURN_NONE;
-		if (result != -EMSGSIZE || room > PY_SSIZE_T_MAX / 4)
-			return raise_read(self, (int)result, self->timeout_ms);
-		room *= 4;
+		if (code != -EMSGSIZE || room > PY_SSIZE_T_MAX / 4)
+			return raise_read(self, code, self->timeout_ms);
 	}
 }
 
@@ -307,7 +283,7 @@ PyObject *conn_recv_exactly(conn_object *self, PyObject *args)
 {
 	Py_ssize_t size;
 	int timeout_ms;
-	ssize_t result;
+	int code;
 
 	if (!PyArg_ParseTuple(args, "ni:_recv_exactly", &size, &timeout_ms))
 		return NULL;
@@ -316,22 +292,11 @@ PyObject *conn_recv_exactly(conn_object *self, PyObject *args)
 		return NULL;
 	}
 
-	PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
+	PyObject *bytes = read_bytes(self, sttcp_conn_recv_exactly, size, timeout_ms, &code);
 
-	if (!bytes)
-		return NULL;
-
-	char *memory = PyBytes_AS_STRING(bytes);
-
-	Py_BEGIN_ALLOW_THREADS
-	result = sttcp_conn_recv_exactly(self->conn, memory, (size_t)size, timeout_ms);
-	Py_END_ALLOW_THREADS
-	if (result >= 0)
-		return bytes;
-	Py_DECREF(bytes);
-	if (result == -ENODATA)
+	if (code == -ENODATA)
 		Py_RETURN_NONE;
-	return raise_read(self, (int)result, timeout_ms);
+	return code ? raise_read(self, code, timeout_ms) : bytes;
 }
 
 PyObject *conn_next_size(conn_object *self, PyObject *args)
