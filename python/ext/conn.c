@@ -232,7 +232,7 @@ static PyObject *conn_set_framing(conn_object *self, PyObject *args)
 	if (options_read(dictionary, &options) < 0)
 		return NULL;
 	if (frame != Py_None || (options.framing == STTCP_FRAMING_CUSTOM && has_frame(self)))
-		options.frame_fn = handlers_frame;
+		options.frame_fn = frames_ask;
 
 	int result = sttcp_conn_set_framing(self->conn, &options);
 
@@ -291,14 +291,14 @@ static PyObject *conn_give(conn_object *self, PyObject *args)
 	task->takes_connection = takes_connection;
 	Py_BEGIN_ALLOW_THREADS
 	if (ms < 0)
-		result = sttcp_conn_run(self->conn, handlers_task, task, handlers_free_task);
+		result = sttcp_conn_run(self->conn, tasks_run, task, tasks_free);
 	else if (repeats)
-		result = sttcp_conn_every(self->conn, ms, handlers_task, task, handlers_free_task);
+		result = sttcp_conn_every(self->conn, ms, tasks_run, task, tasks_free);
 	else
-		result = sttcp_conn_after(self->conn, ms, handlers_task, task, handlers_free_task);
+		result = sttcp_conn_after(self->conn, ms, tasks_run, task, tasks_free);
 	Py_END_ALLOW_THREADS
 	if (result < 0)
-		handlers_drop_task(task);
+		tasks_drop(task);
 	return PyLong_FromLongLong(result);
 }
 
@@ -308,7 +308,7 @@ static PyObject *conn_cancel(conn_object *self, PyObject *args)
 
 	if (!PyArg_ParseTuple(args, "L:_cancel", &id))
 		return NULL;
-	return PyLong_FromLong(handlers_cancel_task(self->conn, id));
+	return PyLong_FromLong(tasks_cancel(self->conn, id));
 }
 
 static PyObject *conn_stats(conn_object *self, PyObject *unused)

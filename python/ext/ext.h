@@ -201,8 +201,39 @@ void handlers_note_fail(sttcp_conn *conn);
 /* For sttcp_conn_on_message, with the binding as its context; any thread, without the GIL. */
 void handlers_own(sttcp_conn *conn, const void *data, size_t size, void *context);
 
+/* ---------------------------------------------------------------- calls.c */
+
+/* What a handler said. */
+enum verdict {
+	FAILED = -1,
+	NO,
+	YES,
+	NOTHING
+};
+
+/* Calls the handler; what came of it is FAILED with an exception set. */
+enum verdict call_python(PyObject *handler, PyObject *const *args, size_t nargs);
+
+/* Ends what gil_enter began, and passes on what was logged meanwhile. */
+void leave_python(void);
+
 /* Reports the exception that is set, which nothing is left to be ended with. */
 void report_raised(void);
+
+/* Ends the connection with what the handler raised. What a call on a connection that has ended
+ * raised is no news: its reason is told, and stays. */
+void fail_raised(group_object *group, sttcp_conn *conn);
+
+/* The object that a call belongs to, a new reference; NULL when it is gone, or is about to go: code
+ * of a user that runs at its end, such as a weak reference's, lets others have the GIL. */
+group_object *take_group(struct binding *binding);
+
+/* ---------------------------------------------------------------- frames.c */
+
+/* option frame_fn; any thread, without the GIL. */
+int frames_ask(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame, void *context);
+
+/* ---------------------------------------------------------------- tasks.c */
 
 /* A task of a connection: references, which go with it. */
 struct task {
@@ -213,18 +244,14 @@ struct task {
 };
 
 /* sttcp_task, and its free_fn; any thread, without the GIL. */
-void handlers_task(sttcp_conn *conn, void *argument);
-void handlers_free_task(void *argument);
+void tasks_run(sttcp_conn *conn, void *argument);
+void tasks_free(void *argument);
 
 /* One that the library has not taken. */
-void handlers_drop_task(struct task *task);
+void tasks_drop(struct task *task);
 
 /* As sttcp_conn_cancel. */
-int handlers_cancel_task(sttcp_conn *conn, int64_t id);
-
-/* option frame_fn; any thread, without the GIL. */
-int handlers_frame(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
-		   void *context);
+int tasks_cancel(sttcp_conn *conn, int64_t id);
 
 /* ---------------------------------------------------------------- timer.c */
 

@@ -32,104 +32,6 @@ void handlers_note_fail(sttcp_conn *conn)
 		opening.failed = true;
 }
 
-/* Who leaves Python passes on what was logged meanwhile. */
-static void leave_python(void)
-{
-	log_drain();
-	gil_leave();
-}
-
-/* What a handler said. */
-enum verdict {
-	FAILED = -1,
-	NO,
-	YES,
-	NOTHING
-};
-
-static enum verdict call(PyObject *handler, PyObject *const *args, size_t nargs)
-{
-	PyObject *result = PyObject_Vectorcall(handler, args, nargs, NULL);
-
-	if (!result)
-		return FAILED;
-
-	int truth = result == Py_None ? (int)NOTHING : PyObject_IsTrue(result);
-
-	Py_DECREF(result);
-	return truth < 0 ? FAILED : (enum verdict)truth;
-}
-
-/* The exception that is set, as an object with its traceback, a new reference. */
-static PyObject *take_exception(void)
-{
-#if PY_VERSION_HEX >= 0x030c0000
-	return PyErr_GetRaisedException();
-#else
-	PyObject *type;
-	PyObject *value;
-	PyObject *traceback;
-
-	PyErr_Fetch(&type, &value, &traceback);
-	PyErr_NormalizeException(&type, &value, &traceback);
-	if (traceback)
-		PyException_SetTraceback(value, traceback);
-	Py_XDECREF(type);
-	Py_XDECREF(traceback);
-	return value;
-#endif
-}
-
-static void report(PyObject *exception)
-{
-	PyObject *result = PyObject_CallFunctionObjArgs(lent.report, exception, NULL);
-
-	if (!result)
-		PyErr_WriteUnraisable(lent.report);
-	Py_XDECREF(result);
-}
-
-void report_raised(void)
-{
-	PyObject *exception = take_exception();
-
-	report(exception);
-	Py_XDECREF(exception);
-}
-
-/* Ends the connection with what the handler raised. What a call on a connection that has ended
- * raised is no news: its reason is told, and stays. */
-static void fail_raised(group_object *group, sttcp_conn *conn)
-{
-	PyObject *exception = take_exception();
-	bool quiet = !sttcp_conn_is_open(conn) && sttcp_conn_reason(conn) < 0 &&
-		     PyErr_GivenExceptionMatches(exception, PyExc_OSError);
-	PyObject *known = conn_wrap(conn, (PyObject *)group, &group->last_host);
-	PyObject *text = quiet ? NULL : PyObject_Str(exception);
-	const char *utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
-
-	PyErr_Clear();
-	if (!quiet) {
-		report(exception);
-		conn_fail_with(conn, (conn_object *)known, exception,
-			       utf8 && *utf8 ? utf8 : Py_TYPE(exception)->tp_name, false);
-	}
-	Py_XDECREF(text);
-	Py_XDECREF(known);
-	Py_XDECREF(exception);
-	PyErr_Clear();
-}
-
-/* The object that a call belongs to, a new reference; NULL when it is gone, or is about to go: code
- * of a user that runs at its end, such as a weak reference's, lets others have the GIL. */
-static group_object *take_group(struct binding *binding)
-{
-	if (!binding->group || Py_REFCNT(binding->group) == 0)
-		return NULL;
-	Py_INCREF(binding->group);
-	return binding->group;
-}
-
 static bool is_set(struct binding *binding, unsigned slots)
 {
 	return atomic_load_explicit(&binding->slots, memory_order_relaxed) & slots;
@@ -153,7 +55,7 @@ static enum verdict call_slot(group_object *group, enum slot slot, PyObject *con
 			      size_t nargs)
 {
 	PyObject *handler = take_handler(group, slot);
-	enum verdict verdict = handler ? call(handler, args, nargs) : NOTHING;
+	enum verdict verdict = handler ? call_python(handler, args, nargs) : NOTHING;
 
 	Py_XDECREF(handler);
 	return verdict;
@@ -163,7 +65,7 @@ static enum verdict call_slot(group_object *group, enum slot slot, PyObject *con
  * reference. */
 static enum verdict call_own(PyObject *own, PyObject *const *args)
 {
-	enum verdict verdict = call(own, args, 3);
+	enum verdict verdict = call_python(own, args, 3);
 
 	Py_DECREF(own);
 	return verdict == FAILED ? FAILED : YES;
@@ -425,161 +327,6 @@ static void on_disconnection(sttcp_conn *conn, int reason, void *context)
 static void on_unconnected(sttcp_conn *conn, int reason, void *context)
 {
 	serve_last(context, conn, STTCP_UNCONNECTED, SLOT_UNCONNECTED, reason);
-}
-
-/* What a Python function told of a message: 1, 0 or, with or without an exception, -1. */
-static int read_frame(PyObject *told, sttcp_frame *frame)
-{
-	Py_ssize_t numbers[3];
-
-	if (told == Py_None)
-		return 0;
-	/* A bool is an int, but means that somebody takes this for a test of the bytes. */
-	if (PyLong_Check(told) && !PyBool_Check(told)) {
-		/* Where no size is so large it becomes the largest there is. */
-		numbers[0] = PyNumber_AsSsize_t(told, NULL);
-		if (numbers[0] < 0)
-			return -1;
-		frame->total = (size_t)numbers[0];
-		return 0;
-	}
-	if (!PyTuple_Check(told) || PyTuple_GET_SIZE(told) != 3) {
-		PyErr_Format(PyExc_TypeError,
-			     "frame must return (skip, size, total), an integer or None, not %R",
-			     told);
-		return -1;
-	}
-	for (int i = 0; i < 3; i++) {
-		numbers[i] = PyNumber_AsSsize_t(PyTuple_GET_ITEM(told, i), NULL);
-		if (numbers[i] == -1 && PyErr_Occurred())
-			return -1;
-		if (numbers[i] < 0) {
-			PyErr_Format(PyExc_ValueError, "frame may not return what is below 0: %R",
-				     told);
-			return -1;
-		}
-	}
-	*frame = (sttcp_frame){.skip = (size_t)numbers[0],
-			       .size = (size_t)numbers[1],
-			       .total = (size_t)numbers[2]};
-	/* It is over every limit, and not a sum that comes out wrong. */
-	if (numbers[1] == PY_SSIZE_T_MAX || numbers[2] == PY_SSIZE_T_MAX)
-		*frame = (sttcp_frame){.size = SIZE_MAX, .total = SIZE_MAX};
-	return 1;
-}
-
-static int ask_frame(struct binding *binding, sttcp_conn *conn, const void *data, size_t size,
-		     sttcp_frame *frame)
-{
-	group_object *group = take_group(binding);
-	PyObject *known = group ? conn_wrap(conn, (PyObject *)group, &group->last_host) : NULL;
-	PyObject *bytes = known ? PyBytes_FromStringAndSize(data, (Py_ssize_t)size) : NULL;
-	PyObject *told = NULL;
-	int answer = -1;
-
-	if (bytes) {
-		PyObject *own = ((conn_object *)known)->frame;
-		PyObject *function = own ? own : group->frame;
-
-		/* It may be replaced while it runs. */
-		Py_INCREF(function);
-		told = PyObject_CallFunctionObjArgs(function, known, bytes, NULL);
-		Py_DECREF(function);
-	}
-	if (told)
-		answer = read_frame(told, frame);
-	if (PyErr_Occurred())
-		report_raised();
-	Py_XDECREF(told);
-	Py_XDECREF(bytes);
-	Py_XDECREF(known);
-	Py_XDECREF(group);
-	return answer;
-}
-
-int handlers_frame(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
-		   void *context)
-{
-	if (!gil_enter())
-		return -1;
-
-	int answer = ask_frame(context, conn, data, size, frame);
-
-	gil_leave();
-	return answer;
-}
-
-/* ---------------------------------------------------------------- tasks */
-
-/* The tasks that the call of cancel on this thread has freed. The thread is Python's, and gets its
- * GIL back when the call returns: until then they wait here. */
-static _Thread_local struct {
-	bool runs;
-	struct task *first;
-} cancelling;
-
-static void run_task(struct task *task, sttcp_conn *conn)
-{
-	PyObject *owner = task->conn->owner;
-	PyObject *args[] = {(PyObject *)task->conn};
-
-	/* The collector has taken them apart. */
-	if (!owner)
-		return;
-	Py_INCREF(owner);
-	if (call(task->function, args, task->takes_connection) == FAILED)
-		fail_raised((group_object *)owner, conn);
-	Py_DECREF(owner);
-}
-
-void handlers_task(sttcp_conn *conn, void *argument)
-{
-	if (!gil_enter())
-		return;
-	run_task(argument, conn);
-	leave_python();
-}
-
-void handlers_drop_task(struct task *task)
-{
-	Py_DECREF(task->conn);
-	Py_DECREF(task->function);
-	PyMem_RawFree(task);
-}
-
-void handlers_free_task(void *argument)
-{
-	struct task *task = argument;
-
-	if (cancelling.runs) {
-		task->next = cancelling.first;
-		cancelling.first = task;
-		return;
-	}
-	/* When the interpreter is on its way out they stay as they are. */
-	if (!gil_enter())
-		return;
-	handlers_drop_task(task);
-	leave_python();
-}
-
-int handlers_cancel_task(sttcp_conn *conn, int64_t id)
-{
-	int result;
-
-	Py_BEGIN_ALLOW_THREADS
-	cancelling.runs = true;
-	result = sttcp_conn_cancel(conn, id);
-	cancelling.runs = false;
-	Py_END_ALLOW_THREADS
-	/* One that goes may cancel others. */
-	while (cancelling.first) {
-		struct task *task = cancelling.first;
-
-		cancelling.first = task->next;
-		handlers_drop_task(task);
-	}
-	return result;
 }
 
 static void release(void *context)

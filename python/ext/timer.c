@@ -129,8 +129,7 @@ static void ring(sttcp_timer *timer, void *context)
 			call_object(self, starts, begun_ms);
 			Py_DECREF(self);
 		}
-		log_drain();
-		gil_leave();
+		leave_python();
 	}
 	if (!atomic_compare_exchange_strong(&line->state, &inside, IDLE))
 		free_line(line);
@@ -329,8 +328,7 @@ static void work(void *argument)
 		report_raised();
 	Py_XDECREF(result);
 	Py_DECREF(function);
-	log_drain();
-	gil_leave();
+	leave_python();
 }
 
 static PyObject *run(PyObject *module, PyObject *function)
