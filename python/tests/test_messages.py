@@ -1,12 +1,128 @@
 # SPDX-License-Identifier: MIT
-"""Messages: what ends them, what is none, what can still be said then, and ends in order."""
+"""Messages: how they are cut out, what ends them, what is none, what can still be said then, and
+ends in order."""
 
 import socket
 import threading
 import unittest
 
 import sttcp
+from sttcp import FrameError, HandlerError, LimitError
 from support import DEADLINE, Case, Seen
+
+
+class MessageTest(Case):
+    def messages(self, sent, count, **options):
+        seen = Seen()
+        server = self.server(**options)
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            seen.tell(data)
+            connection.send_message(data)
+
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(sent)
+        found = [seen.next() for _ in range(count)]
+        self.assertEqual(peer.read(len(sent)), sent)
+        return found
+
+    def test_framings(self):
+        self.assertEqual(self.messages(b"a\nbc\n\n", 3, framing="line"), [b"a", b"bc", b""])
+        self.assertEqual(self.messages(b"a||b||", 2, delimiter=b"||"), [b"a", b"b"])
+        self.assertEqual(self.messages(b"\0\2hi\0\1x", 2, prefix_size=2), [b"hi", b"x"])
+        self.assertEqual(self.messages(b"abcd", 2, fixed_size=2), [b"ab", b"cd"])
+
+        def digit(connection, data):
+            size = 1 + int(data[:1])
+            return 0, size, size
+
+        self.assertEqual(self.messages(b"2ab1c", 2, framing=digit), [b"2ab", b"1c"])
+        self.assertEqual(self.messages(b"2ab1c", 2, frame=digit), [b"2ab", b"1c"])
+
+    def test_recv_message_and_set_framing(self):
+        seen = Seen()
+        server = self.server()
+
+        @server.connection_handler
+        def connection(address, connection):
+            connection.set_framing("line", max_message=100000)
+            seen.tell(connection.recv_message())
+            seen.tell(len(connection.recv_message()))
+            seen.tell(connection.recv_message())
+
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(b"first\n" + b"x" * 50000 + b"\n")
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual([seen.next() for _ in range(3)], [b"first", 50000, None])
+
+    def refused(self, sent, **options):
+        """What the malformed handler gets, the peer reads, and the last handler gets."""
+        seen = Seen()
+        server = self.server(**options)
+
+        @server.malformed_handler
+        def malformed(address, connection, error):
+            connection.sendall(b"sorry")
+            seen.tell(type(error))
+            self.assertRaises(OSError, connection.recv, 1)
+
+        @server.disconnection_handler
+        def gone(address, reason):
+            seen.tell(type(reason))
+
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(sent)
+        peer.shutdown(socket.SHUT_WR)
+        return seen.next(), peer.read_all(), seen.next()
+
+    def test_malformed_handler_has_the_last_word(self):
+        self.assertEqual(self.refused(b"a\nb", framing="line"),
+                         (FrameError, b"sorry", FrameError))
+        self.assertEqual(self.refused(b"abc\n", framing="line", max_message=2),
+                         (LimitError, b"sorry", LimitError))
+
+    def test_malformed_handler_runs_inside_recv_message(self):
+        seen = Seen()
+        server = self.server(framing="line", max_message=8)
+
+        @server.malformed_handler
+        def malformed(address, connection, error):
+            seen.tell(threading.get_ident())
+            raise KeyError("mine")
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            seen.tell(threading.get_ident())
+            try:
+                connection.recv_message()
+            except OSError as error:
+                seen.tell(type(error))
+
+        @server.disconnection_handler
+        def gone(address, reason):
+            seen.tell(type(reason))
+
+        server.start()
+        self.peer(server).sendall(b"go\nmuch too long\n")
+        thread = seen.next()
+        self.assertEqual([seen.next() for _ in range(3)], [thread, HandlerError, KeyError])
+        self.assertEqual([type(error) for error in self.raised.rest()], [KeyError])
+
+    def test_rest_at_end_is_a_message(self):
+        for options in {"framing": "line"}, {"delimiter": b"\n"}:
+            seen = Seen()
+            server = self.server(rest_at_end=True, **options)
+            server.receive_handler(lambda address, connection, data: seen.tell(data))
+            server.disconnection_handler(lambda address, reason: seen.tell(reason))
+            server.start()
+            peer = self.peer(server)
+            peer.sendall(b"a\nb")
+            peer.shutdown(socket.SHUT_WR)
+            self.assertEqual([seen.next() for _ in range(3)], [b"a", b"b", None])
 
 
 class RestTest(Case):

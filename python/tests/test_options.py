@@ -96,6 +96,27 @@ class RefusedTest(Case):
         self.assertRaises(TypeError, lambda: Server("127.0.0.1", 0, None, "line"))
 
 
+class CheckTest(Case):
+    def test_start_names_the_option_that_is_wrong(self):
+        for options, word in (({"delimiter": b";", "framing": "line"}, "delimiter"),
+                              ({"high_water": 2000, "send_queue_max": 1000}, "high_water"),
+                              ({"lifetime_jitter": 1}, "lifetime_jitter")):
+            with self.assertRaisesRegex(ValueError, word):
+                self.server(**options).start()
+            with self.assertRaisesRegex(ValueError, word):
+                Client("localhost", 1, **options).start()
+
+    def test_options_are_checked(self):
+        for wrong in ({"framing": "words"}, {"idle_timeout": -1}, {"idle_timeout": 0},
+                      {"max_connections": 0}, {"over_limit": "panic"},
+                      {"idle_timeout": float("nan")}):
+            self.assertRaises(ValueError, Server, "localhost", 1, **wrong)
+        for wrong in {"idle_timeout": "5"}, {"max_connections": 1.5}, {"no_such_option": 1}:
+            self.assertRaises(TypeError, Server, "localhost", 1, **wrong)
+        self.assertRaises(ValueError, self.server(framing="fixed").start)
+        Server("localhost", 1, idle_timeout=None, max_connections=None, drain_timeout=0)
+
+
 class DefaultTest(Case):
     def test_it_is_shown_by_its_name(self):
         self.assertEqual((repr(sttcp.DEFAULT), str(sttcp.DEFAULT)), ("DEFAULT", "DEFAULT"))
