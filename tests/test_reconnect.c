@@ -3,6 +3,8 @@
  * often. What it does between two attempts is in test_reconnect_wait.c. */
 #include "support/support.h"
 
+#include <sys/socket.h>
+
 enum {
 	NEVER_MS = 1000 * 1000 * 1000 /* a wait below it is hardly ever a short one */
 };
@@ -505,6 +507,15 @@ static int told(void)
 	return count;
 }
 
+/* What was told of the first try, if anything was. */
+static bool first_try(char *line, size_t size)
+{
+	pthread_mutex_lock(&logged.lock);
+	snprintf(line, size, "%s", logged.again[0]);
+	pthread_mutex_unlock(&logged.lock);
+	return line[0];
+}
+
 static void log_tells_each_wait_and_the_end_of_the_tries(void **state)
 {
 	struct probe *probe = probe_new();
@@ -536,6 +547,44 @@ static void log_tells_each_wait_and_the_end_of_the_tries(void **state)
 	probe_free(probe);
 }
 
+/* A connection that was open for reconnect_max_ms is forgiven the failures before it. */
+static void wait_is_short_after_a_connection_that_lasted(void **state)
+{
+	enum {
+		MOST_MS = 300
+	};
+	struct probe *probe = probe_new();
+	char line[160];
+	int wait_ms, port;
+	int listener = peer_refuse(&port);
+
+	(void)state;
+	sttcp_client *client = probe_dial(
+		probe, port, STTCP_OPTIONS(.reconnect_ms = 1, .reconnect_max_ms = MOST_MS));
+	/* By now the bound is MOST_MS. */
+	assert_true(probe_wait(probe, STTCP_UNCONNECTED, 10));
+	assert_int_equal(listen(listener, 8), 0);
+	int peer = peer_accept(listener);
+	assert_true(peer >= 0);
+	assert_int_equal(sttcp_client_wait_open(client, DEADLINE_MS), 0);
+	nap_ms(MOST_MS + 10);
+	logged.again[0][0] = '\0';
+	sttcp_set_log(note_line, NULL);
+	peer_close(peer);
+	peer = peer_accept(listener);
+	assert_true(peer >= 0);
+	EVENTUALLY(first_try(line, sizeof(line)));
+	sttcp_set_log(NULL, NULL);
+	const char *words = strstr(line, "connects");
+	assert_non_null(words);
+	assert_int_equal(sscanf(words, "connects again in %d ms, try 1", &wait_ms), 1);
+	assert_in_range(wait_ms, 0, 1);
+	sttcp_client_free(client);
+	peer_close(peer);
+	peer_close(listener);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -553,6 +602,7 @@ int main(void)
 		cmocka_unit_test(free_in_its_own_handler_is_the_end),
 		cmocka_unit_test(close_in_the_last_handler_is_the_end),
 		cmocka_unit_test(log_tells_each_wait_and_the_end_of_the_tries),
+		cmocka_unit_test(wait_is_short_after_a_connection_that_lasted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
