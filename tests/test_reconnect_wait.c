@@ -3,6 +3,8 @@
  * (G3), freed (G12) and inherited by a child (G17). */
 #include "support/support.h"
 
+#include <sys/socket.h>
+
 enum {
 	NEVER_MS = 1000 * 1000 * 1000 /* a wait below it is hardly ever a short one */
 };
@@ -88,6 +90,31 @@ static void client_can_be_started_after_that(void **state)
 	probe_free(waiting.probe);
 }
 
+static bool say_no(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	(void)conn;
+	return false;
+}
+
+/* The attempt that was due then is forgotten: it does not keep the next run from its end. */
+static void run_after_that_ends_by_itself(void **state)
+{
+	struct waiting waiting;
+
+	(void)state;
+	waiting_open(&waiting);
+	assert_int_equal(sttcp_client_close(waiting.client), 0);
+	assert_int_equal(listen(waiting.refusing, 8), 0);
+	waiting.probe->connection = say_no;
+	assert_int_equal(sttcp_client_start(waiting.client), 0);
+	assert_int_equal(sttcp_client_wait(waiting.client, DEADLINE_MS), 0);
+	assert_string_equal(probe_order(waiting.probe), "uUcCdD");
+	sttcp_client_free(waiting.client);
+	peer_close(waiting.refusing);
+	probe_free(waiting.probe);
+}
+
 static void free_between_attempts_releases(void **state)
 {
 	struct waiting waiting;
@@ -168,6 +195,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(close_between_attempts_runs_no_handler),
 		cmocka_unit_test(client_can_be_started_after_that),
+		cmocka_unit_test(run_after_that_ends_by_itself),
 		cmocka_unit_test(free_between_attempts_releases),
 		cmocka_unit_test(client_between_attempts_is_started),
 		cmocka_unit_test(nothing_moves_between_attempts),
