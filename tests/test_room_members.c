@@ -269,6 +269,46 @@ static void a_join_never_counts_after_false(void **state)
 	close_house();
 }
 
+static bool join_and_decline(struct probe *probe, sttcp_conn *conn)
+{
+	static const char much[512 * 1024];
+
+	narrow(probe, conn);
+	sttcp_conn_join(conn, "red");
+	sttcp_conn_send(conn, much, sizeof(much));
+	house->conns[0] = sttcp_conn_ref(conn);
+	event_raise(&joined);
+	return false;
+}
+
+/* Nor while its output is flushed, which takes as long as the peer likes. */
+static void a_declined_connection_that_is_flushed_is_no_member(void **state)
+{
+	(void)state;
+	struct probe *probe = probe_new();
+	size_t bytes;
+
+	joined.count = 0;
+	probe->connection = join_and_decline;
+	open_house(probe, NULL);
+	int peer = peer_connect_narrow(sttcp_server_port(house->server));
+
+	assert_true(event_wait(&joined, 1));
+	sttcp_conn *conn = house->conns[0];
+
+	EVENTUALLY(sttcp_conn_leave(conn, "none") < 0);
+	for (int64_t until = now_ms() + 50; now_ms() < until; nap_ms(1)) {
+		assert_int_equal(count_in("red"), 0);
+		assert_int_equal(sttcp_server_count(house->server), 0);
+		assert_int_equal(sttcp_server_send_room(house->server, "red", NULL, "x", 1), 0);
+	}
+	assert_int_equal(peer_drain(peer, &bytes), 0);
+	assert_int_equal(bytes, 512 * 1024);
+	sttcp_conn_unref(conn);
+	peer_close(peer);
+	close_house();
+}
+
 static bool join_and_fail(struct probe *probe, sttcp_conn *conn)
 {
 	(void)probe;
@@ -465,6 +505,7 @@ int main(void)
 		cmocka_unit_test(rooms_belong_to_their_server),
 		cmocka_unit_test(a_join_in_the_connection_handler_counts_from_its_true),
 		cmocka_unit_test(a_join_never_counts_after_false),
+		cmocka_unit_test(a_declined_connection_that_is_flushed_is_no_member),
 		cmocka_unit_test(a_join_never_counts_after_a_failure),
 		cmocka_unit_test(the_disconnection_handler_tells_those_who_stay),
 		cmocka_unit_test(an_ended_connection_joins_no_more_but_can_leave),
