@@ -381,6 +381,54 @@ static void task_behind_a_close_never_runs(void **state)
 	free(fate);
 }
 
+static bool block_once(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)probe;
+	(void)data;
+	(void)size;
+	block(conn, NULL);
+	return true;
+}
+
+static void close_it(sttcp_conn *conn, void *argument)
+{
+	(void)argument;
+	sttcp_conn_close(conn);
+}
+
+static void *stop_server(void *server)
+{
+	return (void *)(intptr_t)sttcp_server_stop(server);
+}
+
+/* G2: what comes in the same turn as that task reaches no handler any more. The stop makes its
+ * owner read in that turn. */
+static void input_behind_a_task_that_closes_is_not_delivered(void **state)
+{
+	struct pair pair = {.probe = probe_new()};
+	pthread_t thread;
+	void *result;
+
+	(void)state;
+	close_gate();
+	pair.probe->data = block_once;
+	pair_open(&pair, STTCP_OPTIONS(.end_idle_at_stop = true));
+	assert_true(peer_say(pair.peer, "a"));
+	assert_true(event_wait(&blocked, 1));
+	assert_true(peer_say(pair.peer, "b"));
+	assert_int_equal(pthread_create(&thread, NULL, stop_server, pair.server), 0);
+	EVENTUALLY(sttcp_conn_stopping(pair.conn));
+	assert_int_equal(sttcp_conn_run(pair.conn, close_it, NULL, NULL), 0);
+	event_raise(&gate);
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(pair.probe), STTCP_ECLOSED);
+	assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), 1);
+	assert_int_equal(peer_end(pair.peer), 0);
+	assert_int_equal(pthread_join(thread, &result), 0);
+	assert_int_equal((intptr_t)result, 0);
+	pair_close(&pair);
+}
+
 static void queue_of_a_blocked_connection_has_a_cap(void **state)
 {
 	struct pair pair = {0};
@@ -427,6 +475,7 @@ int main(void)
 		cmocka_unit_test(endless_tasks_starve_nobody),
 		cmocka_unit_test(tasks_of_a_connection_that_ends_are_freed),
 		cmocka_unit_test(task_behind_a_close_never_runs),
+		cmocka_unit_test(input_behind_a_task_that_closes_is_not_delivered),
 		cmocka_unit_test(queue_of_a_blocked_connection_has_a_cap),
 	};
 
