@@ -80,6 +80,25 @@ static void restart_on_the_same_addresses_keeps_the_texts(void **state)
 	sttcp_server_free(server);
 }
 
+/* G1: nothing is left, not even the texts of an earlier start. */
+static void start_that_fails_forgets_the_addresses_of_the_last_one(void **state)
+{
+	struct place *place = *state;
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	sttcp_server *other = sttcp_server_new(place->host, 0, NULL);
+
+	assert_int_equal(sttcp_server_add_address(server, place->host, 0), 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_string_equal(sttcp_server_address(server, 1), place->host);
+	assert_int_equal(sttcp_server_stop(server), 0);
+	assert_int_equal(sttcp_server_start(other), 0);
+	assert_int_equal(sttcp_server_start(server), -EADDRINUSE);
+	assert_null(sttcp_server_address(server, 0));
+	assert_null(sttcp_server_address(server, 1));
+	sttcp_server_free(other);
+	sttcp_server_free(server);
+}
+
 static void start_that_failed_works_when_the_address_is_free(void **state)
 {
 	struct place *place = *state;
@@ -227,6 +246,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		place_test(start_listens_on_all_or_on_none),
 		place_test(restart_on_the_same_addresses_keeps_the_texts),
+		place_test(start_that_fails_forgets_the_addresses_of_the_last_one),
 		place_test(start_that_failed_works_when_the_address_is_free),
 		place_test(address_that_is_absent_fails_although_others_listen),
 		place_test(same_address_twice_is_in_use),
