@@ -179,6 +179,8 @@ static void start_without_descriptors_listens_on_none(void **state)
 		result = start_with_fds(server, tries++);
 		if (result < 0) {
 			assert_int_equal(result, -EMFILE);
+			assert_true(strstr(sttcp_server_error(server), "127.0.0.1:") ||
+				    strstr(sttcp_server_error(server), place->host));
 			assert_false(exists(place->path));
 			assert_int_equal(count_fds(), fds);
 		}
@@ -201,6 +203,8 @@ static void start_without_room_in_the_poller_listens_on_none(void **state)
 	fault_instead(SYS_epoll_ctl, ENOSPC, 1);
 	assert_int_equal(sttcp_server_start(server), -ENOSPC);
 	fault_clear();
+	assert_true(strstr(sttcp_server_error(server), "127.0.0.1:") ||
+		    strstr(sttcp_server_error(server), place->host));
 	assert_null(sttcp_server_address(server, 0));
 	assert_false(exists(place->path));
 	assert_int_equal(count_fds(), fds);
