@@ -7,6 +7,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -215,6 +216,22 @@ bool peer_recv(int fd, void *data, size_t size)
 		}
 	}
 	return true;
+}
+
+bool peer_send_unread(int fd, size_t size)
+{
+	static const char zeros[64 * 1024];
+	int waiting = -1; /* not acknowledged yet */
+
+	if (size > sizeof(zeros) || !peer_send(fd, zeros, size))
+		return false;
+	for (int64_t until = now_ms() + DEADLINE_MS; waiting && now_ms() < until;) {
+		if (ioctl(fd, TIOCOUTQ, &waiting) < 0)
+			return false;
+		if (waiting)
+			nap_ms(2);
+	}
+	return !waiting;
 }
 
 bool peer_expect(int fd, const char *text)

@@ -139,6 +139,10 @@ bool peer_say(int fd, const char *text);
 /* Whether it gets back what it says. Closes it; it may be -1 before. */
 bool peer_is_answered(int fd);
 
+/* Up to 64 KiB of zeros that the library does not read for now: whether they stand in the kernel's
+ * queue on its side. */
+bool peer_send_unread(int fd, size_t size);
+
 /* Exactly `size` bytes. */
 bool peer_recv(int fd, void *data, size_t size);
 bool peer_expect(int fd, const char *text);
