@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* G12, G16: who is found by a forced stop before the thread that made it is done with it. This
- * program's own locks, in front of the C library's, stop that thread where it has just let go of
- * one; then the other one goes on, until it has done what it can. */
+/* G12, G16: who is found by a forced stop before the thread that made it is done with it, and what
+ * a call finds changed after it has let go of a lock. This program's own locks, in front of the C
+ * library's, stop a thread where it has just let go of one; then the other one goes on, until it
+ * has done what it can. */
 #include "support/support.h"
 
 #include <dlfcn.h>
@@ -234,11 +235,64 @@ static void attempt_has_begun_before_it_is_found(void **state)
 	begin_while_it_is_ended("localhost");
 }
 
+/* ---------------------------------------------------------------------- closing */
+
+static struct event may_walk = EVENT_INIT;
+
+static void wait_for_restart(int left)
+{
+	(void)left;
+	event_raise(&stop_begun);
+	event_wait(&may_walk, 1);
+}
+
+static void *close_slowly(void *client)
+{
+	at_unlock = wait_for_restart;
+	sttcp_client_close(client);
+	return NULL;
+}
+
+/* A close has begun, and found the connection open; before it comes to end it, that ends by itself,
+ * and another thread starts the client again. */
+static void close_ends_no_later_run(void **state)
+{
+	struct event fresh = EVENT_INIT;
+	struct probe *probe = probe_new();
+	pthread_t closer;
+	int port;
+	int listener = peer_listen(&port, 4);
+
+	(void)state;
+	stop_begun = may_walk = fresh;
+	sttcp_client *client = probe_dial(probe, port, NULL);
+	int peer = peer_accept(listener);
+
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
+	assert_int_equal(pthread_create(&closer, NULL, close_slowly, client), 0);
+	assert_true(event_wait(&stop_begun, 1));
+	peer_close(peer);
+	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+	EVENTUALLY(sttcp_client_start(client) == 0);
+	peer = peer_accept(listener);
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 2));
+	event_raise(&may_walk);
+	pthread_join(closer, NULL);
+	assert_true(peer_say(peer, "here"));
+	assert_true(probe_wait_bytes(probe, 4));
+	assert_int_equal(probe_count(probe, STTCP_DISCONNECTION), 1);
+	peer_close(peer);
+	peer_close(listener);
+	sttcp_client_free(client);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connection_outlives_its_accept),
 		cmocka_unit_test(attempt_has_begun_before_it_is_found),
+		cmocka_unit_test(close_ends_no_later_run),
 	};
 
 	/* The loop that is held up is another one than the connection's. */

@@ -98,10 +98,13 @@ static void tell_forced(struct stt_group *group)
 		tell_stop(group, "ends", count, " by force");
 }
 
+/* Only those of that run: it may have ended by itself meanwhile, and another one have begun. */
 static void end_by_close(struct sttcp_conn *conn, void *argument)
 {
-	(void)argument;
-	stt_conn_end(conn, STTCP_EDESTROYED, STT_END_FLUSH);
+	const uint64_t *run = argument;
+
+	if (conn->run == *run)
+		stt_conn_end(conn, STTCP_EDESTROYED, STT_END_FLUSH);
 }
 
 static void end_by_force(struct sttcp_conn *conn, void *argument)
@@ -331,7 +334,7 @@ uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeo
 		tell_forced(group);
 
 	if (first && group->service.is_client)
-		stt_group_each(group, STT_ALL, end_by_close, NULL);
+		stt_group_each(group, STT_ALL, end_by_close, &run);
 	if (first && group->service.settings.end_idle_at_stop)
 		send_sweepers(group, group->sweepers + group->engine->nloops, &ask_ops);
 	if (forces)
