@@ -287,12 +287,75 @@ static void close_ends_no_later_run(void **state)
 	probe_free(probe);
 }
 
+/* --------------------------------------------------------------------- judging */
+
+static struct event has_engine = EVENT_INIT;
+static atomic_bool judged;
+
+/* The second lock that a start lets go of is the engine's, which it holds from then on: whoever
+ * wants to know meanwhile whether that may end has to wait. */
+static void hold_engine(int left)
+{
+	(void)left;
+	event_raise(&has_engine);
+	event_wait_ms(&has_engine, 2, 200);
+}
+
+static void skip_first(int left)
+{
+	(void)left;
+	at_unlock = hold_engine;
+}
+
+static void *start_slowly(void *server)
+{
+	at_unlock = skip_first;
+	CHECK(sttcp_server_start(server) == 0);
+	return NULL;
+}
+
+static void *ask_for_end(void *unused)
+{
+	(void)unused;
+	CHECK(sttcp_engine_shutdown() == -EBUSY);
+	atomic_store(&judged, true);
+	return NULL;
+}
+
+/* The engine is there all the time, also while it is not known whether it may end. */
+static void stats_wait_for_the_verdict(void **state)
+{
+	sttcp_server *idle = sttcp_server_new("127.0.0.1", 0, NULL);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	pthread_t starter;
+	pthread_t asker;
+	sttcp_stats stats;
+	int without_threads = 0;
+
+	(void)state;
+	assert_int_equal(sttcp_server_start(idle), 0);
+	assert_int_equal(sttcp_server_stop(idle), 0);
+	assert_int_equal(pthread_create(&starter, NULL, start_slowly, server), 0);
+	assert_true(event_wait(&has_engine, 1));
+	assert_int_equal(pthread_create(&asker, NULL, ask_for_end, NULL), 0);
+	while (!atomic_load(&judged)) {
+		assert_int_equal(sttcp_server_stats(idle, &stats, sizeof(stats)), 0);
+		without_threads += stats.threads == 0;
+	}
+	pthread_join(asker, NULL);
+	pthread_join(starter, NULL);
+	assert_int_equal(without_threads, 0);
+	sttcp_server_free(server);
+	sttcp_server_free(idle);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connection_outlives_its_accept),
 		cmocka_unit_test(attempt_has_begun_before_it_is_found),
 		cmocka_unit_test(close_ends_no_later_run),
+		cmocka_unit_test(stats_wait_for_the_verdict),
 	};
 
 	/* The loop that is held up is another one than the connection's. */

@@ -196,6 +196,9 @@ int stt_engine_get(struct stt_engine **engine)
 struct stt_engine *stt_engine_peek(void)
 {
 	stt_lock(&engine_lock);
+	/* It may be found to stay, and is not to look as if there were none meanwhile. */
+	while (fate == JUDGED)
+		stt_cond_wait(&changed, &engine_lock);
 	struct stt_engine *engine = fate == STAYS ? the_engine : NULL;
 
 	if (engine)

@@ -55,7 +55,8 @@ void stt_engine_serve(const struct stt_engine_user *user);
  * end of the engine waits for. It does not end before stt_engine_release. Any thread. */
 int stt_engine_get(struct stt_engine **engine);
 
-/* The same if there is one and it is not about to end, else NULL. */
+/* The same if there is one and it is not about to end, else NULL. It waits for nobody but a thread
+ * that is finding out whether it may end. */
 struct stt_engine *stt_engine_peek(void);
 
 /* After get or peek: no later than the caller waits for anything. */
