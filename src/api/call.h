@@ -25,14 +25,14 @@ static inline int stt_check_group(const struct stt_group *group)
 {
 	if (!group)
 		return -EINVAL;
-	return group->service.fork_count == stt_fork_count() ? 0 : STTCP_EFORK;
+	return stt_forked_since(group->service.fork_count) ? STTCP_EFORK : 0;
 }
 
 static inline int stt_check_conn(const struct sttcp_conn *conn)
 {
 	if (!conn)
 		return -EINVAL;
-	return conn->service->fork_count == stt_fork_count() ? 0 : STTCP_EFORK;
+	return stt_forked_since(conn->service->fork_count) ? STTCP_EFORK : 0;
 }
 
 /* The library's own threads are never cancelled, and skip the two calls. */

@@ -16,7 +16,7 @@ static int check_timer(const sttcp_timer *timer)
 {
 	if (!timer)
 		return -EINVAL;
-	return timer->fork_count == stt_fork_count() ? 0 : STTCP_EFORK;
+	return stt_forked_since(timer->fork_count) ? STTCP_EFORK : 0;
 }
 
 int sttcp_timer_start(sttcp_timer *timer, int first_ms, int every_ms)

@@ -209,7 +209,7 @@ static bool any_runs(struct stt_engine *engine, struct stt_worker **workers, int
 /* A child that was forked in the log callback, which reported the cap, stops here. */
 static void stop_child(unsigned forks_before)
 {
-	while (stt_fork_count() != forks_before)
+	while (stt_forked_since(forks_before))
 		pause();
 }
 

@@ -42,7 +42,7 @@ struct stt_group *stt_registry_next(struct stt_group *group)
 
 	for (; !next && node != &groups; node = node->next) {
 		next = stt_container_of(node, struct stt_group, in_registry);
-		if (next->service.fork_count != stt_fork_count() || !try_ref(next))
+		if (stt_forked_since(next->service.fork_count) || !try_ref(next))
 			next = NULL;
 	}
 	stt_unlock(&lock);

@@ -378,10 +378,10 @@ int stt_rooms_each(struct stt_rooms *rooms, const struct stt_room_key *key,
 	for (;;) {
 		for (int i = 0; i < count; i++) {
 			fn(chunk[i], argument);
-			if (stt_fork_count() != forks)
+			if (stt_forked_since(forks))
 				return STTCP_EFORK;
 			stt_conn_unref_anywhere(chunk[i]);
-			if (stt_fork_count() != forks)
+			if (stt_forked_since(forks))
 				return STTCP_EFORK;
 		}
 		total += count;

@@ -141,9 +141,9 @@ int stt_roster_walk(struct stt_roster *roster, struct stt_walk *walk,
 	if (walk->last)
 		stt_conn_unref_anywhere(walk->last);
 	walk->last = NULL;
-	for (int i = 0; i < count && stt_fork_count() == forks; i++) {
+	for (int i = 0; i < count && !stt_forked_since(forks); i++) {
 		fn(chunk[i], argument);
-		if (stt_fork_count() != forks)
+		if (stt_forked_since(forks))
 			break;
 		/* The walk goes on from the last one, so its reference is kept. */
 		if (i == count - 1)
@@ -151,7 +151,7 @@ int stt_roster_walk(struct stt_roster *roster, struct stt_walk *walk,
 		else
 			stt_conn_unref_anywhere(chunk[i]);
 	}
-	return stt_fork_count() == forks ? count : STTCP_EFORK;
+	return stt_forked_since(forks) ? STTCP_EFORK : count;
 }
 
 int stt_roster_each(struct stt_roster *roster, enum stt_whom whom,

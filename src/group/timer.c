@@ -309,7 +309,7 @@ int stt_work_run(void (*fn)(void *argument), void *argument)
 	stt_engine_release();
 	stt_pool_push(&engine->pool, &work->actor);
 	/* In a child that was forked there nothing of the parent's counts. */
-	if (forks == stt_fork_count())
+	if (!stt_forked_since(forks))
 		atomic_fetch_sub(&nbusy, 1);
 	return 0;
 }
