@@ -188,9 +188,10 @@ int sttcp_client_close(sttcp_client *client)
 
 	int cancel = stt_call_begin();
 
-	stt_group_stop(&client->group, client->group.service.settings.drain_timeout_ms, NULL);
+	result = stt_group_stop(&client->group, client->group.service.settings.drain_timeout_ms,
+				NULL);
 	stt_call_end(cancel);
-	return 0;
+	return result;
 }
 
 int sttcp_client_stop(sttcp_client *client)

@@ -101,6 +101,14 @@ static bool has_ended(const sttcp_conn *conn)
 	return atomic_load(&conn->ended);
 }
 
+/* It may have been a child that was forked in the log callback which comes out of it. */
+static int result_of_call(const sttcp_conn *conn)
+{
+	int result = stt_check_conn(conn);
+
+	return result == 0 && has_ended(conn) ? stt_conn_end_code(conn) : result;
+}
+
 int sttcp_conn_pause(sttcp_conn *conn)
 {
 	int result = stt_check_conn(conn);
@@ -112,7 +120,7 @@ int sttcp_conn_pause(sttcp_conn *conn)
 
 	stt_conn_pause(conn);
 	stt_call_end(cancel);
-	return has_ended(conn) ? stt_conn_end_code(conn) : 0;
+	return result_of_call(conn);
 }
 
 int sttcp_conn_resume(sttcp_conn *conn)
@@ -126,7 +134,7 @@ int sttcp_conn_resume(sttcp_conn *conn)
 
 	stt_conn_resume(conn);
 	stt_call_end(cancel);
-	return has_ended(conn) ? stt_conn_end_code(conn) : 0;
+	return result_of_call(conn);
 }
 
 int sttcp_conn_flush(sttcp_conn *conn)

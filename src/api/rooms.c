@@ -106,9 +106,7 @@ int sttcp_server_each_in(sttcp_server *server, const char *room,
 		return -EINVAL;
 	stt_group_ref(&server->group);
 	result = stt_rooms_each(server->group.rooms, &key, fn, argument);
-	/* Else a child that was forked meanwhile: the parent's reference is none of its own. */
-	if (result != STTCP_EFORK)
-		stt_group_unref(&server->group);
+	stt_group_unref(&server->group);
 	return result;
 }
 

@@ -193,9 +193,9 @@ static int stop(sttcp_server *server, int timeout_ms, sttcp_stop_report *report)
 
 	int cancel = stt_call_begin();
 
-	stt_group_stop(&server->group, timeout_ms, report);
+	result = stt_group_stop(&server->group, timeout_ms, report);
 	stt_call_end(cancel);
-	return 0;
+	return result;
 }
 
 int sttcp_server_stop_within(sttcp_server *server, int timeout_ms, sttcp_stop_report *report)

@@ -39,7 +39,8 @@ void stt_conn_set_peer(struct sttcp_conn *conn, const struct stt_addr *peer)
 
 void stt_conn_ask(struct sttcp_conn *conn, unsigned wish)
 {
-	if (stt_conn_wish(conn, wish))
+	/* A child that was forked in a callback meanwhile has no thread to ask. */
+	if (!stt_forked_since(conn->service->fork_count) && stt_conn_wish(conn, wish))
 		stt_loop_push(conn->loop, &conn->actor);
 }
 

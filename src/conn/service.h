@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "codec/framing.h"
+#include "engine/fork.h"
 #include "sttcp.h"
 
 struct stt_service;
@@ -142,8 +143,10 @@ static inline struct stt_service *stt_service_ref(struct stt_service *service)
 
 static inline void stt_service_unref(struct stt_service *service)
 {
-	/* Release and acquire: whoever frees it has seen what all others did to it. */
-	if (atomic_fetch_sub_explicit(&service->refs, 1, memory_order_acq_rel) == 1)
+	/* Release and acquire: whoever frees it has seen what all others did to it. A child that
+	 * was forked in a call that holds a reference has none of its own. */
+	if (!stt_forked_since(service->fork_count) &&
+	    atomic_fetch_sub_explicit(&service->refs, 1, memory_order_acq_rel) == 1)
 		service->calls->free(service);
 }
 

@@ -147,12 +147,14 @@ int stt_group_tell(struct stt_group *group, int code, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
+	if (stt_forked_since(group->service.fork_count))
+		return STTCP_EFORK;
 	stt_lock(&group->lock);
 	memcpy(group->error, text, sizeof(text));
 	stt_unlock(&group->lock);
 	if (code < 0)
 		stt_log(STT_LOG_ERROR, "%s", text);
-	return code;
+	return stt_forked_since(group->service.fork_count) ? STTCP_EFORK : code;
 }
 
 /* A server without an address of its own has no port, which is -1. */

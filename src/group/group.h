@@ -183,7 +183,8 @@ static inline void stt_group_unref(struct stt_group *group)
 	stt_service_unref(&group->service);
 }
 
-/* Keeps a sentence for _error, and returns `code`. */
+/* Keeps a sentence for _error, and returns `code`; STTCP_EFORK in a child that was forked in a log
+ * callback, this one or one before. */
 int stt_group_tell(struct stt_group *group, int code, const char *format, ...) STTCP_PRINTF(3, 4);
 
 /* The checks of a start that need nothing but what was given to new. */

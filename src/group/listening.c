@@ -293,7 +293,9 @@ static int start_listening(struct stt_group *group)
 		result = add_listeners(&start);
 	if (result == 0)
 		result = publish_addresses(&start);
-	close_from(&start, 0);
+	/* In a child that was forked in the log callback it is for the parent to do. */
+	if (result != STTCP_EFORK)
+		close_from(&start, 0);
 	free(start.all);
 	return result;
 }
@@ -311,7 +313,8 @@ int stt_listening_start(struct stt_group *group)
 						       : sttcp_strerror(result));
 	result = start_listening(group);
 	if (result < 0) {
-		stt_group_cancel(group);
+		if (result != STTCP_EFORK)
+			stt_group_cancel(group);
 		return result;
 	}
 	stt_group_run(group, NULL);

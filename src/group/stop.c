@@ -332,6 +332,9 @@ uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeo
 		tell_waiting(group, waits, by_signal);
 	if (forces)
 		tell_forced(group);
+	/* A child that was forked in the log callback has no part in it. */
+	if (stt_forked_since(group->service.fork_count))
+		return run;
 
 	if (first && group->service.is_client)
 		stt_group_each(group, STT_ALL, end_by_close, &run);
@@ -352,11 +355,14 @@ bool stt_group_is_over_locked(const struct stt_group *group, uint64_t run)
 	return run != group->runs || group->state == STT_IDLE || group->state == STT_LEFT;
 }
 
-void stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report)
+int stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report)
 {
 	stt_group_ref(group);
 	uint64_t run = stt_group_begin_stop(group, timeout_ms);
 
+	/* Nobody in the child would end what it would wait for. */
+	if (stt_forked_since(group->service.fork_count))
+		return STTCP_EFORK;
 	stt_lock(&group->lock);
 	while (!stt_self && !stt_group_is_over_locked(group, run))
 		stt_cond_wait(&group->changed, &group->lock);
@@ -367,6 +373,7 @@ void stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *
 	}
 	stt_unlock(&group->lock);
 	stt_group_unref(group);
+	return 0;
 }
 
 int stt_group_wait(struct stt_group *group, int timeout_ms)
@@ -394,6 +401,8 @@ int stt_group_wait(struct stt_group *group, int timeout_ms)
 void stt_group_free(struct stt_group *group)
 {
 	stt_group_begin_stop(group, 0);
+	if (stt_forked_since(group->service.fork_count))
+		return;
 	stt_lock(&group->lock);
 	while (!stt_self && group->state != STT_IDLE)
 		stt_cond_wait(&group->changed, &group->lock);

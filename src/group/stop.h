@@ -21,8 +21,9 @@ uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeo
 bool stt_group_is_over_locked(const struct stt_group *group, uint64_t run)
 	STT_REQUIRES(group->lock);
 
-/* Stops within `timeout_ms` (-1: no limit) and, outside handlers, waits for it. */
-void stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report);
+/* Stops within `timeout_ms` (-1: no limit) and, outside handlers, waits for it. 0; STTCP_EFORK in a
+ * child that was forked in a log callback meanwhile. */
+int stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report);
 
 /* 0 (a client: its reason), -ETIMEDOUT, -EINVAL. */
 int stt_group_wait(struct stt_group *group, int timeout_ms);

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* G17, a call on a thread of the program's own that calls back, where that forks: the child goes on
+ * behind the call. It leaves the parent's objects alone, waits for none of the threads that it does
+ * not have, and is told so; and objects of its own work there. */
+#include "support/support.h"
+
+/* Children of a process with threads make threads of their own here. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "die_after_fork=0";
+}
+
+enum {
+	/* One that hangs is ended by this. */
+	CHILD_LIFE_S = 60
+};
+
+static pid_t child = -1; /* 0 in it */
+
+static void fork_once(void)
+{
+	if (child != -1)
+		return;
+	child = process_fork();
+	if (!child)
+		alarm(CHILD_LIFE_S);
+}
+
+static void fork_in_log(int level, const char *text, void *context)
+{
+	(void)level;
+	(void)text;
+	(void)context;
+	fork_once();
+}
+
+/* What the program does after it in the child: an object of its own is served. */
+static bool works_here(void)
+{
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+
+	if (sttcp_server_start(server) < 0)
+		return false;
+	int peer = peer_connect(sttcp_server_port(server));
+	bool works = peer >= 0;
+
+	peer_close(peer);
+	sttcp_server_free(server);
+	return works && sttcp_engine_shutdown() == 0;
+}
+
+/* Behind the call: the child says whether all is as it should be. */
+static void expect_child(bool as_it_should_be)
+{
+	if (!child)
+		_exit(as_it_should_be && works_here() ? 0 : 1);
+	sttcp_set_log(NULL, NULL);
+
+	pid_t forked = child;
+
+	child = -1;
+	assert_true(forked > 0);
+	assert_int_equal(process_wait_pid(forked), 0);
+}
+
+/* ---------------------------------------------------------------------- log */
+
+static void stop_ends_in_a_child_of_its_log_callback(void **state)
+{
+	(void)state;
+	for (int frees = 0; frees < 2; frees++) {
+		struct pair pair = {0};
+		int result = STTCP_EFORK;
+
+		pair_open(&pair, NULL);
+		EVENTUALLY(sttcp_server_count(pair.server) == 1);
+		sttcp_set_log(fork_in_log, NULL);
+		if (frees) {
+			sttcp_conn_unref(pair.conn);
+			sttcp_server_free(pair.server);
+		} else {
+			result = sttcp_server_stop_within(pair.server, 0, NULL);
+		}
+		expect_child(result == STTCP_EFORK);
+		if (frees) {
+			assert_int_equal(peer_end(pair.peer), 0);
+			peer_close(pair.peer);
+			probe_free(pair.probe);
+		} else {
+			assert_int_equal(result, 0);
+			pair_close(&pair);
+		}
+	}
+}
+
+static void start_that_fails_ends_in_a_child_of_its_log_callback(void **state)
+{
+	int port;
+	int taken = peer_listen(&port, 1);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", port, NULL);
+	sttcp_client *client = sttcp_client_new("127.0.0.1", 0, NULL);
+
+	(void)state;
+	sttcp_set_log(fork_in_log, NULL);
+	int result = sttcp_server_start(server);
+
+	expect_child(result == STTCP_EFORK);
+	assert_int_equal(result, -EADDRINUSE);
+	sttcp_set_log(fork_in_log, NULL);
+	result = sttcp_client_start(client);
+	expect_child(result == STTCP_EFORK);
+	assert_int_equal(result, -EINVAL);
+	sttcp_server_free(server);
+	sttcp_client_free(client);
+	peer_close(taken);
+}
+
+static void resume_ends_in_a_child_of_its_log_callback(void **state)
+{
+	struct pair pair = {0};
+
+	(void)state;
+	pair_open(&pair, NULL);
+	assert_int_equal(sttcp_conn_pause(pair.conn), 0);
+	sttcp_log_level(4);
+	sttcp_set_log(fork_in_log, NULL);
+	int result = sttcp_conn_resume(pair.conn);
+
+	sttcp_log_level(3);
+	expect_child(result == STTCP_EFORK);
+	assert_int_equal(result, 0);
+	assert_true(peer_say(pair.peer, "x"));
+	assert_true(probe_wait_bytes(pair.probe, 1));
+	pair_close(&pair);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(stop_ends_in_a_child_of_its_log_callback),
+		cmocka_unit_test(start_that_fails_ends_in_a_child_of_its_log_callback),
+		cmocka_unit_test(resume_ends_in_a_child_of_its_log_callback),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
