@@ -16,15 +16,19 @@ enum {
 	CHILD_LIFE_S = 60
 };
 
-static pid_t child = -1; /* 0 in it */
+static pid_t child = -1;  /* 0 in it */
+static size_t used_there; /* memory, right after the fork */
+static sttcp_server *made_there;
 
 static void fork_once(void)
 {
 	if (child != -1)
 		return;
 	child = process_fork();
-	if (!child)
-		alarm(CHILD_LIFE_S);
+	if (child)
+		return;
+	alarm(CHILD_LIFE_S);
+	used_there = bytes_in_use();
 }
 
 static void fork_in_log(int level, const char *text, void *context)
@@ -32,6 +36,12 @@ static void fork_in_log(int level, const char *text, void *context)
 	(void)level;
 	(void)text;
 	(void)context;
+	fork_once();
+}
+
+static void fork_in_free(void *argument)
+{
+	(void)argument;
 	fork_once();
 }
 
@@ -135,12 +145,81 @@ static void resume_ends_in_a_child_of_its_log_callback(void **state)
 	pair_close(&pair);
 }
 
+/* --------------------------------------------------------------------- free */
+
+static void never(sttcp_conn *conn, void *argument)
+{
+	(void)conn;
+	(void)argument;
+}
+
+static void cancel_ends_in_a_child_of_its_free_fn(void **state)
+{
+	struct pair pair = {0};
+
+	(void)state;
+	pair_open(&pair, NULL);
+	int64_t id = sttcp_conn_after(pair.conn, 3600000, never, NULL, fork_in_free);
+
+	assert_true(id > 0);
+	int result = sttcp_conn_cancel(pair.conn, id);
+
+	expect_child(result == STTCP_EFORK);
+	assert_int_equal(result, 0);
+	pair_close(&pair);
+}
+
+static void unref_ends_in_a_child_of_its_free_fn(void **state)
+{
+	struct pair pair = {0};
+
+	(void)state;
+	pair_open(&pair, NULL);
+	sttcp_conn_set_data(pair.conn, &pair, fork_in_free);
+	sttcp_server_free(pair.server);
+	assert_int_equal(sttcp_engine_shutdown(), 0);
+	/* The last one of all. */
+	sttcp_conn_unref(pair.conn);
+	expect_child(bytes_in_use() == used_there);
+	peer_close(pair.peer);
+	probe_free(pair.probe);
+}
+
+/* ------------------------------------------------------------------- release */
+
+static void fork_in_release(void *context)
+{
+	(void)context;
+	fork_once();
+	if (!child)
+		made_there = sttcp_server_new("127.0.0.1", 0, NULL);
+}
+
+/* The parent's server goes from no list of the child's: the one that it has made is found there. */
+static void free_ends_in_a_child_of_its_release_function(void **state)
+{
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	bool found = true;
+
+	(void)state;
+	assert_int_equal(sttcp_server_on_release(server, fork_in_release), 0);
+	sttcp_server_free(server);
+	if (!child) {
+		found = sttcp_server_start(made_there) == 0 && sttcp_engine_shutdown() == -EBUSY;
+		sttcp_server_free(made_there);
+	}
+	expect_child(found);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(stop_ends_in_a_child_of_its_log_callback),
 		cmocka_unit_test(start_that_fails_ends_in_a_child_of_its_log_callback),
 		cmocka_unit_test(resume_ends_in_a_child_of_its_log_callback),
+		cmocka_unit_test(cancel_ends_in_a_child_of_its_free_fn),
+		cmocka_unit_test(unref_ends_in_a_child_of_its_free_fn),
+		cmocka_unit_test(free_ends_in_a_child_of_its_release_function),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

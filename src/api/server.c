@@ -314,8 +314,10 @@ int sttcp_server_stats(const sttcp_server *server, sttcp_stats *stats, size_t si
 
 	int cancel = stt_call_begin();
 
-	stt_stats_of_group((struct stt_group *)(uintptr_t)&server->group, &all);
+	result = stt_stats_of_group((struct stt_group *)(uintptr_t)&server->group, &all);
 	stt_call_end(cancel);
+	if (result < 0)
+		return result;
 	memset(stats, 0, size);
 	memcpy(stats, &all, size < sizeof(all) ? size : sizeof(all));
 	return 0;

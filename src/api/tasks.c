@@ -53,7 +53,9 @@ int sttcp_conn_cancel(sttcp_conn *conn, int64_t id)
 	/* The user's reference may be what the free_fn drops. */
 	stt_conn_ref(conn);
 	result = stt_tasks_cancel(conn, id);
-	stt_conn_unref(conn);
+	/* Else a child that was forked meanwhile: the parent's reference is none of its own. */
+	if (result != STTCP_EFORK)
+		stt_conn_unref(conn);
 	stt_call_end(cancel);
 	return result;
 }

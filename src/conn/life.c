@@ -120,7 +120,9 @@ void stt_conn_unref(struct sttcp_conn *conn)
 	if (!drop_ref(conn))
 		return;
 	free_data(conn);
-	free_conn(conn);
+	/* In a child that was forked there it is what the parent is about to free. */
+	if (!stt_forked_since(conn->service->fork_count))
+		free_conn(conn);
 }
 
 void stt_conn_unref_on_loop(struct sttcp_conn *conn)

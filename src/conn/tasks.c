@@ -262,6 +262,9 @@ int stt_tasks_cancel(struct sttcp_conn *conn, int64_t id)
 	stt_unlock(&conn->output.lock);
 	if (task) {
 		stt_task_free(task);
+		/* A child that was forked there leaves the rest to the parent. */
+		if (stt_forked_since(conn->service->fork_count))
+			return STTCP_EFORK;
 		note_freed(conn);
 	}
 	return link ? 0 : -ENOENT;

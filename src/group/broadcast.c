@@ -65,16 +65,15 @@ static void send_message_to_member(struct sttcp_conn *conn, void *argument)
 	broadcast->count += own.count;
 }
 
-static void send_to_each(struct stt_group *group, const struct stt_room_key *room,
-			 enum stt_broadcast_as as, struct broadcast *broadcast)
+static int send_to_each(struct stt_group *group, const struct stt_room_key *room,
+			enum stt_broadcast_as as, struct broadcast *broadcast)
 {
 	void (*send)(struct sttcp_conn * conn, void *argument) =
 		as == STT_BROADCAST_MESSAGE ? send_message_to_member : send_to_member;
 
 	if (room)
-		stt_rooms_each(group->rooms, room, send, broadcast);
-	else
-		stt_group_each(group, STT_MEMBERS, send, broadcast);
+		return stt_rooms_each(group->rooms, room, send, broadcast);
+	return stt_group_each(group, STT_MEMBERS, send, broadcast);
 }
 
 int stt_broadcast(struct stt_group *group, const struct stt_room_key *room,
@@ -93,9 +92,10 @@ int stt_broadcast(struct stt_group *group, const struct stt_room_key *room,
 						      &broadcast.part);
 	/* A member with a framing of its own may be able to carry what the framing of the group
 	 * cannot. */
-	if (broadcast.refused != -ENOMEM)
-		send_to_each(group, room, as, &broadcast);
+	int visited =
+		broadcast.refused == -ENOMEM ? -ENOMEM : send_to_each(group, room, as, &broadcast);
+
 	stt_shared_unref(broadcast.shared);
 	stt_message_free(data, &broadcast.part);
-	return broadcast.refused == -ENOMEM ? -ENOMEM : broadcast.count;
+	return visited < 0 ? visited : broadcast.count;
 }

@@ -68,7 +68,7 @@ static void add_worker(const struct stt_engine *engine, const struct stt_group *
 	}
 }
 
-void stt_stats_of_group(struct stt_group *group, sttcp_stats *stats)
+int stt_stats_of_group(struct stt_group *group, sttcp_stats *stats)
 {
 	int64_t now_ms = stt_now_ms();
 
@@ -76,14 +76,18 @@ void stt_stats_of_group(struct stt_group *group, sttcp_stats *stats)
 	*stats = group->totals;
 	stt_unlock(&group->lock);
 	if (!atomic_load(&group->rosters))
-		return;
+		return 0;
 	stats->connections = stt_group_count(group);
-	stt_group_each(group, STT_ALL, add_conn, stats);
+
+	int visited = stt_group_each(group, STT_ALL, add_conn, stats);
+
+	if (visited < 0)
+		return visited;
 
 	struct stt_engine *engine = stt_engine_peek();
 
 	if (!engine)
-		return;
+		return 0;
 	stats->takeovers = atomic_load(&engine->takeovers);
 	stt_lock(&engine->pool.lock);
 	stats->threads = engine->pool.nrunning;
@@ -93,4 +97,5 @@ void stt_stats_of_group(struct stt_group *group, sttcp_stats *stats)
 		add_worker(engine, group, worker, now_ms, stats);
 	stt_unlock(&engine->pool.lock);
 	stt_engine_release();
+	return 0;
 }
