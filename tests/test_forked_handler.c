@@ -30,6 +30,8 @@ enum place {
 	IN_DATA_FREE,
 	IN_LOG,
 	IN_TASK,
+	IN_FRAME,
+	IN_FRAME_OF_RECV, /* the frame_fn, while a handler waits in recv_message */
 	IN_FREE_AFTER_TASK,
 	IN_FREE_AT_THE_END,
 	PLACES
@@ -94,12 +96,42 @@ static bool fork_here(sttcp_conn *conn)
 	return false;
 }
 
+static _Thread_local bool receives;
+
+/* All that there is; or two bytes each, the first of them for the handler and the others for
+ * recv_message in it. */
+static int find_message(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+			void *context)
+{
+	(void)data;
+	(void)context;
+	bool parts = scene.place == IN_FRAME_OF_RECV;
+
+	if (parts && size < 2)
+		return 0;
+	if (scene.place == IN_FRAME || receives)
+		fork_here(conn);
+	frame->size = frame->total = parts ? 2 : size;
+	return 1;
+}
+
+static void receive_rest(sttcp_conn *conn)
+{
+	char rest[8];
+
+	receives = true;
+	CHECK(sttcp_conn_recv_message(conn, rest, sizeof(rest), DEADLINE_MS) == 2);
+	receives = false;
+}
+
 /* Tells who answers: no child may do so. */
 static void answer(sttcp_conn *conn, const void *data, size_t size, void *context)
 {
 	(void)data;
 	(void)size;
 	(void)context;
+	if (scene.place == IN_FRAME_OF_RECV)
+		receive_rest(conn);
 	/* Slow ones run in the pool, or their loop goes to another thread. */
 	if (scene.place == IN_RECEIVE_OF_THE_POOL)
 		nap_ms(20);
@@ -178,7 +210,13 @@ static sttcp_server *serve(enum place place, bool returns)
 	scene.forked = fresh;
 	CHECK(pipe(scene.back) == 0);
 
-	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	bool frames = place == IN_FRAME || place == IN_FRAME_OF_RECV;
+	sttcp_options options;
+
+	sttcp_options_init(&options, sizeof(options));
+	options.framing = frames ? STTCP_FRAMING_CUSTOM : STTCP_FRAMING_RAW;
+	options.frame_fn = frames ? find_message : NULL;
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, &options);
 	CHECK(server);
 	CHECK(sttcp_server_on_receive(server, answer) == 0);
 	CHECK(sttcp_server_on_connection(server, open_up) == 0);
@@ -390,6 +428,16 @@ static int returns_from_task(void)
 	return child_returns_from(IN_TASK);
 }
 
+static int returns_from_frame(void)
+{
+	return child_returns_from(IN_FRAME);
+}
+
+static int returns_from_frame_of_recv(void)
+{
+	return child_returns_from(IN_FRAME_OF_RECV);
+}
+
 static int returns_from_free_after_task(void)
 {
 	return child_returns_from(IN_FREE_AFTER_TASK);
@@ -418,6 +466,8 @@ static void child_that_returns_from_another_function_does_no_harm(void **state)
 	(void)state;
 	assert_int_equal(process_run("returns_from_data_free"), 0);
 	assert_int_equal(process_run("returns_from_log"), 0);
+	assert_int_equal(process_run("returns_from_frame"), 0);
+	assert_int_equal(process_run("returns_from_frame_of_recv"), 0);
 	assert_int_equal(process_run("returns_from_free_after_task"), 0);
 	assert_int_equal(process_run("returns_from_free_at_the_end"), 0);
 }
@@ -432,6 +482,8 @@ static const struct child children[] = {
 	{"returns_from_data_free", returns_from_data_free},
 	{"returns_from_log", returns_from_log},
 	{"returns_from_task", returns_from_task},
+	{"returns_from_frame", returns_from_frame},
+	{"returns_from_frame_of_recv", returns_from_frame_of_recv},
 	{"returns_from_free_after_task", returns_from_free_after_task},
 	{"returns_from_free_at_the_end", returns_from_free_at_the_end},
 	{NULL, NULL},

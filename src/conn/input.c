@@ -206,6 +206,8 @@ static int ask(struct stt_desk *desk, struct sttcp_conn *conn, const struct stt_
 		in->in_look = true;
 		int answer = stt_frame_ask(framing, conn, in->at, in->size, &desk->frame, frame);
 
+		/* The child would go on with the parent's socket. */
+		stt_worker_stop_child(true);
 		in->in_look = false;
 		if (answer < 0)
 			return answer;
