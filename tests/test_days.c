@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A client that connects again for days, to nobody. The monotonic clock and the timers of loops are
- * this program's own, in front of the C library's: time stands still until a loop waits for a
- * timer, and then it is that time. */
+/* What takes days: a client that connects again, to nobody, and tasks for later. The monotonic
+ * clock and the timers of loops are this program's own, in front of the C library's: time stands
+ * still until a loop waits for a timer, and then it is that time. */
 #include "support/support.h"
 
 #include <sys/syscall.h>
@@ -57,6 +57,17 @@ static int64_t simulated_now(void)
 	return atomic_load(&simulated_ms);
 }
 
+/* Once for all cases: the clock never goes back. */
+static void begin_simulation(void)
+{
+	struct timespec now;
+
+	if (simulated_now())
+		return;
+	real_clock(CLOCK_MONOTONIC, &now);
+	atomic_store(&simulated_ms, (int64_t)now.tv_sec * 1000 + 1000);
+}
+
 static struct {
 	int64_t last_ms;
 	int64_t longest_ms;
@@ -91,12 +102,10 @@ static void client_outlasts_days_without_its_server(void **state)
 {
 	struct probe *probe = probe_new();
 	struct probe *side = probe_new();
-	struct timespec now;
 	char host[80];
 
 	(void)state;
-	real_clock(CLOCK_MONOTONIC, &now);
-	atomic_store(&simulated_ms, (int64_t)now.tv_sec * 1000 + 1000);
+	begin_simulation();
 	snprintf(host, sizeof(host), "unix:/tmp/sttcp-days-%d", (int)getpid());
 	days.last_ms = simulated_now();
 	days.until_ms = days.last_ms + INT64_C(1000) * 3600 * 24 * DAYS;
@@ -123,9 +132,52 @@ static void client_outlasts_days_without_its_server(void **state)
 	probe_free(probe);
 }
 
+static atomic_llong ran_ms;
+static struct event ran = EVENT_INIT;
+
+static void note_time(sttcp_conn *conn, void *argument)
+{
+	(void)conn;
+	(void)argument;
+	atomic_store(&ran_ms, simulated_now());
+	event_raise(&ran);
+}
+
+/* As sttcp_conn_after says, and a millisecond, since none is early. */
+static int most_late_ms(int delay_ms)
+{
+	return (delay_ms < 32000 ? delay_ms / 1000 : 32) + 1;
+}
+
+/* Those that are due at about the same time may share a wake-up, but none comes early for that. At
+ * odd times, so that the time that they share is another one than their own. */
+static void task_for_much_later_is_not_early(void **state)
+{
+	const int delays[] = {2049, 4099, 10007, 60013, 3600011, 86400007, INT32_MAX};
+	struct pair pair = {0};
+
+	(void)state;
+	begin_simulation();
+	pair_open(&pair, NULL);
+	for (size_t i = 0; i < sizeof(delays) / sizeof(delays[0]); i++) {
+		int64_t begin = simulated_now();
+
+		assert_true(sttcp_conn_after(pair.conn, delays[i], note_time, NULL, NULL) > 0);
+		assert_true(event_wait(&ran, (long)i + 1));
+
+		int64_t took = atomic_load(&ran_ms) - begin;
+
+		print_message("%d ms: %lld\n", delays[i], (long long)took);
+		assert_true(took >= delays[i]);
+		assert_true(took <= delays[i] + (int64_t)most_late_ms(delays[i]));
+	}
+	pair_close(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(task_for_much_later_is_not_early),
 		cmocka_unit_test(client_outlasts_days_without_its_server),
 	};
 
