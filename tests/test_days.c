@@ -174,10 +174,51 @@ static void task_for_much_later_is_not_early(void **state)
 	pair_close(&pair);
 }
 
+enum {
+	EVERY_MS = 1000,
+	CALLS = 10
+};
+
+static int64_t called_ms[CALLS];
+static struct event called = EVENT_INIT;
+
+/* A call of 2.5 s: two times pass meanwhile. */
+static void take_long(sttcp_conn *conn, void *argument)
+{
+	long calls = event_count(&called);
+
+	(void)conn;
+	(void)argument;
+	if (calls < CALLS)
+		called_ms[calls] = simulated_now();
+	atomic_fetch_add(&simulated_ms, 5 * EVERY_MS / 2);
+	event_raise(&called);
+}
+
+/* A task that repeats keeps to the times from its first one on, whatever its calls take. */
+static void task_that_repeats_has_no_drift(void **state)
+{
+	struct pair pair = {0};
+
+	(void)state;
+	begin_simulation();
+	pair_open(&pair, NULL);
+	int64_t begin = simulated_now();
+	assert_true(sttcp_conn_every(pair.conn, EVERY_MS, take_long, NULL, NULL) > 0);
+	assert_true(event_wait(&called, CALLS));
+	for (int i = 0; i < CALLS; i++) {
+		int64_t due = begin + EVERY_MS + INT64_C(3) * EVERY_MS * i;
+
+		assert_in_range(called_ms[i] - due, 0, 1);
+	}
+	pair_close(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(task_for_much_later_is_not_early),
+		cmocka_unit_test(task_that_repeats_has_no_drift),
 		cmocka_unit_test(client_outlasts_days_without_its_server),
 	};
 
