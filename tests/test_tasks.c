@@ -277,6 +277,45 @@ static void task_given_before_the_fin_runs_before_the_end(void **state)
 	}
 }
 
+static int64_t cancelled_id;
+
+static void cancel_it(sttcp_conn *conn, void *argument)
+{
+	(void)argument;
+	ignore(sttcp_conn_cancel(conn, cancelled_id));
+}
+
+static bool give_and_cancel(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)data;
+	(void)size;
+	if (sttcp_conn_run(conn, cancel_it, NULL, NULL) != 0)
+		probe_violate(probe, "a task was not taken");
+	cancelled_id = sttcp_conn_after(conn, 0, note_run, probe->extra, note_freed);
+	return true;
+}
+
+/* Nor does the end wait for one of them that is cancelled. */
+static void task_given_before_the_fin_can_be_cancelled_behind_it(void **state)
+{
+	struct pair pair = {.probe = probe_new()};
+	struct fate *fate = fate_new();
+
+	(void)state;
+	pair.probe->extra = fate;
+	pair.probe->data = give_and_cancel;
+	pair_open(&pair, NULL);
+	assert_int_equal(sttcp_conn_pause(pair.conn), 0);
+	assert_true(peer_say(pair.peer, "x"));
+	peer_shutdown(pair.peer);
+	ignore(sttcp_conn_resume(pair.conn));
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(event_count(&fate->ran), 0);
+	assert_int_equal(event_count(&fate->freed), 1);
+	pair_close(&pair);
+	free(fate);
+}
+
 /* A task that is never through does not keep the FIN from its connection. */
 static void give_again(sttcp_conn *conn, void *argument)
 {
@@ -472,6 +511,7 @@ int main(void)
 		cmocka_unit_test(client_task_given_before_false_never_runs),
 		cmocka_unit_test(tasks_run_while_paused),
 		cmocka_unit_test(task_given_before_the_fin_runs_before_the_end),
+		cmocka_unit_test(task_given_before_the_fin_can_be_cancelled_behind_it),
 		cmocka_unit_test(endless_tasks_starve_nobody),
 		cmocka_unit_test(tasks_of_a_connection_that_ends_are_freed),
 		cmocka_unit_test(task_behind_a_close_never_runs),
