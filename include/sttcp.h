@@ -453,7 +453,8 @@ typedef struct sttcp_options {
 
 	/* --- Sockets --- */
 
-	/* Server: length of the accept queue, listen(2). Default: the system's SOMAXCONN. */
+	/* Server: length of the accept queue, listen(2). The kernel cuts it to
+	 * net.core.somaxconn (tcp(7)), which is 4096 by default. Default 4096. */
 	int32_t backlog;
 
 	bool reuse_port; /* server: SO_REUSEPORT, socket(7); else a second start is refused */

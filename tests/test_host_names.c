@@ -5,6 +5,7 @@
 #include "support/support.h"
 
 #include <arpa/inet.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -86,11 +87,14 @@ static void free_answer(struct addrinfo *list)
 	}
 }
 
+static atomic_int last_backlog;
+
 static int steal_port(int fd, int backlog)
 {
 	struct sockaddr_in addr = {0};
 	socklen_t len = sizeof(addr);
 
+	atomic_store(&last_backlog, backlog);
 	if (getsockname(fd, (struct sockaddr *)&addr, &len) == 0 && addr.sin_family == AF_INET &&
 	    addr.sin_addr.s_addr == htonl(0x7f000001) && atomic_load(&port_thefts) > 0) {
 		atomic_fetch_sub(&port_thefts, 1);
@@ -150,6 +154,22 @@ static void server_listens_on_all_addresses_with_one_port(void **state)
 	}
 	sttcp_server_free(server);
 	probe_free(probe);
+}
+
+/* The default does not depend on the C library: musl's SOMAXCONN is 128. */
+static void accept_queue_is_as_long_as_asked_for(void **state)
+{
+	static const int lengths[][2] = {{0, 4096}, {7, 7}, {-1, INT_MAX}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		sttcp_server *server =
+			sttcp_server_new("127.0.0.1", 0, STTCP_OPTIONS(.backlog = lengths[i][0]));
+
+		assert_int_equal(sttcp_server_start(server), 0);
+		assert_int_equal(atomic_load(&last_backlog), lengths[i][1]);
+		sttcp_server_free(server);
+	}
 }
 
 /* If the chosen port is taken on another address, a new one is tried, up to 16 times. */
@@ -442,6 +462,7 @@ int main(void)
 		cmocka_unit_test(place_given_back_calls_the_other_listener),
 		cmocka_unit_test(slow_resolver_holds_up_nobody),
 		cmocka_unit_test(server_listens_on_all_addresses_with_one_port),
+		cmocka_unit_test(accept_queue_is_as_long_as_asked_for),
 		cmocka_unit_test(server_tries_another_port_16_times),
 		cmocka_unit_test(server_with_a_port_of_its_own_fails_as_a_whole),
 		cmocka_unit_test(server_skips_foreign_addresses),

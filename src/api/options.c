@@ -5,7 +5,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/socket.h>
+
+#include "net/socket.h"
 
 enum {
 	DEFAULT_QUEUE = 1024 * 1024,
@@ -141,7 +142,7 @@ int stt_options_read(const sttcp_options *options, enum stt_side side,
 		.low_water = marks.low,
 		.total_queue_max = stt_options_bytes(given.total_queue_max, INT64_MAX),
 		/* listen(2) cuts it to the system's limit. */
-		.backlog = given.backlog == -1 ? INT_MAX : number(given.backlog, SOMAXCONN),
+		.backlog = given.backlog == -1 ? INT_MAX : number(given.backlog, STT_BACKLOG),
 		.local_host = given.local_host && *given.local_host ? given.local_host : NULL,
 		.local_port = given.local_port == -1 ? 0 : given.local_port,
 		.connect_timeout_ms = number(given.connect_timeout_ms, DEFAULT_CONNECT_MS),

@@ -292,7 +292,7 @@ int stt_socket_last_call(int fd, const struct stt_addr *addr)
 		return INT_MAX;
 	}
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-		return SOMAXCONN;
+		return STT_BACKLOG;
 	return (int)info.tcpi_unacked;
 }
 

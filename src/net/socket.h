@@ -14,6 +14,12 @@
 
 #include "net/address.h"
 
+/* The length of an accept queue where none was asked for: the kernel's own limit, unless
+ * net.core.somaxconn says otherwise. The C library's SOMAXCONN may be an old one: musl's is 128. */
+enum {
+	STT_BACKLOG = 4096
+};
+
 struct stt_listen_options {
 	int backlog;
 	bool reuse_port;
