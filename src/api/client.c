@@ -3,10 +3,10 @@
 #include "api/call.h"
 #include "conn/life.h"
 #include "group/attempt.h"
-#include "group/wait_open.h"
 #include "group/roster.h"
 #include "group/start.h"
 #include "group/stop.h"
+#include "group/wait_open.h"
 
 sttcp_client *sttcp_client_new(const char *host, int port, const sttcp_options *options)
 {

@@ -22,9 +22,9 @@
 #include <errno.h>
 
 #include "base/clock.h"
-#include "base/parts.h"
 #include "base/error.h"
 #include "base/list.h"
+#include "base/parts.h"
 #include "conn/conn.h"
 #include "conn/desk.h"
 #include "conn/hold.h"
