@@ -3,10 +3,10 @@
 #
 # Checks that every #include keeps to the layers:
 #
-#	base <- codec, net <- engine <- conn <- group <- api
+#	base <- codec, net, tls <- engine <- conn <- group <- api
 #
 # A file in src/ may include its own folder and those that stand behind it in scripts/layers, as
-# "folder/file.h". examples/ and python/ext/ are like a user's: they may include the public header and
+# "folder/file.h". OpenSSL is for src/tls/ alone, and so are those of its headers that include it. examples/ and python/ext/ are like a user's: they may include the public header and
 # system headers, and python/ext/ its own. A finding is printed as file:line. --self-test checks the
 # check itself.
 set -eu
@@ -39,6 +39,23 @@ check()
 			close(path)
 			return found
 		}
+		# Whether a header of ours includes OpenSSL, itself or by another one.
+		function brings_openssl(name,    line, inner, found) {
+			if (name in brings)
+				return brings[name]
+			brings[name] = 0
+			while ((getline line <("src/" name)) > 0) {
+				if (line !~ /^[ \t]*#[ \t]*include/)
+					continue
+				inner = line
+				sub(/^[^<"]*[<"]/, "", inner)
+				sub(/[">].*/, "", inner)
+				if (inner ~ /^openssl\// || (line ~ /"/ && brings_openssl(inner)))
+					found = 1
+			}
+			close("src/" name)
+			return brings[name] = found + 0
+		}
 		# What lies in src/ is ours, whatever brackets it stands in: <net/if.h> is the
 		# system header only as long as there is no src/net/if.h.
 		function judge(name, quoted,    folder, own) {
@@ -46,6 +63,8 @@ check()
 				return "the public header includes the system headers only"
 			if (name == "sttcp.h")
 				return ""
+			if (name ~ /^openssl\// && layer != "tls")
+				return "OpenSSL is for src/tls/ alone"
 			if (!quoted && !exists("src/" name))
 				return ""
 			own = place == "python" ? "python/ext/" : place "/"
@@ -61,6 +80,8 @@ check()
 			sub("/.*", "", folder)
 			if (!index(may[layer], " " folder " "))
 				return layer " may not include " folder
+			if (layer != "tls" && brings_openssl(name))
+				return "it includes OpenSSL, which is for src/tls/ alone"
 			return ""
 		}
 		/^[ \t]*#[ \t]*include/ {
@@ -95,8 +116,13 @@ self_test()
 	printf '#include "base/x.h"\n#include "codec/x.h" // bad\n' >src/base/x.c
 	printf '#include "base/x.h"\n#include "net/x.h" // bad\n' >src/codec/x.c
 	printf '#include <net/if.h>\n  #  include "codec/x.h" // bad\n' >src/net/x.c
+	printf '#include <openssl/ssl.h>\n#include "tls/outer.h"\n#include "net/x.h" // bad\n' >src/tls/x.c
+	printf '#include <openssl/ssl.h>\n' >src/tls/inner.h
+	printf '#include "tls/inner.h"\n' >src/tls/outer.h
 	printf '#include "net/x.h"\n#include "codec/x.h"\n#include "api/x.h" // bad\n' >src/engine/x.c
 	printf '#include "engine/x.h"\n#include "group/x.h" // bad\n' >src/conn/x.c
+	printf '#include "tls/x.h"\n#include <openssl/ssl.h> // bad\n' >src/conn/y.c
+	printf '#include "tls/inner.h" // bad\n#include "tls/outer.h" // bad\n' >src/conn/z.c
 	printf '#include "conn/x.h"\n#include "api/x.h" // bad\n' >src/group/x.c
 	printf '#include "group/x.h"\n#include "x.h" // bad\n#include <base/x.h> // bad\n' >src/api/x.c
 	printf '#include "../base/x.h" // bad\n#include NAME // bad\n' >src/api/y.c
@@ -104,6 +130,7 @@ self_test()
 	printf '#include "api/x.h" // bad\n' >python/ext/y.c
 	: >python/ext/ext.h
 	printf '#include <stdio.h>\n#include <base/x.h> // bad\n' >examples/x.c
+	printf '#include <openssl/ssl.h> // bad\n' >examples/y.c
 	grep -rn bad . | sed 's,^\./,,; s/:[^:]*$//' | sort >"$work/expected"
 	(check "$work") >"$work/output" && return 1
 	cut -d: -f1,2 "$work/output" | sort >"$work/found"
