@@ -16,6 +16,15 @@ set(atomic "")
 if(STTCP_ATOMIC_LIBRARY)
 	set(atomic " -l${STTCP_ATOMIC_LIBRARY}")
 endif()
+set(tls "")
+foreach(library IN LISTS STTCP_TLS_LIBRARIES)
+	# A name, or the path of one of the user's own.
+	if(IS_ABSOLUTE ${library})
+		string(APPEND tls " ${library}")
+	else()
+		string(APPEND tls " -l${library}")
+	endif()
+endforeach()
 # Written while installing, so that "cmake --install build --prefix elsewhere" is right, too.
 install(CODE "
 	set(prefix \"\${CMAKE_INSTALL_PREFIX}\")
@@ -25,6 +34,7 @@ install(CODE "
 	cmake_path(APPEND includedir [[${CMAKE_INSTALL_INCLUDEDIR}]])
 	set(version ${PROJECT_VERSION})
 	set(atomic [[${atomic}]])
+	set(tls [[${tls}]])
 	configure_file([[${PROJECT_SOURCE_DIR}/sttcp.pc.in]] [[${PROJECT_BINARY_DIR}/sttcp.pc]] @ONLY)
 ")
 install(FILES ${PROJECT_BINARY_DIR}/sttcp.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -45,6 +45,7 @@ need_demo()
 	need libc6-dev header_found stdio.h
 	need make command_found make
 	need cmake command_found cmake
+	need libssl-dev header_found openssl/ssl.h
 }
 
 need_test()

@@ -77,9 +77,11 @@ def metadata():
 
 
 def sources():
-    """Those of the extension, and those of the library in all of its layers."""
-    return sorted([*below(os.path.join(HERE, "ext"), ".c"),
-                   *below(os.path.join(core(), "src"), ".c")])
+    """Those of the extension, and those of the library in all of its layers, without TLS."""
+    tls = os.path.join(core(), "src", "tls")
+    library = [file for file in below(os.path.join(core(), "src"), ".c")
+               if os.path.dirname(file) != tls or os.path.basename(file) == "none.c"]
+    return sorted([*below(os.path.join(HERE, "ext"), ".c"), *library])
 
 
 def words(name):

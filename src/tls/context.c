@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The TLS object. Its settings are text; `credentials` is what was made of them.
+ * Files are read with `building` held alone, so that of two reloads the later
+ * one wins; `lock` is held for moments, to change settings or the pointer.
+ */
+#include "tls/context.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/mutex.h"
+#include "tls/ciphers.h"
+#include "tls/credentials.h"
+#include "tls/process.h"
+#include "tls/session.h"
+#include "tls/settings.h"
+#include "tls/trust.h"
+
+/* What can be set, and be wrong. */
+enum setting {
+	SETTING_PAIRS,
+	SETTING_TRUST,
+	SETTING_PEER,
+	SETTING_ALPN,
+	SETTING_VERSIONS,
+	SETTING_CIPHERS,
+	NSETTINGS
+};
+
+struct sttcp_tls {
+	atomic_int refs;
+
+	/* Under `building`, which is held while files are read, and is taken before `lock`. */
+	struct stt_mutex building;
+	struct stt_tls_settings settings;
+
+	/* Under `lock`; what changes under both may be read under either. */
+	struct stt_mutex lock;
+	bool used;
+	struct stt_credentials *credentials; /* changes under both */
+	struct stt_fault last;		     /* of the last call */
+	struct stt_fault wrong[NSETTINGS];   /* until they are set right; changes under both */
+};
+
+/* ------------------------------------------------------------------------ life */
+
+static struct sttcp_tls *new_tls(bool server)
+{
+	struct sttcp_tls *tls = calloc(1, sizeof(*tls));
+
+	if (!tls)
+		return NULL;
+	atomic_init(&tls->refs, 1);
+	stt_mutex_init(&tls->building);
+	stt_mutex_init(&tls->lock);
+	stt_tls_settings_init(&tls->settings, server);
+	return tls;
+}
+
+struct sttcp_tls *stt_tls_ref(struct sttcp_tls *tls)
+{
+	atomic_fetch_add_explicit(&tls->refs, 1, memory_order_relaxed);
+	return tls;
+}
+
+void stt_tls_unref(struct sttcp_tls *tls)
+{
+	struct stt_visit visit;
+
+	/* acq_rel: whoever frees it has seen the last uses of all the others. */
+	if (!tls || atomic_fetch_sub_explicit(&tls->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	/* After OpenSSL's end its objects are left to the end of the process. */
+	if (stt_tls_enter(&visit, tls)) {
+		stt_credentials_unref(tls->credentials);
+		stt_tls_leave(&visit);
+	}
+	stt_tls_settings_fini(&tls->settings);
+	stt_mutex_fini(&tls->lock);
+	stt_mutex_fini(&tls->building);
+	free(tls);
+}
+
+bool stt_tls_is_server(const struct sttcp_tls *tls)
+{
+	return tls->settings.server;
+}
+
+/* --------------------------------------------------------------------- building */
+
+static void conclude(struct sttcp_tls *tls, const struct stt_fault *fault)
+{
+	stt_lock(&tls->lock);
+	tls->last = *fault;
+	stt_unlock(&tls->lock);
+}
+
+static const struct stt_fault *first_wrong_locked(const struct sttcp_tls *tls)
+	STT_REQUIRES(tls->lock)
+{
+	for (int i = 0; i < NSETTINGS; i++) {
+		if (tls->wrong[i].code)
+			return &tls->wrong[i];
+	}
+	return NULL;
+}
+
+const char *stt_tls_error(struct sttcp_tls *tls)
+{
+	stt_lock(&tls->lock);
+	const struct stt_fault *fault = tls->last.code ? &tls->last : first_wrong_locked(tls);
+
+	stt_unlock(&tls->lock);
+	return fault ? fault->text : "";
+}
+
+/* Puts credentials in the place of those that counted: all files were good. */
+static void swap(struct sttcp_tls *tls, struct stt_credentials *credentials)
+{
+	stt_lock(&tls->lock);
+	struct stt_credentials *old = tls->credentials;
+
+	tls->credentials = credentials;
+	tls->wrong[SETTING_PAIRS].code = tls->wrong[SETTING_TRUST].code = 0;
+	stt_unlock(&tls->lock);
+	stt_credentials_unref(old);
+}
+
+/* Ended by stt_tls_leave. */
+static bool begin_openssl(struct sttcp_tls *tls, struct stt_visit *visit, struct stt_fault *fault)
+{
+	if (stt_tls_begin() && stt_tls_enter(visit, tls))
+		return true;
+	stt_fault(fault, -ECANCELED, "OpenSSL cannot be used in this process any more");
+	return false;
+}
+
+/* A value that was refused is not among the settings, so what would be built is not what was asked
+ * for. Files may have come right meanwhile: they are read again. */
+static bool is_asked_for_locked(struct sttcp_tls *tls, struct stt_fault *fault)
+	STT_REQUIRES(tls->building)
+{
+	for (int i = SETTING_PEER; i < NSETTINGS; i++) {
+		if (tls->wrong[i].code) {
+			*fault = tls->wrong[i];
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Makes credentials of the settings and has them count; on a failure all stays as it was. */
+static int build_locked(struct sttcp_tls *tls, bool anew, struct stt_fault *fault)
+	STT_REQUIRES(tls->building)
+{
+	struct stt_credentials *made = NULL;
+	struct stt_visit visit;
+
+	if (!is_asked_for_locked(tls, fault) || !begin_openssl(tls, &visit, fault))
+		return fault->code;
+	/* Only a holder of `building` changes the pointer, so this one stays. */
+	if (stt_credentials_new(&made, &tls->settings, tls->credentials, anew, fault) == 0) {
+		stt_session_attach(made);
+		swap(tls, made);
+	}
+	stt_tls_leave(&visit);
+	return fault->code;
+}
+
+/* ---------------------------------------------------------------------- setting */
+
+static bool is_used(struct sttcp_tls *tls)
+{
+	stt_lock(&tls->lock);
+	bool used = tls->used;
+
+	stt_unlock(&tls->lock);
+	return used;
+}
+
+/* Begins a change of settings: false when it is too late for one. Ended by end_setting. */
+static bool begin_setting(struct sttcp_tls *tls, struct stt_fault *fault) STT_ACQUIRE(tls->building)
+{
+	*fault = (struct stt_fault){.code = 0};
+	stt_lock(&tls->building);
+	if (!is_used(tls))
+		return true;
+	stt_fault(fault, -EBUSY, "a TLS object that is in use takes no more settings");
+	return false;
+}
+
+/* A call that could not be made changes nothing. */
+static int leave_setting(struct sttcp_tls *tls, const struct stt_fault *fault)
+	STT_RELEASE(tls->building)
+{
+	conclude(tls, fault);
+	stt_unlock(&tls->building);
+	return fault->code;
+}
+
+/* What is wrong stays wrong until it is set right, so that the start tells it, too: an object whose
+ * trust could not be read must not fall back to trusting others. */
+static int end_setting(struct sttcp_tls *tls, enum setting setting, const struct stt_fault *fault)
+	STT_RELEASE(tls->building)
+{
+	/* One good certificate does not make up for another. */
+	if (fault->code || setting != SETTING_PAIRS || !tls->settings.server) {
+		stt_lock(&tls->lock);
+		tls->wrong[setting] = *fault;
+		stt_unlock(&tls->lock);
+	}
+	return leave_setting(tls, fault);
+}
+
+/* Adds a certificate and a key, and tries them. */
+static void add_pair(struct sttcp_tls *tls, const char *certificate, const char *key,
+		     struct stt_fault *fault)
+{
+	struct stt_visit visit;
+
+	if (stt_tls_settings_add_pair(&tls->settings, certificate, key) < 0) {
+		stt_fault(fault, -ENOMEM, "out of memory");
+	} else if (begin_openssl(tls, &visit, fault)) {
+		stt_credentials_try(&tls->settings, &tls->settings.pairs[tls->settings.npairs - 1],
+				    fault);
+		stt_tls_leave(&visit);
+	}
+}
+
+struct sttcp_tls *stt_tls_new_server(const char *certificate, const char *key)
+{
+	struct sttcp_tls *tls = new_tls(true);
+	struct stt_fault fault;
+
+	if (!tls)
+		return NULL;
+	begin_setting(tls, &fault);
+	add_pair(tls, certificate, key, &fault);
+	if (end_setting(tls, SETTING_PAIRS, &fault) != -ENOMEM)
+		return tls;
+	stt_tls_unref(tls);
+	return NULL;
+}
+
+struct sttcp_tls *stt_tls_new_client(void)
+{
+	return new_tls(false);
+}
+
+int stt_tls_add_certificate(struct sttcp_tls *tls, const char *certificate, const char *key)
+{
+	struct stt_fault fault;
+
+	if (!begin_setting(tls, &fault))
+		return leave_setting(tls, &fault);
+	if (!tls->settings.server || !certificate) {
+		stt_fault(&fault, -EINVAL,
+			  certificate ? "a client has one certificate: sttcp_tls_set_certificate"
+				      : "no certificate was given");
+		return leave_setting(tls, &fault);
+	}
+	add_pair(tls, certificate, key, &fault);
+	return end_setting(tls, SETTING_PAIRS, &fault);
+}
+
+int stt_tls_set_certificate(struct sttcp_tls *tls, const char *certificate, const char *key)
+{
+	struct stt_fault fault;
+
+	if (!begin_setting(tls, &fault))
+		return leave_setting(tls, &fault);
+	if (tls->settings.server || !certificate) {
+		stt_fault(&fault, -EINVAL,
+			  certificate ? "a server's certificates are given to sttcp_tls_server and "
+					"sttcp_tls_add_certificate"
+				      : "no certificate was given");
+		return leave_setting(tls, &fault);
+	}
+	stt_tls_settings_remove_pairs(&tls->settings);
+	add_pair(tls, certificate, key, &fault);
+	return end_setting(tls, SETTING_PAIRS, &fault);
+}
+
+static void try_trust(struct sttcp_tls *tls, const char *place, struct stt_fault *fault)
+{
+	X509_STORE *store = NULL;
+	struct stt_visit visit;
+
+	if (stt_tls_settings_set_trust(&tls->settings, place) < 0) {
+		stt_fault(fault, -ENOMEM, "out of memory");
+	} else if (begin_openssl(tls, &visit, fault)) {
+		stt_trust_read(place, &store, NULL, fault);
+		X509_STORE_free(store);
+		stt_tls_leave(&visit);
+	}
+}
+
+int stt_tls_trust(struct sttcp_tls *tls, const char *file_or_directory)
+{
+	struct stt_fault fault;
+
+	if (!begin_setting(tls, &fault))
+		return leave_setting(tls, &fault);
+	if (file_or_directory)
+		try_trust(tls, file_or_directory, &fault);
+	else
+		stt_fault(&fault, -EINVAL, "no file or directory was given to trust");
+	return end_setting(tls, SETTING_TRUST, &fault);
+}
+
+int stt_tls_require_peer(struct sttcp_tls *tls, int who)
+{
+	struct stt_fault fault;
+
+	if (!begin_setting(tls, &fault))
+		return leave_setting(tls, &fault);
+	stt_tls_settings_set_peer(&tls->settings, who, &fault);
+	return end_setting(tls, SETTING_PEER, &fault);
+}
+
+int stt_tls_set_alpn(struct sttcp_tls *tls, const char *protocols)
+{
+	struct stt_fault fault;
+
+	if (!begin_setting(tls, &fault))
+		return leave_setting(tls, &fault);
+	stt_tls_settings_set_alpn(&tls->settings, protocols, &fault);
+	return end_setting(tls, SETTING_ALPN, &fault);
+}
+
+int stt_tls_set_versions(struct sttcp_tls *tls, int least, int most)
+{
+	struct stt_fault fault;
+
+	if (!begin_setting(tls, &fault))
+		return leave_setting(tls, &fault);
+	stt_tls_settings_set_versions(&tls->settings, least, most, &fault);
+	return end_setting(tls, SETTING_VERSIONS, &fault);
+}
+
+int stt_tls_set_ciphers(struct sttcp_tls *tls, const char *ciphers)
+{
+	struct stt_fault fault;
+	struct stt_visit visit;
+
+	if (!begin_setting(tls, &fault))
+		return leave_setting(tls, &fault);
+	if (stt_tls_settings_set_ciphers(&tls->settings, ciphers) < 0) {
+		stt_fault(&fault, -ENOMEM, "out of memory");
+	} else if (begin_openssl(tls, &visit, &fault)) {
+		stt_ciphers_check(tls->settings.ciphers, tls->settings.suites, &fault);
+		stt_tls_leave(&visit);
+	}
+	return end_setting(tls, SETTING_CIPHERS, &fault);
+}
+
+/* ------------------------------------------------------------------------ using */
+
+int stt_tls_reload(struct sttcp_tls *tls)
+{
+	struct stt_fault fault = {.code = 0};
+
+	stt_lock(&tls->building);
+	build_locked(tls, true, &fault);
+	return leave_setting(tls, &fault);
+}
+
+int stt_tls_use(struct sttcp_tls *tls)
+{
+	struct stt_fault fault = {.code = 0};
+
+	/* Another start, or a start_tls in a handler, waits for nothing. */
+	if (is_used(tls))
+		return 0;
+	stt_lock(&tls->building);
+	if (build_locked(tls, false, &fault) == 0) {
+		stt_lock(&tls->lock);
+		tls->used = true;
+		stt_unlock(&tls->lock);
+	}
+	return leave_setting(tls, &fault);
+}
+
+struct stt_credentials *stt_tls_take_credentials(struct sttcp_tls *tls)
+{
+	stt_lock(&tls->lock);
+	struct stt_credentials *credentials = tls->credentials;
+
+	if (credentials)
+		stt_credentials_ref(credentials);
+	stt_unlock(&tls->lock);
+	return credentials;
+}
