@@ -96,8 +96,8 @@ static void make_objects(void)
 			servers[old][asks] = stt_tls_new_server(file, NULL);
 			require(stt_tls_trust(servers[old][asks], file) == 0);
 			require(stt_tls_require_peer(servers[old][asks],
-						     asks ? STT_TLS_PEER_REQUIRED
-							  : STT_TLS_PEER_NONE) == 0);
+						     asks ? STTCP_TLS_PEER_REQUIRED
+							  : STTCP_TLS_PEER_NONE) == 0);
 			use(servers[old][asks], old);
 		}
 		clients[old] = stt_tls_new_client();
@@ -188,7 +188,7 @@ static void open_side(struct side *side, struct sttcp_tls *tls)
 
 static bool is_code(ssize_t result)
 {
-	return result == -EAGAIN || result == STTCP_ETLS || result == STT_TLS_CUT;
+	return result == -EAGAIN || result == STTCP_ETLS || result == STTCP_ECUT;
 }
 
 static void talk(struct side *side)

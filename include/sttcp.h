@@ -97,6 +97,7 @@ STTCP_API const char *sttcp_version(void);
 typedef struct sttcp_server sttcp_server;
 typedef struct sttcp_client sttcp_client;
 typedef struct sttcp_conn sttcp_conn;
+typedef struct sttcp_tls sttcp_tls; /* see TLS, below */
 
 /* ------------------------------------------------------------------ handlers */
 
@@ -194,7 +195,7 @@ enum {
 	STTCP_ELIMIT = -5006,		/* over a limit */
 	STTCP_ESLOW = -5007,		/* the peer reads too slowly */
 	STTCP_ERESOLVE = -5008,		/* the host name could not be resolved */
-	STTCP_ETLS = -5009,		/* TLS failed; not used yet */
+	STTCP_ETLS = -5009,		/* TLS failed */
 	STTCP_ETIME_CONNECT = -5010,	/* connecting took too long */
 	STTCP_ETIME_FIRST_BYTE = -5011, /* no first byte in time */
 	STTCP_ETIME_IDLE = -5012,	/* nothing sent or received for too long */
@@ -202,7 +203,9 @@ enum {
 	STTCP_ETIME_WRITE = -5014,	/* the peer took no byte for too long */
 	STTCP_ETIME_LIFETIME = -5015,	/* the connection reached its age limit */
 	STTCP_EDEAD_PEER = -5016,	/* the peer no longer answers */
-	STTCP_EFORK = -5017		/* the object belongs to the parent process */
+	STTCP_EFORK = -5017,		/* the object belongs to the parent process */
+	STTCP_ETIME_HANDSHAKE = -5018,	/* the TLS handshake took too long */
+	STTCP_ECUT = -5019		/* the peer ended without TLS's close_notify */
 };
 
 /* A sentence that describes `code`, which may also be 0 or -errno. Never NULL. Static, or the C
@@ -476,6 +479,25 @@ typedef struct sttcp_options {
 
 	bool nagle;	 /* leave Nagle's algorithm on (TCP_NODELAY off, tcp(7)) */
 	bool half_close; /* the peer's FIN calls the end handler; sending stays possible */
+
+	/* --- TLS --- */
+
+	/* Every connection speaks TLS, from its first byte on: see TLS, below. A server needs an
+	 * object of sttcp_tls_server, a client one of sttcp_tls_client. The object is referenced by
+	 * _new, and may be shared. Default NULL: plain bytes, and those connections on which
+	 * sttcp_conn_start_tls is called. */
+	sttcp_tls *tls;
+
+	/* Limit on the TLS handshake, also that of sttcp_conn_start_tls. Of a server's connection
+	 * it counts from accept, of a client's from the end of connecting (connect_timeout_ms ends
+	 * before it). Ends the connection, or the attempt, with STTCP_ETIME_HANDSHAKE. Default
+	 * 10 000. */
+	int32_t tls_handshake_timeout_ms;
+
+	/* Client: the name that is asked for (SNI, RFC 6066) and that the server's certificate has
+	 * to have: a DNS name or an address. An address is checked as one, and is not asked for.
+	 * Copied. Default: the host. With `tls` and a Unix socket it has to be set. */
+	const char *tls_name;
 } sttcp_options;
 
 #ifndef __cplusplus
@@ -782,6 +804,7 @@ typedef struct sttcp_stats {
 	int64_t over_per_ip;	  /* over a limit per address */
 	int64_t over_rate;	  /* over a limit on accepting */
 	int64_t thread_cap_hits;  /* times a handler of the process had to wait for max_threads */
+	int64_t tls_failed;	  /* TLS handshakes that failed or took too long; no handler ran */
 } sttcp_stats;
 
 /* Fills the first `size` bytes of `stats`: sizeof(sttcp_stats). Visits every connection. */
@@ -1145,8 +1168,9 @@ STTCP_API int sttcp_conn_fd(const sttcp_conn *conn);
 /*
  * Takes the descriptor out of the library and returns it, in blocking mode; the
  * caller has to close it. The connection ends with STTCP_ECLOSED. -EBUSY while
- * another thread runs its handler; -EAGAIN while output is queued. Bytes that
- * were read but not delivered are lost.
+ * another thread runs its handler; -EAGAIN while output is queued; -EOPNOTSUPP
+ * with TLS, or when it is beginning. Bytes that were read but not delivered are
+ * lost.
  */
 STTCP_API int sttcp_conn_detach(sttcp_conn *conn) STTCP_CHECKED;
 
@@ -1268,6 +1292,175 @@ STTCP_API void sttcp_timer_free(sttcp_timer *timer);
  * `fn` is not called. Any thread.
  */
 STTCP_API int sttcp_run(void (*fn)(void *argument), void *argument) STTCP_CHECKED;
+
+/* ------------------------------------------------------------------------ TLS */
+
+/*
+ * TLS 1.2 and 1.3 (RFC 8446) by OpenSSL 3. A TLS object holds certificates, trust
+ * and settings. It is made once, and shared by any number of servers, clients and
+ * connections: by the option `tls`, or by sttcp_conn_start_tls.
+ *
+ *	sttcp_tls *tls = sttcp_tls_server("cert.pem", "key.pem");
+ *	sttcp_server *server = sttcp_server_new("", 8443, STTCP_OPTIONS(.tls = tls));
+ *
+ *	sttcp_tls_unref(tls);	// the server has a reference of its own
+ *
+ * What holds for a plain connection holds for one with TLS: handlers, framing,
+ * reading inside handlers, backpressure, broadcasts, limits, stops. All sizes and
+ * counters are of plain bytes. The differences:
+ *
+ *  - A server's connection handler runs after the handshake. A handshake that
+ *    fails runs no handler: it is logged, and counted in sttcp_stats.tls_failed.
+ *    A client's connection ends in its unconnected handler, with STTCP_ETLS and a
+ *    text that says what was wrong ("the certificate of db.example has expired on
+ *    2026-01-31").
+ *  - A connection in its handshake counts for max_connections and the other
+ *    limits, not for sttcp_server_count. The limits for the first byte and for
+ *    idle time begin after it. A graceful stop lets it finish, a forced one does
+ *    not.
+ *  - TLS's own end of the stream, close_notify, is the peer's FIN. A peer that
+ *    ends without one may have been cut off by somebody on the way: what came is
+ *    delivered, but no end handler runs and no incomplete line becomes a last
+ *    message; sttcp_conn_recv and its kin return STTCP_ECUT, and so does the
+ *    connection end. Many peers are careless about it.
+ *  - An orderly close, and sttcp_conn_shutdown, send close_notify before FIN.
+ *    sttcp_conn_abort, _fail_now and a forked child do not.
+ *  - With TLS 1.3 a client's handshake is over before the server has looked at the
+ *    client's certificate. That it is refused may be told only after the
+ *    connection handler, by the disconnection handler, with STTCP_ETLS.
+ *  - sttcp_conn_detach gives -EOPNOTSUPP.
+ *
+ * Not supported: early data (0-RTT), renegotiation, compression, encrypted keys,
+ * PKCS#11. Revocation is not checked: neither CRLs nor OCSP. A client resumes its
+ * own last session only, which saves the larger part of a handshake.
+ *
+ * A child that was forked must not use TLS unless it execs: a lock of OpenSSL's
+ * may have been held by another thread.
+ *
+ * A library that was built without OpenSSL has all these functions. New objects
+ * can be made; setting anything, and a start that needs one, gives -ENOSYS.
+ *
+ * Setting is done before the first start that uses the object, else -EBUSY.
+ * sttcp_tls_reload may be called at any time. All functions may be called on any
+ * thread; those that read files wait for the disk. Files are in PEM format.
+ */
+
+/*
+ * A server's object. `certificate` is a file with the certificate, followed by
+ * those of its issuers up to one that clients trust; `key` a file with its private
+ * key, which may not be encrypted. NULL for `key`: it stands in the certificate's
+ * file. Returns NULL only when out of memory: what is wrong with the files is told
+ * by sttcp_tls_error, and by a start. Release it with sttcp_tls_unref.
+ */
+STTCP_API sttcp_tls *sttcp_tls_server(const char *certificate, const char *key) STTCP_CHECKED;
+
+/* A client's object: it trusts whom the system trusts, and checks that the certificate is for the
+ * name it asked for (subjectAltName, RFC 9525; the common name does not count). NULL only when out
+ * of memory. Release it with sttcp_tls_unref. */
+STTCP_API sttcp_tls *sttcp_tls_client(void) STTCP_CHECKED;
+
+/* A sentence about what is wrong, with the name of the file in it; "" when all is well. Valid until
+ * the next call with this object. */
+STTCP_API const char *sttcp_tls_error(const sttcp_tls *tls);
+
+/*
+ * Server: one certificate more. A peer that asks for a name (SNI) gets one that has
+ * this name, or a wildcard for it; of several, one whose key the peer can use. The
+ * first certificate is for all other peers.
+ *
+ * 0; -EINVAL: not a server's object, or not what the files should hold; -ENOENT,
+ * -EACCES and others of open(2) and read(2); -EBUSY: it is in use; -ENOMEM;
+ * -ENOSYS. sttcp_tls_error has a sentence. A start fails as well, until what was
+ * wrong is set right. The functions that follow have the same codes.
+ */
+STTCP_API int sttcp_tls_add_certificate(sttcp_tls *tls, const char *certificate,
+					const char *key) STTCP_CHECKED;
+
+/* Client: the certificate that it shows to servers that ask for one. */
+STTCP_API int sttcp_tls_set_certificate(sttcp_tls *tls, const char *certificate,
+					const char *key) STTCP_CHECKED;
+
+/* Trusts the certificates in this file, or in all files of this directory (no links by hash are
+ * needed), instead of those that the system trusts. May be called several times. A server trusts
+ * nobody without it. */
+STTCP_API int sttcp_tls_trust(sttcp_tls *tls, const char *file_or_directory) STTCP_CHECKED;
+
+/* Whether the peer has to show a certificate. */
+typedef enum sttcp_tls_peer {
+	STTCP_TLS_PEER_NONE,  /* no; client: encrypts without knowing to whom */
+	STTCP_TLS_PEER_ASKED, /* server: it may; one that is shown has to be good */
+	STTCP_TLS_PEER_REQUIRED
+} sttcp_tls_peer;
+
+/* Default: a server's _NONE, a client's _REQUIRED. A server that asks needs sttcp_tls_trust, else a
+ * start gives -EINVAL. */
+STTCP_API int sttcp_tls_require_peer(sttcp_tls *tls, sttcp_tls_peer who) STTCP_CHECKED;
+
+/* The application's protocols (ALPN, RFC 7301), "h2,http/1.1", best first. The server's order
+ * decides. With none in common the handshake fails; a peer that offers none is served, and
+ * sttcp_tls_info.alpn is "". */
+STTCP_API int sttcp_tls_set_alpn(sttcp_tls *tls, const char *protocols) STTCP_CHECKED;
+
+/* The versions of TLS that are allowed: 12 for 1.2, 13 for 1.3. Default 12 to 13. */
+STTCP_API int sttcp_tls_set_versions(sttcp_tls *tls, int least, int most) STTCP_CHECKED;
+
+/* The ciphers that are allowed, separated by colons, in the syntax of openssl-ciphers(1). Names
+ * that begin with TLS_ are those of 1.3. An unknown name gives -EINVAL. */
+STTCP_API int sttcp_tls_set_ciphers(sttcp_tls *tls, const char *ciphers) STTCP_CHECKED;
+
+/*
+ * Reads all files again. Only if all of them are good does that count, for
+ * handshakes from then on; open connections are not concerned. Otherwise a code as
+ * above, sttcp_tls_error has a sentence, and everything stays as it was. While
+ * servers run, too. Sessions from before can still be resumed, unless what is
+ * trusted has changed.
+ */
+STTCP_API int sttcp_tls_reload(sttcp_tls *tls) STTCP_CHECKED;
+
+/* References, counted. ref returns `tls`; each call, and each object that was made, needs one
+ * unref. NULL is fine for unref. */
+STTCP_API sttcp_tls *sttcp_tls_ref(sttcp_tls *tls);
+STTCP_API void sttcp_tls_unref(sttcp_tls *tls);
+
+/*
+ * Begins TLS on a connection that has spoken plain bytes so far (STARTTLS): inside
+ * one of its connection, receive or response handlers, or a task. Waits for the
+ * handshake as sttcp_conn_recv waits, for tls_handshake_timeout_ms at most. The
+ * kind of `tls`, of a server or of a client, decides who begins. `name` is whom a
+ * client asks for, as tls_name; NULL: tls_name, or the host.
+ *
+ * What was sent before leaves as plain bytes first, and other threads' sends wait
+ * in the queue meanwhile. Bytes that were received behind the message that is being
+ * handled are taken for the peer's first bytes of TLS, never for a message: so
+ * nobody can put plain commands in front of encrypted ones.
+ *
+ * 0; -EBUSY: it has TLS already, or another call is beginning it; -EDEADLK: not on
+ * the thread of such a handler; -EINVAL: no `tls`, a client's object that verifies
+ * and has no name; -EPIPE after sttcp_conn_shutdown; a code of the object as from
+ * a start; -ENOMEM. After these nothing has changed. STTCP_ETLS,
+ * STTCP_ETIME_HANDSHAKE, or why the peer is gone: the connection ends with this
+ * code.
+ */
+STTCP_API int sttcp_conn_start_tls(sttcp_conn *conn, sttcp_tls *tls,
+				   const char *name) STTCP_CHECKED;
+
+/* What the two sides have agreed on. Strings are never NULL, and live as long as the handle. */
+typedef struct sttcp_tls_info {
+	const char *version;	      /* "TLSv1.3" */
+	const char *cipher;	      /* "TLS_AES_256_GCM_SHA384" */
+	const char *alpn;	      /* the protocol that was chosen, or "" */
+	const char *server_name;      /* that the client asked for, or "" */
+	const char *peer_subject;     /* of the peer's certificate, as RFC 2253 writes it; "" */
+	const char *peer_fingerprint; /* its SHA-256, 64 hexadecimal digits in lower case; "" */
+	const void *peer_certificate; /* the certificate itself (DER); NULL: it showed none */
+	size_t peer_certificate_size;
+	bool peer_verified; /* the certificate was checked, and is trusted */
+	bool resumed;	    /* from an earlier session */
+} sttcp_tls_info;
+
+/* Fills the first `size` bytes of `info`: sizeof(sttcp_tls_info). 0; -ENOENT: it has no TLS, or its
+ * handshake is not over; -EINVAL. Any thread, also after the end. */
+STTCP_API int sttcp_conn_tls(const sttcp_conn *conn, sttcp_tls_info *info, size_t size);
 
 #ifdef __cplusplus
 }

@@ -36,6 +36,8 @@ static const struct {
 	{STTCP_ETIME_LIFETIME, "STTCP_ETIME_LIFETIME"},
 	{STTCP_EDEAD_PEER, "STTCP_EDEAD_PEER"},
 	{STTCP_EFORK, "STTCP_EFORK"},
+	{STTCP_ETIME_HANDSHAKE, "STTCP_ETIME_HANDSHAKE"},
+	{STTCP_ECUT, "STTCP_ECUT"},
 };
 
 /* Numbers that stand for nothing: INT_MIN has no positive counterpart. */

@@ -244,7 +244,7 @@ static void a_server_that_asks_needs_to_know_whom_it_trusts(void **state)
 	struct sttcp_tls *tls = good_server();
 
 	(void)state;
-	assert_int_equal(stt_tls_require_peer(tls, STT_TLS_PEER_ASKED), 0);
+	assert_int_equal(stt_tls_require_peer(tls, STTCP_TLS_PEER_ASKED), 0);
 	assert_int_equal(stt_tls_use(tls), -EINVAL);
 	expect_words(tls, "sttcp_tls_trust");
 	assert_int_equal(stt_tls_trust(tls, trusted), 0);
@@ -306,7 +306,7 @@ static void settings_that_make_no_sense_are_refused(void **state)
 	assert_int_equal(stt_tls_set_versions(server, 0, 0), -EINVAL);
 	assert_int_equal(stt_tls_require_peer(server, 3), -EINVAL);
 	assert_int_equal(stt_tls_require_peer(server, -1), -EINVAL);
-	assert_int_equal(stt_tls_require_peer(client, STT_TLS_PEER_ASKED), -EINVAL);
+	assert_int_equal(stt_tls_require_peer(client, STTCP_TLS_PEER_ASKED), -EINVAL);
 	assert_int_equal(stt_tls_set_certificate(server, good_certificate, good_key), -EINVAL);
 	assert_int_equal(stt_tls_add_certificate(client, good_certificate, good_key), -EINVAL);
 	assert_int_equal(stt_tls_add_certificate(server, NULL, good_key), -EINVAL);
@@ -381,7 +381,7 @@ static void what_is_in_use_takes_no_settings(void **state)
 	assert_int_equal(stt_tls_use(tls), 0);
 	assert_int_equal(stt_tls_add_certificate(tls, good_certificate, good_key), -EBUSY);
 	assert_int_equal(stt_tls_trust(tls, trusted), -EBUSY);
-	assert_int_equal(stt_tls_require_peer(tls, STT_TLS_PEER_NONE), -EBUSY);
+	assert_int_equal(stt_tls_require_peer(tls, STTCP_TLS_PEER_NONE), -EBUSY);
 	assert_int_equal(stt_tls_set_alpn(tls, "h2"), -EBUSY);
 	assert_int_equal(stt_tls_set_versions(tls, 12, 13), -EBUSY);
 	assert_int_equal(stt_tls_set_ciphers(tls, "HIGH"), -EBUSY);
@@ -416,7 +416,7 @@ static void expect_subject(struct sttcp_tls *server, const char *subject)
 	struct sttcp_tls *client = stt_tls_new_client();
 	struct tls_pair pair;
 
-	assert_int_equal(stt_tls_require_peer(client, STT_TLS_PEER_NONE), 0);
+	assert_int_equal(stt_tls_require_peer(client, STTCP_TLS_PEER_NONE), 0);
 	tls_pair_open(&pair, server, client, NULL, NULL);
 	tls_pair_agree(&pair);
 	assert_string_equal(tls_facts(&pair.client).peer_subject, subject);

@@ -482,7 +482,7 @@ static void a_client_may_not_want_to_know(void **state)
 	struct tls_pair pair;
 
 	(void)state;
-	assert_int_equal(stt_tls_require_peer(client, STT_TLS_PEER_NONE), 0);
+	assert_int_equal(stt_tls_require_peer(client, STTCP_TLS_PEER_NONE), 0);
 	tls_pair_open(&pair, server, client, NULL, NULL);
 	tls_pair_agree(&pair);
 	assert_false(tls_facts(&pair.client).peer_verified);
@@ -507,7 +507,7 @@ static void a_client_that_verifies_needs_a_name(void **state)
 
 /* ------------------------------------------------------- certificates of clients */
 
-static struct sttcp_tls *asking_server(enum stt_tls_peer who)
+static struct sttcp_tls *asking_server(sttcp_tls_peer who)
 {
 	struct sttcp_tls *server = server_for("DNS:a.example");
 
@@ -518,7 +518,7 @@ static struct sttcp_tls *asking_server(enum stt_tls_peer who)
 
 static void a_client_is_known_by_its_certificate(void **state)
 {
-	struct sttcp_tls *server = asking_server(STT_TLS_PEER_REQUIRED);
+	struct sttcp_tls *server = asking_server(STTCP_TLS_PEER_REQUIRED);
 	struct sttcp_tls *client = trusting_client();
 	struct cert_spec spec = {.subject = "alice"};
 
@@ -541,7 +541,7 @@ static void a_required_certificate_is_missed(void **state)
 {
 	(void)state;
 	for (int version = 12; version <= 13; version++) {
-		struct sttcp_tls *server = asking_server(STT_TLS_PEER_REQUIRED);
+		struct sttcp_tls *server = asking_server(STTCP_TLS_PEER_REQUIRED);
 		struct sttcp_tls *client = trusting_client();
 		struct tls_pair pair;
 		char got[10];
@@ -567,7 +567,7 @@ static void whoever_is_asked_may_have_none_but_no_bad_one(void **state)
 	struct cert_spec of_other = {.subject = "Somebody Else", .authority = true};
 	struct cert_spec spec = {.subject = "mallory"};
 	struct cert other = cert_make(&of_other, NULL);
-	struct sttcp_tls *server = asking_server(STT_TLS_PEER_ASKED);
+	struct sttcp_tls *server = asking_server(STTCP_TLS_PEER_ASKED);
 	struct sttcp_tls *client = trusting_client(), *bad = trusting_client();
 	struct tls_pair pair;
 
@@ -591,7 +591,7 @@ static void whoever_is_asked_may_have_none_but_no_bad_one(void **state)
 
 static void a_server_names_whom_it_trusts(void **state)
 {
-	struct sttcp_tls *server = asking_server(STT_TLS_PEER_REQUIRED);
+	struct sttcp_tls *server = asking_server(STTCP_TLS_PEER_REQUIRED);
 	struct stt_credentials *credentials;
 	const STACK_OF(X509_NAME) * names;
 
@@ -612,7 +612,7 @@ static void expect_chosen(struct sttcp_tls *server, const char *name, const char
 	struct sttcp_tls *client = stt_tls_new_client();
 	struct tls_pair pair;
 
-	assert_int_equal(stt_tls_require_peer(client, STT_TLS_PEER_NONE), 0);
+	assert_int_equal(stt_tls_require_peer(client, STTCP_TLS_PEER_NONE), 0);
 	tls_pair_open(&pair, server, client, name, NULL);
 	tls_pair_agree(&pair);
 	if (strcmp(tls_facts(&pair.client).peer_subject, subject) != 0)
@@ -656,7 +656,7 @@ static const char *kind_given_to(struct sttcp_tls *server, const char *signature
 	const unsigned char *der;
 	struct stt_tls_facts facts;
 
-	assert_int_equal(stt_tls_require_peer(client, STT_TLS_PEER_NONE), 0);
+	assert_int_equal(stt_tls_require_peer(client, STTCP_TLS_PEER_NONE), 0);
 	assert_int_equal(stt_tls_use(client), 0);
 	credentials = stt_tls_take_credentials(client);
 	assert_int_equal(SSL_CTX_set1_sigalgs_list(credentials->context, signatures), 1);
@@ -808,7 +808,7 @@ static void a_client_with_a_certificate_resumes(void **state)
 {
 	(void)state;
 	for (int version = 12; version <= 13; version++) {
-		struct sttcp_tls *server = asking_server(STT_TLS_PEER_REQUIRED);
+		struct sttcp_tls *server = asking_server(STTCP_TLS_PEER_REQUIRED);
 		struct sttcp_tls *client = trusting_client();
 		struct stt_resumption *resumption = stt_resumption_new();
 		struct cert_spec spec = {.subject = "alice"};
@@ -830,7 +830,7 @@ static void a_client_with_a_certificate_resumes(void **state)
 
 static void tickets_outlive_a_reload(void **state)
 {
-	struct sttcp_tls *server = asking_server(STT_TLS_PEER_ASKED), *client = trusting_client();
+	struct sttcp_tls *server = asking_server(STTCP_TLS_PEER_ASKED), *client = trusting_client();
 	struct stt_resumption *resumption = stt_resumption_new();
 
 	(void)state;
@@ -854,7 +854,7 @@ static void tickets_of_an_old_trust_are_worth_nothing(void **state)
 	ssize_t end;
 
 	(void)state;
-	assert_int_equal(stt_tls_require_peer(server, STT_TLS_PEER_REQUIRED), 0);
+	assert_int_equal(stt_tls_require_peer(server, STTCP_TLS_PEER_REQUIRED), 0);
 	assert_int_equal(stt_tls_trust(server, certs_write_chain("who.pem", &authority, NULL)), 0);
 	give_certificate(client, &spec, &authority);
 	assert_false(resumes(server, client, "a.example", resumption));

@@ -493,7 +493,7 @@ static void an_end_without_close_notify_is_a_cut(void **state)
 		/* The FIN makes an event of its own. */
 		if (end == -EAGAIN)
 			assert_int_equal(tls_drain(&pair.server, got, sizeof(got), &end), 0);
-		assert_int_equal(end, STT_TLS_CUT);
+		assert_int_equal(end, STTCP_ECUT);
 		/* It can still be answered. */
 		tls_expect_passage(&pair.server, &pair.client, 100);
 		tls_pair_close(&pair);

@@ -93,7 +93,7 @@ static struct PyModuleDef definition = {
 static int add_codes(PyObject *module)
 {
 	/* From the first to the last, without a gap: the list in sttcp.h. */
-	for (int code = STTCP_EDESTROYED; code >= STTCP_EFORK; code--)
+	for (int code = STTCP_EDESTROYED; code >= STTCP_ECUT; code--)
 		if (PyModule_AddIntConstant(module, sttcp_error_name(code) + strlen("STTCP_"),
 					    code) < 0)
 			return -1;

@@ -17,9 +17,11 @@ OWN = {
     "EDESTROYED": Client.DestructionException, "ECLOSED": ConnectionAbortedError,
     "ESTOPPED": sttcp.StoppedError, "EHANDLER": sttcp.HandlerError, "EFRAME": sttcp.FrameError,
     "ELIMIT": sttcp.LimitError, "ESLOW": sttcp.SlowPeerError, "ERESOLVE": socket.gaierror,
-    "ETLS": ConnectionAbortedError, "EFORK": RuntimeError, "EDEAD_PEER": sttcp.TimeLimitError,
+    "ETLS": ConnectionAbortedError, "ECUT": ConnectionAbortedError, "EFORK": RuntimeError, 
+    "EDEAD_PEER": sttcp.TimeLimitError,
     **{"ETIME_" + which: sttcp.TimeLimitError
-       for which in ("CONNECT", "FIRST_BYTE", "IDLE", "MESSAGE", "WRITE", "LIFETIME")}}
+       for which in ("CONNECT", "FIRST_BYTE", "IDLE", "MESSAGE", "WRITE", "LIFETIME",
+                     "HANDSHAKE")}}
 BASES = {sttcp.StoppedError: ConnectionAbortedError, sttcp.SlowPeerError: ConnectionAbortedError,
          sttcp.HandlerError: ConnectionAbortedError, sttcp.LimitError: ConnectionError,
          sttcp.FrameError: ConnectionError, sttcp.TimeLimitError: TimeoutError,

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "api/options.h"
+#include "tls/context.h"
 
 /* How an option is read, and what it may be. */
 enum kind {
@@ -31,6 +32,7 @@ enum kind {
 	MODE,	 /* int32_t: permissions */
 	PORT,	 /* int32_t */
 	TEXT,	 /* const char * */
+	TLS,	 /* sttcp_tls * */
 	FLAG,
 	DATA, /* a pointer */
 	FUNCTION,
@@ -92,12 +94,15 @@ static const struct rule {
 	OF_ALL(dead_peer_timeout_ms, TIME),
 	OF_ALL(nagle, FLAG),
 	OF_ALL(half_close, FLAG),
+	OF_ALL(tls, TLS),
+	OF_ALL(tls_handshake_timeout_ms, TIME),
 	OF_CLIENTS(connect_timeout_ms, TIME),
 	OFF_OF_CLIENTS(reconnect_ms, TIME),
 	OF_CLIENTS(reconnect_max_ms, LONGEST),
 	OFF_OF_CLIENTS(reconnect_tries, NUMBER),
 	OF_CLIENTS(local_host, TEXT),
 	OFF_OF_CLIENTS(local_port, PORT),
+	OF_CLIENTS(tls_name, TEXT),
 	OF_SERVERS(backlog, NUMBER),
 	OFF_OF_SERVERS(max_connections, NUMBER),
 	OFF_OF_SERVERS(max_connections_per_ip, NUMBER),
@@ -136,6 +141,8 @@ static int64_t value_of(const struct rule *rule, const sttcp_options *given)
 	case TEXT:
 		return *(const char *const *)(const void *)at != NULL &&
 		       **(const char *const *)(const void *)at != '\0';
+	case TLS:
+		return given->tls != NULL;
 	case FUNCTION:
 		return given->frame_fn != NULL;
 	case DATA_SIZE:
@@ -313,6 +320,18 @@ static int check_reconnect(const sttcp_options *given, struct stt_option_fault *
 	return 0;
 }
 
+/* Who begins a handshake is a matter of the object's kind. */
+static int check_tls(const sttcp_options *given, enum stt_option_user user,
+		     struct stt_option_fault *fault)
+{
+	bool for_client = user == STT_FOR_CLIENT;
+
+	if (!given->tls || stt_tls_is_server(given->tls) != for_client)
+		return 0;
+	return stt_option_wrong(fault, "tls is an object of a %s: it may be one of sttcp_tls_%s",
+				for_client ? "server" : "client", for_client ? "client" : "server");
+}
+
 int stt_options_check(const sttcp_options *given, enum stt_option_user user,
 		      struct stt_option_fault *fault)
 {
@@ -332,5 +351,7 @@ int stt_options_check(const sttcp_options *given, enum stt_option_user user,
 	result = check_marks(given, fault);
 	if (result == 0)
 		result = check_reconnect(given, fault);
+	if (result == 0)
+		result = check_tls(given, user, fault);
 	return result < 0 ? result : check_limits(given, fault);
 }

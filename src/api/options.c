@@ -18,6 +18,7 @@ enum {
 	DEFAULT_DRAIN_MS = 10000,
 	DEFAULT_WRITE_MS = 30000,
 	DEFAULT_LINGER_MS = 2000,
+	DEFAULT_HANDSHAKE_MS = 10000,
 	/* A larger size can only be uninitialised memory, which is not searched for zeroes. */
 	LARGEST_STRUCT = 64 * 1024
 };
@@ -171,6 +172,10 @@ int stt_options_read(const sttcp_options *options, enum stt_side side,
 		.ipv6_only = given.ipv6_only,
 		.nagle = given.nagle,
 		.half_close = given.half_close,
+		.tls = given.tls,
+		.tls_handshake_timeout_ms =
+			number(given.tls_handshake_timeout_ms, DEFAULT_HANDSHAKE_MS),
+		.tls_name = given.tls_name && *given.tls_name ? given.tls_name : NULL,
 	};
 	read_framing(&given, &settings->framing);
 	settings->times_input = settings->first_byte_timeout_ms >= 0 ||

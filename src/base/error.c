@@ -42,6 +42,8 @@ static const struct code codes[] = {
 	{CODE(STTCP_ETIME_LIFETIME), "the connection reached its age limit"},
 	{CODE(STTCP_EDEAD_PEER), "the peer no longer answers"},
 	{CODE(STTCP_EFORK), "the object belongs to the parent process"},
+	{CODE(STTCP_ETIME_HANDSHAKE), "the TLS handshake took too long"},
+	{CODE(STTCP_ECUT), "the peer ended without TLS's close_notify"},
 };
 
 static const struct code *find_code(int number)

@@ -92,6 +92,9 @@ struct stt_settings {
 	bool ipv6_only;
 	bool nagle;
 	bool half_close;
+	sttcp_tls *tls; /* a reference, or NULL */
+	int tls_handshake_timeout_ms;
+	const char *tls_name; /* NULL: the host */
 };
 
 /* By a connection's owner, outside turns: each once in its life, and cold. */
@@ -114,7 +117,8 @@ struct stt_service {
 	bool is_client;
 	unsigned fork_count;
 	char *host;
-	char *local_host; /* to which the settings point */
+	char *local_host; /* to which the settings point; the next, too */
+	char *tls_name;
 	int port;
 	char *given; /* host and port as the user gave them */
 	struct stt_settings settings;

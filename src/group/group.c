@@ -20,6 +20,7 @@
 #include "group/registry.h"
 #include "group/rooms.h"
 #include "group/roster.h"
+#include "tls/context.h"
 
 static void release_on_pool(struct stt_worker *worker, struct stt_actor *actor);
 
@@ -37,18 +38,25 @@ int stt_group_init(struct stt_group *group, enum stt_side side, const char *host
 	group->service.given = strdup(given);
 	if (settings->local_host)
 		group->service.local_host = strdup(settings->local_host);
+	if (settings->tls_name)
+		group->service.tls_name = strdup(settings->tls_name);
 	if (side == STT_SERVER)
 		group->rooms = stt_rooms_new();
 	if (!group->service.host || !group->service.given ||
 	    (settings->local_host && !group->service.local_host) ||
+	    (settings->tls_name && !group->service.tls_name) ||
 	    (side == STT_SERVER && !group->rooms)) {
 		free(group->service.host);
 		free(group->service.local_host);
+		free(group->service.tls_name);
 		free(group->service.given);
 		stt_rooms_free(group->rooms);
 		return -ENOMEM;
 	}
 	settings->local_host = group->service.local_host;
+	settings->tls_name = group->service.tls_name;
+	if (settings->tls)
+		stt_tls_ref(settings->tls);
 	group->service.port = port;
 	atomic_init(&group->service.refs, 1);
 	stt_mutex_init(&group->lock);
@@ -69,7 +77,9 @@ void stt_group_destroy(struct stt_service *service)
 	free(group->sweepers);
 	free(group->service.host);
 	free(group->service.local_host);
+	free(group->service.tls_name);
 	free(group->service.given);
+	stt_tls_unref(group->service.settings.tls);
 	stt_cond_fini(&group->changed);
 	stt_mutex_fini(&group->lock);
 	free(group);
@@ -176,9 +186,29 @@ static const char *wrong_end(const struct stt_group *group)
 		return "local_host may not be a Unix socket";
 	if (!stt_host_is_unix(group->service.host))
 		return NULL;
+	if (group->service.is_client && settings->tls && !settings->tls_name)
+		return "tls needs tls_name with a Unix socket: the name that the certificate is "
+		       "for";
 	return settings->local_host   ? "local_host has no effect with a Unix socket"
 	       : settings->local_port ? "local_port has no effect with a Unix socket"
 				      : NULL;
+}
+
+/* The files of its TLS object, and what was set on it. */
+static int check_tls(struct stt_group *group)
+{
+	sttcp_tls *tls = group->service.settings.tls;
+	char why[sizeof(group->error)];
+	int result = tls ? stt_tls_use(tls) : 0;
+
+	if (!tls)
+		return 0;
+	if (result == 0)
+		return stt_group_tell(group, -ENOSYS,
+				      "cannot start %s: connections have no TLS yet",
+				      group->service.given);
+	stt_tls_copy_error(tls, why, sizeof(why));
+	return stt_group_tell(group, result, "cannot start %s: %s", group->service.given, why);
 }
 
 int stt_group_check_start(struct stt_group *group)
@@ -193,7 +223,7 @@ int stt_group_check_start(struct stt_group *group)
 	if (port_is_wrong(group, least_port))
 		return stt_group_tell(group, -EINVAL, "%s: the port must be from %d to 65535",
 				      group->service.given, least_port);
-	return 0;
+	return check_tls(group);
 }
 
 void stt_group_release(struct stt_group *group)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mutex.h"
@@ -31,6 +32,7 @@ enum setting {
 
 struct sttcp_tls {
 	atomic_int refs;
+	unsigned owner; /* set before anybody else can find it */
 
 	/* Under `building`, which is held while files are read, and is taken before `lock`. */
 	struct stt_mutex building;
@@ -88,6 +90,16 @@ bool stt_tls_is_server(const struct sttcp_tls *tls)
 	return tls->settings.server;
 }
 
+void stt_tls_set_owner(struct sttcp_tls *tls, unsigned owner)
+{
+	tls->owner = owner;
+}
+
+unsigned stt_tls_owner(const struct sttcp_tls *tls)
+{
+	return tls->owner;
+}
+
 /* --------------------------------------------------------------------- building */
 
 static void conclude(struct sttcp_tls *tls, const struct stt_fault *fault)
@@ -114,6 +126,15 @@ const char *stt_tls_error(struct sttcp_tls *tls)
 
 	stt_unlock(&tls->lock);
 	return fault ? fault->text : "";
+}
+
+void stt_tls_copy_error(struct sttcp_tls *tls, char *text, size_t size)
+{
+	stt_lock(&tls->lock);
+	const struct stt_fault *fault = tls->last.code ? &tls->last : first_wrong_locked(tls);
+
+	snprintf(text, size, "%s", fault ? fault->text : "");
+	stt_unlock(&tls->lock);
 }
 
 /* Puts credentials in the place of those that counted: all files were good. */

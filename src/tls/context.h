@@ -12,16 +12,11 @@
 #define STT_TLS_CONTEXT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
-struct sttcp_tls;
+#include "sttcp.h"
+
 struct stt_credentials;
-
-/* Who has to show a certificate. */
-enum stt_tls_peer {
-	STT_TLS_PEER_NONE,
-	STT_TLS_PEER_ASKED,
-	STT_TLS_PEER_REQUIRED
-};
 
 /* NULL only when out of memory. A fault of the files is told by stt_tls_use and stt_tls_error. */
 struct sttcp_tls *stt_tls_new_server(const char *certificate, const char *key);
@@ -33,6 +28,13 @@ bool stt_tls_is_server(const struct sttcp_tls *tls);
 /* The fault of the last call, with the file's name in it; "" when all is well. Valid until the
  * object's next call. */
 const char *stt_tls_error(struct sttcp_tls *tls);
+/* The same into memory of the caller's, beside calls of others. */
+void stt_tls_copy_error(struct sttcp_tls *tls, char *text, size_t size);
+
+/* The process that it belongs to: a number of the caller's, 0 until it is set. Before anybody else
+ * can find the object. */
+void stt_tls_set_owner(struct sttcp_tls *tls, unsigned owner);
+unsigned stt_tls_owner(const struct sttcp_tls *tls);
 
 /* Each: 0, -EBUSY once it is in use, -EINVAL, -ENOMEM, or why a file cannot be read. */
 int stt_tls_add_certificate(struct sttcp_tls *tls, const char *certificate, const char *key);

@@ -133,9 +133,9 @@ static int set_trust(struct stt_credentials *made, const struct stt_tls_settings
 	if (settings->trust)
 		result = stt_trust_read(settings->trust, &made->trust,
 					settings->server ? &names : NULL, fault);
-	else if (!settings->server && settings->peer != STT_TLS_PEER_NONE)
+	else if (!settings->server && settings->peer != STTCP_TLS_PEER_NONE)
 		result = stt_trust_system(&made->trust, anew, fault);
-	else if (settings->server && settings->peer != STT_TLS_PEER_NONE)
+	else if (settings->server && settings->peer != STTCP_TLS_PEER_NONE)
 		result = stt_fault(fault, -EINVAL,
 				   "a server that asks for certificates needs sttcp_tls_trust: "
 				   "whose certificates are accepted");

@@ -29,7 +29,7 @@ struct stt_credentials {
 	uint64_t number; /* no other in this process has it */
 	SSL_CTX *context;
 	bool server;
-	enum stt_tls_peer peer;
+	sttcp_tls_peer peer;
 	X509_STORE *trust; /* or NULL: nobody is asked for a certificate */
 	struct stt_pair *pairs;
 	int npairs;

@@ -121,7 +121,7 @@ bool stt_facts_gather(struct stt_tls_session *session)
 	facts->cipher = SSL_get_cipher_name(session->ssl);
 	facts->resumed = SSL_session_reused(session->ssl) == 1;
 	/* Without a demand OpenSSL verifies as well, but not for anybody in particular. */
-	facts->peer_verified = session->credentials->peer != STT_TLS_PEER_NONE &&
+	facts->peer_verified = session->credentials->peer != STTCP_TLS_PEER_NONE &&
 			       facts->peer_certificate &&
 			       SSL_get_verify_result(session->ssl) == X509_V_OK;
 	return fine;

@@ -3,6 +3,7 @@
  * with them. Compiled instead of all other files of this folder. */
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "tls/context.h"
@@ -12,6 +13,7 @@
 
 struct sttcp_tls {
 	atomic_int refs;
+	unsigned owner;
 	bool server;
 };
 
@@ -60,6 +62,21 @@ const char *stt_tls_error(struct sttcp_tls *tls)
 {
 	(void)tls;
 	return "this library was built without TLS (-DSTTCP_TLS=ON needs OpenSSL 3)";
+}
+
+void stt_tls_copy_error(struct sttcp_tls *tls, char *text, size_t size)
+{
+	snprintf(text, size, "%s", stt_tls_error(tls));
+}
+
+void stt_tls_set_owner(struct sttcp_tls *tls, unsigned owner)
+{
+	tls->owner = owner;
+}
+
+unsigned stt_tls_owner(const struct sttcp_tls *tls)
+{
+	return tls->owner;
 }
 
 int stt_tls_add_certificate(struct sttcp_tls *tls, const char *certificate, const char *key)

@@ -90,11 +90,11 @@ static void see_message(int written, int version, int type, const void *data, si
 static int verify_mode(const struct stt_credentials *credentials)
 {
 	switch (credentials->peer) {
-	case STT_TLS_PEER_REQUIRED:
+	case STTCP_TLS_PEER_REQUIRED:
 		return SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-	case STT_TLS_PEER_ASKED:
+	case STTCP_TLS_PEER_ASKED:
 		return SSL_VERIFY_PEER;
-	case STT_TLS_PEER_NONE:
+	case STTCP_TLS_PEER_NONE:
 		break;
 	}
 	return SSL_VERIFY_NONE;
@@ -129,7 +129,7 @@ static int prepare(struct stt_tls_session *session, const struct stt_tls_start *
 	}
 	SSL_set_connect_state(session->ssl);
 	if (!start->name)
-		return session->credentials->peer == STT_TLS_PEER_NONE ? 0 : -EINVAL;
+		return session->credentials->peer == STTCP_TLS_PEER_NONE ? 0 : -EINVAL;
 	session->name = plain_name(start->name);
 	if (!session->name)
 		return -ENOMEM;
@@ -225,7 +225,7 @@ void stt_tls_session_free(struct stt_tls_session *session)
 /* The peer's end is no end of a handshake. */
 static int explain_end(struct stt_tls_session *session, int code)
 {
-	if (code != 1 && code != STT_TLS_CUT)
+	if (code != 1 && code != STTCP_ECUT)
 		return code;
 	free(session->text);
 	session->text = NULL;

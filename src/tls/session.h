@@ -32,9 +32,6 @@ struct stt_resumption;
 struct stt_tls_session;
 struct sttcp_tls;
 
-/* The peer's end without a close_notify: a truncation, or a careless peer. */
-#define STT_TLS_CUT (STTCP_EFORK - 2)
-
 enum {
 	/* Plain bytes that one stt_tls_send takes at most: four records. */
 	STT_TLS_BATCH = 64 * 1024,
@@ -82,7 +79,7 @@ int stt_tls_handshake(struct stt_tls_session *session);
  * open. */
 uint64_t stt_tls_heard(const struct stt_tls_session *session);
 
-/* Bytes; 0 after the peer's close_notify; -EAGAIN; STT_TLS_CUT, STTCP_ETLS, -ENOMEM, or the wire's.
+/* Bytes; 0 after the peer's close_notify; -EAGAIN; STTCP_ECUT, STTCP_ETLS, -ENOMEM, or the wire's.
  * *emptied: an event will come when there is more; else the caller has to come back by itself.
  * *budget becomes smaller with each record and each message that is not data, and at 0 it returns.
  */

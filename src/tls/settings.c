@@ -15,7 +15,7 @@ void stt_tls_settings_init(struct stt_tls_settings *settings, bool server)
 {
 	*settings = (struct stt_tls_settings){
 		.server = server,
-		.peer = server ? STT_TLS_PEER_NONE : STT_TLS_PEER_REQUIRED,
+		.peer = server ? STTCP_TLS_PEER_NONE : STTCP_TLS_PEER_REQUIRED,
 		.least = 12,
 		.most = 13,
 	};
@@ -79,14 +79,14 @@ int stt_tls_settings_set_trust(struct stt_tls_settings *settings, const char *pl
 
 int stt_tls_settings_set_peer(struct stt_tls_settings *settings, int peer, struct stt_fault *fault)
 {
-	if (peer < STT_TLS_PEER_NONE || peer > STT_TLS_PEER_REQUIRED)
+	if (peer < STTCP_TLS_PEER_NONE || peer > STTCP_TLS_PEER_REQUIRED)
 		return stt_fault(fault, -EINVAL,
 				 "require_peer is STTCP_TLS_PEER_NONE, _ASKED or _REQUIRED");
 	/* A server always shows a certificate but to a cipher without one, and those are off. */
-	if (!settings->server && peer == STT_TLS_PEER_ASKED)
+	if (!settings->server && peer == STTCP_TLS_PEER_ASKED)
 		return stt_fault(fault, -EINVAL,
 				 "a client's require_peer is STTCP_TLS_PEER_NONE or _REQUIRED");
-	settings->peer = (enum stt_tls_peer)peer;
+	settings->peer = (sttcp_tls_peer)peer;
 	return 0;
 }
 

@@ -23,7 +23,7 @@ struct stt_tls_settings {
 	struct stt_pair_files *pairs; /* of a client: its own, or none */
 	int npairs;
 	char *trust; /* file or directory; NULL: what the system trusts */
-	enum stt_tls_peer peer;
+	sttcp_tls_peer peer;
 	unsigned char *alpn; /* as it stands in a hello: each name after its length */
 	size_t alpn_size;
 	int least, most; /* 12 or 13 */

@@ -255,7 +255,7 @@ static int judge_wire(struct stt_tls_session *session)
 	if (session->wire_code)
 		return stt_end_with(session, session->wire_code, "%s",
 				    sttcp_strerror(session->wire_code));
-	return stt_end_with(session, STT_TLS_CUT,
+	return stt_end_with(session, STTCP_ECUT,
 			    "the peer's bytes end without TLS's close_notify: they may have been "
 			    "cut");
 }

@@ -30,6 +30,8 @@ ETIME_WRITE: int
 ETIME_LIFETIME: int
 EDEAD_PEER: int
 EFORK: int
+ETIME_HANDSHAKE: int
+ECUT: int
 
 def error_text(code: int, /) -> str: ...
 def error_name(code: int, /) -> str: ...

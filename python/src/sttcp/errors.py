@@ -63,7 +63,7 @@ class FrameError(Error, ConnectionError):
 
 class TimeLimitError(Error, TimeoutError):
     """A time limit; `limit` names it: 'connect', 'first_byte', 'idle', 'message', 'write',
-    'lifetime' or 'dead_peer'."""
+    'lifetime', 'dead_peer' or 'handshake'."""
 
     limit: str = ""
 
@@ -85,6 +85,7 @@ _TIMES: dict[int, str] = {
     _sttcp.ETIME_WRITE: "write",
     _sttcp.ETIME_LIFETIME: "lifetime",
     _sttcp.EDEAD_PEER: "dead_peer",
+    _sttcp.ETIME_HANDSHAKE: "handshake",
 }
 
 _KINDS: dict[int, tuple[type[OSError], int]] = {
@@ -97,6 +98,7 @@ _KINDS: dict[int, tuple[type[OSError], int]] = {
     _sttcp.ESLOW: (SlowPeerError, errno.ECONNABORTED),
     _sttcp.ERESOLVE: (socket.gaierror, socket.EAI_NONAME),
     _sttcp.ETLS: (ConnectionAbortedError, errno.EPROTO),
+    _sttcp.ECUT: (ConnectionAbortedError, errno.ECONNABORTED),
     -errno.ETIMEDOUT: (socket.timeout, errno.ETIMEDOUT),
 }
 

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* What users hold as a TLS object, and what a connection tells of its own. The work is done in tls/
+ * and conn/. */
+#include <string.h>
+
+#include "api/call.h"
+#include "tls/context.h"
+
+/* 0, -EINVAL or STTCP_EFORK. */
+static int check_tls(const sttcp_tls *tls)
+{
+	if (!tls)
+		return -EINVAL;
+	return stt_tls_owner(tls) == stt_fork_count() ? 0 : STTCP_EFORK;
+}
+
+static sttcp_tls *own(sttcp_tls *tls)
+{
+	if (tls)
+		stt_tls_set_owner(tls, stt_fork_count());
+	return tls;
+}
+
+sttcp_tls *sttcp_tls_server(const char *certificate, const char *key)
+{
+	int cancel = stt_call_begin();
+	sttcp_tls *tls = own(stt_tls_new_server(certificate, key));
+
+	stt_call_end(cancel);
+	return tls;
+}
+
+sttcp_tls *sttcp_tls_client(void)
+{
+	int cancel = stt_call_begin();
+	sttcp_tls *tls = own(stt_tls_new_client());
+
+	stt_call_end(cancel);
+	return tls;
+}
+
+const char *sttcp_tls_error(const sttcp_tls *tls)
+{
+	/* A lock is no part of what const promises. */
+	return check_tls(tls) < 0 ? NULL : stt_tls_error((sttcp_tls *)(uintptr_t)tls);
+}
+
+int sttcp_tls_add_certificate(sttcp_tls *tls, const char *certificate, const char *key)
+{
+	int result = check_tls(tls);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_tls_add_certificate(tls, certificate, key);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_tls_set_certificate(sttcp_tls *tls, const char *certificate, const char *key)
+{
+	int result = check_tls(tls);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_tls_set_certificate(tls, certificate, key);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_tls_trust(sttcp_tls *tls, const char *file_or_directory)
+{
+	int result = check_tls(tls);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_tls_trust(tls, file_or_directory);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_tls_require_peer(sttcp_tls *tls, sttcp_tls_peer who)
+{
+	int result = check_tls(tls);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_tls_require_peer(tls, (int)who);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_tls_set_alpn(sttcp_tls *tls, const char *protocols)
+{
+	int result = check_tls(tls);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_tls_set_alpn(tls, protocols);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_tls_set_versions(sttcp_tls *tls, int least, int most)
+{
+	int result = check_tls(tls);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_tls_set_versions(tls, least, most);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_tls_set_ciphers(sttcp_tls *tls, const char *ciphers)
+{
+	int result = check_tls(tls);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_tls_set_ciphers(tls, ciphers);
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_tls_reload(sttcp_tls *tls)
+{
+	int result = check_tls(tls);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_tls_reload(tls);
+	stt_call_end(cancel);
+	return result;
+}
+
+sttcp_tls *sttcp_tls_ref(sttcp_tls *tls)
+{
+	return check_tls(tls) < 0 ? NULL : stt_tls_ref(tls);
+}
+
+void sttcp_tls_unref(sttcp_tls *tls)
+{
+	if (check_tls(tls) < 0)
+		return;
+
+	int cancel = stt_call_begin();
+
+	stt_tls_unref(tls);
+	stt_call_end(cancel);
+}
+
+int sttcp_conn_start_tls(sttcp_conn *conn, sttcp_tls *tls, const char *name)
+{
+	int result = stt_check_conn(conn);
+
+	(void)name;
+	if (result == 0)
+		result = check_tls(tls);
+	return result < 0 ? result : -ENOSYS;
+}
+
+int sttcp_conn_tls(const sttcp_conn *conn, sttcp_tls_info *info, size_t size)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+	if (!info)
+		return -EINVAL;
+	memset(info, 0, size);
+	return -ENOENT;
+}
