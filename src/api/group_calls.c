@@ -11,6 +11,7 @@
 #include "group/all.h"
 #include "group/signals.h"
 #include "group/stop.h"
+#include "tls/process.h"
 
 struct stt_group *stt_api_new_group(enum stt_side side, const char *host, int port,
 				    const sttcp_options *options)
@@ -169,6 +170,8 @@ int sttcp_engine_shutdown(void)
 	int cancel = stt_call_begin();
 	int result = stt_engine_end();
 
+	if (result == 0)
+		stt_tls_end();
 	stt_call_end(cancel);
 	return result;
 }

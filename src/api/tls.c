@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "conn/handshake.h"
+#include "conn/secure.h"
 #include "tls/context.h"
 
 /* 0, -EINVAL or STTCP_EFORK. */
@@ -177,10 +179,10 @@ int sttcp_conn_start_tls(sttcp_conn *conn, sttcp_tls *tls, const char *name)
 {
 	int result = stt_check_conn(conn);
 
-	(void)name;
 	if (result == 0)
 		result = check_tls(tls);
-	return result < 0 ? result : -ENOSYS;
+	/* It waits, as a read does, but only on a thread of the library's. */
+	return result < 0 ? result : stt_handshake_start(conn, tls, name);
 }
 
 int sttcp_conn_tls(const sttcp_conn *conn, sttcp_tls_info *info, size_t size)
@@ -191,6 +193,29 @@ int sttcp_conn_tls(const sttcp_conn *conn, sttcp_tls_info *info, size_t size)
 		return result;
 	if (!info)
 		return -EINVAL;
+
+	int cancel = stt_call_begin();
+	struct stt_tls_facts facts;
+	bool known = stt_secure_get_facts((struct sttcp_conn *)(uintptr_t)conn, &facts);
+
+	stt_call_end(cancel);
+	if (!known)
+		return -ENOENT;
+
+	const sttcp_tls_info all = {
+		.version = facts.version,
+		.cipher = facts.cipher,
+		.alpn = facts.alpn,
+		.server_name = facts.server_name,
+		.peer_subject = facts.peer_subject,
+		.peer_fingerprint = facts.peer_fingerprint,
+		.peer_certificate = facts.peer_certificate,
+		.peer_certificate_size = facts.peer_certificate_size,
+		.peer_verified = facts.peer_verified,
+		.resumed = facts.resumed,
+	};
+
 	memset(info, 0, size);
-	return -ENOENT;
+	memcpy(info, &all, size < sizeof(all) ? size : sizeof(all));
+	return 0;
 }

@@ -40,7 +40,8 @@ enum {
 enum stt_phase {
 	STT_CONNECTING, /* a client's: an attempt is under way, there is no descriptor */
 	STT_FAILED,	/* a client's: the attempt has come to nothing */
-	STT_BORN,	/* open in the kernel, no handler has seen it */
+	STT_SHAKING,	/* open in the kernel, in its TLS handshake */
+	STT_BORN,	/* open, no handler has seen it */
 	STT_OPEN,
 	STT_ENDING,    /* its end is decided; output is being flushed */
 	STT_LINGERING, /* the last handler has run; input is dropped until the peer's FIN */
@@ -87,6 +88,9 @@ struct sttcp_conn {
 	bool fin_seen;	  /* the peer's FIN */
 	bool declined : 1;
 	bool waved_off : 1; /* a handler's false was the end that counts */
+	bool secure : 1;    /* it has a session: see secure.h */
+	bool unshaken : 1;  /* its handshake has failed, */
+	bool unheard : 1;   /* and its peer has not sent a byte */
 	/* Atomic: the enum stt_event of its next message, see own_handler.h. */
 	atomic_uchar delivers;
 
@@ -122,7 +126,7 @@ struct sttcp_conn {
 	/* Atomic, written by the owner, relaxed: when its connection handler returned. */
 	_Atomic int64_t opened_ms;
 	/* Atomic, relaxed: when the last byte was received or sent, or its handler returned. Kept
-	 * only if there is a limit on that. */
+	 * only if there is a limit on that. Before it opens: when its TLS handshake began. */
 	_Atomic int64_t active_ms;
 	struct stt_alarm alarm;
 

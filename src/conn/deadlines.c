@@ -10,6 +10,11 @@
 #include "conn/tasks.h"
 #include "engine/engine.h"
 
+enum {
+	/* Where a handshake's limit has passed while its input waited for a thread. */
+	LOOK_AGAIN_MS = 100
+};
+
 /* A number that looks random and is the same for a connection each time: the finaliser of
  * splitmix64. Storing the random part of its lifetime would take eight bytes of each connection. */
 static uint64_t scatter(uint64_t number)
@@ -153,7 +158,9 @@ static int64_t ring_unopened(struct stt_worker *worker, struct sttcp_conn *conn,
 {
 	int limit_ms = conn->service->settings.first_byte_timeout_ms;
 
-	if (limit_ms < 0 || atomic_load(&conn->opened) || conn->service->is_client)
+	/* With TLS it begins after the handshake, which has its own limit. */
+	if (limit_ms < 0 || atomic_load(&conn->opened) || conn->service->is_client ||
+	    conn->service->settings.tls)
 		return STT_NEVER;
 	if (conn->born_ms + limit_ms > now)
 		return conn->born_ms + limit_ms;
@@ -163,6 +170,31 @@ static int64_t ring_unopened(struct stt_worker *worker, struct sttcp_conn *conn,
 		stt_conn_end(conn, STTCP_ETIME_FIRST_BYTE, STT_END_FLUSH);
 		stt_loop_requeue(worker, conn->loop, &conn->actor);
 	}
+	return STT_NEVER;
+}
+
+/* The limit on the TLS handshake. The loop ends the connection itself: its owner may be waiting for
+ * a thread, or for a slow key. Returns when to check again. */
+static int64_t ring_handshake(struct stt_worker *worker, struct sttcp_conn *conn, int64_t now)
+{
+	const struct stt_settings *settings = &conn->service->settings;
+	int64_t began = atomic_load_explicit(&conn->active_ms, memory_order_relaxed);
+	int64_t at = began + settings->tls_handshake_timeout_ms;
+
+	if (!settings->tls || settings->tls_handshake_timeout_ms < 0 || !began ||
+	    atomic_load(&conn->opened) || stt_conn_has_ended(conn))
+		return STT_NEVER;
+	if (at > now)
+		return at;
+	/* If input is waiting for a thread, it is not the peer that is late. */
+	if (stt_conn_is_wished(conn, STT_WISH_READ))
+		return now + LOOK_AGAIN_MS;
+
+	bool queued = stt_pool_take(&worker->engine->pool, &conn->actor);
+
+	stt_conn_end(conn, STTCP_ETIME_HANDSHAKE, STT_END_FLUSH);
+	if (queued)
+		stt_loop_requeue(worker, conn->loop, &conn->actor);
 	return STT_NEVER;
 }
 
@@ -195,6 +227,9 @@ int64_t stt_deadlines_ring(struct stt_worker *worker, struct stt_alarm *alarm)
 		stt_loop_requeue(worker, conn->loop, &conn->actor);
 
 	int64_t first_byte = ring_unopened(worker, conn, now);
+	int64_t handshake = ring_handshake(worker, conn, now);
 
+	if (handshake < first_byte)
+		first_byte = handshake;
 	return first_byte < next ? first_byte : next;
 }

@@ -13,6 +13,7 @@
 #include "conn/desk.h"
 #include "conn/line.h"
 #include "conn/reasons.h"
+#include "conn/secure.h"
 #include "conn/service.h"
 #include "conn/stream.h"
 #include "engine/loop.h"
@@ -92,6 +93,8 @@ static int take_descriptor_locked(struct sttcp_conn *conn) STT_REQUIRES(conn->ou
 
 	if (atomic_load(&conn->ended))
 		return stt_conn_end_code(conn);
+	if (conn->output.tls)
+		return -EOPNOTSUPP;
 	if (fd < 0)
 		return -ENOTCONN;
 	if (!stt_output_drained_locked(&conn->output))
@@ -127,6 +130,15 @@ bool stt_conn_end(struct sttcp_conn *conn, int reason, enum stt_end_how how)
 	char *text = atomic_load(&conn->ended) ? NULL : stt_reason_text(conn->service, reason);
 
 	return end_with_text(conn, reason, how, text);
+}
+
+void stt_conn_end_by_stream(struct sttcp_conn *conn, int code)
+{
+	/* What was sent before can still be read by the peer; an alert, too. */
+	if (conn->secure && (code == STTCP_ECUT || code == STTCP_ETLS))
+		end_with_text(conn, code, STT_END_FLUSH, stt_secure_text(conn));
+	else
+		stt_conn_end(conn, stt_error_of_peer(code), STT_END_RESET);
 }
 
 bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how,

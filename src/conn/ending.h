@@ -29,6 +29,9 @@ bool stt_conn_end(struct sttcp_conn *conn, int reason, enum stt_end_how how);
 bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how,
 		       const char *format, ...) STTCP_PRINTF(4, 5);
 
+/* Its stream has failed with a code, which a read has returned. By the owner. */
+void stt_conn_end_by_stream(struct sttcp_conn *conn, int code);
+
 /* The same for a handler's failure, of which the first counts and later ones do nothing. `text`
  * (may be NULL) is the connection's now. */
 bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, char *text);

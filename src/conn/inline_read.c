@@ -29,8 +29,7 @@ static bool may_read(enum stt_event event)
 	return event <= STT_RESPONSE || event == STT_TASK;
 }
 
-/* 0, or why the calling thread may not read here. */
-static int check_caller(const struct sttcp_conn *conn)
+int stt_inline_check(const struct sttcp_conn *conn)
 {
 	if (stt_desk_conn() != conn || !may_read(stt_desk_self()->event) ||
 	    stt_desk_self()->input.in_look)
@@ -53,8 +52,8 @@ static int set_receiver(struct sttcp_conn *conn, int waker)
 	return result;
 }
 
-/* Waits for input: 0, -ETIMEDOUT, or why the connection has ended. */
-static int wait_for_input(struct stt_desk *desk, struct sttcp_conn *conn, int64_t until_ms)
+/* 0, or a code when there is none. */
+static int make_waker(struct stt_desk *desk)
 {
 	if (desk->waker < 0) {
 		int waker = stt_waker_new();
@@ -63,11 +62,20 @@ static int wait_for_input(struct stt_desk *desk, struct sttcp_conn *conn, int64_
 			return waker;
 		desk->waker = waker;
 	}
+	return 0;
+}
 
-	int result = set_receiver(conn, desk->waker);
+int stt_inline_wait(struct stt_desk *desk, struct sttcp_conn *conn, short events, int64_t until_ms)
+{
+	int result = make_waker(desk);
 
+	if (result < 0)
+		return result;
+	result = set_receiver(conn, desk->waker);
 	if (result == 0)
-		result = stt_stream_wait(conn, desk->waker, until_ms);
+		result =
+			events ? stt_socket_wait(stt_stream_fd(conn), events, desk->waker, until_ms)
+			       : stt_stream_wait(conn, desk->waker, until_ms);
 
 	int ended = set_receiver(conn, -1);
 
@@ -75,17 +83,30 @@ static int wait_for_input(struct stt_desk *desk, struct sttcp_conn *conn, int64_
 	return ended ? ended : result;
 }
 
-/* The socket has failed, and the connection ends with that code. */
+/* Waits for input: 0, -ETIMEDOUT, or why the connection has ended. */
+static int wait_for_input(struct stt_desk *desk, struct sttcp_conn *conn, int64_t until_ms)
+{
+	return stt_inline_wait(desk, conn, 0, until_ms);
+}
+
+/* The stream has failed, and the connection ends with that code. */
 static ssize_t fail(struct sttcp_conn *conn, int code)
 {
-	stt_conn_end(conn, stt_error_of_peer(code), STT_END_RESET);
+	stt_conn_end_by_stream(conn, code);
 	return stt_conn_end_code(conn);
+}
+
+/* What is left in the stream raises no event: the reader looks after the handler. */
+static void leave_input(struct sttcp_conn *conn, bool emptied)
+{
+	if (conn->secure && !emptied)
+		stt_conn_wish_again(conn, STT_WISH_READ);
 }
 
 ssize_t stt_inline_read(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
 {
 	int64_t until_ms = stt_deadline_ms(timeout_ms);
-	int result = check_caller(conn);
+	int result = stt_inline_check(conn);
 
 	if (result < 0)
 		return result;
@@ -102,15 +123,17 @@ ssize_t stt_inline_read(struct sttcp_conn *conn, void *buffer, size_t size, int 
 		return (ssize_t)taken;
 	}
 	for (;;) {
-		bool emptied; /* the next call looks, whatever it says */
+		bool emptied;
 		ssize_t got = stt_stream_recv(conn, buffer, size, &emptied);
 
 		if (got == 0)
 			got = stt_output_end_of_input(conn);
 		if (got > 0)
 			stt_counter_add(&conn->bytes_in, got);
-		if (got >= 0)
+		if (got >= 0) {
+			leave_input(conn, emptied);
 			return got;
+		}
 		if (got != -EAGAIN)
 			return fail(conn, (int)got);
 		result = wait_for_input(stt_desk_self(), conn, until_ms);
@@ -143,8 +166,10 @@ static int read_more(struct stt_desk *desk, struct sttcp_conn *conn, int64_t unt
 		ssize_t got = stt_input_read(desk, conn);
 
 		desk->input.in_handler = false;
-		if (got >= 0)
+		if (got >= 0) {
+			leave_input(conn, desk->input.emptied);
 			return got > 0;
+		}
 		if (got == -ENOMEM)
 			return -ENOMEM;
 		if (got == STTCP_ELIMIT)
@@ -197,7 +222,7 @@ static int await_message(struct stt_desk *desk, struct sttcp_conn *conn, int64_t
 ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
 {
 	int64_t until_ms = stt_deadline_ms(timeout_ms);
-	int result = check_caller(conn);
+	int result = stt_inline_check(conn);
 	struct stt_message message;
 	struct arrived arrived;
 
@@ -224,7 +249,7 @@ ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t si
 ssize_t stt_inline_next_size(struct sttcp_conn *conn, int timeout_ms)
 {
 	int64_t until_ms = stt_deadline_ms(timeout_ms);
-	int result = check_caller(conn);
+	int result = stt_inline_check(conn);
 	struct arrived arrived;
 
 	if (result < 0)
@@ -256,7 +281,7 @@ static int await_bytes(struct stt_desk *desk, struct sttcp_conn *conn, size_t si
 ssize_t stt_inline_read_exactly(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
 {
 	int64_t until_ms = stt_deadline_ms(timeout_ms);
-	int result = check_caller(conn);
+	int result = stt_inline_check(conn);
 
 	if (result < 0)
 		return result;

@@ -13,6 +13,7 @@
 #include "conn/own_framing.h"
 #include "conn/own_handler.h"
 #include "conn/rare.h"
+#include "conn/secure.h"
 #include "conn/service.h"
 #include "conn/tasks.h"
 #include "conn/watch.h"
@@ -37,7 +38,9 @@ struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_ser
 	conn->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
 	conn->born_ms = stt_now_ms();
 	atomic_init(&conn->refs, 1);
-	conn->phase = fd < 0 ? STT_CONNECTING : STT_BORN;
+	conn->phase = STT_CONNECTING;
+	if (fd >= 0)
+		stt_conn_connected(conn);
 	atomic_init(&conn->owner_due_ms, STT_NEVER);
 	atomic_init(&conn->fd, fd);
 	/* A read from a Unix socket ends behind bytes that came with descriptors (unix(7)). */
@@ -53,6 +56,16 @@ struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_ser
 		stt_conn_set_peer(conn, peer);
 	stt_loop_move_in(loop);
 	return conn;
+}
+
+void stt_conn_connected(struct sttcp_conn *conn)
+{
+	if (!conn->service->settings.tls) {
+		conn->phase = STT_BORN;
+		return;
+	}
+	conn->phase = STT_SHAKING;
+	atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
 }
 
 void stt_conn_discard(struct sttcp_conn *conn)
@@ -80,6 +93,7 @@ static void free_rare(struct sttcp_conn *conn)
 	if (!rare)
 		return;
 	stt_tasks_discard(conn);
+	stt_secure_free(conn);
 	free(atomic_load(&rare->own_handler));
 	free(atomic_load(&rare->local_name));
 	free(rare);

@@ -20,10 +20,13 @@ struct stt_conn_work {
 };
 
 /* For serve.h. A connection with one reference, busy without an owner, in phase CONNECTING or, with
- * a descriptor, BORN. It takes a reference to the service, and the descriptor. NULL when out of
- * memory: then the descriptor still belongs to the caller. */
+ * a descriptor, BORN or SHAKING. It takes a reference to the service, and the descriptor. NULL when
+ * out of memory: then the descriptor still belongs to the caller. */
 struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_service *service,
 				struct stt_loop *loop, int fd, const struct stt_addr *peer);
+
+/* It has its descriptor: its first phase. By its owner. */
+void stt_conn_connected(struct sttcp_conn *conn);
 
 /* Undoes stt_conn_new, with the reference, as long as nobody can find the connection. A descriptor
  * still belongs to the caller. */

@@ -117,9 +117,52 @@ static void expect_writable_locked(struct stt_output *out) STT_REQUIRES(out->loc
 		stt_alarm_set(conn->loop, &conn->alarm, out->moved_ms + timeout_ms);
 }
 
+/* Of TLS: the records that have not left. 0, -EAGAIN, or why the stream has failed. */
+static int write_rest_locked(struct stt_output *out) STT_REQUIRES(out->lock)
+{
+	bool moved;
+	int result = stt_secure_flush_locked(out, &moved);
+
+	if (moved) {
+		out->moved_ms = stt_now_ms();
+		note_activity(stt_output_conn(out));
+	}
+	return result;
+}
+
+/* The same, and if there are some left an event will come: 0, or why the stream has failed. */
+static int push_rest_locked(struct stt_output *out) STT_REQUIRES(out->lock)
+{
+	int result = write_rest_locked(out);
+
+	if (result == -EAGAIN && !atomic_load(&out->pending)) {
+		/* Flag first, then one more try: see output.h. */
+		expect_writable_locked(out);
+		result = write_rest_locked(out);
+	}
+	return result == -EAGAIN ? 0 : result;
+}
+
+static bool is_queue_empty_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
+{
+	return stt_bytes_empty(&out->queue) && !out->line;
+}
+
 bool stt_output_drained_locked(const struct stt_output *out)
 {
-	return out->broken || (stt_bytes_empty(&out->queue) && !out->line);
+	return out->broken ||
+	       (is_queue_empty_locked(out) && (!out->tls || stt_secure_is_drained_locked(out)));
+}
+
+/* TLS has an end of its own, which leaves before FIN. */
+static void finish_session_locked(struct stt_output *out) STT_REQUIRES(out->lock)
+{
+	if (!out->fin_wanted || out->fin_sent || out->broken || out->shakes ||
+	    !is_queue_empty_locked(out) || stt_stream_fd(stt_output_conn(out)) < 0)
+		return;
+	stt_secure_finish_locked(out);
+	/* What cannot leave any more is lost, and FIN says the same. */
+	(void)push_rest_locked(out);
 }
 
 /* What follows when queue and line are empty: the FIN that was waiting for that, and a notice to
@@ -132,6 +175,8 @@ unsigned stt_output_finish_locked(struct stt_output *out)
 	if (stt_hold_release_low_locked(out))
 		what = STT_TELL_RESUME | STT_TELL_LOW;
 	stt_room_note_locked(out);
+	if (out->tls)
+		finish_session_locked(out);
 	if (!stt_output_drained_locked(out))
 		return what;
 	atomic_store(&out->pending, false);
@@ -224,9 +269,19 @@ static int write_sender_locked(struct stt_output *out, size_t *most) STT_REQUIRE
 
 static int write_first_locked(struct stt_output *out, size_t *most) STT_REQUIRES(out->lock)
 {
+	int result = out->tls && !out->shakes ? write_rest_locked(out) : 0;
+
+	if (result < 0)
+		return result;
 	if (!stt_bytes_empty(&out->queue))
 		return write_queue_locked(out, most);
 	return out->line ? write_sender_locked(out, most) : 0;
+}
+
+/* Whether what is queued has to wait for a handshake. */
+static bool waits_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
+{
+	return out->shakes && stt_secure_waits_locked(out);
 }
 
 unsigned stt_output_flush_locked(struct stt_output *out)
@@ -238,7 +293,7 @@ unsigned stt_output_flush_locked(struct stt_output *out)
 	if (out->broken || stt_stream_fd(conn) < 0)
 		return 0;
 	out->behind = false;
-	while (result == 0 && most && !stt_output_drained_locked(out)) {
+	while (result == 0 && most && !stt_output_drained_locked(out) && !waits_locked(out)) {
 		result = write_first_locked(out, &most);
 		if (result == -EAGAIN && !atomic_load(&out->pending)) {
 			/* Flag first, then one more try: see output.h. */
@@ -253,6 +308,11 @@ unsigned stt_output_flush_locked(struct stt_output *out)
 	}
 	if (result < 0 && result != -EAGAIN)
 		return stt_output_break_locked(out, stt_error_of_peer(result));
+	/* The end of the handshake makes it go on. */
+	if (waits_locked(out)) {
+		atomic_store(&out->pending, false);
+		return stt_output_finish_locked(out);
+	}
 	/* Also for the copies of a sender for whose bytes there is room. */
 	if (!stt_output_drained_locked(out) && (result == 0 || (out->line && stt_room_locked(out))))
 		visit_again_locked(out);
@@ -431,7 +491,7 @@ static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
 {
 	const struct iovec *parts = cursor->parts;
 	size_t size = cursor->left;
-	bool idle = stt_bytes_empty(&out->queue) && !out->line;
+	bool idle = is_queue_empty_locked(out) && !out->shakes;
 
 	/* Nothing to wait for, and nothing that a place in line could move. */
 	if (!size)
@@ -492,6 +552,10 @@ static int send_whole_locked(struct stt_output *out, struct stt_cursor *cursor,
 	if (result < 0)
 		return result;
 	result = take_bytes_locked(out, cursor, mode, shared, tried);
+	if (result == 0 && out->tls && !out->shakes) {
+		result = push_rest_locked(out);
+		out->waited |= !stt_secure_is_drained_locked(out);
+	}
 	if (result == 1) {
 		struct stt_sender sender = {.cursor = *cursor, .begun = cursor->left < size};
 
@@ -516,7 +580,7 @@ static inline bool is_clear_locked(const struct stt_output *out, int fd) STT_REQ
 	const struct sttcp_conn *conn = stt_output_conn(out);
 
 	return stt_bytes_empty(&out->queue) && !out->line && !out->gathers && fd >= 0 &&
-	       !out->broken && !out->fin_wanted &&
+	       !out->broken && !out->fin_wanted && !out->tls &&
 	       !atomic_load_explicit(&conn->ended, memory_order_relaxed);
 }
 

@@ -33,6 +33,8 @@ struct stt_output {
 	/* Bits, so that a connection takes no more than 472 bytes. */
 	bool fin_wanted : 1; /* FIN when the queue and the line are empty */
 	bool fin_sent : 1;
+	bool tls : 1;	     /* through a session: see secure.h */
+	bool shakes : 1;     /* the session is in its handshake */
 	bool forced;	     /* its end does not wait for the queue, which leaves afterwards */
 	bool holds_reader;   /* the reader rests: see hold.h */
 	bool gathers;	     /* small sends are queued: the end of the turn flushes */

@@ -10,6 +10,7 @@
 #include "conn/conn.h"
 
 struct stt_own_handler;
+struct stt_secure;
 struct stt_tasks;
 
 /* Each is atomic, set once by any thread, and NULL before that. */
@@ -17,6 +18,7 @@ struct stt_rare {
 	_Atomic(struct stt_own_handler *) own_handler;
 	_Atomic(struct stt_tasks *) tasks;
 	_Atomic(char *) local_name;
+	_Atomic(struct stt_secure *) secure;
 };
 
 /* NULL if there is none of them. */

@@ -69,8 +69,12 @@ static void take_error(struct sttcp_conn *conn, int code)
 	/* Nothing more to read on a connection that cannot be sent to. */
 	if (code == -EAGAIN && !broken)
 		return;
-	conn->fin_seen = true;
-	stt_conn_end(conn, broken ? broken : stt_error_of_peer(code), STT_END_RESET);
+	/* After a failure of TLS the peer may still send, which is dropped until its FIN. */
+	conn->fin_seen = code != STTCP_ETLS;
+	/* A reset that answers a send says less than what was read before it. */
+	if (broken && !(conn->secure && broken == -EPIPE))
+		code = broken;
+	stt_conn_end_by_stream(conn, code == -EAGAIN ? broken : code);
 }
 
 static inline void deliver(struct stt_desk *desk, struct sttcp_conn *conn, const void *data,
@@ -217,8 +221,10 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 			if (delivery == WANTS_MORE)
 				take_fin(desk, conn);
 		}
-		if (size <= 0)
+		if (size <= 0) {
+			behind |= stt_stream_has_more(conn, size, in->emptied);
 			break;
+		}
 		came = true;
 	}
 	came |= budget != MESSAGES_PER_TURN;
@@ -253,7 +259,8 @@ static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 		else if (size == 0)
 			take_fin(desk, conn);
 		if (size <= 0)
-			return false;
+			return stt_stream_has_more(conn, size, emptied) &&
+			       !stt_conn_has_ended(conn);
 
 		stt_counter_add(&conn->bytes_in, size);
 		deliver(desk, conn, desk->buffer, (size_t)size);

@@ -71,6 +71,11 @@ static int format_text(char **text, struct stt_service *service, int reason)
 					settings->lifetime_ms, settings->lifetime_jitter_ms);
 		limit = settings->lifetime_ms;
 		return asprintf(text, "open for %d ms, lifetime_ms is %d", limit, limit);
+	case STTCP_ETIME_HANDSHAKE:
+		limit = settings->tls_handshake_timeout_ms;
+		return asprintf(text,
+				"no TLS handshake after %d ms, tls_handshake_timeout_ms is %d",
+				limit, limit);
 	case STTCP_ESTOPPED:
 		return format_stopped(text, settings, atomic_load(&service->forced_after_ms));
 	case STTCP_EDEAD_PEER:

@@ -5,6 +5,8 @@
  *	phase		it does							then
  *	CONNECTING	is never found: attempt.c lends it its own table	FAILED
  *	FAILED		runs the unconnected handler				DEAD
+ *	SHAKING		makes a step of the TLS handshake			BORN
+ *	SHAKING, ended	nothing, or for a client as FAILED			ENDING
  *	BORN		runs the connection handler				OPEN
  *	BORN, ended	nothing, or for a client as FAILED			ENDING
  *	OPEN		runs tasks; reads, and runs a handler for what it
@@ -30,6 +32,7 @@
 #include "conn/dispatch.h"
 #include "conn/ending.h"
 #include "conn/gather.h"
+#include "conn/handshake.h"
 #include "conn/hold.h"
 #include "conn/input.h"
 #include "conn/life.h"
@@ -48,14 +51,21 @@ enum next {
 	HANDED_ON /* it stands on a list, or is dead: not to be touched */
 };
 
+/* Closed or stopped before any handler saw it. */
+static void end_unopened(struct sttcp_conn *conn)
+{
+	bool is_client = conn->service->is_client;
+
+	conn->declined = !is_client;
+	conn->phase = is_client ? STT_FAILED : STT_ENDING;
+}
+
 static void open_conn(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	bool is_client = conn->service->is_client;
 
 	if (stt_conn_has_ended(conn)) {
-		/* Closed or stopped before any handler saw it. */
-		conn->declined = !is_client;
-		conn->phase = is_client ? STT_FAILED : STT_ENDING;
+		end_unopened(conn);
 		return;
 	}
 	atomic_store(&conn->opened, true);
@@ -232,14 +242,38 @@ static inline bool act_open(struct stt_desk *desk, struct sttcp_conn *conn, unsi
 	return rare && act_on_notices(desk, conn, wishes, ends_idle);
 }
 
-static enum next act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
+/* The handshake, if there is one, then the connection handler. False while the handshake goes on.
+ */
+__attribute__((__noinline__)) static bool act_unopened(struct stt_desk *desk,
+						       struct sttcp_conn *conn, unsigned *wishes)
 {
+	if (conn->phase == STT_SHAKING) {
+		switch (stt_handshake_act(desk, conn, *wishes & STT_WISH_READ)) {
+		case STT_SHAKES_ON:
+			return false;
+		case STT_SHAKEN:
+			/* What came behind the handshake raises no event. */
+			*wishes |= STT_WISH_READ;
+			conn->phase = STT_BORN;
+			break;
+		case STT_SHAKEN_OFF:
+			end_unopened(conn);
+			break;
+		}
+	}
 	if (conn->phase == STT_BORN) {
 		open_conn(desk, conn);
 		/* What its connection handler has given runs before the first input is read. */
 		if (stt_conn_is_wished(conn, STT_WISH_TASKS))
-			wishes |= stt_conn_take_wishes(conn);
+			*wishes |= stt_conn_take_wishes(conn);
 	}
+	return true;
+}
+
+static enum next act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
+{
+	if (conn->phase < STT_OPEN && !act_unopened(desk, conn, &wishes))
+		return LET_GO;
 	if (conn->phase == STT_OPEN && !stt_conn_has_ended(conn)) {
 		if (act_open(desk, conn, wishes)) {
 			/* Other connections first. This one stays owned, by the list. */
@@ -269,10 +303,11 @@ static void work(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes
 static bool has_last_words(struct sttcp_conn *conn)
 {
 	bool is_client = conn->service->is_client;
-	bool failed = conn->phase == STT_FAILED || (conn->phase == STT_BORN && is_client);
+	bool unopened = conn->phase == STT_SHAKING || conn->phase == STT_BORN;
+	bool failed = conn->phase == STT_FAILED || (unopened && is_client);
 	enum stt_event event = failed ? STT_UNCONNECTED : STT_DISCONNECTION;
 
-	if (conn->phase == STT_BORN && !is_client)
+	if (unopened && !is_client)
 		return false;
 	if (!conn->declined && stt_dispatch_wanted(&conn->service->handlers, event))
 		return true;
@@ -304,6 +339,8 @@ static void give_to_pool(struct stt_desk *desk, struct sttcp_conn *conn)
 
 	/* The limit counts from accept, and the connection may wait in the pool's queue for long.
 	 */
+	if (conn->phase == STT_SHAKING)
+		stt_handshake_limit(conn);
 	if (conn->phase == STT_BORN && settings->first_byte_timeout_ms >= 0)
 		stt_alarm_set(conn->loop, &conn->alarm,
 			      conn->born_ms + settings->first_byte_timeout_ms);

@@ -16,6 +16,7 @@
 #include "engine/fork.h"
 #include "sttcp.h"
 
+struct stt_resumption;
 struct stt_service;
 
 enum stt_side {
@@ -127,6 +128,8 @@ struct stt_service {
 	struct stt_handlers handlers;
 
 	atomic_int refs;
+	/* Atomic: what a client keeps of its last TLS session; NULL before the first. */
+	_Atomic(struct stt_resumption *) resumption;
 	/* Atomic: a stop is in progress that ends idle connections. */
 	atomic_bool ends_idle;
 	/* Atomic: how long a flush after a forced end may take; -1: no limit. */

@@ -2,12 +2,14 @@
 /*
  * The stream of a connection: the seam between its bytes and its descriptor.
  * Everything that a connection receives, sends or does to its end goes through
- * here. So far there is one kind, plain bytes, and each call is one of the
- * socket. A kind with buffers of its own, such as TLS, belongs here, too.
+ * here. There are two kinds: plain bytes, where each call is one of the socket, and
+ * TLS (secure.h), which has buffers of its own.
  *
  * What callers may rely on, for any kind:
  *	- No call waits but stt_stream_wait. A result below 0 is -EAGAIN or why the
  *	  stream has failed.
+ *	- Sent bytes that were taken may still be in the stream: it is drained when the
+ *	  output says so (stt_output_drained_locked).
  *	- Sending, finishing and resetting are under the output lock; receiving is for
  *	  the connection's owner.
  *	- While a stream is not emptied, no event need come for what it still has:
@@ -18,13 +20,17 @@
 #ifndef STT_CONN_STREAM_H
 #define STT_CONN_STREAM_H
 
+#include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "base/clock.h"
 #include "conn/conn.h"
+#include "conn/secure.h"
 #include "net/socket.h"
 
 static inline int stt_stream_fd(const struct sttcp_conn *conn)
@@ -36,8 +42,8 @@ static inline int stt_stream_fd(const struct sttcp_conn *conn)
  * there is more. It is false while bytes are left, and while `hangup` is set: data and FIN come in
  * one event, so the stream is read until there is nothing. (If `hangup` is set later, a read wish
  * comes with it.) */
-static inline ssize_t stt_stream_recv(struct sttcp_conn *conn, void *data, size_t size,
-				      bool *emptied)
+static inline ssize_t stt_stream_recv_plain(struct sttcp_conn *conn, void *data, size_t size,
+					    bool *emptied)
 {
 	ssize_t got = stt_socket_recv(stt_stream_fd(conn), data, size);
 
@@ -46,7 +52,22 @@ static inline ssize_t stt_stream_recv(struct sttcp_conn *conn, void *data, size_
 	return got;
 }
 
-/* The same for input that nobody wants; `data` has room for `size` bytes. */
+/* The same of either kind. With TLS -EAGAIN may come with *emptied false: others first. */
+static inline ssize_t stt_stream_recv(struct sttcp_conn *conn, void *data, size_t size,
+				      bool *emptied)
+{
+	if (conn->secure)
+		return stt_secure_recv(conn, data, size, emptied);
+	return stt_stream_recv_plain(conn, data, size, emptied);
+}
+
+/* Whether that was why it gave nothing. */
+static inline bool stt_stream_has_more(const struct sttcp_conn *conn, ssize_t got, bool emptied)
+{
+	return got == -EAGAIN && conn->secure && !emptied;
+}
+
+/* Input that nobody wants, as it comes from the descriptor; `data` has room for `size` bytes. */
 static inline ssize_t stt_stream_drop(struct sttcp_conn *conn, void *data, size_t size)
 {
 	return stt_socket_drop(stt_stream_fd(conn), data, size);
@@ -55,20 +76,24 @@ static inline ssize_t stt_stream_drop(struct sttcp_conn *conn, void *data, size_
 /* Whether a read would give bytes now. */
 static inline bool stt_stream_has_input(struct sttcp_conn *conn)
 {
-	return stt_socket_has_input(stt_stream_fd(conn));
+	return (conn->secure && stt_secure_has_input(conn)) ||
+	       stt_socket_has_input(stt_stream_fd(conn));
 }
 
 /* Whether a read would give anything now: bytes, the end, or a failure. */
 static inline bool stt_stream_has_news(struct sttcp_conn *conn)
 {
-	return stt_socket_has_news(stt_stream_fd(conn));
+	return (conn->secure && stt_secure_has_input(conn)) ||
+	       stt_socket_has_news(stt_stream_fd(conn));
 }
 
 /* Waits for that, or for the eventfd, after a read has returned -EAGAIN: 0, -ETIMEDOUT at
  * `until_ms`, or why the stream has failed. The one call that waits. */
 static inline int stt_stream_wait(struct sttcp_conn *conn, int waker, int64_t until_ms)
 {
-	return stt_socket_wait(stt_stream_fd(conn), waker, until_ms);
+	if (conn->secure && stt_secure_has_input(conn))
+		return until_ms != STT_NEVER && stt_now_ms() > until_ms ? -ETIMEDOUT : 0;
+	return stt_socket_wait(stt_stream_fd(conn), POLLIN | POLLRDHUP, waker, until_ms);
 }
 
 /* Why the stream has failed, without a read: 0 or a code. */
@@ -81,6 +106,8 @@ static inline int stt_stream_failure(struct sttcp_conn *conn)
 static inline ssize_t stt_stream_send_locked(struct stt_output *out, const struct iovec *parts,
 					     int count) STT_REQUIRES(out->lock)
 {
+	if (out->tls)
+		return stt_secure_send_locked(out, parts, count);
 	return stt_socket_send(stt_stream_fd(stt_output_conn(out)), parts, count);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "conn/conn.h"
+#include "conn/service.h"
 
 void stt_trace_tell(struct sttcp_conn *conn, enum stt_log_level level, const char *format, ...)
 {
@@ -34,14 +35,23 @@ static bool is_decided_here(struct sttcp_conn *conn, int reason)
 	return !failed;
 }
 
+static enum stt_log_level level_of_end(struct sttcp_conn *conn, int reason)
+{
+	/* Nobody else is told that a client has come in vain. Who sends nothing has only looked
+	 * whether the port is open. */
+	if (conn->unshaken && !conn->service->is_client)
+		return conn->unheard ? STT_LOG_INFO : STT_LOG_WARNING;
+	return is_decided_here(conn, reason) ? STT_LOG_INFO : STT_LOG_TRACE;
+}
+
 void stt_trace_ended(struct sttcp_conn *conn)
 {
 	int reason = atomic_load(&conn->reason);
 
-	if (!stt_log_wants(STT_LOG_INFO))
+	if (!stt_log_wants(STT_LOG_WARNING))
 		return;
 
-	enum stt_log_level level = is_decided_here(conn, reason) ? STT_LOG_INFO : STT_LOG_TRACE;
+	enum stt_log_level level = level_of_end(conn, reason);
 
 	if (!stt_log_wants(level))
 		return;

@@ -263,7 +263,7 @@ static void win(struct stt_attempt *attempt, int fd, const struct stt_addr *addr
 	stt_lock(&conn->output.lock);
 	atomic_store(&conn->fd, fd);
 	stt_unlock(&conn->output.lock);
-	conn->phase = STT_BORN;
+	stt_conn_connected(conn);
 
 	int result = stt_poller_add(loop->poller, fd, STT_POLL_STREAM, &conn->actor);
 

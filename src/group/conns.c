@@ -106,7 +106,8 @@ static void note_ended(struct stt_service *service, struct sttcp_conn *conn)
 	bool stopped = group->state != STT_RUNNING;
 	bool goes_on = lost && stt_reconnect_follows_locked(group, conn, &news);
 
-	group->totals.declined += conn->declined;
+	group->totals.declined += conn->declined && !conn->unshaken;
+	group->totals.tls_failed += conn->unshaken;
 	group->totals.failed += !conn->declined && atomic_load(&conn->reason) != 0;
 	group->live--;
 	/* A client that would have gone on has ended because it was closed. */

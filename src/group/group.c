@@ -21,6 +21,7 @@
 #include "group/rooms.h"
 #include "group/roster.h"
 #include "tls/context.h"
+#include "tls/resumption.h"
 
 static void release_on_pool(struct stt_worker *worker, struct stt_actor *actor);
 
@@ -80,6 +81,7 @@ void stt_group_destroy(struct stt_service *service)
 	free(group->service.tls_name);
 	free(group->service.given);
 	stt_tls_unref(group->service.settings.tls);
+	stt_resumption_free(atomic_load(&group->service.resumption));
 	stt_cond_fini(&group->changed);
 	stt_mutex_fini(&group->lock);
 	free(group);
@@ -201,12 +203,8 @@ static int check_tls(struct stt_group *group)
 	char why[sizeof(group->error)];
 	int result = tls ? stt_tls_use(tls) : 0;
 
-	if (!tls)
-		return 0;
 	if (result == 0)
-		return stt_group_tell(group, -ENOSYS,
-				      "cannot start %s: connections have no TLS yet",
-				      group->service.given);
+		return 0;
 	stt_tls_copy_error(tls, why, sizeof(why));
 	return stt_group_tell(group, result, "cannot start %s: %s", group->service.given, why);
 }

@@ -119,7 +119,7 @@ bool stt_socket_has_news(int fd);
 
 /* Waits until the socket has input or has failed, or the eventfd is awake: 0, -ETIMEDOUT at
  * `until_ms` on the monotonic clock (STT_NEVER: no limit), or -errno. */
-int stt_socket_wait(int fd, int waker, int64_t until_ms);
+int stt_socket_wait(int fd, short events, int waker, int64_t until_ms);
 
 /* Bytes taken (may be fewer), or -errno. sendmsg with MSG_NOSIGNAL; never blocks. `count` is at
  * most IOV_MAX. */
