@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/* Backpressure with TLS: what a peer does not take waits, as plain bytes, and all that hangs on the
+ * queue works as without TLS. */
+#include <openssl/err.h>
+
+#include "support/support.h"
+#include "support/tls_stage.h"
+
+enum {
+	SHORT_MS = 300,
+	/* More than the narrow buffers of both sides, and a session's rest, hold. */
+	LONG = 900 * 1024,
+	/* What a session takes at a time. */
+	BATCH = 64 * 1024,
+	MEMBERS = 8
+};
+
+static char long_text[LONG];
+static char got[LONG];
+
+struct secure_pair {
+	struct probe *probe;
+	sttcp_server *server;
+	sttcp_conn *conn;
+	struct tls_peer peer;
+};
+
+static struct event drained = EVENT_INIT;
+
+static void note_drained(sttcp_conn *conn, void *context)
+{
+	(void)conn;
+	(void)context;
+	event_raise(&drained);
+}
+
+static void open_narrow(struct secure_pair *pair, const sttcp_options *given)
+{
+	struct event fresh = EVENT_INIT;
+	sttcp_options options = *given;
+
+	drained = fresh;
+	fill_pattern(long_text, sizeof(long_text), 5);
+	options.tls = stage_shared_server();
+	pair->probe = probe_new();
+	pair->probe->connection = narrow;
+	pair->server = probe_server(pair->probe, "127.0.0.1", 0, &options);
+	assert_int_equal(sttcp_server_on_drained(pair->server, note_drained), 0);
+	assert_int_equal(sttcp_server_start(pair->server), 0);
+	tls_peer_adopt(&pair->peer, peer_connect_narrow(sttcp_server_port(pair->server)), false, 0);
+	assert_true(tls_peer_shake(&pair->peer));
+	EVENTUALLY(sttcp_server_count(pair->server) == 1);
+	pair->conn = sttcp_server_find(pair->server, probe_last_id(pair->probe));
+	assert_non_null(pair->conn);
+}
+
+static void close_pair(struct secure_pair *pair)
+{
+	sttcp_conn_unref(pair->conn);
+	tls_peer_close(&pair->peer);
+	sttcp_server_free(pair->server);
+	probe_free(pair->probe);
+}
+
+static void drained_comes_when_the_last_record_has_left(void **state)
+{
+	struct secure_pair pair;
+
+	(void)state;
+	open_narrow(&pair, STTCP_OPTIONS(0));
+	for (int i = 1; i <= 3; i++) {
+		assert_int_equal(sttcp_conn_send(pair.conn, long_text, LONG), 0);
+		nap_ms(50);
+		assert_int_equal(event_count(&drained), i - 1);
+		assert_true(tls_peer_recv(&pair.peer, got, LONG));
+		assert_memory_equal(got, long_text, LONG);
+		assert_true(event_wait(&drained, i));
+	}
+	close_pair(&pair);
+}
+
+static void try_send_is_all_or_nothing(void **state)
+{
+	struct secure_pair pair;
+	size_t sent = 0, size = 10000;
+
+	(void)state;
+	open_narrow(&pair, STTCP_OPTIONS(.send_queue_max = 100000));
+	while (sttcp_conn_try_send(pair.conn, long_text + sent, size) == 0)
+		sent += size;
+	assert_true(sent >= 100000);
+	assert_true(tls_peer_recv(&pair.peer, got, sent));
+	assert_memory_equal(got, long_text, sent);
+	assert_true(event_wait(&drained, 1));
+	assert_int_equal(sttcp_conn_try_send(pair.conn, "again", 5), 0);
+	assert_true(tls_peer_expect(&pair.peer, "again"));
+	close_pair(&pair);
+}
+
+static void peer_that_takes_nothing_ends_by_the_write_timeout(void **state)
+{
+	struct secure_pair pair;
+
+	(void)state;
+	open_narrow(&pair, STTCP_OPTIONS(.write_timeout_ms = SHORT_MS));
+	assert_int_equal(sttcp_conn_send(pair.conn, long_text, LONG), 0);
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(pair.probe), STTCP_ETIME_WRITE);
+	close_pair(&pair);
+}
+
+/* The queue is empty, and only records of what counts as sent wait in the session. */
+static void rest_alone_counts_for_the_write_timeout(void **state)
+{
+	struct secure_pair pair;
+	sttcp_conn_counts counts;
+
+	(void)state;
+	open_narrow(&pair, STTCP_OPTIONS(.write_timeout_ms = SHORT_MS));
+	assert_int_equal(sttcp_conn_send(pair.conn, long_text, BATCH), 0);
+	assert_int_equal(sttcp_conn_stats(pair.conn, &counts, sizeof(counts)), 0);
+	assert_int_equal(counts.queued, 0);
+	assert_int_equal(counts.bytes_out, BATCH);
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(pair.probe), STTCP_ETIME_WRITE);
+	assert_int_equal(event_count(&drained), 0);
+	close_pair(&pair);
+}
+
+static void close_flushes_and_says_so(void **state)
+{
+	struct secure_pair pair;
+
+	(void)state;
+	open_narrow(&pair, STTCP_OPTIONS(0));
+	assert_int_equal(sttcp_conn_send(pair.conn, long_text, LONG), 0);
+	assert_int_equal(sttcp_conn_close(pair.conn), 0);
+	nap_ms(50);
+	assert_int_equal(probe_count(pair.probe, STTCP_DISCONNECTION), 0);
+	assert_true(tls_peer_recv(&pair.peer, got, LONG));
+	assert_memory_equal(got, long_text, LONG);
+	assert_int_equal(tls_peer_end(&pair.peer), 0);
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(pair.probe), STTCP_ECLOSED);
+	close_pair(&pair);
+}
+
+/* Input that waits in the session while its reader rests raises no event: resume has to look. */
+static bool pause_at_once(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)probe;
+	(void)data;
+	(void)size;
+	sttcp_conn_pause(conn);
+	return true;
+}
+
+static void paused_input_is_delivered_after_resume(void **state)
+{
+	struct probe *probe = probe_new();
+	struct tls_peer peer;
+
+	(void)state;
+	probe->data = pause_at_once;
+	sttcp_server *server = probe_listen(
+		probe, STTCP_OPTIONS(.tls = stage_shared_server(), .framing = STTCP_FRAMING_LINE));
+
+	tls_peer_open(&peer, sttcp_server_port(server));
+	assert_true(tls_peer_say(&peer, "a\n"));
+	assert_true(probe_wait(probe, STTCP_RECEIVE, 1));
+	for (int i = 0; i < 20; i++)
+		assert_true(tls_peer_say(&peer, "b\n"));
+	sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
+
+	assert_non_null(conn);
+	for (int i = 2; i <= 21; i++) {
+		sttcp_conn_resume(conn);
+		assert_true(probe_wait(probe, STTCP_RECEIVE, i));
+	}
+	sttcp_conn_unref(conn);
+	tls_peer_close(&peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* ------------------------------------------------------------------------ members */
+
+static bool join_red(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	return sttcp_conn_join(conn, "red") == 0;
+}
+
+static void broadcasts_and_rooms_reach_all(void **state)
+{
+	struct probe *probe = probe_new();
+	struct tls_peer peers[MEMBERS];
+
+	(void)state;
+	probe->connection = join_red;
+	fill_pattern(long_text, sizeof(long_text), 9);
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.tls = stage_shared_server()));
+
+	for (int i = 0; i < MEMBERS; i++)
+		tls_peer_open(&peers[i], sttcp_server_port(server));
+	EVENTUALLY(sttcp_server_count_in(server, "red") == MEMBERS);
+	assert_int_equal(sttcp_server_broadcast(server, "small", 5), MEMBERS);
+	assert_int_equal(sttcp_server_broadcast(server, long_text, LONG), MEMBERS);
+	assert_int_equal(sttcp_server_send_room(server, "red", NULL, "room", 4), MEMBERS);
+	for (int i = 0; i < MEMBERS; i++) {
+		assert_true(tls_peer_expect(&peers[i], "small"));
+		assert_true(tls_peer_recv(&peers[i], got, LONG));
+		assert_memory_equal(got, long_text, LONG);
+		assert_true(tls_peer_expect(&peers[i], "room"));
+		tls_peer_close(&peers[i]);
+	}
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* ------------------------------------------------------------------ many threads */
+
+enum {
+	SENDERS = 6,
+	SENDS = 400
+};
+
+static void *send_many(void *argument)
+{
+	sttcp_conn *conn = argument;
+
+	for (int i = 0; i < SENDS; i++)
+		sttcp_conn_send(conn, "abcdefgh", 8);
+	return NULL;
+}
+
+/* Two threads in one session crash OpenSSL; and each send is contiguous. */
+static void threads_send_while_the_peer_sends(void **state)
+{
+	struct probe *probe = probe_new();
+	pthread_t threads[SENDERS];
+	struct tls_peer peer;
+
+	(void)state;
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.tls = stage_shared_server()));
+
+	tls_peer_open(&peer, sttcp_server_port(server));
+	EVENTUALLY(sttcp_server_count(server) == 1);
+	sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
+
+	for (int i = 0; i < SENDERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, send_many, conn), 0);
+	for (int i = 0; i < SENDERS * SENDS; i++) {
+		assert_true(tls_peer_say(&peer, "input"));
+		/* A key update now and then, which has to be answered in between. */
+		if (i % 100 == 0)
+			assert_int_equal(SSL_key_update(peer.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+		assert_true(tls_peer_expect(&peer, "abcdefgh"));
+	}
+	for (int i = 0; i < SENDERS; i++)
+		pthread_join(threads[i], NULL);
+	assert_true(probe_wait_bytes(probe, 5 * SENDERS * SENDS));
+	sttcp_conn_unref(conn);
+	tls_peer_close(&peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* A peer that asks for answers, and does not read them. */
+static void flood_of_key_updates_ends_the_connection(void **state)
+{
+	struct secure_pair pair;
+	char byte = 0;
+
+	(void)state;
+	open_narrow(&pair, STTCP_OPTIONS(0));
+	for (int i = 0; i < 200000; i++) {
+		size_t sent;
+
+		ERR_clear_error();
+		if (SSL_key_update(pair.peer.ssl, SSL_KEY_UPDATE_REQUESTED) != 1 ||
+		    SSL_write_ex(pair.peer.ssl, &byte, 1, &sent) != 1 ||
+		    probe_count(pair.probe, STTCP_DISCONNECTION))
+			break;
+	}
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(pair.probe), STTCP_ETLS);
+	assert_non_null(strstr(probe_fail_text(pair.probe), "does not read"));
+	close_pair(&pair);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(drained_comes_when_the_last_record_has_left),
+		cmocka_unit_test(try_send_is_all_or_nothing),
+		cmocka_unit_test(peer_that_takes_nothing_ends_by_the_write_timeout),
+		cmocka_unit_test(rest_alone_counts_for_the_write_timeout),
+		cmocka_unit_test(close_flushes_and_says_so),
+		cmocka_unit_test(paused_input_is_delivered_after_resume),
+		cmocka_unit_test(broadcasts_and_rooms_reach_all),
+		cmocka_unit_test(threads_send_while_the_peer_sends),
+		cmocka_unit_test(flood_of_key_updates_ends_the_connection),
+	};
+
+	return cmocka_run_group_tests(tests, stage_open, stage_close);
+}

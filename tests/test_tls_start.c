@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/* sttcp_conn_start_tls: plain bytes first, TLS from then on, and nothing between the two. */
+#include "support/support.h"
+#include "support/tls_stage.h"
+
+enum {
+	SHORT_MS = 300,
+	LONG = 700 * 1024
+};
+
+static _Atomic int started;
+static struct event start_done = EVENT_INIT;
+static sttcp_options lines = {.size = sizeof(sttcp_options), .framing = STTCP_FRAMING_LINE};
+
+static void begin(void)
+{
+	struct event fresh = EVENT_INIT;
+
+	started = 1;
+	start_done = fresh;
+	lines.tls_handshake_timeout_ms = 0;
+}
+
+/* "STARTTLS" begins it; anything else comes back, with a mark of how it came. */
+static bool answer_line(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	sttcp_tls_info info;
+	bool secure = sttcp_conn_tls(conn, &info, sizeof(info)) == 0;
+
+	(void)probe;
+	if (size != 8 || memcmp(data, "STARTTLS", 8) != 0)
+		return sttcp_conn_sendf(conn, "%s %.*s\n", secure ? "secure" : "plain", (int)size,
+					(const char *)data) == 0;
+	sttcp_conn_send(conn, "go ahead\n", 9);
+	started = sttcp_conn_start_tls(conn, stage_shared_server(), NULL);
+	event_raise(&start_done);
+	return true;
+}
+
+static sttcp_server *serve(struct probe *probe)
+{
+	begin();
+	probe->data = answer_line;
+	return probe_listen(probe, &lines);
+}
+
+static void plain_lines_turn_into_tls(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = serve(probe);
+	struct tls_peer peer;
+
+	(void)state;
+	int fd = peer_connect(sttcp_server_port(server));
+
+	assert_true(peer_say(fd, "one\n"));
+	assert_true(peer_expect(fd, "plain one\n"));
+	assert_true(peer_say(fd, "STARTTLS\n"));
+	assert_true(peer_expect(fd, "go ahead\n"));
+	tls_peer_adopt(&peer, fd, false, 0);
+	assert_true(tls_peer_shake(&peer));
+	assert_true(event_wait(&start_done, 1));
+	assert_int_equal(started, 0);
+	assert_true(tls_peer_say(&peer, "two\nthree\n"));
+	assert_true(tls_peer_expect(&peer, "secure two\nsecure three\n"));
+	/* Once is enough. */
+	assert_true(tls_peer_say(&peer, "STARTTLS\n"));
+	assert_true(tls_peer_expect(&peer, "go ahead\n"));
+	assert_true(event_wait(&start_done, 2));
+	assert_int_equal(started, -EBUSY);
+	tls_peer_notify(&peer);
+	assert_int_equal(tls_peer_end(&peer), 0);
+	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(probe), 0);
+	tls_peer_close(&peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* What somebody on the way puts behind STARTTLS must not count as if it had come encrypted. */
+static void plain_line_behind_starttls_is_no_line(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = serve(probe);
+
+	(void)state;
+	int fd = peer_connect(sttcp_server_port(server));
+
+	assert_true(peer_say(fd, "STARTTLS\ninjected\n"));
+	assert_true(peer_expect(fd, "go ahead\n"));
+	assert_true(event_wait(&start_done, 1));
+	assert_int_equal(started, STTCP_ETLS);
+	peer_end(fd);
+	peer_close(fd);
+	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(probe), STTCP_ETLS);
+	assert_int_equal(probe_count(probe, STTCP_RECEIVE), 1);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* A client that does not wait for the answer: its hello is in the buffer already. */
+static void hello_behind_starttls_is_the_first_of_tls(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = serve(probe);
+	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+	struct tls_peer peer;
+	char both[4096] = "STARTTLS\n";
+	char *hello;
+
+	(void)state;
+	tls_peer_prepare(&peer, sttcp_server_port(server), 0);
+	SSL_set_bio(peer.ssl, in, out);
+	assert_false(tls_peer_shake(&peer));
+	size_t size = (size_t)BIO_get_mem_data(out, &hello);
+
+	assert_true(size + 9 < sizeof(both));
+	memcpy(both + 9, hello, size);
+	assert_true(peer_send(peer.fd, both, size + 9));
+	assert_true(peer_expect(peer.fd, "go ahead\n"));
+	SSL_set_fd(peer.ssl, peer.fd);
+	assert_true(tls_peer_shake(&peer));
+	assert_true(tls_peer_say(&peer, "x\n"));
+	assert_true(tls_peer_expect(&peer, "secure x\n"));
+	tls_peer_close(&peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* ----------------------------------------------------------------- the other side */
+
+static bool begin_as_client(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)probe;
+	if (size == 8 && memcmp(data, "go ahead", 8) == 0) {
+		started = sttcp_conn_start_tls(conn, stage_shared_client(), "localhost");
+		return started == 0 && sttcp_conn_send_message(conn, "asked", 5) == 0;
+	}
+	event_raise(&start_done);
+	return true;
+}
+
+static bool ask_for_tls(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	return sttcp_conn_send_message(conn, "STARTTLS", 8) == 0;
+}
+
+static void both_sides_are_of_the_library(void **state)
+{
+	struct probe *server_probe = probe_new();
+	sttcp_server *server = serve(server_probe);
+	struct probe *probe = probe_new();
+
+	(void)state;
+	probe->connection = ask_for_tls;
+	probe->data = begin_as_client;
+	sttcp_client *client = probe_dial(probe, sttcp_server_port(server), &lines);
+
+	/* The server's own, and the answer. */
+	assert_true(event_wait(&start_done, 2));
+	assert_non_null(strstr(probe_text(probe), "secure asked"));
+	sttcp_client_close(client);
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	probe_free(probe);
+	probe_free(server_probe);
+}
+
+/* ------------------------------------------------------------------------- faults */
+
+static void handshake_that_does_not_come_has_a_limit(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	begin();
+	lines.tls_handshake_timeout_ms = SHORT_MS;
+	probe->data = answer_line;
+	sttcp_server *server = probe_listen(probe, &lines);
+	int fd = peer_connect(sttcp_server_port(server));
+
+	assert_true(peer_say(fd, "STARTTLS\n"));
+	assert_true(event_wait(&start_done, 1));
+	assert_int_equal(started, STTCP_ETIME_HANDSHAKE);
+	assert_true(peer_expect(fd, "go ahead\n"));
+	assert_int_equal(peer_end(fd), 0);
+	peer_close(fd);
+	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(probe), STTCP_ETIME_HANDSHAKE);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static void stop_ends_the_wait(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = serve(probe);
+
+	(void)state;
+	int fd = peer_connect(sttcp_server_port(server));
+
+	assert_true(peer_say(fd, "STARTTLS\n"));
+	assert_true(peer_expect(fd, "go ahead\n"));
+	assert_int_equal(sttcp_server_stop_within(server, 0, NULL), 0);
+	assert_int_equal(started, STTCP_ESTOPPED);
+	peer_close(fd);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static void calls_elsewhere_are_refused(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = serve(probe);
+
+	(void)state;
+	int fd = peer_connect(sttcp_server_port(server));
+
+	assert_true(peer_say(fd, "x\n"));
+	assert_true(peer_expect(fd, "plain x\n"));
+	sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
+
+	assert_non_null(conn);
+	assert_int_equal(sttcp_conn_start_tls(conn, stage_shared_server(), NULL), -EDEADLK);
+	assert_int_equal(sttcp_conn_start_tls(conn, NULL, NULL), -EINVAL);
+	assert_int_equal(sttcp_conn_start_tls(NULL, stage_shared_server(), NULL), -EINVAL);
+	sttcp_conn_unref(conn);
+	peer_close(fd);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static bool start_without_name(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)probe;
+	started = sttcp_conn_start_tls(conn, stage_shared_client(), NULL);
+	/* Nothing has changed. */
+	sttcp_conn_send(conn, data, size);
+	event_raise(&start_done);
+	return true;
+}
+
+static void refusal_changes_nothing(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	begin();
+	probe->data = start_without_name;
+	sttcp_server *server = probe_listen(probe, NULL);
+	int fd = peer_connect(sttcp_server_port(server));
+
+	assert_true(peer_say(fd, "still plain"));
+	assert_true(peer_expect(fd, "still plain"));
+	assert_int_equal(started, -EINVAL);
+	peer_close(fd);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+/* ------------------------------------------------------------------ what was sent */
+
+static char long_text[LONG];
+
+static bool send_and_start(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)probe;
+	(void)data;
+	(void)size;
+	if (sttcp_conn_send(conn, long_text, sizeof(long_text)) < 0)
+		return false;
+	started = sttcp_conn_start_tls(conn, stage_shared_server(), NULL);
+	event_raise(&start_done);
+	sttcp_conn_send(conn, "inside", 6);
+	return true;
+}
+
+/* More than the socket takes: it has to leave as it is before the handshake begins. What others
+ * send meanwhile waits for that. */
+static void queue_leaves_in_the_clear_first(void **state)
+{
+	static char got[LONG];
+	struct probe *probe = probe_new();
+	struct tls_peer peer;
+
+	(void)state;
+	begin();
+	fill_pattern(long_text, sizeof(long_text), 3);
+	probe->connection = narrow;
+	probe->data = send_and_start;
+	sttcp_server *server = probe_listen(probe, NULL);
+	int fd = peer_connect_narrow(sttcp_server_port(server));
+
+	assert_true(peer_say(fd, "go"));
+	EVENTUALLY(probe_count(probe, STTCP_RECEIVE) == 1);
+	sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
+	sttcp_conn_counts counts;
+
+	assert_non_null(conn);
+	EVENTUALLY(sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 && counts.queued > 0);
+	/* Inside the handler the start may still be to come: then this is plain, too. */
+	nap_ms(50);
+	assert_int_equal(sttcp_conn_send(conn, "behind", 6), 0);
+	assert_true(peer_recv(fd, got, sizeof(got)));
+	assert_memory_equal(got, long_text, sizeof(got));
+	tls_peer_adopt(&peer, fd, false, 0);
+	assert_true(tls_peer_shake(&peer));
+	assert_true(tls_peer_expect(&peer, "behindinside"));
+	assert_int_equal(started, 0);
+	sttcp_conn_unref(conn);
+	tls_peer_close(&peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(plain_lines_turn_into_tls),
+		cmocka_unit_test(plain_line_behind_starttls_is_no_line),
+		cmocka_unit_test(hello_behind_starttls_is_the_first_of_tls),
+		cmocka_unit_test(both_sides_are_of_the_library),
+		cmocka_unit_test(handshake_that_does_not_come_has_a_limit),
+		cmocka_unit_test(stop_ends_the_wait),
+		cmocka_unit_test(calls_elsewhere_are_refused),
+		cmocka_unit_test(refusal_changes_nothing),
+		cmocka_unit_test(queue_leaves_in_the_clear_first),
+	};
+
+	return cmocka_run_group_tests(tests, stage_open, stage_close);
+}
