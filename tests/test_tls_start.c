@@ -204,6 +204,7 @@ static void stop_ends_the_wait(void **state)
 	assert_true(peer_say(fd, "STARTTLS\n"));
 	assert_true(peer_expect(fd, "go ahead\n"));
 	assert_int_equal(sttcp_server_stop_within(server, 0, NULL), 0);
+	assert_true(event_wait(&start_done, 1));
 	assert_int_equal(started, STTCP_ESTOPPED);
 	peer_close(fd);
 	sttcp_server_free(server);
@@ -294,7 +295,8 @@ static void queue_leaves_in_the_clear_first(void **state)
 	int fd = peer_connect_narrow(sttcp_server_port(server));
 
 	assert_true(peer_say(fd, "go"));
-	EVENTUALLY(probe_count(probe, STTCP_RECEIVE) == 1);
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
+	EVENTUALLY(sttcp_server_count(server) == 1);
 	sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
 	sttcp_conn_counts counts;
 
