@@ -27,7 +27,10 @@ check()
 	valgrind -q --leak-check=full --num-callers=40 --error-exitcode=9 "$@"
 }
 
-$compile -o "$work/static" "$program" "$STTCP_BUILD_DIR/libsttcp.a" -pthread
+# What a static program needs.
+private=$(sed -n 's/^Libs.private: //p' "$STTCP_BUILD_DIR/sttcp.pc")
+# shellcheck disable=SC2086
+$compile -o "$work/static" "$program" "$STTCP_BUILD_DIR/libsttcp.a" $private
 # Here what is still reachable is an error, too.
 all='--show-leak-kinds=all --errors-for-leak-kinds=all'
 # shellcheck disable=SC2086 # options are words on purpose
