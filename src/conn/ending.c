@@ -134,11 +134,16 @@ bool stt_conn_end(struct sttcp_conn *conn, int reason, enum stt_end_how how)
 
 void stt_conn_end_by_stream(struct sttcp_conn *conn, int code)
 {
-	/* What was sent before can still be read by the peer; an alert, too. */
-	if (conn->secure && (code == STTCP_ECUT || code == STTCP_ETLS))
-		end_with_text(conn, code, STT_END_FLUSH, stt_secure_text(conn));
-	else
+	if (!conn->secure || (code != STTCP_ECUT && code != STTCP_ETLS)) {
 		stt_conn_end(conn, stt_error_of_peer(code), STT_END_RESET);
+		return;
+	}
+
+	/* What was sent before can still be read by the peer; an alert, too. But one that TLS has
+	 * failed with and that does not read is not waited for. */
+	bool waits = code == STTCP_ETLS && atomic_load(&conn->output.pending);
+
+	end_with_text(conn, code, waits ? STT_END_RESET : STT_END_FLUSH, stt_secure_text(conn));
 }
 
 bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how,
