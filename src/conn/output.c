@@ -613,7 +613,7 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 	 * of the benchmark). */
 	if (count == 1 && parts->iov_len && parts->iov_len <= STT_DIRECT_BYTES &&
 	    is_clear_locked(out, fd)) {
-		tried = stt_stream_send_locked(out, parts, 1);
+		tried = stt_stream_send_plain_locked(out, parts, 1);
 		if (tried == (ssize_t)parts->iov_len) {
 			count_sent_locked(out, parts->iov_len);
 			stt_counter_add(&out->messages_out, 1);

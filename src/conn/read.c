@@ -242,6 +242,14 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 	return behind && !stt_conn_has_ended(conn);
 }
 
+/* Whether a read that gave nothing is to be repeated when others had their turn. Not inlined: the
+ * reads that give something would keep a register for it. */
+__attribute__((__noinline__)) static bool is_behind(const struct sttcp_conn *conn, ssize_t size,
+						    bool emptied)
+{
+	return stt_stream_has_more(conn, size, emptied) && !stt_conn_has_ended(conn);
+}
+
 /* The same for bytes as they come, which need no parsing. */
 static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 {
@@ -259,8 +267,7 @@ static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 		else if (size == 0)
 			take_fin(desk, conn);
 		if (size <= 0)
-			return stt_stream_has_more(conn, size, emptied) &&
-			       !stt_conn_has_ended(conn);
+			return is_behind(conn, size, emptied);
 
 		stt_counter_add(&conn->bytes_in, size);
 		deliver(desk, conn, desk->buffer, (size_t)size);
