@@ -81,6 +81,8 @@ static const struct refusal {
 	{FRAMED(.framing = STTCP_FRAMING_DELIMITER, .delimiter = "12345678901234567",
 		.delimiter_size = 17),
 	 ALL("delimiter_size is 17: it may be 1 to 16")},
+	{FRAMED(.tls_handshake_timeout_ms = -2), BOTH("tls_handshake_timeout_ms is -2" MS)},
+	{FRAMED(.tls_name = "x"), "tls_name is an option of a client", NULL, false},
 	/* What a framing needs. */
 	{FRAMED(.framing = STTCP_FRAMING_DELIMITER),
 	 ALL("STTCP_FRAMING_DELIMITER needs delimiter and delimiter_size, of 1 to 16 bytes")},
