@@ -64,7 +64,8 @@ ended()
 	! runs "$1"
 }
 
-# A background job has SIGINT ignored, and what is ignored stays ignored: env resets it.
+# A background job has SIGINT ignored, with nohup SIGHUP as well, and what is ignored stays
+# ignored: env resets it.
 # Sets `pid`; what the program prints is in $out and $err. Its input is $input, or nothing.
 start()
 {
@@ -75,7 +76,7 @@ start()
 	out=$work/$program.out
 	err=$work/$program.err
 	: >"$out" # there from the start: the job may not have opened it when we look
-	env --default-signal=INT,TERM "$examples/$program" "$@" >"$out" 2>"$err" <"${input:-/dev/null}" &
+	env --default-signal=INT,TERM,HUP "$examples/$program" "$@" >"$out" 2>"$err" <"${input:-/dev/null}" &
 	pid=$!
 	pids+=("$pid")
 }
