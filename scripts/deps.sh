@@ -3,7 +3,7 @@
 #
 # Installs the Debian packages that a job needs and that are not there:
 #
-#	scripts/deps.sh demo|test|musl|32bit|python|bench|check|models|ci|fresh
+#	scripts/deps.sh demo|test|peers|musl|32bit|python|bench|check|models|ci|fresh
 #
 # What is there already leaves apt untouched, wherever it came from. Only root and "sudo -n" are
 # used, never a password prompt; where neither works, the command to run is printed and the exit
@@ -27,6 +27,12 @@ need()
 command_found()
 {
 	command -v "$1"
+}
+
+# Some programs are in /usr/sbin, which not every PATH has.
+sbin_found()
+{
+	PATH=$PATH:/usr/sbin command -v "$1"
 }
 
 header_found()
@@ -58,6 +64,18 @@ need_test()
 	need curl command_found curl
 	need socat command_found socat
 	need redis-tools command_found redis-cli
+	need openssl command_found openssl
+}
+
+# Who is on the other end in the tests of TLS. Without them these cases are left out, with a word.
+need_peers()
+{
+	need_test
+	need python3 command_found /usr/bin/python3
+	need nginx sbin_found nginx
+	need libnginx-mod-stream test -e /usr/lib/nginx/modules/ngx_stream_module.so
+	need haproxy sbin_found haproxy
+	need testssl.sh command_found testssl
 }
 
 need_musl()
@@ -102,19 +120,13 @@ need_python()
 	need python3-pytest python_has pytest
 }
 
-# HAProxy is in /usr/sbin, which not every PATH has.
-haproxy_found()
-{
-	PATH=$PATH:/usr/sbin command -v haproxy
-}
-
 need_bench()
 {
 	need_demo
 	need python3 command_found python3
 	need redis-tools command_found redis-benchmark
 	need socat command_found socat
-	need haproxy haproxy_found
+	need haproxy sbin_found haproxy
 }
 
 need_models()
@@ -133,6 +145,7 @@ need_check()
 need_ci()
 {
 	need_check
+	need_peers
 	need_musl
 	need_32bit
 	need_python
@@ -156,9 +169,9 @@ say()
 
 set_name=${1:-}
 case $set_name in
-demo | test | musl | 32bit | python | bench | check | models | ci | fresh) "need_$set_name" ;;
+demo | test | peers | musl | 32bit | python | bench | check | models | ci | fresh) "need_$set_name" ;;
 *)
-	say "usage: deps.sh demo|test|musl|32bit|python|bench|check|models|ci|fresh"
+	say "usage: deps.sh demo|test|peers|musl|32bit|python|bench|check|models|ci|fresh"
 	exit 2
 	;;
 esac
