@@ -22,6 +22,7 @@ static void die(const char *what)
 bool echo_by_line;
 enum echo_lock echo_lock;
 int echo_idle_ms;
+const char *echo_tls;
 
 /* One word behind the port: whether it is known. */
 static bool take_word(const char *word)
@@ -34,7 +35,9 @@ static bool take_word(const char *word)
 		echo_by_line = true;
 	else if (!strncmp(word, "idle-ms=", 8))
 		echo_idle_ms = atoi(word + 8);
-	return echo_by_line || echo_idle_ms > 0;
+	else if (!strncmp(word, "tls=", 4))
+		echo_tls = word + 4;
+	return echo_by_line || echo_idle_ms > 0 || echo_tls;
 }
 
 int echo_start(int argc, char **argv)
@@ -45,7 +48,9 @@ int echo_start(int argc, char **argv)
 
 	if (argc > 3 || (argc == 3 && !take_word(argv[2])) || (end && *end) || port < 0 ||
 	    port > 65535) {
-		fprintf(stderr, "usage: %s [PORT [lines | locked | unlocked | idle-ms=MS]]\n",
+		fprintf(stderr,
+			"usage: %s [PORT [lines | locked | unlocked | idle-ms=MS | "
+			"tls=FILE]]\n",
 			argv[0]);
 		exit(2);
 	}

@@ -10,6 +10,9 @@
  *	'c' + a number			make and free so many clients of this server first
  *	'f'				fill the queue of this connection, after the word "full"
  *	'T'				answer with the engine's counters as text instead
+ *	'i'				take it, and answer nothing (over TLS, and in the library's)
+ *	'o'				send zeros as fast as they are taken from now on, 64 KiB
+ *					at a time, instead (the same)
  *
  * The load generator fills everything else with '.', so that the rest of a
  * large message is never taken for a request.
@@ -37,6 +40,10 @@ extern enum echo_lock echo_lock;
 /* The library's server was asked for an idle limit of so many milliseconds: each connection has a
  * deadline. 0: no limit. Set by echo_start. */
 extern int echo_idle_ms;
+
+/* The server was asked for TLS: the PEM file with its certificate and key; else NULL. Set by
+ * echo_start. */
+extern const char *echo_tls;
 
 /* The port from the command line (default 0), with the limit of files raised as far as allowed;
  * ends the program on a wrong one. */

@@ -51,6 +51,15 @@ static void fill_queue(sttcp_conn *conn)
 		code = sttcp_conn_try_send(conn, parts, i % 2 ? sizeof(parts) : 100);
 }
 
+/* As much as goes through, until the peer ends it: send waits while the queue is full. */
+static void send_on(sttcp_conn *conn)
+{
+	static const char block[64 * 1024];
+
+	while (sttcp_conn_send(conn, block, sizeof(block)) == 0)
+		;
+}
+
 static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *context)
 {
 	const char *text = data;
@@ -74,6 +83,11 @@ static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *co
 		return;
 	case 'T':
 		answer_stats(conn);
+		return;
+	case 'i':
+		return;
+	case 'o':
+		send_on(conn);
 		return;
 	default:
 		break;

@@ -5,6 +5,7 @@
  * Exit status 1: the cell could not be run. Everything is bounded in time.
  */
 #include "load.h"
+#include "load_tls.h"
 
 #include <argp.h>
 #include <signal.h>
@@ -27,7 +28,8 @@ static const struct mode {
 	{"visited", load_mode_loop},	   {"waves-asleep", load_mode_waves},
 	{"waves-held", load_mode_waves},   {"waves-clients", load_mode_waves},
 	{"waves-queued", load_mode_waves}, {"relay", load_mode_relay},
-	{"room", load_mode_broadcast},
+	{"room", load_mode_broadcast},	   {"beside", load_mode_loop},
+	{"in", load_mode_oneway},	   {"out", load_mode_oneway},
 };
 
 enum {
@@ -37,6 +39,8 @@ enum {
 	OPT_WINDOW,
 	OPT_WAVES,
 	OPT_TARGET,
+	OPT_TLS,
+	OPT_RESUME,
 	OPT_WARM
 };
 
@@ -45,16 +49,20 @@ static const struct argp_option option_table[] = {
 	{"pid", 'P', "PID", 0, "Process of the server, for CPU, memory and switches", 0},
 	{"conns", 'n', "N", 0, "Quick connections (64)", 0},
 	{"slow", 's', "N", 0,
-	 "Connections that ask the handler to sleep; deaf: that never read; room: outside of it "
-	 "(0)",
+	 "Connections that ask the handler to sleep; deaf: that never read; room: outside of it; "
+	 "beside: that come and go (0)",
 	 0},
 	{"sleep-us", OPT_SLEEP, "US", 0, "That sleep, microseconds (50000)", 0},
-	{"period-us", OPT_PERIOD, "US", 0, "paced: time between messages (20000)", 0},
+	{"period-us", OPT_PERIOD, "US", 0,
+	 "paced, beside: time between messages, of each connection (20000)", 0},
 	{"size", 'z', "BYTES", 0, "Size of a message (64)", 0},
 	{"bytes", OPT_BYTES, "BYTES", 0, "bulk: end after these (no limit)", 0},
 	{"window", OPT_WINDOW, "BYTES", 0, "bulk: under way on a connection (no limit)", 0},
 	{"waves", OPT_WAVES, "N", 0, "waves-...: how many (8)", 0},
 	{"target", OPT_TARGET, "FD", 0, "relay: listens where the relay connects to", 0},
+	{"tls", OPT_TLS, NULL, 0,
+	 "Over TLS; not in bulk, broadcast, room, deaf, relay and waves-...", 0},
+	{"resume", OPT_RESUME, NULL, 0, "The same; connections resume a session", 0},
 	{"seconds", 't', "S", 0, "Measured time (2)", 0},
 	{"warm", OPT_WARM, "S", 0, "Time before that (0.3; idle: rests that long)", 0},
 	{0},
@@ -73,6 +81,12 @@ static double number(struct argp_state *state, const char *text, double min, dou
 	if (*end || end == text || !(value >= min && value <= max))
 		argp_error(state, "%s: not a number from %.0f to %.0f", text, min, max);
 	return value;
+}
+
+static bool speaks_tls(const struct mode *mode)
+{
+	return mode->run == load_mode_loop || mode->run == load_mode_burst ||
+	       mode->run == load_mode_idle || mode->run == load_mode_oneway;
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)
@@ -114,6 +128,13 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case OPT_TARGET:
 		options->target = (int)number(state, text, 0, 1 << 20);
 		break;
+	case OPT_RESUME:
+		options->resume = true;
+		options->tls = true;
+		break;
+	case OPT_TLS:
+		options->tls = true;
+		break;
 	case 't':
 		options->seconds = number(state, text, 0, LOAD_MAX_SECONDS);
 		break;
@@ -134,8 +155,11 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		if (options->conns + options->slow > LOAD_MAX_CONNS)
 			argp_error(state, "more than %d connections", LOAD_MAX_CONNS);
 		if (options->conns < 1 && (command->mode->run == load_mode_broadcast ||
-					   command->mode->run == load_mode_bulk))
+					   command->mode->run == load_mode_bulk ||
+					   command->mode->run == load_mode_oneway))
 			argp_error(state, "%s needs a connection", command->mode->name);
+		if (options->tls && !speaks_tls(command->mode))
+			argp_error(state, "%s does not speak TLS", command->mode->name);
 		if (options->target < 0 && command->mode->run == load_mode_relay)
 			argp_error(state, "relay needs --target");
 		break;
@@ -153,7 +177,8 @@ int main(int argc, char **argv)
 		.args_doc = "MODE",
 		.doc = "Loads a server with one cell of a benchmark.\vModes: echo, mixed, churn, "
 		       "blockchurn, paced, burst, surge, idle, bulk, broadcast, lines, deaf, "
-		       "visited, waves-asleep, waves-held, waves-queued, waves-clients, relay.",
+		       "visited, waves-asleep, waves-held, waves-queued, waves-clients, relay, "
+		       "room, beside, in, out.",
 	};
 	struct command command = {
 		.options = {.conns = 64,
@@ -175,6 +200,10 @@ int main(int argc, char **argv)
 	/* A server that does not answer must not hold up the run: the default action ends it. */
 	alarm((unsigned)(command.options.seconds + 2 * command.options.warm + 30) +
 	      (command.mode->run == load_mode_waves ? 30U * (unsigned)command.options.waves : 0));
+	if (command.options.tls && !load_tls_start(command.options.resume)) {
+		perror("TLS");
+		return 1;
+	}
 	if (command.mode->run(command.mode->name, &command.options)) {
 		perror(command.mode->name);
 		return 1;

@@ -36,6 +36,8 @@ struct load_options {
 	uint64_t window; /* bulk: bytes under way on one connection; 0 for what the kernel takes */
 	int waves;	 /* waves: how many */
 	int target;	 /* relay: the descriptor that listens where it connects to */
+	bool tls;	 /* connections speak TLS */
+	bool resume;	 /* and resume a session: the latest one that any of them was given */
 	double seconds;	 /* of a cell's measured part */
 	double warm;	 /* seconds before that */
 };
@@ -128,16 +130,18 @@ struct load_group {
 
 struct load_conn {
 	struct load_group *group;
-	int fd;		  /* -1: not connected */
-	uint32_t unsent;  /* bytes of the message that the kernel has not taken yet */
-	uint32_t missing; /* bytes of the answer that are not here yet; 0: not in flight */
-	uint64_t sent_ns; /* when the message (for churn: the connect) began */
-	uint64_t due_ns;  /* waits to begin at this time; 0: does not wait */
+	int fd;		      /* -1: not connected */
+	struct load_tls *tls; /* NULL: in the clear */
+	uint32_t unsent;      /* bytes of the message that the kernel has not taken yet */
+	uint32_t missing;     /* bytes of the answer that are not here yet; 0: not in flight */
+	uint64_t sent_ns;     /* when the message (for churn: the connect) began */
+	uint64_t due_ns;      /* waits to begin at this time; 0: does not wait */
 };
 
 struct load_loop {
 	int epoll;
 	int port;
+	bool tls;
 	struct load_group groups[2]; /* quick, slow */
 	struct load_conn *conns;     /* the quick ones first */
 	int nconns;
@@ -168,13 +172,14 @@ bool load_set_blocking(int fd);
 
 /* ------------------------------------------------------------------ modes: 0, or -1 */
 
-int load_mode_loop(const char *mode, const struct load_options *options);  /* load_loop_modes.c */
-int load_mode_burst(const char *mode, const struct load_options *options); /* load_loop_modes.c */
-int load_mode_idle(const char *mode, const struct load_options *options);  /* load_loop_modes.c */
-int load_mode_bulk(const char *mode, const struct load_options *options);  /* load_bulk.c */
-int load_mode_deaf(const char *mode, const struct load_options *options);  /* load_deaf.c */
-int load_mode_waves(const char *mode, const struct load_options *options); /* load_waves.c */
-int load_mode_relay(const char *mode, const struct load_options *options); /* load_relay.c */
+int load_mode_loop(const char *mode, const struct load_options *options);   /* load_loop_modes.c */
+int load_mode_burst(const char *mode, const struct load_options *options);  /* load_loop_modes.c */
+int load_mode_idle(const char *mode, const struct load_options *options);   /* load_loop_modes.c */
+int load_mode_bulk(const char *mode, const struct load_options *options);   /* load_bulk.c */
+int load_mode_oneway(const char *mode, const struct load_options *options); /* load_oneway.c */
+int load_mode_deaf(const char *mode, const struct load_options *options);   /* load_deaf.c */
+int load_mode_waves(const char *mode, const struct load_options *options);  /* load_waves.c */
+int load_mode_relay(const char *mode, const struct load_options *options);  /* load_relay.c */
 int load_mode_broadcast(const char *mode,
 			const struct load_options *options); /* load_broadcast.c */
 

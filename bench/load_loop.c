@@ -6,6 +6,7 @@
  * the answer is complete, after which nothing more can come.
  */
 #include "load.h"
+#include "load_tls.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -70,6 +71,7 @@ int load_loop_init(struct load_loop *loop, const struct load_options *options, i
 {
 	memset(loop, 0, sizeof(*loop));
 	loop->port = options->port;
+	loop->tls = options->tls;
 	loop->groups[0].count = quick;
 	loop->groups[1].count = slow;
 	load_group_set_message(&loop->groups[0], options->size, -1);
@@ -86,12 +88,19 @@ int load_loop_init(struct load_loop *loop, const struct load_options *options, i
 	return 0;
 }
 
+static void hang_up(struct load_conn *conn)
+{
+	load_tls_free(conn->tls);
+	conn->tls = NULL;
+	if (conn->fd >= 0)
+		close(conn->fd);
+	conn->fd = -1;
+}
+
 void load_loop_fini(struct load_loop *loop)
 {
-	for (int i = 0; loop->conns && i < loop->nconns; i++) {
-		if (loop->conns[i].fd >= 0)
-			close(loop->conns[i].fd);
-	}
+	for (int i = 0; loop->conns && i < loop->nconns; i++)
+		hang_up(&loop->conns[i]);
 	if (loop->epoll >= 0)
 		close(loop->epoll);
 	free(loop->conns);
@@ -110,11 +119,15 @@ static void fail(struct load_loop *loop, struct load_conn *conn)
 	if (conn->missing)
 		loop->in_flight--;
 	conn->missing = 0;
-	if (conn->fd >= 0)
-		close(conn->fd);
-	conn->fd = -1;
+	hang_up(conn);
 	if (conn->group->churn && !conn->group->last && !conn->due_ns)
 		wait_until(loop, conn, load_now() + retry_ns);
+}
+
+static ssize_t send_some(struct load_conn *conn, const char *data, size_t size)
+{
+	return conn->tls ? load_tls_send(conn->tls, data, size)
+			 : send(conn->fd, data, size, MSG_NOSIGNAL);
 }
 
 static void push(struct load_loop *loop, struct load_conn *conn)
@@ -122,13 +135,13 @@ static void push(struct load_loop *loop, struct load_conn *conn)
 	const struct load_group *group = conn->group;
 
 	while (conn->unsent) {
-		ssize_t n = send(conn->fd, group->message + group->size - conn->unsent,
-				 conn->unsent, MSG_NOSIGNAL);
+		ssize_t n =
+			send_some(conn, group->message + group->size - conn->unsent, conn->unsent);
 
 		if (n > 0) {
 			conn->unsent -= (uint32_t)n;
 		} else {
-			if (errno != EAGAIN)
+			if (n == 0 || errno != EAGAIN)
 				fail(loop, conn);
 			return;
 		}
@@ -148,7 +161,10 @@ static void begin(struct load_loop *loop, struct load_conn *conn, uint64_t now_n
 					    .data.ptr = conn};
 
 		conn->fd = load_connect(loop->port, turn++);
-		if (conn->fd < 0 || epoll_ctl(loop->epoll, EPOLL_CTL_ADD, conn->fd, &event)) {
+		if (conn->fd >= 0 && loop->tls)
+			conn->tls = load_tls_new(conn->fd);
+		if (conn->fd < 0 || (loop->tls && !conn->tls) ||
+		    epoll_ctl(loop->epoll, EPOLL_CTL_ADD, conn->fd, &event)) {
 			fail(loop, conn);
 			return;
 		}
@@ -165,10 +181,8 @@ static void answered(struct load_loop *loop, struct load_conn *conn)
 	load_hist_add(&group->hist, now_ns - conn->sent_ns);
 	group->done++;
 	loop->in_flight--;
-	if (group->churn) {
-		close(conn->fd);
-		conn->fd = -1;
-	}
+	if (group->churn)
+		hang_up(conn);
 	if (group->last)
 		return;
 	if (group->period_ns && conn->sent_ns + group->period_ns > now_ns)
@@ -182,7 +196,8 @@ static void pull(struct load_loop *loop, struct load_conn *conn)
 	static char scratch[LOAD_MAX_SIZE];
 
 	while (conn->missing) {
-		ssize_t n = recv(conn->fd, scratch, conn->missing, 0);
+		ssize_t n = conn->tls ? load_tls_recv(conn->tls, scratch, conn->missing)
+				      : recv(conn->fd, scratch, conn->missing, 0);
 
 		if (n > 0) {
 			conn->missing -= (uint32_t)n;
@@ -203,7 +218,12 @@ static void work(struct load_loop *loop, struct load_conn *conn, uint32_t events
 {
 	if (conn->fd < 0)
 		return;
-	if (conn->unsent && (events & EPOLLOUT))
+	if (conn->tls && !load_tls_wake(conn->tls, events)) {
+		fail(loop, conn);
+		return;
+	}
+	/* A handshake has to receive before it can send. */
+	if (conn->unsent && (conn->tls || (events & EPOLLOUT)))
 		push(loop, conn);
 	if (conn->missing && (events & ~(uint32_t)EPOLLOUT))
 		pull(loop, conn);

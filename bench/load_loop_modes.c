@@ -36,6 +36,13 @@ static void shape_groups(struct load_group groups[2], const char *mode,
 	/* Sleeps that begin together would end together, and a slice would hold one wave of them
 	 * more or less. */
 	groups[1].spread_ns = (uint64_t)options->sleep_us * 1000;
+	/* Connections that come and go, evenly. */
+	if (!strcmp(mode, "beside")) {
+		load_group_set_message(&groups[1], options->size, -1);
+		groups[1].churn = true;
+		groups[1].period_ns = (uint64_t)options->period_us * 1000;
+		groups[1].spread_ns = groups[1].period_ns;
+	}
 }
 
 /* Connects all, with one message each, a few at a time so that no queue overflows. */
