@@ -19,10 +19,10 @@ READ = 60 * KIB  # that may come on top of the high-water mark
 @dataclass
 class Run:
     name: str
-    server: str  # epoll, threads, sttcp, python or socketserver; or one of others.py
+    server: str  # epoll, threads, sttcp, python or socketserver, epoll_tls or sttcp_tls; or one of others.py
     load: list  # arguments of the load generator; --seconds is added where there is none
     hog: bool = False  # a process burns the server's CPU meanwhile
-    words: tuple = ()  # more for the server's command line
+    words: tuple = ()  # more for the server's command line; {certs} is the folder of certs.py
     spread: bool = False  # server and load share all CPUs
 
 
@@ -188,6 +188,74 @@ def waves(kind, conns, words=()):
     ], once=True)
 
 
+def tls_runs(load, *servers, kind="p256"):
+    """The same load over TLS, with a certificate of that kind."""
+    load = [*load, "--tls"]
+    return [Run(server, server + "_tls", load, words=(f"tls={{certs}}/{kind}.pem",)) for server in servers]
+
+
+def tls_echo(text, conns, size, mark):
+    """All connections are open and were served once before the time begins: a thousand handshakes
+    take longer than the time to warm up."""
+    load = args("visited", conns, 0, None, "--size", size)
+    return Cell(f"tls-echo-{text}", [*tls_runs(load, "sttcp", "epoll"), Run("plain", "epoll", load)], [
+        Figure("per CPU second, of epoll loop over TLS", "sttcp", "quick_cpu", "epoll", mark),
+        Figure("(epoll loop over TLS, of the one without)", "epoll", "quick_cpu", "plain"),
+    ])
+
+
+def tls_handshakes(name, kind, mark, *more):
+    """Connections that come, shake hands, say one message and go. The clients use up the CPU that they
+    have, so that the server's is partly idle."""
+    load = args("churn", 32, 0, None, *more)
+    return Cell(f"tls-{name}", tls_runs(load, "sttcp", "epoll", kind=kind), [
+        Figure("handshakes per CPU second, of epoll loop", "sttcp", "quick_cpu", "epoll", mark),
+        Figure("(per second of the clock)", "sttcp", "quick_p90", "epoll"),
+    ])
+
+
+def tls_bulk(direction):
+    return Cell(f"tls-{direction}", tls_runs(args(direction, 4), "sttcp", "epoll"), [
+        Figure("bytes per CPU second, of epoll loop", "sttcp", "bytes_cpu", "epoll", 0.93),
+        Figure("(per second of the clock)", "sttcp", "bytes_p90", "epoll"),
+    ])
+
+
+def tls_idle(conns):
+    load = args("idle", conns, 0, None, "--warm", 1, "--seconds", IDLE_SECONDS)
+    return Cell(f"tls-idle-{conns}", tls_runs(load, "sttcp", "epoll"), [
+        Figure("memory each, bytes", "sttcp", "bytes_per_conn", None, 15500, most=True),
+        Figure("(memory each, of epoll loop)", "sttcp", "bytes_per_conn", "epoll"),
+        Figure("threads more", "sttcp", "grown_threads", None, 0, most=True),
+        Figure(f"context switches in {IDLE_SECONDS} s", "sttcp", "switches", None, 0, most=True),
+    ], once=True)
+
+
+def tls_asleep(slow):
+    """As without TLS: asleep()."""
+    (none,) = tls_runs(args("mixed", 256 - slow), "sttcp")
+    none.name = "none"
+    return Cell(f"tls-asleep-{slow}", [none, *tls_runs(args("mixed", 256 - slow, slow, 50000), "sttcp")], [
+        Figure("the others, of none asleep", "sttcp", "quick_p90", "none", 0.95, near=0.08),
+        Figure("p99 of the others, of none asleep", "sttcp", "quick_p99_us", "none", 1.5, most=True, near=0.08),
+        Figure("slow ones, of the ideal", "sttcp", "slow_rate", slow / 0.05, 0.97),
+    ])
+
+
+def tls_beside(rate):
+    """64 quick connections beside so many handshakes a second, from 20 that come and go."""
+    alone = tls_runs(args("mixed", 64), "sttcp", "epoll", kind="rsa")
+    load = args("beside", 64, 20, None, "--period-us", 20 * 1000000 // rate)
+    for run in alone:
+        run.name += " alone"
+    return Cell("tls-beside-new", [*alone, *tls_runs(load, "sttcp", "epoll", kind="rsa")], [
+        Figure(f"p99 beside {rate} handshakes a second, of alone", "sttcp", "quick_p99_us", "sttcp alone", 3.0,
+               most=True, near=0.3),
+        Figure("(epoll loop)", "epoll", "quick_p99_us", "epoll alone"),
+        Figure("(handshakes a second, of wanted)", "sttcp", "slow_rate", rate),
+    ])
+
+
 def python_echo(conns, mark):
     """The same handler in Python. All connections are served once before the time begins: the thread
     of socketserver that accepts would else wait for its turn in Python, and never get all of them."""
@@ -279,6 +347,18 @@ CELLS = [
     redis("set", 16, 0.9),
     redis("get", 16, 0.9),
     relay(),
+    tls_echo("64", 64, 64, 0.92),
+    tls_echo("1000", 1000, 64, 0.92),
+    tls_echo("16k", 64, 16384, 0.95),
+    tls_handshakes("new-p256", "p256", 0.95),
+    tls_handshakes("new-rsa", "rsa", 0.97),
+    tls_handshakes("resumed", "p256", 0.92, "--resume"),
+    tls_bulk("in"),
+    tls_bulk("out"),
+    tls_idle(10000),
+    tls_asleep(8),
+    tls_asleep(64),
+    tls_beside(200),
     python_echo(64, 1.2),
     python_echo(1000, 1.4),
     python_idle(5000),

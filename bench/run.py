@@ -17,9 +17,11 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.dont_write_bytecode = True  # no droppings in the source tree
+import certs  # noqa: E402
 import others  # noqa: E402
 from cells import CELLS  # noqa: E402
 
@@ -89,7 +91,8 @@ def ask_counters(port):
 def start_server(run, cpus, bench, target):
     """Returns the child and its port. `target` is where a relay connects to."""
     if run.server not in others.COMMANDS:
-        server = start([*bench.programs[run.server], "0", *run.words], cpus, stdout=subprocess.PIPE, env=bench.env)
+        words = [word.format(certs=bench.certs) for word in run.words]
+        server = start([*bench.programs[run.server], "0", *words], cpus, stdout=subprocess.PIPE, env=bench.env)
         return server, None
     port = others.free_port()
     command, env = others.command_of(run.server, bench.examples, port, target.getsockname()[1])
@@ -154,17 +157,44 @@ class Bench:
         if len(cpus) == 1:
             print("only one CPU: server and load share it", file=sys.stderr)
         self.programs = {name: [os.path.join(options.programs, "sttcp_bench_" + name)]
-                         for name in ("load", "sttcp", "epoll", "threads")}
+                         for name in ("load", "sttcp", "epoll", "threads", "epoll_tls")}
         for pair in options.server:
             name, _, path = pair.partition("=")
             self.programs[name] = [path]
         self.missing = {name for name, (path,) in self.programs.items() if not os.access(path, os.X_OK)}
         if "load" in self.missing:
             sys.exit(f"run.py: {self.programs['load'][0]} is not there; --programs tells where it is")
+        self.add_tls()
         self.add_others(os.path.abspath(os.path.join(options.programs, "..", "examples")))
         self.add_python(options.python or os.path.join(options.programs, "..", "python"))
         self.lines = {}
         self.notes = []
+
+    def add_tls(self):
+        """The library's server takes part where the build has TLS: then there is an epoll loop over it."""
+        self.certs = None  # the folder, made when it is needed
+        self.programs.setdefault("sttcp_tls", self.programs["sttcp"])
+        if "epoll_tls" in self.missing:
+            print("the build has no TLS", file=sys.stderr)
+        elif not certs.can_make():
+            print("no certificates without the program openssl", file=sys.stderr)
+            self.missing.add("epoll_tls")
+        if "epoll_tls" in self.missing or "sttcp" in self.missing:
+            self.missing.add("sttcp_tls")
+
+    def make_certs(self, cells):
+        """The folder to be removed at the end, or None when no cell wants one."""
+        wanted = {run.server for cell in cells for run in cell.runs if any("{certs}" in word for word in run.words)}
+        if not wanted - self.missing:
+            return None
+        folder = tempfile.TemporaryDirectory(prefix="sttcp-bench-")
+        self.certs = folder.name
+        try:
+            certs.make(self.certs)
+        except certs.NoCertificates as error:
+            print(error, file=sys.stderr)
+            self.missing |= wanted
+        return folder
 
     def add_others(self, examples):
         self.examples = examples
@@ -303,6 +333,7 @@ def main():
     # A termination ends the children in the same way as Ctrl+C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = Bench(options)
+    certificates = bench.make_certs(cells)
     for name in sorted(bench.missing):
         print(f"{name} is not there: left out", file=sys.stderr)
     rounds = options.rounds or (3 if options.short else 5)
@@ -333,6 +364,8 @@ def main():
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump({"kernel": platform.release(), "cpus": os.cpu_count(), "figures": rows, "runs": lines,
                        "failed": bench.notes}, file, indent=1)
+    if certificates:
+        certificates.cleanup()
     if bench.notes:
         sys.exit(1)
 
