@@ -129,10 +129,11 @@ static void on_locked_line(sttcp_conn *conn, const void *line, size_t size, void
 int main(int argc, char **argv)
 {
 	int port = echo_start(argc, argv);
+	sttcp_tls *tls = echo_tls ? sttcp_tls_server(echo_tls, NULL) : NULL;
 	sttcp_server *server = sttcp_server_new(
 		"127.0.0.1", port,
 		STTCP_OPTIONS(.framing = echo_by_line ? STTCP_FRAMING_LINE : STTCP_FRAMING_RAW,
-			      .idle_timeout_ms = echo_idle_ms));
+			      .idle_timeout_ms = echo_idle_ms, .tls = tls));
 	int status = 1;
 
 	sttcp_receive_handler handler = echo_lock      ? on_locked_line
@@ -147,5 +148,6 @@ int main(int argc, char **argv)
 		status = 0;
 	}
 	sttcp_server_free(server);
+	sttcp_tls_unref(tls);
 	return status;
 }

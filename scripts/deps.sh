@@ -124,6 +124,7 @@ need_bench()
 {
 	need_demo
 	need python3 command_found python3
+	need openssl command_found openssl
 	need redis-tools command_found redis-benchmark
 	need socat command_found socat
 	need haproxy sbin_found haproxy
