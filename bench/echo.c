@@ -22,22 +22,47 @@ static void die(const char *what)
 bool echo_by_line;
 enum echo_lock echo_lock;
 int echo_idle_ms;
+int echo_queue_max;
 const char *echo_tls;
+
+/* The number behind `name` in a word; 0 if it is another word, or no number. */
+static int number_of(const char *word, const char *name)
+{
+	size_t len = strlen(name);
+
+	return strncmp(word, name, len) == 0 ? atoi(word + len) : 0;
+}
 
 /* One word behind the port: whether it is known. */
 static bool take_word(const char *word)
 {
+	int idle_ms = number_of(word, "idle-ms=");
+	int queue_max = number_of(word, "queue-max=");
+
 	if (!strcmp(word, "locked"))
 		echo_lock = ECHO_LOCKED;
 	else if (!strcmp(word, "unlocked"))
 		echo_lock = ECHO_UNLOCKED;
-	if (!strcmp(word, "lines") || echo_lock)
-		echo_by_line = true;
-	else if (!strncmp(word, "idle-ms=", 8))
-		echo_idle_ms = atoi(word + 8);
+	else if (idle_ms > 0)
+		echo_idle_ms = idle_ms;
+	else if (queue_max > 0)
+		echo_queue_max = queue_max;
 	else if (!strncmp(word, "tls=", 4))
 		echo_tls = word + 4;
-	return echo_by_line || echo_idle_ms > 0 || echo_tls;
+	else if (strcmp(word, "lines") != 0)
+		return false;
+	if (echo_lock || !strcmp(word, "lines"))
+		echo_by_line = true;
+	return true;
+}
+
+static void die_of_usage(const char *program)
+{
+	fprintf(stderr,
+		"usage: %s [PORT [lines | locked | unlocked] [idle-ms=MS] [queue-max=BYTES] "
+		"[tls=FILE]]\n",
+		program);
+	exit(2);
 }
 
 int echo_start(int argc, char **argv)
@@ -46,13 +71,11 @@ int echo_start(int argc, char **argv)
 	char *end = NULL;
 	long port = argc > 1 ? strtol(argv[1], &end, 10) : 0;
 
-	if (argc > 3 || (argc == 3 && !take_word(argv[2])) || (end && *end) || port < 0 ||
-	    port > 65535) {
-		fprintf(stderr,
-			"usage: %s [PORT [lines | locked | unlocked | idle-ms=MS | "
-			"tls=FILE]]\n",
-			argv[0]);
-		exit(2);
+	if ((end && *end) || port < 0 || port > 65535)
+		die_of_usage(argv[0]);
+	for (int i = 2; i < argc; i++) {
+		if (!take_word(argv[i]))
+			die_of_usage(argv[0]);
 	}
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {
 		files.rlim_cur = files.rlim_max < 20000 ? files.rlim_max : 20000;

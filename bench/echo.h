@@ -41,6 +41,10 @@ extern enum echo_lock echo_lock;
  * deadline. 0: no limit. Set by echo_start. */
 extern int echo_idle_ms;
 
+/* The library's server was asked for queues of so many bytes at most (send_queue_max). 0: the
+ * default. Set by echo_start. */
+extern int echo_queue_max;
+
 /* The server was asked for TLS: the PEM file with its certificate and key; else NULL. Set by
  * echo_start. */
 extern const char *echo_tls;

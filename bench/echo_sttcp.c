@@ -133,7 +133,8 @@ int main(int argc, char **argv)
 	sttcp_server *server = sttcp_server_new(
 		"127.0.0.1", port,
 		STTCP_OPTIONS(.framing = echo_by_line ? STTCP_FRAMING_LINE : STTCP_FRAMING_RAW,
-			      .idle_timeout_ms = echo_idle_ms, .tls = tls));
+			      .idle_timeout_ms = echo_idle_ms, .send_queue_max = echo_queue_max,
+			      .tls = tls));
 	int status = 1;
 
 	sttcp_receive_handler handler = echo_lock      ? on_locked_line
