@@ -12,30 +12,13 @@ sttcp_client_on_universal	set for every client by ext/group.c: universal_handler
 sttcp_server_on_universal	set for every server by ext/group.c: universal_handler
 sttcp_conn_sendf		formats are f-strings
 sttcp_event_name		the name of a HandlerType
-sttcp_tls_server		Python speaks no TLS yet, as with all that follow
-sttcp_tls_client		the same
-sttcp_tls_error			the same
-sttcp_tls_add_certificate	the same
-sttcp_tls_set_certificate	the same
-sttcp_tls_trust			the same
-sttcp_tls_require_peer		the same
-sttcp_tls_set_alpn		the same
-sttcp_tls_set_versions		the same
-sttcp_tls_set_ciphers		the same
-sttcp_tls_reload		the same
-sttcp_tls_ref			the same
-sttcp_tls_unref			the same
-sttcp_conn_start_tls		the same
-sttcp_conn_tls			the same
+sttcp_tls_ref			Python counts references
 '
 
 # Options that Python has under another name.
 not_in_hints='
 delimiter_size	the length of delimiter
 frame_fn	frame
-tls	Python speaks no TLS yet
-tls_handshake_timeout_ms	the same
-tls_name	the same
 '
 
 # One word of each line, or of each match.

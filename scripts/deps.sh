@@ -114,6 +114,8 @@ need_python()
 	need gcc command_found "${CC:-cc}"
 	need libc6-dev header_found stdio.h
 	need python3 command_found "$python"
+	need libssl-dev header_found openssl/ssl.h
+	need openssl command_found openssl
 	need python3-dev python_has Python.h
 	need python3-venv python_has venv
 	need mypy command_found mypy

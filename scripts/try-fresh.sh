@@ -84,14 +84,14 @@ bootstrap()
 try_python()
 {
 	local start=$SECONDS
-	inside root "apt-get install -qq gcc libc6-dev python3-dev python3-venv" \
+	inside root "apt-get install -qq gcc libc6-dev libssl-dev python3-dev python3-venv" \
 		>"$work/python.log" 2>&1
 	inside tester "cd sttcp && python3 -m venv ../venv &&
 		../venv/bin/pip install --no-index ./python" >>"$work/python.log" 2>&1 || {
 		tail -n 60 "$work/python.log" >&2
 		die "pip install ./python failed"
 	}
-	inside tester "venv/bin/python -c 'import sttcp; print(sttcp.__version__)'" | grep -q '^2\.'
+	inside tester "venv/bin/python -c 'import sttcp; assert sttcp.HAS_TLS; print(sttcp.__version__)'" | grep -q '^2\.'
 	printf '%-6s pip install ./python %2d s\n' tester $((SECONDS - start)) | tee -a "$work/times"
 }
 

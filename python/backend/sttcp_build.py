@@ -6,7 +6,8 @@ wheel needs no library beside it. In a checkout the sources lie in ../src and
 ../include; a source distribution brings them in core/.
 
 CC, CFLAGS, CPPFLAGS and LDFLAGS of the environment are heeded; JOBS says how
-much is compiled at a time.
+much is compiled at a time. STTCP_TLS is ON, OFF or AUTO, as for CMake: with
+TLS, without it, or with it if OpenSSL 3 is there, which is the default.
 """
 
 import base64
@@ -76,11 +77,13 @@ def metadata():
 # ---------------------------------------------------------------- compiling
 
 
-def sources():
-    """Those of the extension, and those of the library in all of its layers, without TLS."""
+def sources(has_tls):
+    """Those of the extension, and those of the library in all of its layers. Of TLS one file takes
+    the place of all others where it is left out."""
     tls = os.path.join(core(), "src", "tls")
     library = [file for file in below(os.path.join(core(), "src"), ".c")
-               if os.path.dirname(file) != tls or os.path.basename(file) == "none.c"]
+               if os.path.dirname(file) != tls
+               or (os.path.basename(file) == "none.c") != has_tls]
     return sorted([*below(os.path.join(HERE, "ext"), ".c"), *library])
 
 
@@ -110,6 +113,42 @@ def run(command):
         sys.stdout.write(result.stdout)
 
 
+TRY_OPENSSL = """#include <openssl/ssl.h>
+#if OPENSSL_VERSION_NUMBER < 0x30000000L
+#error OpenSSL 3 is needed
+#endif
+int main(void) { return SSL_CTX_new(TLS_method()) == 0; }
+"""
+OPENSSL = ["-lssl", "-lcrypto"]
+
+
+def finds_openssl(cc):
+    """Whether what needs it compiles and links."""
+    with tempfile.TemporaryDirectory() as work:
+        source = os.path.join(work, "try.c")
+        with open(source, "w", encoding="utf-8") as file:
+            file.write(TRY_OPENSSL)
+        return subprocess.run(cc + words("CPPFLAGS") + words("CFLAGS")
+                              + ["-o", os.path.join(work, "try"), source] + words("LDFLAGS")
+                              + OPENSSL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL).returncode == 0
+
+
+def wants_tls(cc):
+    wish = os.environ.get("STTCP_TLS", "AUTO").upper()
+    if wish not in ("ON", "OFF", "AUTO"):
+        raise BuildError("STTCP_TLS must be ON, OFF or AUTO, not " + wish)
+    if wish == "OFF":
+        return False
+    if finds_openssl(cc):
+        return True
+    message = "OpenSSL 3 is not there; on Debian: sudo apt-get install libssl-dev"
+    if wish == "ON":
+        raise BuildError(message)
+    print("TLS is left out: " + message, file=sys.stderr)
+    return False
+
+
 def extension_name():
     return "_sttcp" + sysconfig.get_config_var("EXT_SUFFIX")
 
@@ -125,15 +164,17 @@ def compile_extension(target):
         raise BuildError("Python.h is not there; on Debian: sudo apt-get install python3-dev")
     place = core()
     cc = compiler()
+    has_tls = wants_tls(cc)
     flags = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-g1", "-DNDEBUG", "-fPIC", "-pthread",
              "-fvisibility=hidden", "-Wall", "-Wextra",
              "-I" + os.path.join(place, "include"), "-I" + os.path.join(place, "src"),
+             "-DSTTCP_PYTHON_TLS=%d" % has_tls,
              "-isystem", headers] + words("CPPFLAGS") + words("CFLAGS")
     # glibc keeps room for that in what is loaded later; others refuse to load it.
     if platform.libc_ver()[0] == "glibc":
         flags.append("-ftls-model=initial-exec")
     with tempfile.TemporaryDirectory() as work:
-        files = sources()
+        files = sources(has_tls)
         objects = [os.path.join(work, "%d.o" % number) for number in range(len(files))]
         # Only the module's entry is to be seen: a process may have the library loaded, too.
         script = os.path.join(work, "exports.map")
@@ -144,7 +185,8 @@ def compile_extension(target):
                           zip(files, objects)))
         # The library's threads may outlive the module: its code has to stay.
         run(cc + ["-shared", "-pthread", "-Wl,-z,nodelete", "-Wl,--version-script=" + script]
-            + words("CFLAGS") + ["-o", target] + objects + words("LDFLAGS"))
+            + words("CFLAGS") + ["-o", target] + objects + words("LDFLAGS")
+            + (OPENSSL if has_tls else []))
 
 
 # ---------------------------------------------------------------- wheels

@@ -465,6 +465,11 @@ static PyGetSetDef getset[] = {
 	 "A text that adds to the reason: that of fail(), or which option ended it and its value,\n"
 	 "or what was malformed; '' when there is none.",
 	 NULL},
+	{"tls", (getter)conn_tls, NULL,
+	 "What the two sides have agreed on, a TLSInfo; None without TLS, and before its "
+	 "handshake\n"
+	 "is over.",
+	 NULL},
 	{"_code", (getter)get_reason_code, NULL, NULL, NULL},
 	{"_local_address", (getter)get_local, NULL, NULL, NULL},
 	{NULL, NULL, NULL, NULL, NULL},
@@ -531,6 +536,7 @@ static PyMethodDef methods[] = {
 	{"_set_framing", (PyCFunction)conn_set_framing, METH_VARARGS, NULL},
 	{"_give", (PyCFunction)conn_give, METH_VARARGS, NULL},
 	{"_cancel", (PyCFunction)conn_cancel, METH_VARARGS, NULL},
+	{"_start_tls", (PyCFunction)conn_start_tls, METH_VARARGS, NULL},
 	{"_stats", (PyCFunction)conn_stats, METH_NOARGS, NULL},
 	{"fileno", (PyCFunction)conn_fileno, METH_NOARGS,
 	 "fileno($self, /)\n--\n\nThe descriptor, to look at; -1 once it is closed. Do not read or "

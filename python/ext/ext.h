@@ -32,6 +32,7 @@ struct lent {
 	PyObject *thread_begun;	   /* (): this thread is in Python for the first time */
 	PyObject *thread_gone;	   /* (): it is about to end */
 	PyObject *log;		   /* (level, text) */
+	PyObject *tls_info;	   /* sttcp.TLSInfo: (each field of sttcp_tls_info, in its order) */
 	PyObject *event_types[2];  /* HandlerType members by event: of servers, of clients */
 };
 extern struct lent lent;
@@ -252,6 +253,17 @@ void tasks_drop(struct task *task);
 
 /* As sttcp_conn_cancel. */
 int tasks_cancel(sttcp_conn *conn, int64_t id);
+
+/* ---------------------------------------------------------------- tls.c */
+
+extern PyTypeObject tls_type;
+
+/* What the library has of a TLS object, borrowed from it. -1 with an exception set. */
+int tls_read(PyObject *object, sttcp_tls **tls);
+
+/* A method and an attribute of a connection. */
+PyObject *conn_start_tls(conn_object *self, PyObject *args);
+PyObject *conn_tls(conn_object *self, void *unused);
 
 /* ---------------------------------------------------------------- timer.c */
 

@@ -27,23 +27,16 @@ PyObject *text_make(const char *text)
 
 PyObject *lent_set(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-	static char *names[] = {"connection_type",
-				"make_exception",
-				"make_reason",
-				"report",
-				"thread_begun",
-				"thread_gone",
-				"log",
-				"server_events",
-				"client_events",
-				NULL};
+	static char *names[] = {"connection_type", "make_exception", "make_reason", "report",
+				"thread_begun",	   "thread_gone",    "log",	    "tls_info",
+				"server_events",   "client_events",  NULL};
 	struct lent all;
 
 	(void)module;
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOO!O!:_lend", names,
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOO!O!:_lend", names,
 					 &all.connection_type, &all.make_exception,
 					 &all.make_reason, &all.report, &all.thread_begun,
-					 &all.thread_gone, &all.log, &PyTuple_Type,
+					 &all.thread_gone, &all.log, &all.tls_info, &PyTuple_Type,
 					 &all.event_types[0], &PyTuple_Type, &all.event_types[1]))
 		return NULL;
 	/* Kept for good: handlers may come as long as the process lives. */
@@ -54,6 +47,7 @@ PyObject *lent_set(PyObject *module, PyObject *args, PyObject *kwargs)
 	Py_INCREF(all.thread_begun);
 	Py_INCREF(all.thread_gone);
 	Py_INCREF(all.log);
+	Py_INCREF(all.tls_info);
 	Py_INCREF(all.event_types[0]);
 	Py_INCREF(all.event_types[1]);
 	lent = all;

@@ -118,7 +118,9 @@ __attribute__((visibility("default"))) PyMODINIT_FUNC PyInit__sttcp(void)
 	if (log_init(module) < 0 || gil_init() < 0 || timers_init(module) < 0 ||
 	    add_type(module, "ConnectionBase", &conn_type) < 0 ||
 	    add_type(module, "GroupBase", &group_type) < 0 ||
-	    add_type(module, "TimerBase", &timer_type) < 0 || add_codes(module) < 0 ||
+	    add_type(module, "TimerBase", &timer_type) < 0 ||
+	    add_type(module, "TLSBase", &tls_type) < 0 || add_codes(module) < 0 ||
+	    PyModule_AddObject(module, "has_tls", PyBool_FromLong(STTCP_PYTHON_TLS)) < 0 ||
 	    PyModule_AddStringConstant(module, "core_version", sttcp_version()) < 0) {
 		Py_DECREF(module);
 		return NULL;

@@ -9,7 +9,8 @@ enum kind {
 	INT32,
 	BOOL,
 	BYTES,
-	TEXT
+	TEXT,
+	TLS
 };
 
 static const struct {
@@ -63,6 +64,9 @@ static const struct {
 	FIELD(local_port, INT32),
 	FIELD(nagle, BOOL),
 	FIELD(half_close, BOOL),
+	FIELD(tls, TLS),
+	FIELD(tls_handshake_timeout_ms, INT32),
+	FIELD(tls_name, TEXT),
 #undef FIELD
 };
 
@@ -105,8 +109,12 @@ static int set_field(sttcp_options *options, size_t i, PyObject *value)
 		return 0;
 	case TEXT:
 		/* It lives as long as the dictionary. */
-		options->local_host = PyUnicode_AsUTF8(value);
-		return options->local_host ? 0 : -1;
+		*(const char **)field = PyUnicode_AsUTF8(value);
+		return *(const char **)field ? 0 : -1;
+	case TLS:
+		if (value == Py_None)
+			return 0;
+		return tls_read(value, field);
 	default:
 		return set_number(field, fields[i].kind, value);
 	}

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: MIT
 """The programs in the README, as they stand there but for the port; docstrings."""
 
+import contextlib
 import inspect
 import os
 import re
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import unittest
 
 import sttcp
+from certs import Certificates, need_openssl
 from support import DEADLINE, HERE, Peer, free_port, wait_for
 from test_seed import ProgramCase
 
@@ -143,6 +147,40 @@ def test_leaves_it_open(server):
             self.assertEqual(peer.read(5), b"Meow!")
         terminal.interrupt()
         self.assertEqual(terminal.end(), 0)
+
+    def test_program_with_tls_echoes(self):
+        need_openssl()
+        with open(README, encoding="utf-8") as file:
+            section = file.read().split("\n## TLS\n")[1].split("\n## ")[0]
+        text = textwrap.dedent(re.match(r"\n((?: .*\n|\n)+)", section).group(1))
+        work = contextlib.ExitStack()
+        self.addCleanup(work.close)
+        certs = Certificates(work.enter_context(tempfile.TemporaryDirectory()))
+        for name, path in zip(("'cert.pem'", "'key.pem'"), certs.make("localhost")):
+            self.assertIn(name, text)
+            text = text.replace(name, repr(path))
+        port = free_port()
+        terminal = self.run_program(text.replace("62134", str(port)))
+        wait_for(terminal.waits_in_keep_alive, "keep_alive")
+        context = ssl.create_default_context(cafile=certs.path("ca.pem"))
+        with context.wrap_socket(Peer(port), server_hostname="localhost") as peer:
+            peer.sendall(b"Meow!")
+            self.assertEqual(peer.recv(5), b"Meow!")
+        terminal.interrupt()
+        self.assertEqual(terminal.end(), 0)
+
+    def test_settings_of_tls_that_it_names_are_there(self):
+        with open(README, encoding="utf-8") as file:
+            rows = re.findall(r"^\| (`.*?) \| (`\w+`) \| (.*?) \|", file.read().split("\n## TLS\n")[1],
+                              re.M)
+        self.assertEqual(len(rows), 7)
+        keywords = inspect.signature(sttcp.TLS).parameters
+        for names, method, theirs in rows:
+            for name in re.findall(r"`(\w+)`", names):
+                self.assertIn(name, keywords)
+            self.assertTrue(hasattr(sttcp.TLS, method.strip("`")), method)
+            for name in re.findall(r"`(\w+)`", theirs):
+                self.assertTrue(hasattr(ssl.SSLContext, name), name)
 
     def test_what_it_names_is_there(self):
         with open(README, encoding="utf-8") as file:

@@ -17,7 +17,7 @@ OWN = {
     "EDESTROYED": Client.DestructionException, "ECLOSED": ConnectionAbortedError,
     "ESTOPPED": sttcp.StoppedError, "EHANDLER": sttcp.HandlerError, "EFRAME": sttcp.FrameError,
     "ELIMIT": sttcp.LimitError, "ESLOW": sttcp.SlowPeerError, "ERESOLVE": socket.gaierror,
-    "ETLS": ConnectionAbortedError, "ECUT": ConnectionAbortedError, "EFORK": RuntimeError, 
+    "ETLS": sttcp.TLSError, "ECUT": sttcp.CutError, "EFORK": RuntimeError,
     "EDEAD_PEER": sttcp.TimeLimitError,
     **{"ETIME_" + which: sttcp.TimeLimitError
        for which in ("CONNECT", "FIRST_BYTE", "IDLE", "MESSAGE", "WRITE", "LIFETIME",
@@ -25,6 +25,7 @@ OWN = {
 BASES = {sttcp.StoppedError: ConnectionAbortedError, sttcp.SlowPeerError: ConnectionAbortedError,
          sttcp.HandlerError: ConnectionAbortedError, sttcp.LimitError: ConnectionError,
          sttcp.FrameError: ConnectionError, sttcp.TimeLimitError: TimeoutError,
+         sttcp.TLSError: ConnectionError, sttcp.CutError: ConnectionAbortedError,
          Client.DestructionException: ConnectionAbortedError}
 SYSTEM = {"ECONNRESET": ConnectionResetError, "ECONNREFUSED": ConnectionRefusedError,
           "EPIPE": BrokenPipeError, "EACCES": PermissionError, "EAGAIN": BlockingIOError,

@@ -94,7 +94,7 @@ class NamesTest(Case):
             "HandlerType", "address", "close", "closed", "connection_handler",
             "disconnection_handler", "drained_handler", "end_handler", "every", "handler",
             "host", "keep_alive", "malformed_handler", "port", "set_handler", "sock_name", "start", "stop",
-            "universal_handler", "wait"}
+            "tls", "universal_handler", "wait"}
         server = {
             "add_address", "add_listener", "addresses", "broadcast", "broadcast_message",
             "connections", "count", "count_in", "each", "find", "is_listening", "mainloop",

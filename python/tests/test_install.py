@@ -13,6 +13,7 @@ import tempfile
 import unittest
 import zipfile
 
+import sttcp
 from support import DEADLINE, HERE, data_file
 from test_seed import Terminal, program_of_seed, wait_for_port
 
@@ -177,6 +178,38 @@ class InstallTest(unittest.TestCase):
             file.write("changed = 'indeed'\n")
         self.assertEqual(self.in_venv("import sttcp; print(sttcp.changed)"), "indeed")
 
+    def test_without_openssl_it_is_built_without_tls(self):
+        target = self.temporary()
+        said = call_hook("build_wheel", target, before="sttcp_build.TRY_OPENSSL = '#error'")
+        self.assertIn("TLS is left out: OpenSSL 3 is not there; on Debian: sudo apt-get install "
+                      "libssl-dev\n", said)
+        self.install(*glob.glob(os.path.join(target, "*.whl")))
+        # Objects can be made, and the start says why.
+        self.assertEqual(self.in_venv(
+            "import sttcp\n"
+            "from sttcp.client import Client\n"
+            "print(sttcp.HAS_TLS)\n"
+            "tls = sttcp.TLS('cert.pem', 'key.pem', trust='ca.pem', alpn=['h2'], ciphers='x')\n"
+            "for call in (Client('127.0.0.1', 1, tls=True).start, tls.reload,\n"
+            "             sttcp.server.Server('127.0.0.1', 0, tls=tls).start):\n"
+            "    try:\n"
+            "        call()\n"
+            "    except sttcp.TLSError as error:\n"
+            "        print(error.name, 'built without TLS' in str(error))"),
+            "False\n" + "\n".join(["ENOSYS True"] * 3))
+
+    def test_with_tls_it_needs_the_systems_openssl(self):
+        if not sttcp.HAS_TLS:
+            self.skipTest("built without TLS")
+        folder = self.temporary()
+        for name in "libssl.so.3", "libcrypto.so.3":
+            with open(os.path.join(folder, name), "wb"):
+                pass
+        said = run(sys.executable, "-c", "import sttcp", check=False, LD_LIBRARY_PATH=folder,
+                   PYTHONPATH=os.path.dirname(os.path.dirname(os.path.abspath(sttcp.__file__))))
+        self.assertRegex(said, "ImportError: sttcp was built with TLS, and OpenSSL 3 is not there: "
+                               "[^ ]*lib(ssl|crypto)[^\n]*apt-get install libssl3; or .* STTCP_TLS=OFF")
+
     def build_error(self, **how):
         said = call_hook("build_wheel", self.temporary(), check=False, **how)
         self.assertIn("sttcp_build.BuildError: ", said)
@@ -184,6 +217,9 @@ class InstallTest(unittest.TestCase):
 
     def test_errors_tell_what_to_install(self):
         self.assertIn("apt-get install gcc libc6-dev", self.build_error(PATH=self.temporary()))
+        self.assertIn("apt-get install libssl-dev", self.build_error(
+            STTCP_TLS="ON", before="sttcp_build.TRY_OPENSSL = '#error'"))
+        self.assertIn("ON, OFF or AUTO", self.build_error(STTCP_TLS="YES"))
         self.assertIn("apt-get install python3-dev", self.build_error(
             before="real = sttcp_build.sysconfig.get_paths\n"
                    "sttcp_build.sysconfig.get_paths = lambda *arguments: "

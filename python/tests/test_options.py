@@ -17,7 +17,8 @@ OF = {Server: _options.ServerOptions, Client: _options.ClientOptions}
 # A value for each type.
 SAMPLES = {_options.Seconds: 3, _options.Limit: 1000, _options.Number: 4, _options.Switch: True,
            _options.Bytes: b";", _options.Framing: "line", _options.Over: "reject",
-           _options.Text: "127.0.0.1", _options.Frame: lambda connection, data: None}
+           _options.Text: "127.0.0.1", _options.Frame: lambda connection, data: None,
+           _options.HostName: "localhost", _options.ServerTLS: None, _options.ClientTLS: True}
 
 
 def samples(options):
@@ -34,7 +35,7 @@ class KnownTest(Case):
         server, client = samples(_options.ServerOptions), samples(_options.ClientOptions)
         self.assertEqual(set(client) - set(server),
                          {"connect_timeout", "local_host", "local_port", "reconnect",
-                          "reconnect_max", "reconnect_tries"})
+                          "reconnect_max", "reconnect_tries", "tls_name"})
         self.assertIn("max_connections", set(server) - set(client))
 
     def test_each_is_told(self):

@@ -35,7 +35,7 @@ HANDLERS = ["connection_handler", "receive_handler", "response_handler", "end_ha
 # These wait for what does not come, or end everything, or are what others keep account of.
 NOT = {"_start", "_wait", "wait", "keep_alive", "mainloop", "_leave", "_lend", "each", "_stop", "stop",
        "close"}
-C_NAMES = {*dir(_sttcp.GroupBase), *dir(_sttcp.ConnectionBase), *dir(_sttcp)}
+C_NAMES = {*dir(_sttcp.GroupBase), *dir(_sttcp.ConnectionBase), *dir(_sttcp.TLSBase), *dir(_sttcp)}
 
 def throw_at(target, times):
     names = [name for name in dir(target) if name not in NOT and name not in HANDLERS
@@ -75,9 +75,14 @@ for round in range(20):
         try:
             kind(*[choice.choice(ODD) for _ in range(3)],
                  **{choice.choice(["framing", "delimiter", "idle_timeout", "prefix_size",
-                                   "max_message", "nagle", "drain_timeout"]): choice.choice(ODD)})
+                                   "max_message", "nagle", "drain_timeout", "tls", "tls_name",
+                                   "tls_handshake_timeout"]): choice.choice(ODD)})
         except Exception:
             pass
+    try:
+        throw_at(sttcp.TLS(*[choice.choice(ODD) for _ in range(choice.randrange(3))]), 20)
+    except Exception:
+        pass
     if connection is not None:
         connection.abort()
     client.close()

@@ -20,7 +20,9 @@ PACKAGE = os.path.dirname(os.path.abspath(sttcp.__file__))
 # What a program may write, under --strict.
 RIGHT = """
     import socket
-    from typing import Optional, Tuple, Union
+    import ssl
+    from pathlib import Path
+    from typing import Optional, Tuple, Type, Union
 
     import sttcp
     from sttcp import Address, Connection
@@ -129,10 +131,34 @@ RIGHT = """
     sttcp.log_level(4)
     sttcp.log_to_stderr()
     sttcp.log_to_stderr(level=2)
+
+    tls = sttcp.TLS("cert.pem", b"key.pem", certificates=["both.pem", (Path("a.pem"), "a.key")],
+                    trust=Path("ca.pem"), require_peer="optional", alpn=["h2", b"http/1.1"],
+                    minimum_version=ssl.TLSVersion.TLSv1_2, maximum_version=13, ciphers="ALL")
+    mine = sttcp.TLS(require_peer=ssl.CERT_REQUIRED)
+    mine.set_certificate("me.pem")
+    mine.set_versions(12)
+    tls.reload()
+    Server("", 8443, tls=tls, tls_handshake_timeout=5)
+    Server("", 8443, tls=None)
+    Client("example.org", 443, tls=True)
+    Client("example.org", 443, tls=mine, tls_name="db.example")
+    failures: int = counts.tls_failed
+
+    def go_over(connection: Connection) -> Optional[str]:
+        connection.start_tls(tls)
+        connection.start_tls(mine, name="db.example")
+        reveal_type(connection.tls)
+        return connection.tls.alpn if connection.tls else None
+
+    kinds: Tuple[Type[sttcp.Error], ...] = (sttcp.TLSError, sttcp.CutError)
+    built_in: bool = sttcp.HAS_TLS
     reveal_type(response)
     reveal_type(report)
 """
-REVEALED = ["Union[builtins.int, None]", "sttcp._connection.Connection",
+TLS_INFO = ("Union[Tuple[%sUnion[builtins.bytes, None], builtins.bool, builtins.bool, "
+            "fallback=sttcp._tls.TLSInfo], None]" % ("builtins.str, " * 6))
+REVEALED = ["Union[builtins.int, None]", "sttcp._connection.Connection", TLS_INFO,
             "def (address: Tuple[builtins.str, builtins.int], connection: "
             "sttcp._connection.Connection, data: builtins.bytes) -> builtins.bool",
             "Tuple[builtins.int, builtins.int, builtins.int, fallback=sttcp._group.StopReport]"]
@@ -180,6 +206,18 @@ WRONG = [
     "Client('', 1, half_open=True)",
     "connection.set_framing('line', idle_timeout=3)",
     "sttcp.Error().nam",
+    "sttcp.TLS(7)",
+    "sttcp.TLS('c', 'k', verify=True)",
+    "sttcp.TLS(alpn=[7])",
+    "sttcp.TLS(minimum_version=1.2)",
+    "sttcp.TLS().trust(None)",
+    "Server('', 1, tls=True)",
+    "Server('', 1, tls_name='x')",
+    "Client('', 1, tls='cert.pem')",
+    "connection.start_tls()",
+    "connection.start_tls(True)",
+    "connection.tls.version",
+    "connection.tls = None",
 ]
 
 

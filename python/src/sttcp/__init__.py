@@ -18,7 +18,14 @@ different connections run on different threads, one at a time in Python, like
 all threads of Python.
 """
 
-from . import _sttcp
+try:
+    from . import _sttcp
+except ImportError as _error:
+    if "libssl" not in str(_error) and "libcrypto" not in str(_error):
+        raise
+    raise ImportError(f"sttcp was built with TLS, and OpenSSL 3 is not there: {_error}. On Debian: "
+                      "sudo apt-get install libssl3; or install sttcp with STTCP_TLS=OFF in the "
+                      "environment", name=_error.name, path=_error.path) from None
 from ._connection import Connection, ConnectionStats
 from ._engine import configure, log_level, log_to_stderr
 from ._group import Address, StopReport, connections
@@ -26,9 +33,10 @@ from ._options import DEFAULT, Default
 from ._printing import print_sync, screen_lock
 from ._setup import set_up as _set_up
 from ._timer import Timer, run
+from ._tls import HAS_TLS, TLS, TLSInfo
 from .client import Client
-from .errors import (Error, FrameError, HandlerError, LimitError, SlowPeerError, StoppedError,
-                     TimeLimitError)
+from .errors import (CutError, Error, FrameError, HandlerError, LimitError, SlowPeerError,
+                     StoppedError, TimeLimitError, TLSError)
 from .general import engine_shutdown, keep_alive
 from .server import Server, Stats
 
@@ -38,9 +46,9 @@ core_version = _sttcp.core_version
 _set_up()
 
 __all__ = [
-    "Address", "Client", "Connection", "ConnectionStats", "DEFAULT", "Default", "Error",
-    "FrameError", "HandlerError", "LimitError", "Server", "SlowPeerError", "Stats", "StopReport",
-    "StoppedError", "TimeLimitError", "Timer", "configure", "connections", "core_version",
-    "engine_shutdown", "keep_alive", "log_level", "log_to_stderr", "print_sync", "run",
-    "screen_lock",
+    "Address", "Client", "Connection", "ConnectionStats", "CutError", "DEFAULT", "Default", "Error",
+    "FrameError", "HAS_TLS", "HandlerError", "LimitError", "Server", "SlowPeerError", "Stats",
+    "StopReport", "StoppedError", "TLS", "TLSError", "TLSInfo", "TimeLimitError", "Timer",
+    "configure", "connections", "core_version", "engine_shutdown", "keep_alive", "log_level",
+    "log_to_stderr", "print_sync", "run", "screen_lock",
 ]

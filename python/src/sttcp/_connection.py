@@ -18,7 +18,8 @@ from ._group import DataT, check_handler
 from ._options import (DEFAULT, Default, Framing, FramingOptions, MessageOptions, lists_options,
                        milliseconds, read_options)
 from ._timer import check_function, needs_one
-from .errors import make_exception, make_system_error
+from ._tls import TLS, host_name
+from .errors import make_exception, make_system_error, make_tls_exception
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -140,6 +141,35 @@ class Connection(_sttcp.ConnectionBase):
         """Takes the descriptor out of the library, in blocking mode; you have to close it. Bytes
         that were read but not delivered are lost."""
         return self._check(self._detach())
+
+    def start_tls(self, tls: TLS, name: str | None = None) -> None:
+        """Begins TLS on a connection that has spoken plain bytes so far (STARTTLS), inside its
+        connection, receive or response handler, or a task. Waits for the handshake, for
+        tls_handshake_timeout at most. Whether tls is a server's or a client's decides who begins;
+        name is whom a client asks for (the option tls_name, or else the host).
+
+        What was sent before leaves as plain bytes. What came behind the message that is being
+        handled is taken for the peer's first bytes of TLS: nobody can put plain commands in front
+        of encrypted ones. A handshake that fails raises a TLSError, and ends the connection.
+        RuntimeError: it has TLS already."""
+        if not isinstance(tls, TLS):
+            raise TypeError(f"tls must be a TLS, not {tls!r}")
+        code = self._start_tls(tls, None if name is None else host_name(name).encode())
+        if code < 0:
+            self._raise_start_tls(code, tls)
+
+    def _raise_start_tls(self, code: int, tls: TLS) -> None:
+        if code == self._code:
+            raise make_exception(code, self.fail_text)
+        if code == -errno.EDEADLK:
+            raise make_exception(code, "start_tls works inside this connection's connection, receive "
+                                       "and response handlers, and tasks, only")
+        if code == -errno.EBUSY:
+            raise make_tls_exception(code, "the connection has TLS already")
+        text = tls._error()
+        if code == -errno.EINVAL and not text:
+            raise make_exception(code, "start_tls needs the name that the certificate has to be for")
+        raise make_tls_exception(code, text or _sttcp.error_text(code))
 
     # ------------------------------------------------------------ flow
 

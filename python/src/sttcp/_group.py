@@ -18,6 +18,7 @@ from . import _sttcp
 from ._engine import begin, logger
 from ._options import read_options, without_off
 from ._timer import Timer
+from ._tls import TLS
 from ._wait import announce, let_signals_through, terminable, wait_until
 from .errors import raise_start
 
@@ -181,10 +182,15 @@ class Group(_sttcp.GroupBase):
         number = self._read_port(host, port)
         read, frame = read_options(self._what.capitalize(), self._options,
                                    without_off(self._options, options))
+        if self._is_client and host == "localhost":
+            # Certificates are for the name, whatever core_host makes of it.
+            read.setdefault("tls_name", host)
         super().__init__(self._is_client, core_host(host), number, read, frame)
         self.host: str = "" if host is None else host
         self._port_given = max(0, number)
         self._given: Address = (self.host, self._port_given)  # what an unconnected handler gets
+        #: Its TLS, or None.
+        self.tls: TLS | None = read.get("tls")
         self._drain_ms: int = read.get("drain_timeout_ms", 0)
         self._state_lock = threading.Lock()
         self._timers_lock = threading.RLock()
@@ -321,7 +327,7 @@ class Group(_sttcp.GroupBase):
             text = self._error() or _sttcp.error_text(code)
             if code == -errno.EBUSY and over:
                 text = f"cannot start {self}: a handler of its last run still runs"
-            raise_start(code, text)
+            raise_start(code, text, self.tls._error() if self.tls is not None else "")
         self._was_started = True
         self._opened(code > 0)
         self._settle_timers()

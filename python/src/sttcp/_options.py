@@ -13,6 +13,8 @@ import inspect
 from typing import (TYPE_CHECKING, Any, Callable, Final, Mapping, NamedTuple, Tuple, TypedDict,
                     TypeVar, Union, cast, get_type_hints)
 
+from ._tls import TLS, host_name
+
 
 class Default(enum.Enum):
     """The type of DEFAULT."""
@@ -48,6 +50,9 @@ Limit = Union[int, None, Default]
 Seconds = Union[float, None, Default]
 Switch = Union[bool, Default]
 Text = Union[str, None, Default]
+HostName = Union[str, None, Default]
+ServerTLS = Union[TLS, None, Default]
+ClientTLS = Union[TLS, bool, None, Default]
 
 
 class MessageOptions(TypedDict, total=False):
@@ -93,6 +98,8 @@ class CommonOptions(FramingOptions, total=False):
     nagle: Switch
     half_close: Switch
 
+    tls_handshake_timeout: Seconds
+
 
 class ServerOptions(CommonOptions, total=False):
     """Those of servers."""
@@ -110,6 +117,8 @@ class ServerOptions(CommonOptions, total=False):
     ipv6_only: Switch
     unix_mode: Number
 
+    tls: ServerTLS
+
 
 class ClientOptions(CommonOptions, total=False):
     """Those of clients."""
@@ -121,6 +130,9 @@ class ClientOptions(CommonOptions, total=False):
     reconnect: Seconds
     reconnect_max: Seconds
     reconnect_tries: Limit
+
+    tls: ClientTLS
+    tls_name: HostName
 
 
 # ---------------------------------------------------------------- reading them
@@ -189,6 +201,28 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
+def _host_name(name: str, value: Any) -> str:
+    return host_name(_text(name, value))
+
+
+def _server_tls(name: str, value: Any) -> Any:
+    if value is not None and not isinstance(value, TLS):
+        raise TypeError(f"{name} must be a TLS('cert.pem', 'key.pem') or None, not {value!r}")
+    if value is not None and not value.server_side:
+        raise ValueError(f"{name} of a server must have a certificate: TLS('cert.pem', 'key.pem')")
+    return value
+
+
+def _client_tls(name: str, value: Any) -> Any:
+    if isinstance(value, bool):
+        return TLS() if value else None
+    if value is not None and not isinstance(value, TLS):
+        raise TypeError(f"{name} must be True, a TLS() or None, not {value!r}")
+    if value is not None and value.server_side:
+        raise ValueError(f"{name} of a client may not be that of a server: TLS(), or server_side=False")
+    return value
+
+
 class _Form(NamedTuple):
     shown: str  # by help()
     read: Callable[[str, Any], Any]
@@ -204,6 +238,9 @@ _FORMS: dict[Any, _Form] = {
     Limit: _Form("int | None", _limit),
     Seconds: _Form("float | None", milliseconds, "_ms"),
     Text: _Form("str | None", _text),
+    HostName: _Form("str | None", _host_name),
+    ServerTLS: _Form("TLS | None", _server_tls),
+    ClientTLS: _Form("TLS | bool | None", _client_tls),
     Switch: _Form("bool", lambda name, value: bool(value)),
 }
 

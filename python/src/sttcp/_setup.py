@@ -8,6 +8,7 @@ import atexit
 
 from . import _engine, _group, _sttcp, errors
 from ._connection import Connection
+from ._tls import TLSInfo
 from .client import Client
 from .server import Server
 
@@ -23,6 +24,7 @@ def set_up() -> None:
         thread_begun=_engine.thread_begun,
         thread_gone=_engine.thread_gone,
         log=_engine.log,
+        tls_info=TLSInfo,
         # By the number of the event in sttcp.h: none, connection, receive, response, end,
         # disconnection, unconnected.
         server_events=(None, server.connection, server.receive, None, None, server.disconnection,

@@ -64,6 +64,11 @@ class Client(_group.Group):
     (10), drain_timeout for flushing output when it is closed (10), local_host and
     local_port are its own end's address (any).
 
+    tls: True, or a TLS with settings of its own: the connection speaks TLS. The server's certificate
+    has to be trusted by the system, and to be for tls_name (the host); a failed handshake is told to
+    the unconnected handler, a TLSError with a sentence. tls_handshake_timeout begins when
+    connect_timeout ends (10).
+
     reconnect: connect again after a failed attempt, and after an end that nobody on this side asked
     for. Asked for are close() of the client; close, abort, fail and detach of its connection; a
     handler that returns False, and one that raises. Each wait is random, up to reconnect seconds at

@@ -61,9 +61,23 @@ class FrameError(Error, ConnectionError):
     code = _sttcp.EFRAME
 
 
+class TLSError(Error, ConnectionError):
+    """TLS failed: a handshake, what a peer sent, or what files hold. The text says what was wrong.
+    It is no ssl.SSLError, which only comes with that module, but an OSError as that is."""
+
+    code = _sttcp.ETLS
+
+
+class CutError(Error, ConnectionAbortedError):
+    """The peer ended without TLS's end of the stream, close_notify: it may have been cut off by
+    somebody on the way, but many peers are careless about it. ssl has SSLEOFError for that."""
+
+    code = _sttcp.ECUT
+
+
 class TimeLimitError(Error, TimeoutError):
     """A time limit; `limit` names it: 'connect', 'first_byte', 'idle', 'message', 'write',
-    'lifetime', 'dead_peer' or 'handshake'."""
+    'lifetime', 'dead_peer' or 'tls_handshake'."""
 
     limit: str = ""
 
@@ -85,7 +99,7 @@ _TIMES: dict[int, str] = {
     _sttcp.ETIME_WRITE: "write",
     _sttcp.ETIME_LIFETIME: "lifetime",
     _sttcp.EDEAD_PEER: "dead_peer",
-    _sttcp.ETIME_HANDSHAKE: "handshake",
+    _sttcp.ETIME_HANDSHAKE: "tls_handshake",
 }
 
 _KINDS: dict[int, tuple[type[OSError], int]] = {
@@ -97,8 +111,8 @@ _KINDS: dict[int, tuple[type[OSError], int]] = {
     _sttcp.ELIMIT: (LimitError, errno.EMSGSIZE),
     _sttcp.ESLOW: (SlowPeerError, errno.ECONNABORTED),
     _sttcp.ERESOLVE: (socket.gaierror, socket.EAI_NONAME),
-    _sttcp.ETLS: (ConnectionAbortedError, errno.EPROTO),
-    _sttcp.ECUT: (ConnectionAbortedError, errno.ECONNABORTED),
+    _sttcp.ETLS: (TLSError, errno.EPROTO),
+    _sttcp.ECUT: (CutError, errno.ECONNABORTED),
     -errno.ETIMEDOUT: (socket.timeout, errno.ETIMEDOUT),
 }
 
@@ -122,7 +136,8 @@ def _kind(base: type[Exception]) -> type[Error]:
 def _make_kind(base: type[Exception]) -> type[Error]:
     def reduce(self: Error) -> tuple[Any, ...]:
         # pickle would look for the class by its name.
-        return _make_again, (base, self.args), self.__dict__
+        # OSError's own knows of the file's name.
+        return _make_again, (base, cast(Any, base).__reduce__(self)[1]), self.__dict__
 
     members = {"__module__": __name__, "__doc__": base.__doc__, "__reduce__": reduce}
     return cast("type[Error]", type(base.__name__, (Error, base), members))
@@ -150,6 +165,20 @@ def make_exception(code: int, text: str | None) -> Error:
     return _make(base, code, number, text)
 
 
+def make_tls_exception(code: int, text: str) -> Error:
+    """What a TLS object is wrong about: for a file that cannot be read what open() raises, with its
+    name."""
+    text = text.replace("sttcp_tls_", "TLS.")
+    if code == -errno.EBUSY:
+        return _make(RuntimeError, code, text)
+    if code in (-errno.EINVAL, -errno.ENOSYS):
+        return _make(TLSError, code, -code, text)
+    file = text.rpartition(" cannot be read: ")[0]
+    if file and code > _sttcp.EDESTROYED:
+        return _make(type(OSError(-code, "")), code, -code, os.strerror(-code), file)
+    return make_exception(code, text)
+
+
 def make_reason(code: int, text: str) -> Error | None:
     """What a handler gets: None after an orderly close by the peer or by this side."""
     if code in (0, _sttcp.ECLOSED):
@@ -162,8 +191,11 @@ def make_system_error(code: int) -> Error:
     return _make(type(OSError(-code, "")), code, -code, os.strerror(-code))
 
 
-def raise_start(code: int, text: str) -> None:
-    """Raises what a start failed with."""
+def raise_start(code: int, text: str, tls_text: str = "") -> None:
+    """Raises what a start failed with; tls_text is what its TLS object is wrong about."""
+    if tls_text and text.endswith(tls_text):
+        made = make_tls_exception(code, tls_text)
+        raise made if getattr(made, "filename", None) else make_tls_exception(code, text)
     if code == -errno.EBUSY:
         raise _make(RuntimeError, code, text)
     raise make_exception(code, text)

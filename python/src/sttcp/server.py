@@ -32,7 +32,7 @@ _AS_BYTES, _AS_MESSAGE = False, True
 class Stats(NamedTuple):
     """Counters of a server since it was made. connections, queued, threads, threads_blocked,
     longest_ms and longest_id are gauges: they tell the present. threads, takeovers and
-    thread_cap_hits are the process's."""
+    thread_cap_hits are the process's. tls_failed: handshakes, of which no handler was told."""
 
     connections: int
     total: int
@@ -53,6 +53,7 @@ class Stats(NamedTuple):
     over_per_ip: int
     over_rate: int
     thread_cap_hits: int
+    tls_failed: int
 
 
 def _room(room: str | bytes | None) -> bytes | None:
@@ -119,6 +120,10 @@ class Server(_group.Group):
         the end handler, and sending stays possible.
         unix_mode: permissions of a socket file, 0o660 for example, set before
             anybody can connect (as the umask leaves them).
+    TLS:
+        tls: a TLS('cert.pem', 'key.pem'): every connection speaks TLS from its
+            first byte on, and its connection handler runs after the handshake.
+        tls_handshake_timeout: limit on a handshake (10).
     """
 
     class HandlerType(_group.HandlerType):
