@@ -25,6 +25,7 @@
 #include "conn/secure.h"
 #include "conn/service.h"
 #include "conn/stream.h"
+#include "conn/watch.h"
 #include "engine/turn.h"
 #include "tls/context.h"
 
@@ -56,6 +57,9 @@ static void open_stream(struct sttcp_conn *conn)
 {
 	stt_lock(&conn->output.lock);
 	conn->output.shakes = false;
+	/* Its last bytes (a server's tickets) are under way, and a peer may vanish right now. */
+	if (conn->output.watch == STT_WATCH_QUIET && stt_stream_fd(conn) >= 0)
+		stt_watch_begin_locked(&conn->output);
 	unsigned what = stt_output_flush_locked(&conn->output);
 
 	stt_unlock(&conn->output.lock);
