@@ -255,6 +255,9 @@ static int judge_wire(struct stt_tls_session *session)
 	if (session->wire_code)
 		return stt_end_with(session, session->wire_code, "%s",
 				    sttcp_strerror(session->wire_code));
+	/* A reset that met a write is told there alone: what is read behind it is an end. */
+	if (session->out_code == -ECONNRESET)
+		return stt_end_with(session, -ECONNRESET, "%s", sttcp_strerror(-ECONNRESET));
 	return stt_end_with(session, STTCP_ECUT,
 			    "the peer's bytes end without TLS's close_notify: they may have been "
 			    "cut");
