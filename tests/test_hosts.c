@@ -27,8 +27,10 @@ static int connect_abstract(const char *host)
 	memcpy(addr.sun_path + 1, name, len);
 	assert_true(fd >= 0);
 	if (connect(fd, (struct sockaddr *)&addr,
-		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len)) == 0)
+		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len)) == 0) {
+		over_tls_begin(fd, false);
 		return fd;
+	}
 	close(fd);
 	return -1;
 }

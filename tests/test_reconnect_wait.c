@@ -106,6 +106,7 @@ static void run_after_that_ends_by_itself(void **state)
 	waiting_open(&waiting);
 	assert_int_equal(sttcp_client_close(waiting.client), 0);
 	assert_int_equal(listen(waiting.refusing, 8), 0);
+	over_tls_listen(waiting.refusing);
 	waiting.probe->connection = say_no;
 	assert_int_equal(sttcp_client_start(waiting.client), 0);
 	assert_int_equal(sttcp_client_wait(waiting.client, DEADLINE_MS), 0);

@@ -292,6 +292,8 @@ static int start_beside(int fd, struct process *child, char *line, size_t size)
 	int previous;
 	int input = give_input(&previous);
 
+	over_tls_forget(fd);
+
 	assert_int_equal(fcntl(fd, F_SETFD, 0), 0);
 	snprintf(text, sizeof(text), "%d", fd);
 	assert_int_equal(setenv("STTCP_TEST_LISTENER", text, 1), 0);

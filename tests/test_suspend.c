@@ -195,8 +195,10 @@ static void attempt_that_came_through_meanwhile_is_connected(void **state)
 		peer_close(peer_accept(hole.listener));
 	nap_ms(STOPPED_MS + LIMIT_MS);
 	go_on(&stopped);
+	int peer = peer_accept(hole.listener);
 	assert_true(process_line(&stopped.process, line, sizeof(line)));
 	assert_string_equal(line, "connected 0");
+	peer_close(peer);
 	blackhole_close(&hole);
 	end(&stopped);
 }

@@ -12,7 +12,7 @@ static atomic_long denied;
 
 #if !UNDER_ASAN && !UNDER_TSAN
 
-static bool allowed(void)
+static bool is_allowed(void)
 {
 	long left = atomic_load(&allocations_left);
 
@@ -28,6 +28,11 @@ static bool allowed(void)
 		return false;
 	}
 	return true;
+}
+
+static bool allowed(void)
+{
+	return over_tls_is_inside() || is_allowed();
 }
 
 void *malloc(size_t size)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Raw peers: plain sockets that know nothing of the library. */
+/* Raw peers: sockets that know nothing of the library. */
 #include "support/support.h"
 
 #include <arpa/inet.h>
@@ -39,6 +39,22 @@ static bool ready(int fd, short events, int64_t until)
 	return false;
 }
 
+/* The same for a peer's bytes. What a session of TLS has read may be none of them: who is told that
+ * there are some may find none, and waits again. */
+static bool stream_ready(int fd, short events, int64_t until)
+{
+	if (!over_tls_settle(fd, until))
+		return false;
+	return (events & POLLIN && over_tls_pending(fd)) || ready(fd, events, until);
+}
+
+/* A socket that was connected or accepted, or -1. */
+static int begin(int fd, bool answers)
+{
+	over_tls_begin(fd, answers);
+	return fd;
+}
+
 int peer_connect(int port)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -64,7 +80,7 @@ int peer_connect_to(const char *host, int port)
 		fd = -1;
 	}
 	freeaddrinfo(list);
-	return fd;
+	return begin(fd, false);
 }
 
 int peer_connect_from(const char *source, int port)
@@ -76,7 +92,7 @@ int peer_connect_from(const char *source, int port)
 	if (fd >= 0 && inet_pton(AF_INET, source, &from.sin_addr) == 1 &&
 	    bind(fd, (struct sockaddr *)&from, sizeof(from)) == 0 &&
 	    connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
-		return fd;
+		return begin(fd, false);
 	peer_close(fd);
 	return -1;
 }
@@ -98,7 +114,10 @@ bool peer_connect_with(int fd, int port)
 {
 	struct sockaddr_in addr = loopback(port);
 
-	return connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return false;
+	begin(fd, false);
+	return true;
 }
 
 int peer_connect_unix(const char *path)
@@ -110,7 +129,7 @@ int peer_connect_unix(const char *path)
 		return -1;
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
-		return fd;
+		return begin(fd, false);
 	close(fd);
 	return -1;
 }
@@ -135,8 +154,10 @@ int peer_listen(int *port, int backlog)
 {
 	int fd = bound(port);
 
-	if (fd >= 0 && listen(fd, backlog) == 0)
+	if (fd >= 0 && listen(fd, backlog) == 0) {
+		over_tls_listen(fd);
 		return fd;
+	}
 	peer_close(fd);
 	return -1;
 }
@@ -148,9 +169,11 @@ int peer_refuse(int *port)
 
 int peer_accept(int listener)
 {
+	if (over_tls_listens(listener))
+		return over_tls_accept(listener, now_ms() + DEADLINE_MS);
 	if (!ready(listener, POLLIN, now_ms() + DEADLINE_MS))
 		return -1;
-	return accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	return begin(accept4(listener, NULL, NULL, SOCK_CLOEXEC), true);
 }
 
 int peer_port(int fd)
@@ -171,10 +194,10 @@ bool peer_send(int fd, const void *data, size_t size)
 	const char *bytes = data;
 
 	while (size > 0) {
-		if (!ready(fd, POLLOUT, until))
-			return false;
 		ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (sent < 0 && errno != EAGAIN && errno != EINTR)
+			return false;
+		if (sent < 0 && !stream_ready(fd, POLLOUT, until))
 			return false;
 		if (sent > 0) {
 			bytes += sent;
@@ -204,7 +227,7 @@ bool peer_recv(int fd, void *data, size_t size)
 	char *bytes = data;
 
 	while (size > 0) {
-		if (!ready(fd, POLLIN, until))
+		if (!stream_ready(fd, POLLIN, until))
 			return false;
 		ssize_t got = recv(fd, bytes, size, MSG_DONTWAIT);
 		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
@@ -256,7 +279,7 @@ int peer_drain(int fd, size_t *bytes)
 
 	*bytes = 0;
 	for (;;) {
-		if (!ready(fd, POLLIN, until))
+		if (!stream_ready(fd, POLLIN, until))
 			return -ETIMEDOUT;
 		ssize_t got = recv(fd, dropped, sizeof(dropped), MSG_DONTWAIT);
 		if (got == 0)
@@ -272,13 +295,21 @@ int peer_drain(int fd, size_t *bytes)
 
 bool peer_quiet(int fd, int ms)
 {
-	return !ready(fd, POLLIN, now_ms() + ms);
+	int64_t until = now_ms() + ms;
+	char byte;
+
+	while (stream_ready(fd, POLLIN, until)) {
+		if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN)
+			return false;
+	}
+	return true;
 }
 
 void peer_reset(int fd)
 {
 	struct linger now = {.l_onoff = 1, .l_linger = 0};
 
+	over_tls_forget(fd);
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	peer_close(fd);
 }
@@ -286,12 +317,12 @@ void peer_reset(int fd)
 void peer_close(int fd)
 {
 	if (fd >= 0)
-		close(fd);
+		over_tls_close(fd);
 }
 
 void peer_shutdown(int fd)
 {
-	shutdown(fd, SHUT_WR);
+	over_tls_shutdown(fd);
 }
 
 /* Whether a connection to the port comes about within a moment; kept in *fd either way. */
@@ -313,6 +344,7 @@ bool blackhole_open(struct blackhole *hole)
 	hole->listener = peer_listen(&hole->port, 0);
 	if (hole->listener < 0)
 		return false;
+	over_tls_forget(hole->listener);
 	while (hole->nfill < 16) {
 		if (!connects(hole->port, &hole->fill[hole->nfill++]))
 			return true;

@@ -81,7 +81,7 @@ int count_threads(void)
 			count += !(flags & exiting);
 	if (tasks)
 		closedir(tasks);
-	return count;
+	return count - over_tls_threads();
 }
 
 bool thread_sleeps(int tid)

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "sttcp.h"
+#include "support/over_tls.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -121,7 +122,8 @@ bool event_wait_ms(struct event *event, long count, int ms);
 
 /* --------------------------------------------------------------------- peers */
 
-/* Descriptors are blocking and close-on-exec; -1, or false, after a deadline or an error. */
+/* Descriptors are blocking and close-on-exec; -1, or false, after a deadline or an error. In a run
+ * over TLS they speak TLS, see over_tls.h. */
 int peer_connect(int port);
 int peer_connect_to(const char *host, int port);
 int peer_connect_from(const char *source, int port);

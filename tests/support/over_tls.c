@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/* The switch of the suite over TLS, its certificate, its objects, and the cases that are left out.
+ */
+#include "support/over_tls.h"
+#include "support/over_tls_inner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <openssl/pem.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "support/certs.h"
+#include "tls/context.h"
+
+#undef sttcp_server_add_listener
+#undef sttcp_server_new
+#undef sttcp_client_new
+
+#define FILE_VARIABLE "STTCP_TEST_TLS_FILE"
+
+static bool is_on;
+
+bool over_tls(void)
+{
+	return is_on;
+}
+
+const char *over_tls_file(void)
+{
+	return getenv(FILE_VARIABLE);
+}
+
+/* ------------------------------------------------------------------ the certificate */
+
+/* In memory: nothing is left of it, however the process ends. Its children read it there. */
+static void make_file(void)
+{
+	const struct cert_spec spec = {
+		.names = "DNS:localhost,IP:127.0.0.1,IP:::1",
+	};
+	struct cert cert = cert_make(&spec, NULL);
+	int fd = memfd_create("certificate", MFD_CLOEXEC);
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	FILE *file = fdopen(copy, "w");
+	char path[64];
+
+	if (!file || !PEM_write_PrivateKey(file, cert.key, NULL, NULL, 0, NULL, NULL) ||
+	    !PEM_write_X509(file, cert.certificate))
+		abort();
+	fclose(file);
+	cert_free(&cert);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), fd);
+	setenv(FILE_VARIABLE, path, 1);
+}
+
+/* ---------------------------------------------------------------------- objects */
+
+/* Of this process; a child of fork(2) makes its own. They are kept. */
+static struct {
+	pthread_mutex_t lock;
+	pid_t owner;
+	sttcp_tls *server;
+	sttcp_tls *client;
+} objects = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void make_objects(void)
+{
+	objects.owner = getpid();
+	objects.server = sttcp_tls_server(over_tls_file(), NULL);
+	objects.client = sttcp_tls_client();
+	if (!objects.server || !objects.client ||
+	    sttcp_tls_trust(objects.client, over_tls_file()) != 0 ||
+	    stt_tls_use(objects.client) != 0 || stt_tls_use(objects.server) != 0) {
+		fprintf(stderr, "over TLS: %s%s\n", sttcp_tls_error(objects.client),
+			sttcp_tls_error(objects.server));
+		abort();
+	}
+}
+
+/* Before main: what a test counts as there at its beginning shall not change because of this. */
+__attribute__((constructor)) static void begin(void)
+{
+	const char *wanted = getenv("STTCP_TEST_TLS");
+
+	if (!wanted || !*wanted || strcmp(wanted, "0") == 0)
+		return;
+	/* As the library has it: nothing is torn down under its threads at exit. */
+	OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+	if (!over_tls_file())
+		make_file();
+	is_on = true;
+	over_tls_open_peers();
+	make_objects();
+}
+
+static sttcp_tls *object_of(bool server)
+{
+	pthread_mutex_lock(&objects.lock);
+	if (objects.owner != getpid())
+		make_objects();
+	sttcp_tls *tls = server ? objects.server : objects.client;
+	pthread_mutex_unlock(&objects.lock);
+	return tls;
+}
+
+/* False for options that are none, or have their own. */
+static bool add_tls(sttcp_options *copy, const sttcp_options *options, bool server)
+{
+	sttcp_options_init(copy, sizeof(*copy));
+	if (options && (options->size < sizeof(options->size) || options->size > sizeof(*copy)))
+		return false;
+	if (options)
+		memcpy(copy, options, options->size);
+	copy->size = sizeof(*copy);
+	if (copy->tls)
+		return false;
+	copy->tls = object_of(server);
+	if (!server && !copy->tls_name)
+		copy->tls_name = "localhost";
+	return true;
+}
+
+sttcp_server *over_tls_server_new(const char *host, int port, const sttcp_options *options)
+{
+	sttcp_options copy;
+
+	return sttcp_server_new(host, port,
+				is_on && add_tls(&copy, options, true) ? &copy : options);
+}
+
+sttcp_client *over_tls_client_new(const char *host, int port, const sttcp_options *options)
+{
+	sttcp_options copy;
+
+	return sttcp_client_new(host, port,
+				is_on && add_tls(&copy, options, false) ? &copy : options);
+}
+
+int over_tls_server_add_listener(sttcp_server *server, int fd)
+{
+	over_tls_forget(fd);
+	return sttcp_server_add_listener(server, fd);
+}
+
+/* ------------------------------------------------------------------------ cases */
+
+/* Prints the reason; false: it is not in the list. */
+static bool is_plain_only(FILE *list, const char *name)
+{
+	char line[256];
+
+	rewind(list);
+	while (fgets(line, sizeof(line), list)) {
+		size_t size = strcspn(line, " \t\n");
+
+		if (size != strlen(name) || strncmp(line, name, size) != 0)
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		print_message("[  PLAIN   ] %s: %s\n", name,
+			      line + size + strspn(line + size, " \t"));
+		return true;
+	}
+	return false;
+}
+
+/* The list's entries for cases of this program. */
+static size_t count_entries(FILE *list)
+{
+	char line[256];
+	size_t count = 0, size = strlen(program_invocation_short_name);
+
+	rewind(list);
+	while (fgets(line, sizeof(line), list))
+		count += strncmp(line, program_invocation_short_name, size) == 0 &&
+			 line[size] == ':';
+	return count;
+}
+
+/* Keeps those that run; false: the list names cases that are not there. */
+static bool leave_out(struct CMUnitTest *tests, size_t *count)
+{
+	FILE *list = fopen(STTCP_PLAIN_ONLY, "re");
+	size_t kept = 0;
+	char name[256];
+
+	if (!list) {
+		print_message("over TLS: no list of what is plain only: %s\n", strerror(errno));
+		return false;
+	}
+	for (size_t i = 0; i < *count; i++) {
+		snprintf(name, sizeof(name), "%s:%s", program_invocation_short_name, tests[i].name);
+		if (!is_plain_only(list, name))
+			tests[kept++] = tests[i];
+	}
+	size_t entries = count_entries(list);
+	fclose(list);
+	if (entries != *count - kept)
+		print_message("over TLS: tests/plain_only.txt has %zu cases of %s, %zu of them are "
+			      "there\n",
+			      entries, program_invocation_short_name, *count - kept);
+	bool all_there = entries == *count - kept;
+	*count = kept;
+	return all_there;
+}
+
+int over_tls_run_tests(const char *group, const struct CMUnitTest *tests, size_t count,
+		       CMFixtureFunction setup, CMFixtureFunction teardown)
+{
+	if (!is_on)
+		return _cmocka_run_group_tests(group, tests, count, setup, teardown);
+	struct CMUnitTest *kept = calloc(count, sizeof(*kept));
+	int failed = 1;
+
+	if (!kept)
+		return failed;
+	memcpy(kept, tests, count * sizeof(*kept));
+	if (leave_out(kept, &count))
+		failed = _cmocka_run_group_tests(group, kept, count, setup, teardown);
+	free(kept);
+	return failed;
+}
