@@ -30,7 +30,7 @@ static unsigned reset_locked(struct sttcp_conn *conn) STT_REQUIRES(conn->output.
 static unsigned flush_and_finish_locked(struct sttcp_conn *conn, enum stt_end_how how)
 	STT_REQUIRES(conn->output.lock)
 {
-	conn->output.fin_wanted = true;
+	conn->output.detours |= STT_DETOUR_FIN;
 	stt_line_turn_away_locked(&conn->output, stt_conn_end_code(conn));
 
 	unsigned what = stt_output_flush_locked(&conn->output);
@@ -78,7 +78,7 @@ int stt_conn_shutdown(struct sttcp_conn *conn)
 	if (atomic_load(&conn->ended)) {
 		result = stt_conn_end_code(conn);
 	} else {
-		conn->output.fin_wanted = true;
+		conn->output.detours |= STT_DETOUR_FIN;
 		what = stt_output_flush_locked(&conn->output);
 	}
 	stt_unlock(&conn->output.lock);
@@ -93,7 +93,7 @@ static int take_descriptor_locked(struct sttcp_conn *conn) STT_REQUIRES(conn->ou
 
 	if (atomic_load(&conn->ended))
 		return stt_conn_end_code(conn);
-	if (conn->output.tls)
+	if (conn->output.detours & STT_DETOUR_TLS)
 		return -EOPNOTSUPP;
 	if (fd < 0)
 		return -ENOTCONN;

@@ -150,14 +150,14 @@ static bool is_queue_empty_locked(const struct stt_output *out) STT_REQUIRES(out
 
 bool stt_output_drained_locked(const struct stt_output *out)
 {
-	return out->broken ||
-	       (is_queue_empty_locked(out) && (!out->tls || stt_secure_is_drained_locked(out)));
+	return out->broken || (is_queue_empty_locked(out) && (!(out->detours & STT_DETOUR_TLS) ||
+							      stt_secure_is_drained_locked(out)));
 }
 
 /* TLS has an end of its own, which leaves before FIN. */
 static void finish_session_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
-	if (!out->fin_wanted || out->fin_sent || out->broken || out->shakes ||
+	if (!(out->detours & STT_DETOUR_FIN) || out->fin_sent || out->broken || out->shakes ||
 	    !is_queue_empty_locked(out) || stt_stream_fd(stt_output_conn(out)) < 0)
 		return;
 	stt_secure_finish_locked(out);
@@ -175,7 +175,7 @@ unsigned stt_output_finish_locked(struct stt_output *out)
 	if (stt_hold_release_low_locked(out))
 		what = STT_TELL_RESUME | STT_TELL_LOW;
 	stt_room_note_locked(out);
-	if (out->tls)
+	if (out->detours & STT_DETOUR_TLS)
 		finish_session_locked(out);
 	if (!stt_output_drained_locked(out))
 		return what;
@@ -186,7 +186,7 @@ unsigned stt_output_finish_locked(struct stt_output *out)
 	if (out->waited && !out->broken && conn->service->handlers.drained)
 		what |= STT_TELL_DRAINED;
 	out->waited = false;
-	if (out->fin_wanted && !out->fin_sent && !out->broken) {
+	if ((out->detours & STT_DETOUR_FIN) && !out->fin_sent && !out->broken) {
 		out->fin_sent = true;
 		if (stt_stream_fd(conn) >= 0)
 			stt_stream_finish_locked(out);
@@ -269,7 +269,7 @@ static int write_sender_locked(struct stt_output *out, size_t *most) STT_REQUIRE
 
 static int write_first_locked(struct stt_output *out, size_t *most) STT_REQUIRES(out->lock)
 {
-	int result = out->tls && !out->shakes ? write_rest_locked(out) : 0;
+	int result = (out->detours & STT_DETOUR_TLS) && !out->shakes ? write_rest_locked(out) : 0;
 
 	if (result < 0)
 		return result;
@@ -345,7 +345,7 @@ void stt_output_flush(struct sttcp_conn *conn)
 void stt_output_gather(struct sttcp_conn *conn)
 {
 	stt_lock(&conn->output.lock);
-	conn->output.gathers = true;
+	conn->output.detours |= STT_DETOUR_GATHER;
 	stt_unlock(&conn->output.lock);
 }
 
@@ -354,7 +354,7 @@ void stt_output_stop_gathering(struct sttcp_conn *conn)
 	unsigned what = 0;
 
 	stt_lock(&conn->output.lock);
-	conn->output.gathers = false;
+	conn->output.detours &= (unsigned char)~STT_DETOUR_GATHER;
 	if (!stt_bytes_empty(&conn->output.queue))
 		what = stt_output_flush_locked(&conn->output);
 	stt_unlock(&conn->output.lock);
@@ -456,7 +456,7 @@ static inline int refusal_locked(const struct stt_output *out) STT_REQUIRES(out-
 		return stt_conn_end_code(conn);
 	if (out->broken)
 		return out->broken;
-	if (out->fin_wanted)
+	if (out->detours & STT_DETOUR_FIN)
 		return -EPIPE;
 	return atomic_load_explicit(&conn->fd, memory_order_relaxed) < 0 ? -ENOTCONN : 0;
 }
@@ -496,7 +496,7 @@ static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
 	/* Nothing to wait for, and nothing that a place in line could move. */
 	if (!size)
 		return 0;
-	if (out->gathers && fits_gathered_locked(out, size))
+	if ((out->detours & STT_DETOUR_GATHER) && fits_gathered_locked(out, size))
 		return stt_line_copy_locked(out, cursor, size);
 	if (mode != STT_SEND_WAIT && !idle && (out->line || size > stt_room_locked(out)))
 		return -EAGAIN;
@@ -544,7 +544,7 @@ static int send_whole_locked(struct stt_output *out, struct stt_cursor *cursor,
 	size_t size = cursor->left;
 
 	/* Too large to be gathered: what was gathered before leaves first. */
-	if (out->gathers && !fits_gathered_locked(out, size))
+	if ((out->detours & STT_DETOUR_GATHER) && !fits_gathered_locked(out, size))
 		*what = stt_output_flush_locked(out);
 
 	int result = refusal_locked(out);
@@ -552,7 +552,7 @@ static int send_whole_locked(struct stt_output *out, struct stt_cursor *cursor,
 	if (result < 0)
 		return result;
 	result = take_bytes_locked(out, cursor, mode, shared, tried);
-	if (result == 0 && out->tls && !out->shakes) {
+	if (result == 0 && (out->detours & STT_DETOUR_TLS) && !out->shakes) {
 		result = push_rest_locked(out);
 		out->waited |= !stt_secure_is_drained_locked(out);
 	}
@@ -579,9 +579,8 @@ static inline bool is_clear_locked(const struct stt_output *out, int fd) STT_REQ
 {
 	const struct sttcp_conn *conn = stt_output_conn(out);
 
-	return stt_bytes_empty(&out->queue) && !out->line && !out->gathers && fd >= 0 &&
-	       !out->broken && !out->fin_wanted && !out->tls &&
-	       !atomic_load_explicit(&conn->ended, memory_order_relaxed);
+	return stt_bytes_empty(&out->queue) && !out->line && !out->detours && fd >= 0 &&
+	       !out->broken && !atomic_load_explicit(&conn->ended, memory_order_relaxed);
 }
 
 /* The short way of a small answer among others; false if it has to take the long one. */
@@ -621,7 +620,7 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 			stt_unlock(&out->lock);
 			return 0;
 		}
-	} else if (out->gathers && gather_locked(out, parts, count)) {
+	} else if ((out->detours & STT_DETOUR_GATHER) && gather_locked(out, parts, count)) {
 		stt_unlock(&out->lock);
 		return 0;
 	}

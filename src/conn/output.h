@@ -31,16 +31,14 @@ struct stt_output {
 	int broken;		 /* why nothing can be sent any more; 0 while it can */
 	int receiver; /* the eventfd of the owner, which waits for input in a handler; -1 */
 	/* Bits, so that a connection takes no more than 472 bytes. */
-	bool fin_wanted : 1; /* FIN when the queue and the line are empty */
 	bool fin_sent : 1;
-	bool tls : 1;	     /* through a session: see secure.h */
-	bool shakes : 1;     /* the session is in its handshake */
-	bool forced;	     /* its end does not wait for the queue, which leaves afterwards */
-	bool holds_reader;   /* the reader rests: see hold.h */
-	bool gathers;	     /* small sends are queued: the end of the turn flushes */
-	bool waited;	     /* bytes had to wait for the socket: the drained handler is due */
-	bool behind;	     /* a visit has stopped short of the socket's end: the alarm is set */
-	unsigned char watch; /* see watch.h */
+	bool shakes : 1;       /* the session of TLS is in its handshake */
+	bool forced;	       /* its end does not wait for the queue, which leaves afterwards */
+	bool holds_reader;     /* the reader rests: see hold.h */
+	unsigned char detours; /* why a send may not go straight to the socket */
+	bool waited;	       /* bytes had to wait for the socket: the drained handler is due */
+	bool behind;	       /* a visit has stopped short of the socket's end: the alarm is set */
+	unsigned char watch;   /* see watch.h */
 
 	/* Atomic: the socket was full, and an event that it is writable matters. Stored before the
 	 * socket is tried once more, sequentially consistent: either that try finds room, or the
@@ -51,6 +49,13 @@ struct stt_output {
 	struct stt_counter bytes_out;
 	struct stt_counter messages_out;
 	_Atomic size_t queued;
+};
+
+/* Bits of `detours`. One byte, so that the short way of a send asks once for all of them. */
+enum {
+	STT_DETOUR_FIN = 1,    /* FIN when the queue and the line are empty: there are no sends */
+	STT_DETOUR_GATHER = 2, /* small sends are queued: the end of the turn flushes */
+	STT_DETOUR_TLS = 4     /* through a session: see secure.h */
 };
 
 /* Bits of what has to be told to the connection once the output lock is released. */

@@ -80,7 +80,7 @@ static int refusal_locked(const struct sttcp_conn *conn) STT_REQUIRES(conn->outp
 		return stt_conn_end_code(conn);
 	if (conn->output.broken)
 		return conn->output.broken;
-	return conn->output.fin_wanted ? -EPIPE : 0;
+	return (conn->output.detours & STT_DETOUR_FIN) ? -EPIPE : 0;
 }
 
 int stt_secure_begin(struct sttcp_conn *conn, const struct stt_secure_start *start)
@@ -108,7 +108,7 @@ int stt_secure_begin(struct sttcp_conn *conn, const struct stt_secure_start *sta
 	if (result == 0) {
 		secure->clear = count_sent_locked(&conn->output);
 		atomic_store_explicit(&rare->secure, secure, memory_order_release);
-		conn->output.tls = true;
+		conn->output.detours |= STT_DETOUR_TLS;
 		conn->output.shakes = true;
 		conn->secure = true;
 	}
@@ -133,7 +133,7 @@ void stt_secure_free(struct sttcp_conn *conn)
 bool stt_secure_get_facts(struct sttcp_conn *conn, struct stt_tls_facts *facts)
 {
 	stt_lock(&conn->output.lock);
-	bool known = conn->output.tls && !conn->output.shakes &&
+	bool known = (conn->output.detours & STT_DETOUR_TLS) && !conn->output.shakes &&
 		     stt_tls_get_facts(session_of(&conn->output), facts);
 
 	stt_unlock(&conn->output.lock);
@@ -143,7 +143,9 @@ bool stt_secure_get_facts(struct sttcp_conn *conn, struct stt_tls_facts *facts)
 char *stt_secure_text(struct sttcp_conn *conn)
 {
 	stt_lock(&conn->output.lock);
-	const char *text = conn->output.tls ? stt_tls_text(session_of(&conn->output)) : "";
+	const char *text = (conn->output.detours & STT_DETOUR_TLS)
+				   ? stt_tls_text(session_of(&conn->output))
+				   : "";
 	char *copy = *text ? strdup(text) : NULL;
 
 	stt_unlock(&conn->output.lock);

@@ -5,7 +5,7 @@
  * when those before have left, and what the descriptor does not take of these is
  * the session's rest (tls/session.h).
  *
- *	output.tls	output.shakes	sends				the session is for
+ *	DETOUR_TLS	output.shakes	sends				the session is for
  *	false		-		go to the descriptor		-
  *	true		true		are only queued, but for those	the owner alone,
  *					from before a start_tls		without a lock

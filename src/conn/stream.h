@@ -120,7 +120,7 @@ static inline ssize_t stt_stream_send_plain_locked(struct stt_output *out,
 static inline ssize_t stt_stream_send_locked(struct stt_output *out, const struct iovec *parts,
 					     int count) STT_REQUIRES(out->lock)
 {
-	if (out->tls)
+	if (out->detours & STT_DETOUR_TLS)
 		return stt_secure_send_locked(out, parts, count);
 	return stt_stream_send_plain_locked(out, parts, count);
 }
