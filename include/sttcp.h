@@ -1381,8 +1381,8 @@ STTCP_API int sttcp_tls_set_certificate(sttcp_tls *tls, const char *certificate,
 					const char *key) STTCP_CHECKED;
 
 /* Trusts the certificates in this file, or in all files of this directory (no links by hash are
- * needed), instead of those that the system trusts. May be called several times. A server trusts
- * nobody without it. */
+ * needed), instead of those that the system trusts. Several calls add up: a place that could not be
+ * read fails the later ones and a start, too, until it can. A server trusts nobody without it. */
 STTCP_API int sttcp_tls_trust(sttcp_tls *tls, const char *file_or_directory) STTCP_CHECKED;
 
 /* Whether the peer has to show a certificate. */

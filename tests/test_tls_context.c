@@ -208,6 +208,30 @@ static void trust_is_a_file_or_a_directory(void **state)
 	stt_tls_unref(server);
 }
 
+/* Each of them, in any order; one that is named twice is fine. */
+static void several_calls_add_up(void **state)
+{
+	struct cert_spec of_other = {.subject = "Other Authority", .authority = true};
+	struct cert stranger = cert_make(&of_other, NULL);
+	const char *other = certs_write_chain("other.pem", &stranger, NULL);
+	const char *const orders[][3] = {{trusted, other, trusted}, {other, trusted, other}};
+
+	(void)state;
+	cert_free(&stranger);
+	for (int i = 0; i < 2; i++) {
+		struct sttcp_tls *tls = stt_tls_new_client(), *server = good_server();
+		struct tls_pair pair;
+
+		for (int k = 0; k < 3; k++)
+			assert_int_equal(stt_tls_trust(tls, orders[i][k]), 0);
+		tls_pair_open(&pair, server, tls, "a.example", NULL);
+		tls_pair_agree(&pair);
+		tls_pair_close(&pair);
+		stt_tls_unref(tls);
+		stt_tls_unref(server);
+	}
+}
+
 static void a_broken_file_in_the_directory_is_told(void **state)
 {
 	const char *directory = certs_path("half");
@@ -233,6 +257,10 @@ static void a_trust_that_cannot_be_read_stays_wrong(void **state)
 	assert_int_equal(stt_tls_set_alpn(tls, "h2"), 0);
 	expect_words(tls, "missing.pem");
 	assert_int_equal(stt_tls_use(tls), -ENOENT);
+	/* Another one does not make up for it. */
+	assert_int_equal(stt_tls_trust(tls, trusted), -ENOENT);
+	expect_words(tls, "missing.pem");
+	certs_write_chain("missing.pem", &authority, NULL);
 	assert_int_equal(stt_tls_trust(tls, trusted), 0);
 	assert_string_equal(stt_tls_error(tls), "");
 	assert_int_equal(stt_tls_use(tls), 0);
@@ -563,6 +591,7 @@ int main(void)
 		cmocka_unit_test(a_policy_that_openssl_refuses_is_told),
 		cmocka_unit_test(trust_is_a_file_or_a_directory),
 		cmocka_unit_test(a_broken_file_in_the_directory_is_told),
+		cmocka_unit_test(several_calls_add_up),
 		cmocka_unit_test(a_trust_that_cannot_be_read_stays_wrong),
 		cmocka_unit_test(a_server_that_asks_needs_to_know_whom_it_trusts),
 		cmocka_unit_test(the_systems_trust_is_read_once),

@@ -304,15 +304,17 @@ int stt_tls_set_certificate(struct sttcp_tls *tls, const char *certificate, cons
 	return end_setting(tls, SETTING_PAIRS, &fault);
 }
 
-static void try_trust(struct sttcp_tls *tls, const char *place, struct stt_fault *fault)
+/* Adds a place, and tries all of them: one that cannot be read stays among them, since a start
+ * without it would trust others than the program wanted. */
+static void add_trust(struct sttcp_tls *tls, const char *place, struct stt_fault *fault)
 {
 	X509_STORE *store = NULL;
 	struct stt_visit visit;
 
-	if (stt_tls_settings_set_trust(&tls->settings, place) < 0) {
+	if (stt_tls_settings_add_trust(&tls->settings, place) < 0) {
 		stt_fault(fault, -ENOMEM, "out of memory");
 	} else if (begin_openssl(tls, &visit, fault)) {
-		stt_trust_read(place, &store, NULL, fault);
+		stt_trust_read(tls->settings.trust, tls->settings.ntrust, &store, NULL, fault);
 		X509_STORE_free(store);
 		stt_tls_leave(&visit);
 	}
@@ -325,7 +327,7 @@ int stt_tls_trust(struct sttcp_tls *tls, const char *file_or_directory)
 	if (!begin_setting(tls, &fault))
 		return leave_setting(tls, &fault);
 	if (file_or_directory)
-		try_trust(tls, file_or_directory, &fault);
+		add_trust(tls, file_or_directory, &fault);
 	else
 		stt_fault(&fault, -EINVAL, "no file or directory was given to trust");
 	return end_setting(tls, SETTING_TRUST, &fault);

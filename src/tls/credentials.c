@@ -130,8 +130,8 @@ static int set_trust(struct stt_credentials *made, const struct stt_tls_settings
 	STACK_OF(X509_NAME) *names = NULL;
 	int result = 0;
 
-	if (settings->trust)
-		result = stt_trust_read(settings->trust, &made->trust,
+	if (settings->ntrust)
+		result = stt_trust_read(settings->trust, settings->ntrust, &made->trust,
 					settings->server ? &names : NULL, fault);
 	else if (!settings->server && settings->peer != STTCP_TLS_PEER_NONE)
 		result = stt_trust_system(&made->trust, anew, fault);

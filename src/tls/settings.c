@@ -35,6 +35,8 @@ void stt_tls_settings_remove_pairs(struct stt_tls_settings *settings)
 void stt_tls_settings_fini(struct stt_tls_settings *settings)
 {
 	stt_tls_settings_remove_pairs(settings);
+	for (int i = 0; i < settings->ntrust; i++)
+		free(settings->trust[i]);
 	free(settings->trust);
 	free(settings->alpn);
 	free(settings->ciphers);
@@ -66,14 +68,24 @@ int stt_tls_settings_add_pair(struct stt_tls_settings *settings, const char *cer
 	return 0;
 }
 
-int stt_tls_settings_set_trust(struct stt_tls_settings *settings, const char *place)
+int stt_tls_settings_add_trust(struct stt_tls_settings *settings, const char *place)
 {
-	char *copy;
+	size_t count = (size_t)settings->ntrust + 1;
 
-	if (!copy_text(&copy, place))
+	for (int i = 0; i < settings->ntrust; i++) {
+		if (strcmp(settings->trust[i], place) == 0)
+			return 0;
+	}
+
+	char **trust = realloc(settings->trust, count * sizeof(*trust));
+
+	if (!trust)
 		return -ENOMEM;
-	free(settings->trust);
-	settings->trust = copy;
+	settings->trust = trust;
+	trust[settings->ntrust] = strdup(place);
+	if (!trust[settings->ntrust])
+		return -ENOMEM;
+	settings->ntrust++;
 	return 0;
 }
 

@@ -22,7 +22,8 @@ struct stt_tls_settings {
 	bool server;
 	struct stt_pair_files *pairs; /* of a client: its own, or none */
 	int npairs;
-	char *trust; /* file or directory; NULL: what the system trusts */
+	char **trust; /* files and directories; none: what the system trusts */
+	int ntrust;
 	sttcp_tls_peer peer;
 	unsigned char *alpn; /* as it stands in a hello: each name after its length */
 	size_t alpn_size;
@@ -37,7 +38,8 @@ void stt_tls_settings_fini(struct stt_tls_settings *settings);
 /* Each takes copies. 0, or -ENOMEM or -EINVAL, and then nothing has changed. */
 int stt_tls_settings_add_pair(struct stt_tls_settings *settings, const char *certificate,
 			      const char *key);
-int stt_tls_settings_set_trust(struct stt_tls_settings *settings, const char *place);
+/* Once for each place. */
+int stt_tls_settings_add_trust(struct stt_tls_settings *settings, const char *place);
 int stt_tls_settings_set_peer(struct stt_tls_settings *settings, int peer, struct stt_fault *fault);
 int stt_tls_settings_set_alpn(struct stt_tls_settings *settings, const char *protocols,
 			      struct stt_fault *fault);

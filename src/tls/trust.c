@@ -22,6 +22,7 @@
 struct gathering {
 	X509_STORE *store;
 	STACK_OF(X509_NAME) * names; /* or NULL */
+	int count;
 };
 
 static int out_of_memory(struct stt_fault *fault)
@@ -42,6 +43,7 @@ static bool add_name(STACK_OF(X509_NAME) * names, const X509 *certificate)
 /* One that is there already is fine: a directory has each file and its hash link. */
 static bool add_certificate(struct gathering *into, X509 *certificate)
 {
+	into->count++;
 	return X509_STORE_add_cert(into->store, certificate) == 1 &&
 	       (!into->names || add_name(into->names, certificate));
 }
@@ -87,6 +89,7 @@ static int add_entry(struct gathering *into, const char *directory, const char *
 static int add_directory(struct gathering *into, const char *place, struct stt_fault *fault)
 {
 	DIR *directory = opendir(place);
+	int before = into->count;
 	int result = 0;
 
 	if (!directory)
@@ -95,10 +98,7 @@ static int add_directory(struct gathering *into, const char *place, struct stt_f
 	for (struct dirent *entry; result == 0 && (entry = readdir(directory));)
 		result = add_entry(into, place, entry->d_name, fault);
 	closedir(directory);
-
-	STACK_OF(X509_OBJECT) *found = X509_STORE_get0_objects(into->store);
-
-	if (result == 0 && sk_X509_OBJECT_num(found) == 0)
+	if (result == 0 && into->count == before)
 		result = stt_fault(fault, -EINVAL, "no file in %s contains a certificate (PEM)",
 				   place);
 	return result;
@@ -111,19 +111,21 @@ static bool is_directory(const char *place)
 	return stat(place, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-int stt_trust_read(const char *place, X509_STORE **store, STACK_OF(X509_NAME) * *names,
+int stt_trust_read(char *const *places, int count, X509_STORE **store, STACK_OF(X509_NAME) * *names,
 		   struct stt_fault *fault)
 {
-	struct gathering into = {X509_STORE_new(), names ? sk_X509_NAME_new_null() : NULL};
+	struct gathering into = {X509_STORE_new(), names ? sk_X509_NAME_new_null() : NULL, 0};
 	int result = 0;
 
 	if (!into.store || (names && !into.names) ||
 	    X509_STORE_set_flags(into.store, X509_V_FLAG_PARTIAL_CHAIN) != 1)
 		result = out_of_memory(fault);
-	else if (is_directory(place))
-		result = add_directory(&into, place, fault);
-	else
-		result = add_file(&into, place, fault);
+	for (int i = 0; result == 0 && i < count; i++) {
+		if (is_directory(places[i]))
+			result = add_directory(&into, places[i], fault);
+		else
+			result = add_file(&into, places[i], fault);
+	}
 	if (result < 0) {
 		X509_STORE_free(into.store);
 		sk_X509_NAME_pop_free(into.names, X509_NAME_free);

@@ -9,9 +9,9 @@
 
 #include "tls/fault.h"
 
-/* The certificates in a file, or in all files of a directory. The caller owns the store, and the
+/* The certificates in files, and in all files of directories. The caller owns the store, and the
  * names of its certificates where `names` is not NULL. 0, or a code and a sentence. */
-int stt_trust_read(const char *place, X509_STORE **store, STACK_OF(X509_NAME) * *names,
+int stt_trust_read(char *const *places, int count, X509_STORE **store, STACK_OF(X509_NAME) * *names,
 		   struct stt_fault *fault);
 
 /* What the system trusts; the caller owns a reference. It takes 20 ms to read, so it is read once
