@@ -72,6 +72,7 @@ expect()
 # A list that is nearly empty has not been read: the header looks otherwise now.
 expect_many() # NAME NUMBER LIST
 {
+	[ -z "$only" ] || return 0
 	[ "$(echo "$3" | wc -l)" -ge "$2" ] && return
 	echo "check-lists: of the header's $1 only these were found:" $3 >&2
 	failed=1
@@ -79,7 +80,7 @@ expect_many() # NAME NUMBER LIST
 
 check_options()
 {
-	list=$(options)
+	list=${only:-$(options)}
 	expect_many options 30 "$list"
 	for name in $list; do
 		expect "$name" "^	[A-Z_]*($name," src/api/option_rules.c
@@ -104,7 +105,7 @@ check_options()
 
 check_codes()
 {
-	list=$(codes)
+	list=${only:-$(codes)}
 	expect_many codes 15 "$list"
 	for name in $list; do
 		expect "$name" "CODE($name)" src/base/error.c
@@ -114,13 +115,13 @@ check_codes()
 		expect "$name" "\\<$name\\>" tests/test_error.c
 	done
 	# The extension makes its constants in a loop that ends with the last one.
-	last=$(echo "$list" | tail -n 1)
+	last=$(codes | tail -n 1)
 	expect "$last" "\\<$last\\>" python/ext/module.c
 }
 
 check_framings()
 {
-	list=$(framings)
+	list=${only:-$(framings)}
 	expect_many framings 5 "$list"
 	for name in $list; do
 		expect "STTCP_FRAMING_$name" "\\<STTCP_FRAMING_$name\\>" man/sttcp.3
@@ -130,13 +131,13 @@ check_framings()
 		expect "STTCP_FRAMING_$name" "\"$lower\"" python/src/sttcp/_options.py
 	done
 	# What may be set goes up to the last one.
-	last=STTCP_FRAMING_$(echo "$list" | tail -n 1)
+	last=STTCP_FRAMING_$(framings | tail -n 1)
 	expect "$last" "<= $last\\>" src/api/option_rules.c
 }
 
 check_calls()
 {
-	list=$(calls)
+	list=${only:-$(calls)}
 	expect_many functions 80 "$list"
 	for name in $list; do
 		expect "$name" "^\\.B.*[ *\"]$name(" man/sttcp.3
@@ -145,6 +146,7 @@ check_calls()
 		grep -qw "$name" python/ext/*.c && continue
 		expect "$name" "^ *def $verb(" python/src/sttcp/*.py*
 	done
+	[ -z "$only" ] || return 0
 	for name in $(first_words "$not_in_python"); do
 		echo "$list" | grep -qx "$name" || {
 			echo "check-lists: $name is no function any more" >&2
@@ -182,12 +184,12 @@ check()
 	[ "$failed" = 0 ]
 }
 
-# without CHECK NAME FILE...: that check has to fail with each of the files without the lines that
-# have the name in them.
+# without CHECK NAME GONE FILE...: that check of this name alone has to fail with each of the files
+# without the lines that have GONE in them.
 without()
 {
-	tried=$1 gone=$2
-	shift 2
+	tried=$1 only=$2 gone=$3
+	shift 3
 	for file in "$@"; do
 		cp "$file" "$work/whole"
 		grep -v -w -e "$gone" "$work/whole" >"$file" || true
@@ -217,19 +219,21 @@ self_test()
 		cp -r "$1/$part" "$work"
 	done
 	check "$work" && {
-		without check_options idle_timeout_ms src/api/option_rules.c src/api/options.c README.md \
-			man/sttcp.3 python/ext/options.c &&
-			without check_options idle_timeout python/src/sttcp/_options.py &&
-			without check_codes STTCP_ETIME_IDLE src/base/error.c man/sttcp.3 \
-				tests/test_error.c &&
-			without check_codes ETIME_IDLE python/src/sttcp/_sttcp.pyi \
+		without check_options idle_timeout_ms idle_timeout_ms src/api/option_rules.c \
+			src/api/options.c README.md man/sttcp.3 python/ext/options.c &&
+			without check_options idle_timeout_ms idle_timeout python/src/sttcp/_options.py &&
+			without check_codes STTCP_ETIME_IDLE STTCP_ETIME_IDLE src/base/error.c \
+				man/sttcp.3 tests/test_error.c &&
+			without check_codes STTCP_ETIME_IDLE ETIME_IDLE python/src/sttcp/_sttcp.pyi \
 				python/src/sttcp/errors.py &&
-			without check_framings STTCP_FRAMING_LENGTH man/sttcp.3 README.md \
+			without check_framings LENGTH STTCP_FRAMING_LENGTH man/sttcp.3 README.md \
 				tests/test_framing.c &&
-			without check_framings '"length"' python/src/sttcp/_options.py &&
-			without check_calls sttcp_conn_flush man/sttcp.3 &&
-			without check_calls sttcp_set_log $(grep -lw sttcp_set_log python/ext/*.c)
+			without check_framings LENGTH '"length"' python/src/sttcp/_options.py &&
+			without check_calls sttcp_conn_flush sttcp_conn_flush man/sttcp.3 &&
+			without check_calls sttcp_set_log sttcp_set_log \
+				$(grep -lw sttcp_set_log python/ext/*.c)
 	} || return 1
+	only=
 	sed -i 's/^} sttcp_options;/	int32_t brand_new_ms;\n&/
 		s/^	STTCP_EDESTROYED = .*/	STTCP_EBRAND_NEW = -6000,\n&/
 		s/^	STTCP_FRAMING_LENGTH.*/	STTCP_FRAMING_BRAND_NEW,\n&/
@@ -240,6 +244,8 @@ self_test()
 		added check_calls 2 && added check_recipes 1
 }
 
+# One name that is looked for; empty: all.
+only=
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$(cd "$(dirname "$0")/.." && pwd)
