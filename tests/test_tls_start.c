@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* sttcp_conn_start_tls: plain bytes first, TLS from then on, and nothing between the two. */
+#include <sys/syscall.h>
+
+#include "conn/conn.h"
+#include "conn/line.h"
+#include "conn/secure.h"
 #include "support/support.h"
 #include "support/tls_stage.h"
 
@@ -317,6 +322,127 @@ static void queue_leaves_in_the_clear_first(void **state)
 	probe_free(probe);
 }
 
+/* Whatever ends it meanwhile: a FIN behind a part of what was sent would say that this was all. */
+static void close_amid_the_clear_part_is_no_orderly_end(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	begin();
+	probe->connection = narrow;
+	probe->data = send_and_start;
+	sttcp_server *server = probe_listen(probe, NULL);
+	int fd = peer_connect_narrow(sttcp_server_port(server));
+
+	assert_true(peer_say(fd, "go"));
+	EVENTUALLY(sttcp_server_count(server) == 1);
+	sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
+	sttcp_conn_counts counts;
+
+	assert_non_null(conn);
+	EVENTUALLY(sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 && counts.queued > 0);
+	nap_ms(50);
+	sttcp_conn_close(conn);
+	assert_true(event_wait(&start_done, 1));
+	assert_int_equal(started, STTCP_ECLOSED);
+	assert_int_equal(peer_end(fd), -ECONNRESET);
+	sttcp_conn_unref(conn);
+	peer_close(fd);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+struct waiter {
+	pthread_t thread;
+	sttcp_conn *conn;
+	size_t size;
+	_Atomic int tid;
+	_Atomic int result;
+};
+
+static void *send_and_wait(void *argument)
+{
+	struct waiter *waiter = argument;
+
+	waiter->tid = (int)syscall(SYS_gettid);
+	waiter->result = sttcp_conn_send(waiter->conn, long_text, waiter->size);
+	return NULL;
+}
+
+static void wait_in_line(struct waiter *waiter, sttcp_conn *conn, size_t size)
+{
+	waiter->conn = conn;
+	waiter->size = size;
+	waiter->tid = 0;
+	assert_int_equal(pthread_create(&waiter->thread, NULL, send_and_wait, waiter), 0);
+	EVENTUALLY(waiter->tid && thread_sleeps(waiter->tid));
+}
+
+static struct event may_start = EVENT_INIT;
+
+static bool wait_and_start(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)probe;
+	(void)data;
+	(void)size;
+	event_wait(&may_start, 1);
+	started = sttcp_conn_start_tls(conn, stage_shared_server(), NULL);
+	event_raise(&start_done);
+	return true;
+}
+
+/* Sends that an end turns away were to leave in the clear, and never will. Nobody may wait for
+ * them, least of all under the lock. */
+static void senders_that_are_turned_away_are_not_waited_for(void **state)
+{
+	static char got[LONG];
+	struct event fresh = EVENT_INIT;
+	struct probe *probe = probe_new();
+	struct waiter first, second;
+
+	(void)state;
+	begin();
+	may_start = fresh;
+	fill_pattern(long_text, sizeof(long_text), 4);
+	probe->connection = narrow;
+	probe->data = wait_and_start;
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.send_queue_max = 20000));
+	int fd = peer_connect_narrow(sttcp_server_port(server));
+
+	assert_true(peer_say(fd, "go"));
+	EVENTUALLY(sttcp_server_count(server) == 1);
+	sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
+
+	assert_non_null(conn);
+	wait_in_line(&first, conn, LONG);
+	wait_in_line(&second, conn, 1000);
+	event_raise(&may_start);
+	EVENTUALLY(stt_secure_of(conn));
+	nap_ms(50);
+	/* As an end does it, with the last byte before the handler's thread has seen the end. */
+	stt_lock(&conn->output.lock);
+	stt_line_turn_away_locked(&conn->output, STTCP_ECLOSED);
+	for (size_t at = 0; at < LONG; at += 1000) {
+		size_t size = LONG - at < 1000 ? LONG - at : 1000;
+
+		assert_true(peer_recv(fd, got + at, size));
+		stt_output_flush_locked(&conn->output);
+	}
+	stt_unlock(&conn->output.lock);
+	sttcp_conn_close(conn);
+	pthread_join(first.thread, NULL);
+	pthread_join(second.thread, NULL);
+	assert_memory_equal(got, long_text, LONG);
+	assert_int_equal(first.result, 0);
+	assert_int_equal(second.result, STTCP_ECLOSED);
+	assert_true(event_wait(&start_done, 1));
+	assert_int_equal(started, STTCP_ECLOSED);
+	sttcp_conn_unref(conn);
+	peer_close(fd);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -329,6 +455,8 @@ int main(void)
 		cmocka_unit_test(calls_elsewhere_are_refused),
 		cmocka_unit_test(refusal_changes_nothing),
 		cmocka_unit_test(queue_leaves_in_the_clear_first),
+		cmocka_unit_test(close_amid_the_clear_part_is_no_orderly_end),
+		cmocka_unit_test(senders_that_are_turned_away_are_not_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, stage_open, stage_close);

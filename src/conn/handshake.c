@@ -72,6 +72,9 @@ static void give_up(struct sttcp_conn *conn)
 	struct stt_output *out = &conn->output;
 
 	stt_lock(&out->lock);
+	/* A FIN behind a part of what was sent would tell the peer that this was all. */
+	if (!out->broken && stt_secure_is_torn_locked(out) && stt_stream_fd(conn) >= 0)
+		stt_stream_reset_locked(out);
 	out->shakes = false;
 	stt_bytes_clear(&out->queue);
 	while (out->line)

@@ -186,9 +186,21 @@ ssize_t stt_secure_send_locked(struct stt_output *out, const struct iovec *parts
 	return stt_tls_send(session_of(out), parts, count);
 }
 
+/* An end turns senders in line away: bytes that were counted as clear then never come. */
+static bool is_clear_out_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
+{
+	return !stt_secure_of(stt_output_conn(out))->clear ||
+	       (stt_bytes_empty(&out->queue) && !out->line);
+}
+
 bool stt_secure_waits_locked(const struct stt_output *out)
 {
-	return out->shakes && !stt_secure_of(stt_output_conn(out))->clear;
+	return out->shakes && is_clear_out_locked(out);
+}
+
+bool stt_secure_is_torn_locked(const struct stt_output *out)
+{
+	return !is_clear_out_locked(out);
 }
 
 bool stt_secure_is_drained_locked(const struct stt_output *out)

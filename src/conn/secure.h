@@ -29,7 +29,8 @@ struct sttcp_conn;
 
 struct stt_secure {
 	struct stt_tls_session *session;
-	/* Under the output lock: bytes in the queue and in line that were sent before TLS. */
+	/* Under the output lock: bytes in the queue and in line that were sent before TLS, with
+	 * those of senders that were turned away since. */
 	size_t clear;
 };
 
@@ -63,6 +64,9 @@ ssize_t stt_secure_send_locked(struct stt_output *out, const struct iovec *parts
 
 /* Whether all that may leave now is out, and the rest has to wait for the handshake. */
 bool stt_secure_waits_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
+
+/* Whether a part of what was sent before TLS has not left. */
+bool stt_secure_is_torn_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
 
 /* Whether no record waits for the descriptor. */
 bool stt_secure_is_drained_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
