@@ -6,12 +6,29 @@
 #include "support/tls_pairs.h"
 
 #include <openssl/ssl.h>
+#include <time.h>
 
 #include "tls/inner.h"
 #include "tls/resumption.h"
 
+enum {
+	HOUR = 3600
+};
+
 static struct cert authority;
 static const char *trusted; /* the file of its certificate */
+static long ahead_s;	    /* of the real clock, in place of which OpenSSL gets this one */
+
+time_t time(time_t *now)
+{
+	struct timespec real;
+
+	clock_gettime(CLOCK_REALTIME, &real);
+	real.tv_sec += ahead_s;
+	if (now)
+		*now = real.tv_sec;
+	return real.tv_sec;
+}
 
 static int set_up(void **state)
 {
@@ -901,8 +918,64 @@ static void ticket_keys_change_each_day_and_last_for_two(void **state)
 	let_go(server, client);
 }
 
-/* An expired certificate is not hidden by a session: but a session lasts for two hours, not longer.
- */
+/* Valid for three hours from now, signed by the authority. */
+static struct cert short_lived(struct cert_spec *spec)
+{
+	struct cert cert = cert_make(spec, &authority);
+
+	assert_non_null(X509_gmtime_adj(X509_getm_notAfter(cert.certificate), 3 * HOUR));
+	assert_true(X509_sign(cert.certificate, authority.key, EVP_sha256()) > 0);
+	return cert;
+}
+
+/* Each resumption brings another ticket, so sessions may go on for ever. */
+static void a_certificate_that_expires_is_not_resumed(void **state)
+{
+	struct cert_spec of_server = {.names = "DNS:a.example"}, of_client = {.subject = "alice"};
+	struct cert server_cert = short_lived(&of_server), client_cert = short_lived(&of_client);
+	struct cert lasting = cert_make(&of_server, &authority);
+	const char *server_key = certs_write_key("lasting.key", &lasting);
+
+	(void)state;
+	for (int round = 0; round < 4; round++) {
+		bool of_whom = round & 1; /* whose expires: the client's, or the server's */
+		int version = round & 2 ? 13 : 12;
+		struct sttcp_tls *server = stt_tls_new_server(
+			certs_write_chain("s.pem", of_whom ? &lasting : &server_cert, NULL),
+			of_whom ? server_key : certs_write_key("s.key", &server_cert));
+		struct sttcp_tls *client = trusting_client();
+		struct stt_resumption *resumption = stt_resumption_new();
+		struct tls_pair pair;
+
+		if (of_whom) {
+			assert_int_equal(stt_tls_require_peer(server, STTCP_TLS_PEER_REQUIRED), 0);
+			assert_int_equal(stt_tls_trust(server, trusted), 0);
+			assert_int_equal(stt_tls_set_certificate(
+						 client,
+						 certs_write_chain("c.pem", &client_cert, NULL),
+						 certs_write_key("c.key", &client_cert)),
+					 0);
+		}
+		assert_int_equal(stt_tls_set_versions(client, version, version), 0);
+		assert_false(resumes(server, client, "a.example", resumption));
+		for (ahead_s = HOUR; ahead_s < 3 * HOUR; ahead_s += HOUR)
+			resumes(server, client, "a.example", resumption);
+		ahead_s = 3 * HOUR + 600;
+		tls_pair_open(&pair, server, client, "a.example", resumption);
+		tls_pair_shake(&pair);
+		assert_int_equal(of_whom ? pair.server.result : pair.client.result, STTCP_ETLS);
+		expect_text(stt_tls_text(of_whom ? pair.server.session : pair.client.session),
+			    "has expired");
+		ahead_s = 0;
+		tls_pair_close(&pair);
+		stt_resumption_free(resumption);
+		let_go(server, client);
+	}
+	cert_free(&server_cert);
+	cert_free(&client_cert);
+	cert_free(&lasting);
+}
+
 static void a_session_that_failed_is_not_kept(void **state)
 {
 	struct sttcp_tls *server = server_for("DNS:a.example"), *client = trusting_client();
@@ -955,6 +1028,7 @@ int main(void)
 		cmocka_unit_test(tickets_outlive_a_reload),
 		cmocka_unit_test(tickets_of_an_old_trust_are_worth_nothing),
 		cmocka_unit_test(ticket_keys_change_each_day_and_last_for_two),
+		cmocka_unit_test(a_certificate_that_expires_is_not_resumed),
 		cmocka_unit_test(a_session_that_failed_is_not_kept),
 	};
 

@@ -10,6 +10,7 @@
 #include "base/mutex.h"
 #include "tls/inner.h"
 #include "tls/process.h"
+#include "tls/tickets.h"
 
 struct stt_resumption {
 	/* Under the lock. */
@@ -68,7 +69,9 @@ static bool is_fresh(const SSL_SESSION *session)
 {
 	time_t ends = (time_t)(SSL_SESSION_get_time(session) + SSL_SESSION_get_timeout(session));
 
-	return SSL_SESSION_is_resumable(session) && time(NULL) < ends;
+	/* A resumption does not look at the certificate again. */
+	return SSL_SESSION_is_resumable(session) && time(NULL) < ends &&
+	       !stt_session_has_expired(session);
 }
 
 SSL_SESSION *stt_resumption_take(struct stt_resumption *resumption, uint64_t credentials,

@@ -196,6 +196,14 @@ static int decrypt(struct stt_tickets *tickets, const unsigned char *name, const
 	return fine ? found : -1;
 }
 
+bool stt_session_has_expired(const SSL_SESSION *session)
+{
+	/* The parameter is not const, and nothing is changed. */
+	const X509 *peer = SSL_SESSION_get0_peer((SSL_SESSION *)(uintptr_t)session);
+
+	return peer && X509_cmp_current_time(X509_get0_notAfter(peer)) < 0;
+}
+
 static int ticket_index = -1;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -220,9 +228,27 @@ static int give_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER
 	return found == FOUND && SSL_version(ssl) >= TLS1_3_VERSION ? FOUND_AND_RENEW : found;
 }
 
+/* OpenSSL verifies a client's certificate in a full handshake only, and each resumption brings
+ * another ticket. So one whose certificate has expired would come back for ever. This callback sees
+ * what was in a ticket: SSL_CTX_set_session_ticket_cb(3). */
+static SSL_TICKET_RETURN judge(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+			       size_t name_size, SSL_TICKET_STATUS status, void *argument)
+{
+	bool opened = status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW;
+
+	(void)ssl;
+	(void)name;
+	(void)name_size;
+	(void)argument;
+	if (!opened || stt_session_has_expired(session))
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 bool stt_tickets_attach(struct stt_tickets *tickets, SSL_CTX *context)
 {
 	pthread_once(&once, make_index);
 	return ticket_index >= 0 && SSL_CTX_set_ex_data(context, ticket_index, tickets) == 1 &&
-	       SSL_CTX_set_tlsext_ticket_key_evp_cb(context, give_key) == 1;
+	       SSL_CTX_set_tlsext_ticket_key_evp_cb(context, give_key) == 1 &&
+	       SSL_CTX_set_session_ticket_cb(context, NULL, judge, NULL) == 1;
 }

@@ -22,6 +22,9 @@ void stt_tickets_unref(struct stt_tickets *tickets); /* NULL is fine */
 /* Has a server's contexts use them; they have to live as long as it. False when OpenSSL refuses. */
 bool stt_tickets_attach(struct stt_tickets *tickets, SSL_CTX *context);
 
+/* Whether the certificate that the peer showed for a session has expired since. */
+bool stt_session_has_expired(const SSL_SESSION *session);
+
 /* Makes the keys older by so much: for tests. */
 void stt_tickets_age(struct stt_tickets *tickets, int64_t ms);
 
