@@ -15,6 +15,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tls/inner.h"
@@ -27,6 +28,11 @@ static size_t take_early(struct stt_tls_session *session, char *data, size_t siz
 		size = left;
 	memcpy(data, session->early + session->early_at, size);
 	session->early_at += size;
+	/* The peer has chosen how much it was, and the connection may last for days. */
+	if (session->early_at == session->early_size) {
+		free(session->early);
+		session->early = NULL;
+	}
 	return size;
 }
 
