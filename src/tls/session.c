@@ -34,11 +34,14 @@ static char *plain_name(const char *host)
 	return strndup(start, length);
 }
 
-/* An address is checked as one, and asks for no name (RFC 6066, 3). */
+/* An address is checked as one, and asks for no name (RFC 6066, 3). A name that begins with a dot
+ * would fit every name below it: X509_check_host(3). */
 static bool set_name(struct stt_tls_session *session)
 {
 	X509_VERIFY_PARAM *param = SSL_get0_param(session->ssl);
 
+	if (!*session->name || *session->name == '.')
+		return false;
 	if (is_address(session->name))
 		return X509_VERIFY_PARAM_set1_ip_asc(param, session->name) == 1;
 	return X509_VERIFY_PARAM_set1_host(param, session->name, 0) == 1 &&
@@ -133,7 +136,7 @@ static int prepare(struct stt_tls_session *session, const struct stt_tls_start *
 	session->name = plain_name(start->name);
 	if (!session->name)
 		return -ENOMEM;
-	if (!*session->name || !set_name(session))
+	if (!set_name(session))
 		return -EINVAL;
 	if (start->resumption) {
 		session->resumption = start->resumption;
