@@ -247,10 +247,13 @@ static int step(struct stt_tls_session *session)
 		if (verdict != 0)
 			return explain_end(session, verdict);
 	}
+	/* Whoever finds it open finds its facts. */
+	if (!stt_facts_gather(session))
+		return stt_end_with(session, -ENOMEM, "out of memory");
 	session->open = true;
 	/* What the peer sent behind its last message may be in OpenSSL's buffer. */
 	session->more = true;
-	return stt_facts_gather(session) ? 0 : stt_end_with(session, -ENOMEM, "out of memory");
+	return 0;
 }
 
 int stt_tls_handshake(struct stt_tls_session *session)
