@@ -148,13 +148,8 @@ static bool has_same(STACK_OF(X509_OBJECT) * objects, X509 *certificate)
 	return false;
 }
 
-bool stt_trust_is_same(X509_STORE *one, X509_STORE *other)
+static bool is_same_locked(X509_STORE *one, X509_STORE *other)
 {
-	if (one == other)
-		return true;
-	if (!one || !other)
-		return false;
-
 	STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(one);
 	STACK_OF(X509_OBJECT) *others = X509_STORE_get0_objects(other);
 
@@ -167,6 +162,22 @@ bool stt_trust_is_same(X509_STORE *one, X509_STORE *other)
 			return false;
 	}
 	return true;
+}
+
+bool stt_trust_is_same(X509_STORE *one, X509_STORE *other)
+{
+	if (one == other)
+		return true;
+	if (!one || !other)
+		return false;
+	/* It may be in use: the first search in a store sorts it. */
+	if (X509_STORE_lock(one) != 1)
+		return false;
+
+	bool same = is_same_locked(one, other);
+
+	X509_STORE_unlock(one);
+	return same;
 }
 
 /* ------------------------------------------------------------------ the system */

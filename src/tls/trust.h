@@ -18,7 +18,8 @@ int stt_trust_read(char *const *places, int count, X509_STORE **store, STACK_OF(
  * for all objects, and again when its file has changed or with `anew`. */
 int stt_trust_system(X509_STORE **store, bool anew, struct stt_fault *fault);
 
-/* Whether two stores hold the same certificates; false also where one of them may fetch more. */
+/* Whether two stores hold the same certificates; false also where one of them may fetch more. `one`
+ * may be in use, `other` not yet. */
 bool stt_trust_is_same(X509_STORE *one, X509_STORE *other);
 
 /* Lets go of the system's: when nothing is in use any more. */
