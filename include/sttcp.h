@@ -1335,7 +1335,8 @@ STTCP_API int sttcp_run(void (*fn)(void *argument), void *argument) STTCP_CHECKE
  * own last session only, which saves the larger part of a handshake.
  *
  * A child that was forked must not use TLS unless it execs: a lock of OpenSSL's
- * may have been held by another thread.
+ * may have been held by another thread. The parent's objects give STTCP_EFORK, and
+ * so does a start that is to use one.
  *
  * A library that was built without OpenSSL has all these functions. New objects
  * can be made; setting anything, and a start that needs one, gives -ENOSYS.

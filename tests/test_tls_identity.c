@@ -349,7 +349,11 @@ static void child_of_a_fork_is_refused(void **state)
 
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		bool refused = sttcp_conn_tls(conn, &info, sizeof(info)) == STTCP_EFORK &&
+		sttcp_server *own = sttcp_server_new("127.0.0.1", 0,
+						     STTCP_OPTIONS(.tls = stage_shared_server()));
+		bool refused = sttcp_server_start(own) == STTCP_EFORK &&
+			       strstr(sttcp_server_error(own), "tls") &&
+			       sttcp_conn_tls(conn, &info, sizeof(info)) == STTCP_EFORK &&
 			       sttcp_conn_send(conn, "x", 1) == STTCP_EFORK &&
 			       sttcp_tls_reload(stage_shared_server()) == STTCP_EFORK;
 

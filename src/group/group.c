@@ -201,7 +201,15 @@ static int check_tls(struct stt_group *group)
 {
 	sttcp_tls *tls = group->service.settings.tls;
 	char why[sizeof(group->error)];
-	int result = tls ? stt_tls_use(tls) : 0;
+
+	if (!tls)
+		return 0;
+	/* Its locks, and OpenSSL's, may have been held by a thread that the child does not have. */
+	if (stt_tls_owner(tls) != stt_fork_count())
+		return stt_group_tell(group, STTCP_EFORK, "cannot start %s: tls: %s",
+				      group->service.given, sttcp_strerror(STTCP_EFORK));
+
+	int result = stt_tls_use(tls);
 
 	if (result == 0)
 		return 0;
