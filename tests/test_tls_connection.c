@@ -397,6 +397,60 @@ static void detach_is_refused(void **state)
 	probe_free(probe);
 }
 
+static void *stop(void *server)
+{
+	sttcp_server_stop(server);
+	return NULL;
+}
+
+/* G16, end_idle_at_stop: a record that is on its way is a message on its way. */
+static void stop_waits_for_the_rest_of_a_record(void **state)
+{
+	static const char *const versions[] = {"TLSv1.2", "TLSv1.3"};
+	static const int numbers[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct probe *probe = probe_new();
+		struct tls_peer peer;
+		pthread_t stopper;
+		char *record;
+		size_t sent;
+
+		probe->data = echo_data;
+		sttcp_server *server =
+			probe_listen(probe, STTCP_OPTIONS(.tls = stage_shared_server(),
+							  .end_idle_at_stop = true));
+
+		tls_peer_prepare(&peer, sttcp_server_port(server), numbers[i]);
+		assert_true(tls_peer_shake(&peer));
+		assert_string_equal(SSL_get_version(peer.ssl), versions[i]);
+		assert_true(tls_peer_say(&peer, "first"));
+		assert_true(tls_peer_expect(&peer, "first"));
+		SSL_set0_wbio(peer.ssl, BIO_new(BIO_s_mem()));
+		assert_int_equal(SSL_write_ex(peer.ssl, "second", 6, &sent), 1);
+		size_t size = (size_t)BIO_get_mem_data(SSL_get_wbio(peer.ssl), &record);
+
+		assert_true(peer_send(peer.fd, record, size - 1));
+		sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
+
+		assert_non_null(conn);
+		assert_int_equal(pthread_create(&stopper, NULL, stop, server), 0);
+		EVENTUALLY(sttcp_conn_stopping(conn));
+		nap_ms(50);
+		assert_int_equal(probe_count(probe, STTCP_DISCONNECTION), 0);
+		assert_true(peer_send(peer.fd, record + size - 1, 1));
+		assert_true(tls_peer_expect(&peer, "second"));
+		assert_int_equal(tls_peer_end(&peer), 0);
+		tls_peer_close(&peer);
+		pthread_join(stopper, NULL);
+		assert_int_equal(probe_reason(probe), STTCP_ESTOPPED);
+		sttcp_conn_unref(conn);
+		sttcp_server_free(server);
+		probe_free(probe);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +466,7 @@ int main(void)
 		cmocka_unit_test(abort_sends_no_close_notify),
 		cmocka_unit_test(changed_record_ends_with_an_alert),
 		cmocka_unit_test(detach_is_refused),
+		cmocka_unit_test(stop_waits_for_the_rest_of_a_record),
 	};
 
 	return cmocka_run_group_tests(tests, stage_open, stage_close);

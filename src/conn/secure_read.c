@@ -30,6 +30,15 @@ ssize_t stt_secure_recv(struct sttcp_conn *conn, void *data, size_t size, bool *
 	return got;
 }
 
+bool stt_secure_is_amid(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	bool amid = stt_tls_is_amid_record(stt_secure_of(conn)->session);
+
+	stt_unlock(&conn->output.lock);
+	return amid;
+}
+
 bool stt_secure_has_input(struct sttcp_conn *conn)
 {
 	stt_lock(&conn->output.lock);

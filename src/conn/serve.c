@@ -181,8 +181,8 @@ static void end_if_idle(struct sttcp_conn *conn)
 	bool paused = stt_is_paused(conn);
 
 	if (stt_conn_has_ended(conn) || (conn->held && conn->held->size) ||
-	    !stt_output_view(conn).drained || (paused && stt_stream_has_input(conn)) ||
-	    stt_tasks_are_due(conn))
+	    stt_stream_is_amid(conn) || !stt_output_view(conn).drained ||
+	    (paused && stt_stream_has_input(conn)) || stt_tasks_are_due(conn))
 		return;
 	stt_conn_end_with(conn, STTCP_ESTOPPED, STT_END_FLUSH,
 			  "nothing was going on at the stop, end_idle_at_stop is true");

@@ -86,6 +86,12 @@ static inline bool stt_stream_has_input(struct sttcp_conn *conn)
 	       stt_socket_has_input(stt_stream_fd(conn));
 }
 
+/* Whether a part of something has come that a read cannot give yet. By the owner. */
+static inline bool stt_stream_is_amid(struct sttcp_conn *conn)
+{
+	return conn->secure && stt_secure_is_amid(conn);
+}
+
 /* Whether a read would give anything now: bytes, the end, or a failure. */
 static inline bool stt_stream_has_news(struct sttcp_conn *conn)
 {

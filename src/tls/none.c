@@ -222,6 +222,12 @@ bool stt_tls_has_input(const struct stt_tls_session *session)
 	return false;
 }
 
+bool stt_tls_is_amid_record(const struct stt_tls_session *session)
+{
+	(void)session;
+	return false;
+}
+
 ssize_t stt_tls_send(struct stt_tls_session *session, const struct iovec *parts, int count)
 {
 	(void)session;

@@ -89,6 +89,9 @@ ssize_t stt_tls_recv(struct stt_tls_session *session, void *data, size_t size, b
 /* Whether stt_tls_recv may have something without an event. */
 bool stt_tls_has_input(const struct stt_tls_session *session);
 
+/* Whether a part of a record has come: it is no bytes for stt_tls_recv yet. */
+bool stt_tls_is_amid_record(const struct stt_tls_session *session);
+
 /* Plain bytes that were taken, which may be fewer; they are not offered again. -EAGAIN while there
  * is a rest, or a code. The parts may be empty; `count` may be anything. */
 ssize_t stt_tls_send(struct stt_tls_session *session, const struct iovec *parts, int count);

@@ -100,6 +100,19 @@ bool stt_tls_has_input(const struct stt_tls_session *session)
 	return session->more;
 }
 
+bool stt_tls_is_amid_record(const struct stt_tls_session *session)
+{
+	struct stt_visit visit;
+
+	if (!stt_tls_enter(&visit, session))
+		return false;
+
+	bool amid = session->early_at < session->early_size || SSL_has_pending(session->ssl);
+
+	stt_tls_leave(&visit);
+	return amid;
+}
+
 /* --------------------------------------------------------------------- sending */
 
 /* The wire takes no more, and never will. */
