@@ -139,6 +139,29 @@ static void rest_alone_counts_for_the_write_timeout(void **state)
 	close_pair(&pair);
 }
 
+/* What finds no room while a rest waits must not make that look as if it had moved. */
+static void sends_in_vain_do_not_put_the_write_timeout_off(void **state)
+{
+	enum {
+		SIZE = 10000
+	};
+	struct secure_pair pair;
+	int64_t until = now_ms() + DEADLINE_MS / 4;
+
+	(void)state;
+	open_narrow(&pair,
+		    STTCP_OPTIONS(.write_timeout_ms = SHORT_MS, .total_queue_max = SIZE / 2));
+	while (sttcp_conn_try_send(pair.conn, long_text, SIZE) == 0)
+		;
+	while (!probe_count(pair.probe, STTCP_DISCONNECTION) && now_ms() < until) {
+		ignore(sttcp_conn_try_send(pair.conn, long_text, SIZE));
+		nap_ms(SHORT_MS / 10);
+	}
+	assert_int_equal(probe_count(pair.probe, STTCP_DISCONNECTION), 1);
+	assert_int_equal(probe_reason(pair.probe), STTCP_ETIME_WRITE);
+	close_pair(&pair);
+}
+
 static void close_flushes_and_says_so(void **state)
 {
 	struct secure_pair pair;
@@ -308,6 +331,7 @@ int main(void)
 		cmocka_unit_test(try_send_is_all_or_nothing),
 		cmocka_unit_test(peer_that_takes_nothing_ends_by_the_write_timeout),
 		cmocka_unit_test(rest_alone_counts_for_the_write_timeout),
+		cmocka_unit_test(sends_in_vain_do_not_put_the_write_timeout_off),
 		cmocka_unit_test(close_flushes_and_says_so),
 		cmocka_unit_test(paused_input_is_delivered_after_resume),
 		cmocka_unit_test(broadcasts_and_rooms_reach_all),

@@ -436,9 +436,12 @@ static int write_now_locked(struct stt_output *out, struct stt_cursor *cursor, s
 			return (int)sent;
 		} else {
 			/* Flag first, then one more try. If the flag was set before, its event is
-			 * still to come; only its alarm may have rung over an empty queue. */
+			 * still to come; only its alarm may have rung over an empty queue. But with
+			 * a rest of TLS it has not, and it runs on: nothing has moved. */
 			bool flagged = atomic_load(&out->pending);
 
+			if (flagged && !stt_output_drained_locked(out))
+				return 0;
 			expect_writable_locked(out);
 			if (flagged)
 				return 0;
