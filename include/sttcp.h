@@ -512,8 +512,11 @@ STTCP_API void sttcp_options_init(sttcp_options *options, size_t size);
  * Configures the event loops and threads of the process. Call it before the
  * first start, or before the first one after sttcp_engine_shutdown. 0 means the
  * default: one loop per CPU that the process may use; 4096 threads for handlers
- * that block; the system's stack size (in bytes). -EINVAL: a negative number, or
- * a stack below PTHREAD_STACK_MIN. -EBUSY: something was started already.
+ * that block; the system's stack size (in bytes). While all threads are inside
+ * handlers and others want one, every 100 ms those handlers that wait longest for
+ * a silent peer lose their connections, with STTCP_ELIMIT: as many as have come to
+ * want a thread since, one at least. -EINVAL: a negative number, or a stack below
+ * PTHREAD_STACK_MIN. -EBUSY: something was started already.
  */
 STTCP_API int sttcp_engine_configure(int loops, int max_threads, size_t stack_size) STTCP_CHECKED;
 
@@ -1002,7 +1005,8 @@ STTCP_API int sttcp_conn_on_message(sttcp_conn *conn, sttcp_receive_handler fn,
  * Works only in the connection's own connection, receive and response handlers
  * and its tasks, on the thread that runs them: -EDEADLK elsewhere. If the
  * connection ends meanwhile, for example by a forced stop: its reason, or
- * STTCP_ECLOSED.
+ * STTCP_ECLOSED. STTCP_ELIMIT: max_threads was reached, others want a thread, and
+ * this wait is among the longest; the connection ends.
  */
 STTCP_API ssize_t sttcp_conn_recv(sttcp_conn *conn, void *buffer, size_t size,
 				  int timeout_ms) STTCP_CHECKED;

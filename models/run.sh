@@ -156,6 +156,9 @@ begin live gather
 begin plain cap
 large plain cap -DNSAYS=5
 
+begin plain relief
+large plain relief -DNWAITS=5 -DNLOOKS=4
+
 begin plain width
 large plain width -DNWORKERS=4
 
@@ -214,6 +217,10 @@ for rule in YIELD JUDGE_ON_LOOP TAKE_FROM_QUEUE; do
 	begin drop cap -DDROP_$rule
 done
 
+for rule in NUMBER READY LOCK LOOK_AGAIN; do
+	begin drop relief -DDROP_$rule
+done
+
 for rule in WIDEN WAKE_MONITOR CHAIN TAKE_CALLS; do
 	begin drop width -DDROP_$rule
 done
@@ -265,7 +272,7 @@ done
 
 # Lines that no plain run came through: a model that cannot go there proves nothing of it.
 unreached=0
-for model in sleep takeover output cap width lend tasks stop reconnect conn; do
+for model in sleep takeover output cap relief width lend tasks stop reconnect conn; do
 	is_meant $model || continue
 	cat "$work/$model".*.present 2>/dev/null | sort -un >"$work/present" || :
 	cat "$work/$model".*.reached 2>/dev/null | sort -un >"$work/reached" || :

@@ -3,7 +3,8 @@
  * The thread waits in poll(2) for the socket and for an eventfd of its own.
  * Whoever ends the connection writes to that eventfd, because shutting a
  * socket down for sending does not wake a poll for input. As with any handler
- * that blocks, its loop is taken over meanwhile.
+ * that blocks, its loop is taken over meanwhile. At max_threads the monitor
+ * writes there, too (relief.h).
  */
 #include "conn/inline_read.h"
 
@@ -22,6 +23,7 @@
 #include "conn/service.h"
 #include "conn/stream.h"
 #include "conn/watch.h"
+#include "engine/relief.h"
 #include "net/poller.h"
 
 static bool may_read(enum stt_event event)
@@ -65,22 +67,47 @@ static int make_waker(struct stt_desk *desk)
 	return 0;
 }
 
+/* Whether what was waited for is there. */
+static bool is_ready(struct stt_desk *desk, struct sttcp_conn *conn, short events)
+{
+	if (!events)
+		return stt_stream_has_news(conn);
+	return stt_socket_wait(stt_stream_fd(conn), events, desk->waker, 0) == 0;
+}
+
+/* Others want the thread, and the peer has said nothing. */
+static int give_way(struct stt_desk *desk, struct sttcp_conn *conn)
+{
+	desk->worker.way = STT_WAY_TO_GIVE;
+	stt_conn_end_with(conn, STTCP_ELIMIT, STT_END_FLUSH,
+			  "others waited for a thread, max_threads was reached (%d)",
+			  desk->worker.engine->pool.max_threads);
+	return stt_conn_end_code(conn);
+}
+
 int stt_inline_wait(struct stt_desk *desk, struct sttcp_conn *conn, short events, int64_t until_ms)
 {
+	bool unwanted = false;
 	int result = make_waker(desk);
 
 	if (result < 0)
 		return result;
 	result = set_receiver(conn, desk->waker);
-	if (result == 0)
+	if (result == 0) {
+		stt_relief_begin_wait(&desk->worker, desk->waker);
 		result =
 			events ? stt_socket_wait(stt_stream_fd(conn), events, desk->waker, until_ms)
 			       : stt_stream_wait(conn, desk->waker, until_ms);
+		unwanted = stt_relief_end_wait(&desk->worker);
+	}
 
 	int ended = set_receiver(conn, -1);
 
 	stt_waker_clear(desk->waker);
-	return ended ? ended : result;
+	if (ended)
+		return ended;
+	return unwanted && result == 0 && !is_ready(desk, conn, events) ? give_way(desk, conn)
+									: result;
 }
 
 /* Waits for input: 0, -ETIMEDOUT, or why the connection has ended. */

@@ -286,12 +286,25 @@ static enum next act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wi
 	return go_on_ending(desk, conn);
 }
 
+/* Whether the thread is for others now. One that was taken from a silent peer still makes one step
+ * to that connection's end: behind the others it would be the newest, for whom the thread was made
+ * free. */
+static bool is_to_yield(struct stt_desk *desk)
+{
+	if (!stt_desk_is_to_yield(desk))
+		return false;
+	if (desk->worker.way != STT_WAY_TO_GIVE)
+		return true;
+	desk->worker.way = STT_WAY_GIVEN;
+	return false;
+}
+
 /* Works on a connection that the worker owns until it has let go of it. */
 static void work(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 {
 	while (act(desk, conn, wishes) != HANDED_ON && !stt_conn_let_go(conn)) {
 		/* A peer that always has more to send would keep this thread for good. */
-		if (stt_desk_is_to_yield(desk)) {
+		if (is_to_yield(desk)) {
 			stt_pool_push(&desk->worker.engine->pool, &conn->actor);
 			return;
 		}

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "engine/lend.h"
+#include "engine/relief.h"
 #include "engine/turn.h"
 
 enum {
@@ -257,7 +258,7 @@ static enum sight look(struct stt_engine *engine)
 	}
 }
 
-/* Waits until there is work; if something is missing, for 100 ms at most. */
+/* Waits until there is work; if something is missing, or waits for a thread, for 100 ms at most. */
 static void sleep_until_woken(struct stt_engine *engine, bool wanting)
 {
 	struct stt_monitor *monitor = &engine->monitor;
@@ -265,9 +266,12 @@ static void sleep_until_woken(struct stt_engine *engine, bool wanting)
 	atomic_store(&monitor->asleep, true);
 	if (look(engine) == WAITING && (wanting || !atomic_load(&engine->pool.starved)) &&
 	    !atomic_load(&monitor->ending)) {
-		int64_t until = stt_now_ms() + RETRY_MS;
+		int64_t until = stt_relief_due_ms(&engine->pool);
+		int64_t retry_at = stt_now_ms() + RETRY_MS;
 
-		if (!wanting) {
+		if (wanting && retry_at < until)
+			until = retry_at;
+		if (until == STT_NEVER) {
 			stt_semaphore_wait(&monitor->wake);
 			return;
 		}
@@ -303,6 +307,7 @@ static void *run_monitor(void *argument)
 			retry_at = stt_now_ms() + RETRY_MS;
 			stop_child(forks);
 		}
+		stt_relief_look(&engine->pool);
 		for (int i = 0; i < engine->nloops; i++)
 			wanting |=
 				!atomic_load_explicit(&engine->loops[i].heir, memory_order_relaxed);

@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "engine/lend.h"
+#include "engine/relief.h"
 
 enum {
 	PARK_MS = 5000
@@ -205,14 +206,19 @@ struct need {
 /* A handler has to wait for a thread: counts that. True the first time, which is to be logged. */
 static bool note_cap_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
 {
-	atomic_store_explicit(&pool->is_short, true, memory_order_relaxed);
 	return pool->cap_hits++ == 0;
 }
 
-/* Whether a thread can be had for the queue. */
-static bool has_thread_locked(const struct stt_pool *pool) STT_REQUIRES(pool->lock)
+/* Something in the queue has to wait. True if the monitor is to be told. */
+static bool note_short_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
 {
-	return pool->parked || pool->nthreads < pool->max_threads;
+	if (atomic_load_explicit(&pool->is_short, memory_order_relaxed))
+		return false;
+	stt_relief_begin_period_locked(pool);
+	pool->came = 1;
+	/* Before the monitor's sleep is looked at, as with is_held. */
+	atomic_store(&pool->is_short, true);
+	return true;
 }
 
 /* Whether the first of the queue waits although there is a thread for it. Where there is none it
@@ -220,7 +226,7 @@ static bool has_thread_locked(const struct stt_pool *pool) STT_REQUIRES(pool->lo
  * monitor has gone, and nobody would let more come. */
 static bool is_held_locked(const struct stt_pool *pool) STT_REQUIRES(pool->lock)
 {
-	return pool->head && !pool->closing && has_thread_locked(pool) &&
+	return pool->head && !pool->closing && stt_pool_has_thread_locked(pool) &&
 	       stt_width_holds(&pool->width, pool->head);
 }
 
@@ -232,7 +238,7 @@ static struct need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->
 	if (!pool->head || pool->waking)
 		return need;
 	if (is_held_locked(pool)) {
-		atomic_store_explicit(&pool->is_short, true, memory_order_relaxed);
+		note_short_locked(pool);
 		need.monitor = !atomic_exchange(&pool->is_held, true);
 	} else if (pool->parked) {
 		need.woken = unpark_locked(pool);
@@ -242,6 +248,7 @@ static struct need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->
 		need.thread = true;
 	} else {
 		need.tell_of_cap = note_cap_locked(pool);
+		need.monitor = note_short_locked(pool);
 	}
 	return need;
 }
@@ -274,6 +281,7 @@ static void serve_need(struct stt_pool *pool, struct need need)
 	int nthreads = --pool->nthreads;
 	bool first = note_cap_locked(pool);
 
+	note_short_locked(pool);
 	pool->waking--;
 	stt_unlock(&pool->lock);
 	if (first)
@@ -291,6 +299,7 @@ void stt_pool_push(struct stt_pool *pool, struct stt_actor *actor)
 	else
 		pool->head = actor;
 	pool->tail = actor;
+	pool->came++;
 
 	struct need need = call_worker_locked(pool);
 
@@ -313,6 +322,8 @@ void stt_pool_close(struct stt_pool *pool)
 
 static void remove_locked(struct stt_pool *pool, struct stt_actor *actor) STT_REQUIRES(pool->lock)
 {
+	if (pool->since == actor)
+		pool->since = pool->head == actor ? NULL : actor->prev;
 	if (pool->head == actor) {
 		pool->head = actor->next;
 		if (pool->head)
@@ -339,7 +350,7 @@ bool stt_pool_take(struct stt_pool *pool, struct stt_actor *actor)
 	if (is_there)
 		remove_locked(pool, actor);
 	/* What stands behind it may not have to wait, if it waits for no thread. */
-	if (is_there && has_thread_locked(pool))
+	if (is_there && stt_pool_has_thread_locked(pool))
 		need = call_worker_locked(pool);
 	stt_unlock(&pool->lock);
 	serve_need(pool, need);
@@ -401,6 +412,17 @@ static bool park_locked(struct stt_pool *pool, struct stt_worker *worker) STT_RE
 	return true;
 }
 
+/* Those that wait have their turns in the order in which they came. Only a thread that was taken
+ * away from a silent peer goes to the newest: it was made for that one (relief.c). */
+static struct stt_actor *next_locked(struct stt_pool *pool, struct stt_worker *worker)
+	STT_REQUIRES(pool->lock)
+{
+	bool newest = worker->way != STT_NO_WAY;
+
+	worker->way = STT_NO_WAY;
+	return newest ? pool->tail : pool->head;
+}
+
 /* How a worker has come to the queue. */
 enum coming {
 	BY_ITSELF,
@@ -418,7 +440,7 @@ static bool work_pool(struct stt_pool *pool, struct stt_worker *worker, enum com
 			pool->waking--;
 		coming = BY_ITSELF;
 
-		struct stt_actor *actor = pool->head;
+		struct stt_actor *actor = next_locked(pool, worker);
 
 		if (actor) {
 			remove_locked(pool, actor);

@@ -36,10 +36,12 @@ struct stt_pool {
 	struct stt_worker *free_records; /* those whose thread has gone */
 	int nthreads;			 /* neither owner nor heir */
 	int nparked;
-	int waking;		/* woken or made, but not yet at the queue */
-	int nrunning;		/* all threads with a record */
-	struct stt_width width; /* for what is not known to block */
-	int64_t cap_hits;	/* times that a handler had to wait because there was no thread */
+	int waking;		 /* woken or made, but not yet at the queue */
+	int nrunning;		 /* all threads with a record */
+	struct stt_width width;	 /* for what is not known to block */
+	int64_t cap_hits;	 /* times that a handler had to wait because there was no thread */
+	struct stt_actor *since; /* the newest of those that wait since `since_ms` or before */
+	int came;		 /* how many have been pushed since then */
 	bool closing;
 	struct stt_cond left; /* a thread has left while closing */
 	bool unjoined;	      /* a thread has left while closing, and is to be joined: */
@@ -50,8 +52,11 @@ struct stt_pool {
 	/* Atomic: workers that lend an actor, and loops that were asked for it. */
 	atomic_int nlending;
 
-	/* Atomic, relaxed: something is in the queue, and no thread can take it yet. */
+	/* Atomic: something is in the queue, and no thread can take it yet; the monitor looks after
+	 * it (relief.h). Workers read it relaxed. */
 	atomic_bool is_short;
+	/* Atomic, relaxed; written under the lock: when the period of `since` began. */
+	_Atomic int64_t since_ms;
 	/* Atomic: likewise, because of `width`; the monitor must stay awake and look. */
 	atomic_bool is_held;
 
@@ -84,6 +89,12 @@ bool stt_pool_take(struct stt_pool *pool, struct stt_actor *actor);
 static inline bool stt_pool_is_short(const struct stt_pool *pool)
 {
 	return atomic_load_explicit(&pool->is_short, memory_order_relaxed);
+}
+
+/* Whether a thread can be had for the queue. */
+static inline bool stt_pool_has_thread_locked(const struct stt_pool *pool) STT_REQUIRES(pool->lock)
+{
+	return pool->parked || pool->nthreads < pool->max_threads;
 }
 
 /* A new thread that begins in `role`; NULL if it cannot be created. Not under the lock. */

@@ -29,6 +29,23 @@ enum stt_role {
 	STT_POOL   /* takes actors off the pool's queue */
 };
 
+/* Atomic, as far as not said otherwise relaxed. */
+struct stt_wait {
+	/* Written by its own thread, read by the monitor. */
+	_Atomic int64_t number; /* odd while it waits: stored with release, after the others */
+	_Atomic int64_t began_ms;
+	atomic_int waker; /* an eventfd that ends the wait */
+	/* Written by the monitor under the pool's lock: the number of the wait that is to end. */
+	_Atomic int64_t unwanted;
+};
+
+/* What a worker does that has been in a wait which was to end. */
+enum stt_way {
+	STT_NO_WAY,
+	STT_WAY_TO_GIVE, /* it ends that connection, and then takes the newest of the queue */
+	STT_WAY_GIVEN	 /* the connection has made a step to its end */
+};
+
 /* The first member of a record; the other members belong to the engine's user. */
 struct stt_worker {
 	/* Set before the thread starts. */
@@ -58,6 +75,11 @@ struct stt_worker {
 	struct stt_actor *lent;	   /* written by the monitor, read by that loop */
 	struct stt_actor lender;
 	int64_t lent_calls; /* only the monitor: `calls` at its last look */
+
+	/* A wait of its handler for the peer, which ends early when others want the thread: see
+	 * relief.h. */
+	struct stt_wait wait;
+	enum stt_way way; /* only its own thread */
 
 	/* Under the pool's lock. */
 	struct stt_worker *next_parked;

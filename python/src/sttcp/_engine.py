@@ -34,8 +34,10 @@ def configure(*, loops: int = _LOOPS, max_threads: int = 0, stack_size: int = 0)
 
     loops: 1 by default, since Python runs one thread at a time and more loops
     would only wait for each other; 0 is one for each CPU. max_threads: for
-    handlers that block, 4096 by default. stack_size: in bytes, the system's by
-    default. RuntimeError: something was started already, and engine_shutdown was
+    handlers that block, 4096 by default; while all of them are in use and others
+    want one, handlers that wait longest for a silent peer in recv and its kin lose
+    their connections (LimitError). stack_size: in bytes, the system's by default.
+    RuntimeError: something was started already, and engine_shutdown was
     not called since.
     """
     global _is_configured
