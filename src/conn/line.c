@@ -94,7 +94,7 @@ int stt_line_advance_locked(struct stt_output *out, size_t most)
 	while (out->line && most) {
 		struct stt_sender *sender = out->line;
 		size_t wanted = sender->cursor.left < most ? sender->cursor.left : most;
-		size_t size = stt_room_claim_locked(out, wanted);
+		size_t size = stt_room_claim_locked(out, stt_room_pace_locked(out, wanted));
 
 		if (!size)
 			return 0;
@@ -112,7 +112,7 @@ int stt_line_advance_locked(struct stt_output *out, size_t most)
 	return 0;
 }
 
-int stt_line_wait_locked(struct stt_output *out, struct stt_sender *sender)
+void stt_line_join_locked(struct stt_output *out, struct stt_sender *sender)
 {
 	struct stt_sender **link = &out->line;
 
@@ -121,10 +121,16 @@ int stt_line_wait_locked(struct stt_output *out, struct stt_sender *sender)
 		link = &(*link)->next;
 	*link = sender;
 	out->waited = true;
-	while (!sender->done)
-		stt_cond_wait(&sender->wake, &out->lock);
+}
+
+bool stt_line_wait_locked(struct stt_output *out, struct stt_sender *sender, int64_t until_ms)
+{
+	while (!sender->done) {
+		if (!stt_cond_wait_until(&sender->wake, &out->lock, until_ms) && !sender->done)
+			return false;
+	}
 	stt_cond_fini(&sender->wake);
-	return sender->result;
+	return true;
 }
 
 void stt_line_turn_away_locked(struct stt_output *out, int code)

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -42,8 +43,14 @@ ssize_t stt_cursor_send_locked(struct stt_output *out, const struct stt_cursor *
 int stt_line_copy_locked(struct stt_output *out, struct stt_cursor *cursor, size_t size)
 	STT_REQUIRES(out->lock);
 
-/* Waits in line until all of the sender's bytes are queued or it has failed. */
-int stt_line_wait_locked(struct stt_output *out, struct stt_sender *sender) STT_REQUIRES(out->lock);
+/* Behind the others. It stays until all of its bytes are queued or it has failed. */
+void stt_line_join_locked(struct stt_output *out, struct stt_sender *sender)
+	STT_REQUIRES(out->lock);
+
+/* Waits for that; the result is then in the sender. False once it is `until_ms`: it has to be
+ * called again. */
+bool stt_line_wait_locked(struct stt_output *out, struct stt_sender *sender, int64_t until_ms)
+	STT_REQUIRES(out->lock);
 
 /* Moves what there is room for from the line into the queue, `most` bytes at most: 0 or -ENOMEM. */
 int stt_line_advance_locked(struct stt_output *out, size_t most) STT_REQUIRES(out->lock);

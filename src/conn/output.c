@@ -16,6 +16,15 @@
  * from the memory of that sender. So while there is a line the queue is full,
  * nothing can get between two parts of a send, and a sender is woken only when
  * all of its bytes are queued.
+ *
+ * But once a send has waited the output is paced: sends that may wait do so while
+ * more than a little is queued. Else a sender in a loop would keep the queue full,
+ * and all of its bytes would leave the CPU's cache before their turn has come. (Bulk
+ * output through a queue of 1 MiB had 0.7 of the speed of a short one, and over TLS
+ * 0.6 of the speed of a loop without a queue.) A pace delays no send for longer than
+ * PACE_MS: by then the peer is slow, which memory is not, and the sender goes on
+ * as soon as there is room. Before a send that may not wait is refused, the line
+ * moves up into all the room that there is.
  */
 #include "conn/output.h"
 
@@ -45,6 +54,8 @@ enum {
 	VISIT_BYTES = 512 * 1024,
 	/* What a send copies; the rest keeps its place in line. */
 	COPY_BYTES = 4 * 1024 * 1024,
+	/* For a queue of 1 MiB it is the time of 50 MB a second and connection. */
+	PACE_MS = 20,
 	/* Limits the flush of a closing connection, however little its peer reads at a time. A
 	 * multiple of the write timeout. */
 	FLUSH_TIMEOUTS = 10
@@ -284,6 +295,13 @@ static bool waits_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 	return out->shakes && stt_secure_waits_locked(out);
 }
 
+/* Whether the first in line is better written from its sender's memory, while the socket takes
+ * bytes. Small sends are gathered in the queue. */
+static bool goes_straight_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
+{
+	return stt_bytes_empty(&out->queue) && out->line && out->line->cursor.left >= GATHER_BYTES;
+}
+
 unsigned stt_output_flush_locked(struct stt_output *out)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
@@ -301,7 +319,9 @@ unsigned stt_output_flush_locked(struct stt_output *out)
 			result = write_first_locked(out, &most);
 		}
 
-		int moved = stt_line_advance_locked(out, VISIT_BYTES);
+		int moved = result == 0 && most && goes_straight_locked(out)
+				    ? 0
+				    : stt_line_advance_locked(out, VISIT_BYTES);
 
 		if (moved < 0)
 			result = moved;
@@ -314,7 +334,8 @@ unsigned stt_output_flush_locked(struct stt_output *out)
 		return stt_output_finish_locked(out);
 	}
 	/* Also for the copies of a sender for whose bytes there is room. */
-	if (!stt_output_drained_locked(out) && (result == 0 || (out->line && stt_room_locked(out))))
+	if (!stt_output_drained_locked(out) &&
+	    (result == 0 || (out->line && stt_room_pace_locked(out, stt_room_locked(out)))))
 		visit_again_locked(out);
 	return stt_output_finish_locked(out);
 }
@@ -486,6 +507,28 @@ static bool fits_gathered_locked(const struct stt_output *out, size_t size) STT_
 	       !atomic_load_explicit(&out->pending, memory_order_relaxed);
 }
 
+/* For a send that may not wait: what waits is in its way only as far as the caps say so. */
+static int end_pace_locked(struct stt_output *out) STT_REQUIRES(out->lock)
+{
+	out->paced = false;
+	return stt_line_advance_locked(out, COPY_BYTES);
+}
+
+/* A send that may wait, whose rest has to. */
+static int wait_locked(struct stt_output *out, struct stt_sender *sender) STT_REQUIRES(out->lock)
+{
+	stt_room_note_locked(out);
+	stt_watch_wait_locked(out);
+	stt_line_join_locked(out, sender);
+	out->paced = !out->shakes;
+	if (!stt_line_wait_locked(out, sender, stt_now_ms() + PACE_MS)) {
+		out->paced = false;
+		visit_again_locked(out);
+		(void)stt_line_wait_locked(out, sender, STT_NEVER);
+	}
+	return sender->result;
+}
+
 /* The part of a send that does not wait: 0 when all of it is taken, 1 when the rest has to wait in
  * line, else a code. */
 static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
@@ -501,6 +544,12 @@ static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
 		return 0;
 	if ((out->detours & STT_DETOUR_GATHER) && fits_gathered_locked(out, size))
 		return stt_line_copy_locked(out, cursor, size);
+	if (mode != STT_SEND_WAIT && out->line && out->paced) {
+		int result = end_pace_locked(out);
+
+		if (result < 0)
+			return result;
+	}
 	if (mode != STT_SEND_WAIT && !idle && (out->line || size > stt_room_locked(out)))
 		return -EAGAIN;
 	if (idle) {
@@ -514,7 +563,9 @@ static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
 
 	/* A send that may wait leaves the copying of the rest to the visits of the loop. */
 	bool all = mode != STT_SEND_WAIT || cursor->left <= COPY_BYTES;
-	size_t room = stt_room_claim_locked(out, all ? cursor->left : COPY_BYTES);
+	size_t wanted = all ? cursor->left : COPY_BYTES;
+	size_t room = stt_room_claim_locked(
+		out, mode == STT_SEND_WAIT ? stt_room_pace_locked(out, wanted) : wanted);
 
 	if (!all && room == COPY_BYTES)
 		visit_again_locked(out);
@@ -562,9 +613,7 @@ static int send_whole_locked(struct stt_output *out, struct stt_cursor *cursor,
 	if (result == 1) {
 		struct stt_sender sender = {.cursor = *cursor, .begun = cursor->left < size};
 
-		stt_room_note_locked(out);
-		stt_watch_wait_locked(out);
-		result = stt_line_wait_locked(out, &sender);
+		result = wait_locked(out, &sender);
 	} else if (result < 0 && result != -EAGAIN && result != -ENOMEM) {
 		result = stt_error_of_peer(result);
 		*what |= stt_output_break_locked(out, result);

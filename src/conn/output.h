@@ -33,6 +33,7 @@ struct stt_output {
 	/* Bits, so that a connection takes no more than 472 bytes. */
 	bool fin_sent : 1;
 	bool shakes : 1;       /* the session of TLS is in its handshake */
+	bool paced : 1;	       /* a send has waited: others wait for a shorter queue (output.c) */
 	bool forced;	       /* its end does not wait for the queue, which leaves afterwards */
 	bool holds_reader;     /* the reader rests: see hold.h */
 	unsigned char detours; /* why a send may not go straight to the socket */

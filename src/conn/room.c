@@ -6,6 +6,12 @@
 #include "conn/hold.h"
 #include "conn/service.h"
 
+enum {
+	/* What is queued while it is paced. It has to keep the socket busy until the sender has
+	 * been woken, and to stay in the CPU's cache. */
+	PACE_BYTES = 128 * 1024
+};
+
 int64_t stt_room_of_one_locked(const struct stt_output *out)
 {
 	const struct sttcp_conn *conn = stt_output_conn(out);
@@ -23,6 +29,13 @@ size_t stt_room_locked(const struct stt_output *out)
 		room = stt_service_room(conn->service);
 	/* 4 GiB and more are no number of bytes in memory where there are 32 bits. */
 	return room <= 0 ? 0 : (uint64_t)room < SIZE_MAX ? (size_t)room : SIZE_MAX;
+}
+
+size_t stt_room_pace_locked(const struct stt_output *out, size_t wanted)
+{
+	size_t left = out->queue.size < PACE_BYTES ? PACE_BYTES - out->queue.size : 0;
+
+	return out->paced && left < wanted ? left : wanted;
 }
 
 void stt_room_note_locked(struct stt_output *out)

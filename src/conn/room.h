@@ -14,6 +14,10 @@ int64_t stt_room_of_one_locked(const struct stt_output *out) STT_REQUIRES(out->l
 /* What may be queued now. */
 size_t stt_room_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
 
+/* How many of `wanted` bytes of a send that may wait are to be queued: fewer while the output is
+ * paced, the rest can stay in the memory of the sender. */
+size_t stt_room_pace_locked(const struct stt_output *out, size_t wanted) STT_REQUIRES(out->lock);
+
 /* Must be called before the lock is released whenever the queue has changed. */
 void stt_room_note_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
