@@ -53,6 +53,7 @@ struct stt_tls_session {
 	bool ended;	     /* reading has ended, with `end_code` */
 	bool broken;	     /* OpenSSL can neither read nor write any more */
 	bool out_of_memory;
+	bool refused; /* OpenSSL has refused a call, or handled a message, in the running visit */
 	int end_code;
 	int messages; /* that were not data, in the running call */
 	char *text;

@@ -91,6 +91,13 @@ void stt_tls_leave(struct stt_visit *visit)
 	atomic_fetch_sub(&slot_of(visit->user)->inside, 1);
 }
 
+void stt_tls_leave_well(struct stt_visit *visit)
+{
+	if (visit->errors)
+		stt_errors_show(visit->errors);
+	atomic_fetch_sub(&slot_of(visit->user)->inside, 1);
+}
+
 void stt_tls_end(void)
 {
 	struct stt_visit visit;

@@ -35,4 +35,8 @@ struct stt_visit {
 bool stt_tls_enter(struct stt_visit *visit, const void *user);
 void stt_tls_leave(struct stt_visit *visit);
 
+/* For a visit in which OpenSSL has refused nothing, so that it has left no error: saves the look at
+ * the queue, an eighth of what a small message costs beside OpenSSL's own work. */
+void stt_tls_leave_well(struct stt_visit *visit);
+
 #endif

@@ -9,6 +9,10 @@
 
 enum {
 	RECORD = 16 * 1024, /* RFC 8446, 5.1 */
+	RECORDS_PER_SEND = STT_TLS_BATCH / RECORD,
+	/* A part that has so much is a record of its own: to copy it together with the next one
+	 * would cost more than a few longer records save. */
+	ENOUGH = RECORD / 2,
 	/* What a record may have beside its bytes: header, IV, tag or MAC, padding. */
 	RECORD_EXTRA = 128,
 	/* Small sends gather on the stack. */
@@ -26,6 +30,15 @@ static bool has_too_many_answers(const struct stt_tls_session *session)
 	return session->rest.size > STT_TLS_ANSWERS_MAX + plain;
 }
 
+/* Ends a visit that began with `refused` cleared. */
+static void leave(const struct stt_tls_session *session, struct stt_visit *visit)
+{
+	if (session->refused)
+		stt_tls_leave(visit);
+	else
+		stt_tls_leave_well(visit);
+}
+
 /* Bytes of one record; else as stt_verdict. */
 static ssize_t read_record(struct stt_tls_session *session, void *data, size_t size)
 {
@@ -35,6 +48,7 @@ static ssize_t read_record(struct stt_tls_session *session, void *data, size_t s
 	session->messages = 0;
 	result = SSL_read_ex(session->ssl, data, size, &got) == 1 ? (ssize_t)got
 								  : stt_verdict(session);
+	session->refused |= session->messages;
 	/* 1 is also a length. */
 	if (got == 0 && result == 1) {
 		session->ended = true;
@@ -61,17 +75,19 @@ static size_t read_records(struct stt_tls_session *session, unsigned char *data,
 			   bool *emptied, int *budget)
 {
 	size_t got = 0;
+	int left = *budget;
 
-	while (got<size && * budget> 0 && !session->ended) {
+	while (got < size && left > 0 && !session->ended) {
 		ssize_t now = read_record(session, data + got, size - got);
 
-		*budget -= 1 + session->messages;
+		left -= 1 + session->messages;
 		if (now > 0)
 			got += (size_t)now;
 		*emptied = now == -EAGAIN || (now > 0 && is_emptied(session));
 		if (*emptied)
 			break;
 	}
+	*budget = left;
 	return got;
 }
 
@@ -87,8 +103,9 @@ ssize_t stt_tls_recv(struct stt_tls_session *session, void *data, size_t size, b
 	if (!stt_tls_enter(&visit, session))
 		return -ECANCELED;
 	session->dry = false;
+	session->refused = false;
 	got = read_records(session, data, size, emptied, budget);
-	stt_tls_leave(&visit);
+	leave(session, &visit);
 	session->more = !*emptied;
 	if (got > 0)
 		return (ssize_t)got;
@@ -199,11 +216,23 @@ static const unsigned char *next_bytes(struct source *source, size_t size, unsig
 	return gathered;
 }
 
-static int write_records(struct stt_tls_session *session, struct source source, size_t size,
+static size_t next_record(const struct source *source, size_t size)
+{
+	size_t left = left_in_part(source);
+
+	if (left >= ENOUGH && left < size)
+		size = left;
+	return size < RECORD ? size : RECORD;
+}
+
+/* Writes up to `*size` bytes, and tells how many. */
+static int write_records(struct stt_tls_session *session, struct source source, size_t *size,
 			 unsigned char *gathered)
 {
-	while (size) {
-		size_t now = size < RECORD ? size : RECORD, written;
+	size_t left = *size;
+
+	for (int i = 0; left && i < RECORDS_PER_SEND; i++) {
+		size_t now = next_record(&source, left), written;
 		const unsigned char *data = next_bytes(&source, now, gathered);
 
 		if (SSL_write_ex(session->ssl, data, now, &written) != 1) {
@@ -211,8 +240,9 @@ static int write_records(struct stt_tls_session *session, struct source source, 
 
 			return code < 0 ? code : STTCP_ETLS;
 		}
-		size -= now;
+		left -= now;
 	}
+	*size -= left;
 	return 0;
 }
 
@@ -242,7 +272,7 @@ static int send_batch(struct stt_tls_session *session)
 }
 
 /* `memory` has room for the batch, and behind it for a record that is gathered. */
-static int send_through(struct stt_tls_session *session, const struct iovec *parts, size_t size,
+static int send_through(struct stt_tls_session *session, const struct iovec *parts, size_t *size,
 			unsigned char *memory, size_t batch_room)
 {
 	int result;
@@ -272,26 +302,27 @@ static size_t size_of(const struct iovec *parts, int count)
 	return size < STT_TLS_BATCH ? size : STT_TLS_BATCH;
 }
 
-static int send_some(struct stt_tls_session *session, const struct iovec *parts, size_t size)
+/* How many bytes of the parts it has taken, `size` at most. */
+static ssize_t send_some(struct stt_tls_session *session, const struct iovec *parts, size_t size)
 {
-	unsigned char small[2 * SMALL + RECORD_EXTRA];
-	size_t batch_room = size + (size / RECORD + 1) * RECORD_EXTRA;
+	unsigned char small[2 * SMALL + RECORDS_PER_SEND * RECORD_EXTRA];
+	size_t batch_room = size + RECORDS_PER_SEND * RECORD_EXTRA;
 	size_t gathered = size < RECORD ? size : RECORD;
 	unsigned char *memory = size <= SMALL ? small : malloc(batch_room + gathered);
 	int result;
 
 	if (!memory)
 		return -ENOMEM;
-	result = send_through(session, parts, size, memory, batch_room);
+	result = send_through(session, parts, &size, memory, batch_room);
 	if (memory != small)
 		free(memory);
-	return result;
+	return result < 0 ? result : (ssize_t)size;
 }
 
 ssize_t stt_tls_send(struct stt_tls_session *session, const struct iovec *parts, int count)
 {
 	size_t size = size_of(parts, count);
-	int result = stt_tls_flush(session);
+	ssize_t result = stt_tls_flush(session);
 	struct stt_visit visit;
 
 	if (result < 0)
@@ -304,7 +335,8 @@ ssize_t stt_tls_send(struct stt_tls_session *session, const struct iovec *parts,
 		return 0;
 	if (!stt_tls_enter(&visit, session))
 		return -ECANCELED;
+	session->refused = false;
 	result = send_some(session, parts, size);
-	stt_tls_leave(&visit);
-	return result < 0 ? result : (ssize_t)size;
+	leave(session, &visit);
+	return result;
 }

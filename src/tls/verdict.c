@@ -265,6 +265,7 @@ static int judge_wire(struct stt_tls_session *session)
 
 int stt_verdict(struct stt_tls_session *session)
 {
+	session->refused = true;
 	/* SSL_want_read alone is also true at the end. */
 	if (SSL_want_read(session->ssl) && BIO_should_retry(SSL_get_rbio(session->ssl))) {
 		if (session->fin || session->wire_code)
