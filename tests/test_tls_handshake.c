@@ -788,6 +788,7 @@ static bool resumes(struct sttcp_tls *server, struct sttcp_tls *client, const ch
 	tls_pair_open(&pair, server, client, name, resumption);
 	tls_pair_agree(&pair);
 	resumed = tls_facts(&pair.client).resumed;
+	assert_string_equal(tls_facts(&pair.server).server_name, name);
 	assert_int_equal(tls_facts(&pair.server).resumed, resumed);
 	if (stt_tls_is_server(server) && resumed)
 		assert_true(tls_facts(&pair.client).peer_verified);

@@ -123,10 +123,21 @@ static int choose_protocol(SSL *ssl, const unsigned char **chosen, unsigned char
 	return SSL_TLSEXT_ERR_OK;
 }
 
+/* The name is accepted whatever it is, with or without a certificate for it. Only then does OpenSSL
+ * keep it in the session, from which a resumed connection of TLS 1.2 has it. */
+static int accept_name(SSL *ssl, int *alert, void *argument)
+{
+	(void)ssl;
+	(void)alert;
+	(void)argument;
+	return SSL_TLSEXT_ERR_OK;
+}
+
 void stt_choice_attach(struct stt_credentials *credentials)
 {
 	if (credentials->npairs > 1)
 		SSL_CTX_set_cert_cb(credentials->context, choose_certificate, credentials);
+	SSL_CTX_set_tlsext_servername_callback(credentials->context, accept_name);
 	if (credentials->alpn)
 		SSL_CTX_set_alpn_select_cb(credentials->context, choose_protocol, credentials);
 }
