@@ -495,8 +495,9 @@ typedef struct sttcp_options {
 	int32_t tls_handshake_timeout_ms;
 
 	/* Client: the name that is asked for (SNI, RFC 6066) and that the server's certificate has
-	 * to have: a DNS name or an address. An address is checked as one, and is not asked for.
-	 * Copied. Default: the host. With `tls` and a Unix socket it has to be set. */
+	 * to have: a DNS name or an address, without a port. An address is checked as one, and is
+	 * not asked for. Copied. Default: the host. With `tls` and a Unix socket it has to be set.
+	 */
 	const char *tls_name;
 } sttcp_options;
 

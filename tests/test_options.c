@@ -83,6 +83,9 @@ static const struct refusal {
 	 ALL("delimiter_size is 17: it may be 1 to 16")},
 	{FRAMED(.tls_handshake_timeout_ms = -2), BOTH("tls_handshake_timeout_ms is -2" MS)},
 	{FRAMED(.tls_name = "x"), "tls_name is an option of a client", NULL, false},
+	/* OpenSSL takes a dot in front for any name under it. */
+	{FRAMED(.tls_name = ".b.example"), "tls_name is an option of a client",
+	 "tls_name is \".b.example\": it may be a DNS name or an address, without a port", false},
 	/* What a framing needs. */
 	{FRAMED(.framing = STTCP_FRAMING_DELIMITER),
 	 ALL("STTCP_FRAMING_DELIMITER needs delimiter and delimiter_size, of 1 to 16 bytes")},

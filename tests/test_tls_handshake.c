@@ -522,6 +522,8 @@ static void a_client_that_verifies_needs_a_name(void **state)
 	/* To OpenSSL this is every name below it. */
 	start.name = ".example";
 	assert_int_equal(stt_tls_session_new(&session, client, &start), -EINVAL);
+	start.name = "a.example:443";
+	assert_int_equal(stt_tls_session_new(&session, client, &start), -EINVAL);
 	stt_tls_unref(client);
 }
 

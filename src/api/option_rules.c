@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "api/options.h"
+#include "base/host_name.h"
 #include "tls/context.h"
 
 /* How an option is read, and what it may be. */
@@ -326,6 +327,12 @@ static int check_tls(const sttcp_options *given, enum stt_option_user user,
 {
 	bool for_client = user == STT_FOR_CLIENT;
 
+	if (given->tls_name && *given->tls_name && !stt_is_host_name(given->tls_name))
+		return stt_option_wrong(
+			fault,
+			"tls_name is \"%.64s\": it may be a DNS name or an address, "
+			"without a port",
+			given->tls_name);
 	if (!given->tls || stt_tls_is_server(given->tls) != for_client)
 		return 0;
 	return stt_option_wrong(fault, "tls is an object of a %s: it may be one of sttcp_tls_%s",

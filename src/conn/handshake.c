@@ -155,7 +155,9 @@ enum stt_shaken stt_handshake_act(struct stt_desk *desk, struct sttcp_conn *conn
 
 			if (begun == -EINVAL)
 				stt_conn_end_with(conn, begun, STT_END_RESET,
-						  "tls_name or the host is no name of a server");
+						  "\"%s\" is no name that a certificate can be "
+						  "for: set tls_name",
+						  default_name(conn->service));
 			stt_conn_end(conn, begun, STT_END_RESET);
 			return shake_off(conn, failed);
 		}

@@ -2,23 +2,16 @@
 /* The life of a session: its beginning, its handshake, its end. */
 #include "tls/session.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/host_name.h"
 #include "tls/context.h"
 #include "tls/inner.h"
 #include "tls/process.h"
 
 /* ------------------------------------------------------------------- the peer */
-
-static bool is_address(const char *name)
-{
-	unsigned char bytes[sizeof(struct in6_addr)];
-
-	return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
-}
 
 /* A host as programs give it, "[fe80::1%eth0]" or "db.example.", as it stands in certificates. */
 static char *plain_name(const char *host)
@@ -34,17 +27,16 @@ static char *plain_name(const char *host)
 	return strndup(start, length);
 }
 
-/* An address is checked as one, and asks for no name (RFC 6066, 3). A name that begins with a dot
- * would fit every name below it: X509_check_host(3). */
+/* An address is checked as one, and asks for no name (RFC 6066, 3). What is no name never comes to
+ * OpenSSL, which takes ".example" for any name under it: X509_check_host(3). */
 static bool set_name(struct stt_tls_session *session)
 {
 	X509_VERIFY_PARAM *param = SSL_get0_param(session->ssl);
 
-	if (!*session->name || *session->name == '.')
-		return false;
-	if (is_address(session->name))
+	if (stt_is_address(session->name))
 		return X509_VERIFY_PARAM_set1_ip_asc(param, session->name) == 1;
-	return X509_VERIFY_PARAM_set1_host(param, session->name, 0) == 1 &&
+	return stt_is_host_name(session->name) &&
+	       X509_VERIFY_PARAM_set1_host(param, session->name, 0) == 1 &&
 	       SSL_set_tlsext_host_name(session->ssl, session->name) == 1;
 }
 
