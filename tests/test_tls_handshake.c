@@ -379,6 +379,17 @@ static void another_name_is_refused(void **state)
 }
 
 /* Never the common name: RFC 6125, 6.4.4. */
+static void a_name_brings_no_control_bytes_into_the_text(void **state)
+{
+	struct sttcp_tls *server = server_for("DNS:b\n\033[31m.example");
+	struct sttcp_tls *client = trusting_client();
+
+	(void)state;
+	expect_refusal(server, client, "a.example",
+		       "the certificate is for b??[31m.example, not for a.example");
+	let_go(server, client);
+}
+
 static void the_common_name_does_not_count(void **state)
 {
 	struct cert_spec spec = {.subject = "a.example"};
@@ -1011,6 +1022,7 @@ int main(void)
 		cmocka_unit_test(a_good_certificate_is_verified),
 		cmocka_unit_test(dates_are_checked_and_told),
 		cmocka_unit_test(another_name_is_refused),
+		cmocka_unit_test(a_name_brings_no_control_bytes_into_the_text),
 		cmocka_unit_test(the_common_name_does_not_count),
 		cmocka_unit_test(wildcards_stand_for_one_whole_label),
 		cmocka_unit_test(addresses_are_checked_as_addresses),

@@ -80,9 +80,14 @@ static void name_of(const GENERAL_NAME *name, char *text, size_t size)
 	const unsigned char *data = ASN1_STRING_get0_data(value);
 	int length = ASN1_STRING_length(value);
 
-	if (name->type == GEN_DNS)
+	if (name->type == GEN_DNS) {
 		snprintf(text, size, "%.*s", length, (const char *)data);
-	else if (length == sizeof(struct in_addr) || length == sizeof(struct in6_addr))
+		/* The sentence is for people, and goes to terminals. */
+		for (char *at = text; *at; at++) {
+			if ((unsigned char)*at < ' ' || *at == 0x7f)
+				*at = '?';
+		}
+	} else if (length == sizeof(struct in_addr) || length == sizeof(struct in6_addr))
 		inet_ntop(length == sizeof(struct in_addr) ? AF_INET : AF_INET6, data, text,
 			  (socklen_t)size);
 }
