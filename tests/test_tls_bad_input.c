@@ -144,9 +144,9 @@ static void what_is_no_tls_is_told_to_the_log(void **state)
 	expect_refusal(&gate, mail, sizeof(mail) - 1, "the peer does not speak TLS");
 	expect_refusal(&gate, zeros, sizeof(zeros), "the peer does not speak TLS");
 	/* TLS, but nothing that begins a connection. */
-	expect_refusal(&gate, huge, sizeof(huge), "TLS failed: ");
-	expect_refusal(&gate, alert, sizeof(alert), "TLS failed: ");
-	expect_refusal(&gate, data, sizeof(data), "TLS failed: ");
+	expect_refusal(&gate, huge, sizeof(huge), "TLS failed: OpenSSL says: ");
+	expect_refusal(&gate, alert, sizeof(alert), "TLS failed: OpenSSL says: ");
+	expect_refusal(&gate, data, sizeof(data), "TLS failed: OpenSSL says: ");
 	expect_service(&gate);
 	gate_close(&gate);
 }

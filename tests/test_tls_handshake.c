@@ -461,6 +461,32 @@ static void an_unknown_issuer_is_named(void **state)
 	let_go(server, client);
 }
 
+/* What most programs meet first: the other side says little more than a number. */
+static void an_alert_about_a_certificate_is_explained(void **state)
+{
+	struct cert_spec old = {.names = "DNS:a.example", .from_days = -3, .until_days = -2};
+	struct sttcp_tls *server = server_for("DNS:a.example"), *expired = server_of(&old, NULL);
+	struct sttcp_tls *client = trusting_client(), *stranger = stt_tls_new_client();
+	struct cert_spec of_other = {.subject = "Somebody Else", .authority = true};
+	struct cert other = cert_make(&of_other, NULL);
+	struct tls_pair pair;
+
+	(void)state;
+	assert_int_equal(stt_tls_trust(stranger, certs_write_chain("else.pem", &other, NULL)), 0);
+	meet(&pair, server, stranger, "a.example");
+	expect_text(stt_tls_text(pair.server.session), "the peer does not trust the issuer");
+	tls_pair_close(&pair);
+	meet(&pair, expired, client, "a.example");
+	expect_text(stt_tls_text(pair.server.session), "has expired (it sent the alert");
+	tls_pair_close(&pair);
+	meet(&pair, server, client, "b.example");
+	expect_text(stt_tls_text(pair.server.session), "the peer does not accept the certificate");
+	tls_pair_close(&pair);
+	cert_free(&other);
+	let_go(server, client);
+	let_go(expired, stranger);
+}
+
 static void a_self_signed_certificate_is_refused_and_can_be_trusted(void **state)
 {
 	struct cert_spec spec = {.names = "DNS:a.example"};
@@ -1028,6 +1054,7 @@ int main(void)
 		cmocka_unit_test(addresses_are_checked_as_addresses),
 		cmocka_unit_test(names_are_compared_as_dns_does),
 		cmocka_unit_test(an_unknown_issuer_is_named),
+		cmocka_unit_test(an_alert_about_a_certificate_is_explained),
 		cmocka_unit_test(a_self_signed_certificate_is_refused_and_can_be_trusted),
 		cmocka_unit_test(chains_are_sent_whole),
 		cmocka_unit_test(a_client_may_not_want_to_know),

@@ -214,6 +214,18 @@ static const struct {
 	{SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED, "the peer requires a certificate, and none was "
 						  "given here (it sent the alert \"certificate "
 						  "required\")"},
+	{SSL_R_TLSV1_ALERT_UNKNOWN_CA,
+	 "the peer does not trust the issuer of the certificate that is used here (it sent the "
+	 "alert \"unknown CA\")"},
+	{SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN,
+	 "the peer does not accept the certificate that is used here (it sent the alert "
+	 "\"certificate unknown\")"},
+	{SSL_R_SSLV3_ALERT_BAD_CERTIFICATE,
+	 "the peer does not accept the certificate that is used here (it sent the alert \"bad "
+	 "certificate\")"},
+	{SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED,
+	 "the peer says that the certificate that is used here has expired (it sent the alert "
+	 "\"certificate expired\")"},
 	{SSL_AD_REASON_OFFSET + ALERT_HANDSHAKE_FAILURE,
 	 "the peer refused the handshake: most often no cipher is allowed on both sides, or it "
 	 "requires a certificate (it sent the alert \"handshake failure\")"},
@@ -251,7 +263,8 @@ static int judge_queue(struct stt_tls_session *session)
 		return stt_end_with(session, STTCP_ETLS, "the peer sent the alert \"%s\"",
 				    SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
 	text = ERR_reason_error_string(error);
-	return stt_end_with(session, STTCP_ETLS, "TLS failed: %s", text ? text : "no reason given");
+	return stt_end_with(session, STTCP_ETLS, "OpenSSL says: %s",
+			    text ? text : "no reason given");
 }
 
 /* The wire has ended or failed, and all that it gave has been read. */
