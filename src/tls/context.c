@@ -208,7 +208,9 @@ static bool begin_setting(struct sttcp_tls *tls, struct stt_fault *fault) STT_AC
 	stt_lock(&tls->building);
 	if (!is_used(tls))
 		return true;
-	stt_fault(fault, -EBUSY, "a TLS object that is in use takes no more settings");
+	stt_fault(fault, -EBUSY,
+		  "the TLS object is in use, and takes no more settings: make another one, or "
+		  "change its files and reload");
 	return false;
 }
 

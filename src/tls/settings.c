@@ -102,14 +102,14 @@ int stt_tls_settings_set_peer(struct stt_tls_settings *settings, int peer, struc
 	return 0;
 }
 
-/* Turns "h2,http/1.1" into the form of a hello, in place of `size` bytes; false if a name is empty
- * or too long. */
+/* Turns "h2,http/1.1" into the form of a hello; false if a name is empty or too long, or has a
+ * space in it: no peer would have that one. */
 static bool encode_alpn(unsigned char *wire, const char *protocols)
 {
 	for (;;) {
 		size_t length = strcspn(protocols, ",");
 
-		if (length == 0 || length > ALPN_NAME_MAX)
+		if (length == 0 || length > ALPN_NAME_MAX || memchr(protocols, ' ', length))
 			return false;
 		*wire++ = (unsigned char)length;
 		memcpy(wire, protocols, length);
@@ -135,7 +135,7 @@ int stt_tls_settings_set_alpn(struct stt_tls_settings *settings, const char *pro
 			free(alpn);
 			return stt_fault(fault, -EINVAL,
 					 "ALPN protocols are names of 1 to 255 bytes with commas "
-					 "between them, such as \"h2,http/1.1\"");
+					 "and no spaces between them, such as \"h2,http/1.1\"");
 		}
 	}
 	free(settings->alpn);
