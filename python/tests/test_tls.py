@@ -783,6 +783,7 @@ class StartTLSTest(TLSCase):
             connection.recv(100)
             for tls in True, None, ssl.create_default_context():
                 self.assertRaises(TypeError, connection.start_tls, tls)
+            self.assertRaises(TypeError, connection.start_tls, client_tls(), 7)
             try:
                 connection.start_tls(client_tls(), "localhost")
             except sttcp.Error as error:

@@ -47,6 +47,8 @@ class TLSInfo(NamedTuple):
 
 def host_name(name: str) -> str:
     """As certificates have it: in ASCII."""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str or None, not {name!r}")
     return name if name.isascii() else name.encode("idna").decode("ascii")
 
 
