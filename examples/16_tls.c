@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * 02_echo over TLS. What TLS adds is the object with the certificate and its key,
- * and the option `tls`. SIGHUP reads the files again, as certificates are renewed
- * every few weeks: connections that come after it get the new one. If the files
- * are no use, all stays as it was, and it says why.
+ * and the option `tls`. Certificates are renewed every few weeks, so SIGHUP reads
+ * the files again: connections that come after it get the new certificate. If the
+ * files are bad, everything stays as it was, and the program prints why.
  *
  * Usage: 16_tls CERTIFICATE KEY [PORT]. Port 0 lets the kernel choose. Make both
  * files with

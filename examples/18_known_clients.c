@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Mutual TLS: a server that knows its clients by their certificates, without
- * passwords. The authority in AUTHORITY has to have issued the certificate, so
- * nobody else gets through the handshake. Which of them may come in, and as whom,
- * is in the file GUESTS, a line for each: the fingerprint of the certificate, a
- * space, a name. The subject is what the authority wrote into it; it is shown to
- * those who are not on the list.
+ * passwords. Only clients with a certificate issued by AUTHORITY get through the
+ * handshake. The file GUESTS says which of them may come in, one line for each: the
+ * fingerprint of the certificate, a space, a name. Those who are not on the list
+ * are told the subject of their certificate, which is what the authority wrote
+ * into it.
  *
  * Usage: 18_known_clients CERTIFICATE KEY AUTHORITY GUESTS [PORT]. The fingerprint
  * is that of "openssl x509 -in FILE -noout -fingerprint -sha256", in lower case and

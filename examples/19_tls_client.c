@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client with TLS: it says whom it has reached, sends each line of its input,
- * and prints what comes back. The server has to show a certificate for HOST that
- * AUTHORITY has issued ("" stands for those whom the system trusts), and where it
- * asks for ours it gets it.
+ * A client with TLS: it prints whom it has reached, sends each line of its input,
+ * and prints what comes back. The server needs a certificate for HOST, issued by
+ * AUTHORITY (a file; "" for the authorities that the system trusts). If it asks for
+ * a certificate of ours, it gets CERTIFICATE.
  *
  * Usage: 19_tls_client HOST PORT AUTHORITY [CERTIFICATE KEY]. Start
  * 18_known_clients, or 16_tls without a certificate of ours.
