@@ -8,12 +8,16 @@ void leave_python(void)
 	gil_leave();
 }
 
-enum verdict call_python(PyObject *handler, PyObject *const *args, size_t nargs)
+enum verdict call_python(PyObject *handler, PyObject *const *args, size_t nargs, conn_object *conn,
+			 enum ability ability)
 {
 	PyObject *result = PyObject_Vectorcall(handler, args, nargs, NULL);
 
 	if (!result)
 		return FAILED;
+	if (PyCoro_CheckExact(result))
+		return dialogue_begin(ability == WAITS_HERE ? NULL : conn, result,
+				      ability != PARKS);
 
 	int truth = result == Py_None ? (int)NOTHING : PyObject_IsTrue(result);
 
@@ -21,8 +25,7 @@ enum verdict call_python(PyObject *handler, PyObject *const *args, size_t nargs)
 	return truth < 0 ? FAILED : (enum verdict)truth;
 }
 
-/* The exception that is set, as an object with its traceback, a new reference. */
-static PyObject *take_exception(void)
+PyObject *take_exception(void)
 {
 #if PY_VERSION_HEX >= 0x030c0000
 	return PyErr_GetRaisedException();
@@ -58,10 +61,10 @@ void report_raised(void)
 	Py_XDECREF(exception);
 }
 
-void fail_raised(group_object *group, sttcp_conn *conn)
+void fail_raised(group_object *group, sttcp_conn *conn, bool was_parked)
 {
 	PyObject *exception = take_exception();
-	bool quiet = !sttcp_conn_is_open(conn) && sttcp_conn_reason(conn) < 0 &&
+	bool quiet = !sttcp_conn_is_open(conn) && (sttcp_conn_reason(conn) < 0 || was_parked) &&
 		     PyErr_GivenExceptionMatches(exception, PyExc_OSError);
 	PyObject *known = conn_wrap(conn, (PyObject *)group, &group->last_host);
 	PyObject *text = quiet ? NULL : PyObject_Str(exception);

@@ -9,6 +9,7 @@
  */
 #include "ext.h"
 
+#include <errno.h>
 #include <structmember.h>
 #include <sys/socket.h>
 
@@ -73,6 +74,7 @@ void conn_untie(sttcp_conn *conn)
 		return;
 	sttcp_conn_set_data(conn, NULL, NULL);
 	Py_CLEAR(((conn_object *)known)->own);
+	dialogue_drop((conn_object *)known);
 	Py_DECREF(known);
 }
 
@@ -97,11 +99,12 @@ static int traverse(conn_object *self, visitproc visit, void *arg)
 	Py_VISIT(self->exception);
 	Py_VISIT(self->frame);
 	Py_VISIT(self->own);
-	return 0;
+	return dialogue_traverse(self, visit, arg);
 }
 
 static int clear(conn_object *self)
 {
+	dialogue_clear(self);
 	Py_CLEAR(self->owner);
 	Py_CLEAR(self->data);
 	Py_CLEAR(self->exception);
@@ -161,9 +164,28 @@ SIMPLE_CALL(close, handlers_note_close)
 SIMPLE_CALL(abort, handlers_note_close)
 SIMPLE_CALL(shutdown, (void))
 SIMPLE_CALL(flush, (void))
-SIMPLE_CALL(pause, (void))
-SIMPLE_CALL(resume, (void))
 SIMPLE_CALL(detach, (void))
+
+static PyObject *conn_pause(conn_object *self, PyObject *unused)
+{
+	(void)unused;
+	return PyLong_FromLong(dialogue_pause(self));
+}
+
+static PyObject *conn_resume(conn_object *self, PyObject *unused)
+{
+	(void)unused;
+	return PyLong_FromLong(dialogue_resume(self));
+}
+
+/* One of whose handlers waits has one that runs. */
+static PyObject *conn_detach_idle(conn_object *self, PyObject *unused)
+{
+	if (dialogue_waits(self) && dialogue_now() != self->dialogue &&
+	    sttcp_conn_is_open(self->conn))
+		return PyLong_FromLong(-EBUSY);
+	return conn_detach(self, unused);
+}
 
 /* Those that take the name of a room, as bytes. */
 #define ROOM_CALL(name)                                                                            \
@@ -221,6 +243,13 @@ static bool has_frame(const conn_object *self)
 	return self->frame || (frame && frame != Py_None);
 }
 
+bool conn_is_framed(const conn_object *self)
+{
+	if (self->framing != FRAMING_OF_GROUP)
+		return self->framing == FRAMING_MESSAGES;
+	return self->owner && ((group_object *)self->owner)->framed;
+}
+
 static PyObject *conn_set_framing(conn_object *self, PyObject *args)
 {
 	PyObject *dictionary;
@@ -238,6 +267,8 @@ static PyObject *conn_set_framing(conn_object *self, PyObject *args)
 
 	if (result < 0)
 		return raise_code(result, NULL);
+	self->framing = options.framing == STTCP_FRAMING_RAW ? FRAMING_RAW : FRAMING_MESSAGES;
+	dialogue_note_framing(self);
 	/* Nobody has asked it yet: that takes the GIL. */
 	if (frame != Py_None) {
 		Py_INCREF(frame);
@@ -289,6 +320,8 @@ static PyObject *conn_give(conn_object *self, PyObject *args)
 	task->conn = self;
 	task->function = function;
 	task->takes_connection = takes_connection;
+	/* The library's, and that of this call. */
+	task->refs = 2;
 	Py_BEGIN_ALLOW_THREADS
 	if (ms < 0)
 		result = sttcp_conn_run(self->conn, tasks_run, task, tasks_free);
@@ -297,8 +330,10 @@ static PyObject *conn_give(conn_object *self, PyObject *args)
 	else
 		result = sttcp_conn_after(self->conn, ms, tasks_run, task, tasks_free);
 	Py_END_ALLOW_THREADS
+	task->id = result;
 	if (result < 0)
 		tasks_drop(task);
+	tasks_drop(task);
 	return PyLong_FromLongLong(result);
 }
 
@@ -308,7 +343,13 @@ static PyObject *conn_cancel(conn_object *self, PyObject *args)
 
 	if (!PyArg_ParseTuple(args, "L:_cancel", &id))
 		return NULL;
-	return PyLong_FromLong(tasks_cancel(self->conn, id));
+
+	int result = tasks_cancel(self->conn, id);
+
+	/* It has come, but waits for a coroutine. */
+	if (id > 0 && dialogue_cancel(self, id))
+		result = 0;
+	return PyLong_FromLong(result);
 }
 
 static PyObject *conn_stats(conn_object *self, PyObject *unused)
@@ -402,6 +443,27 @@ static PyObject *conn_exit(conn_object *self, PyObject *args)
 		return NULL;
 	Py_DECREF(result);
 	Py_RETURN_NONE;
+}
+
+static PyObject *conn_aenter(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	return wait_done(self);
+}
+
+static PyObject *conn_aexit(conn_object *self, PyObject *args)
+{
+	PyObject *result = conn_exit(self, args);
+
+	if (!result)
+		return NULL;
+	Py_DECREF(result);
+	return wait_done(Py_None);
+}
+
+static PyObject *conn_anext(conn_object *self)
+{
+	return wait_make(self, WAIT_NEXT, 0, self->timeout_ms);
 }
 
 /* ---------------------------------------------------------------- attributes */
@@ -511,7 +573,7 @@ static PyMethodDef methods[] = {
 	{"sendv_message", (PyCFunction)conn_sendv_message, METH_O,
 	 "sendv_message($self, buffers, /)\n--\n\nAs send_message, for one message that stands in "
 	 "several parts."},
-	{"recv", (PyCFunction)conn_recv, METH_VARARGS,
+	{"recv", (PyCFunction)(void (*)(void))conn_recv, METH_FASTCALL,
 	 "recv($self, size, flags=0, /)\n--\n\nReads the next bytes, inside a handler of this "
 	 "connection:\n"
 	 "b'' at the peer's FIN. Queued output is written first. settimeout() limits the wait."},
@@ -529,7 +591,7 @@ static PyMethodDef methods[] = {
 	{"_flush", (PyCFunction)conn_flush, METH_NOARGS, NULL},
 	{"_pause", (PyCFunction)conn_pause, METH_NOARGS, NULL},
 	{"_resume", (PyCFunction)conn_resume, METH_NOARGS, NULL},
-	{"_detach", (PyCFunction)conn_detach, METH_NOARGS, NULL},
+	{"_detach", (PyCFunction)conn_detach_idle, METH_NOARGS, NULL},
 	{"_join", (PyCFunction)conn_join, METH_O, NULL},
 	{"_leave", (PyCFunction)conn_leave, METH_O, NULL},
 	{"_fail", (PyCFunction)conn_fail, METH_VARARGS, NULL},
@@ -545,9 +607,16 @@ static PyMethodDef methods[] = {
 	 "setsockopt($self, level, option, value, /)\n--\n\nAs socket.socket.setsockopt."},
 	{"getsockopt", (PyCFunction)conn_getsockopt, METH_VARARGS,
 	 "getsockopt(level, option[, size])\n\nAs socket.socket.getsockopt."},
+	{"__aenter__", (PyCFunction)conn_aenter, METH_NOARGS, NULL},
+	{"__aexit__", (PyCFunction)conn_aexit, METH_VARARGS, NULL},
 	{"__enter__", (PyCFunction)conn_enter, METH_NOARGS, NULL},
 	{"__exit__", (PyCFunction)conn_exit, METH_VARARGS, NULL},
 	{NULL, NULL, 0, NULL},
+};
+
+static PyAsyncMethods as_async = {
+	.am_aiter = PyObject_SelfIter,
+	.am_anext = (unaryfunc)conn_anext,
 };
 
 PyTypeObject conn_type = {
@@ -558,6 +627,7 @@ PyTypeObject conn_type = {
 	.tp_doc = "A connection; created by a server or a client only.",
 	.tp_traverse = (traverseproc)traverse,
 	.tp_clear = (inquiry)clear,
+	.tp_as_async = &as_async,
 	.tp_weaklistoffset = offsetof(conn_object, weakrefs),
 	.tp_methods = methods,
 	.tp_members = members,

@@ -54,6 +54,28 @@ static PyObject *send_bytes(conn_object *self, PyObject *data, send_fn *send, an
 	return answer(self, result, size);
 }
 
+PyObject *io_send(conn_object *self, PyObject *data, enum way way)
+{
+	return send_bytes(self, data, way == SEND ? sttcp_conn_send : sttcp_conn_send_message,
+			  answer_none);
+}
+
+int io_try(conn_object *self, PyObject *data, enum way way)
+{
+	Py_buffer bytes;
+	int result;
+
+	if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0)
+		return 1;
+	Py_BEGIN_ALLOW_THREADS
+	result = way == SEND
+			 ? sttcp_conn_try_send(self->conn, bytes.buf, (size_t)bytes.len)
+			 : sttcp_conn_try_send_message(self->conn, bytes.buf, (size_t)bytes.len);
+	Py_END_ALLOW_THREADS
+	PyBuffer_Release(&bytes);
+	return result;
+}
+
 static PyObject *first_of(PyObject *const *args, Py_ssize_t nargs, const char *name)
 {
 	/* socket.socket takes flags behind the data; there is none that would matter here. */
@@ -67,6 +89,8 @@ PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t narg
 {
 	PyObject *data = first_of(args, nargs, "sendall");
 
+	if (data && dialogue_now())
+		return wait_send(self, data, SEND);
 	return data ? send_bytes(self, data, sttcp_conn_send, answer_none) : NULL;
 }
 
@@ -79,6 +103,8 @@ PyObject *conn_send(conn_object *self, PyObject *const *args, Py_ssize_t nargs)
 
 PyObject *conn_send_message(conn_object *self, PyObject *data)
 {
+	if (dialogue_now())
+		return wait_send(self, data, SEND_MESSAGE);
 	return send_bytes(self, data, sttcp_conn_send_message, answer_none);
 }
 
@@ -181,7 +207,7 @@ PyObject *conn_sendv_message(conn_object *self, PyObject *buffers)
 /* ---------------------------------------------------------------- receiving */
 
 /* Raises what a read ended in; -EDEADLK gets a sentence of its own, as it is an easy mistake. */
-static PyObject *raise_read(conn_object *self, int code, int timeout_ms)
+PyObject *io_raise(conn_object *self, int code, int timeout_ms)
 {
 	if (code == -ETIMEDOUT && timeout_ms == 0)
 		code = -EAGAIN;
@@ -220,22 +246,30 @@ static PyObject *read_bytes(conn_object *self, read_fn *read, Py_ssize_t room, i
 	return NULL;
 }
 
-PyObject *conn_recv(conn_object *self, PyObject *args)
+PyObject *io_recv(conn_object *self, Py_ssize_t size, int timeout_ms)
 {
-	Py_ssize_t size;
-	int flags = 0;
 	int code;
+	PyObject *bytes = read_bytes(self, sttcp_conn_recv, size, timeout_ms, &code);
 
-	if (!PyArg_ParseTuple(args, "n|i:recv", &size, &flags))
+	return code ? io_raise(self, code, timeout_ms) : bytes;
+}
+
+PyObject *conn_recv(conn_object *self, PyObject *const *args, Py_ssize_t nargs)
+{
+	PyObject *given = first_of(args, nargs, "recv");
+	Py_ssize_t size = given ? PyNumber_AsSsize_t(given, PyExc_OverflowError) : -1;
+
+	if (nargs == 2 && !PyErr_Occurred())
+		PyLong_AsLong(args[1]);
+	if ((size == -1 || nargs == 2) && PyErr_Occurred())
 		return NULL;
 	if (size < 0) {
 		PyErr_SetString(PyExc_ValueError, "negative buffersize in recv");
 		return NULL;
 	}
-
-	PyObject *bytes = read_bytes(self, sttcp_conn_recv, size, self->timeout_ms, &code);
-
-	return code ? raise_read(self, code, self->timeout_ms) : bytes;
+	if (dialogue_has(self))
+		return wait_make(self, WAIT_RECV, size, self->timeout_ms);
+	return io_recv(self, size, self->timeout_ms);
 }
 
 PyObject *conn_recv_into(conn_object *self, PyObject *args)
@@ -252,38 +286,58 @@ PyObject *conn_recv_into(conn_object *self, PyObject *args)
 		PyErr_SetString(PyExc_ValueError, "buffer too small for requested bytes");
 		return NULL;
 	}
-	Py_BEGIN_ALLOW_THREADS
-	result = sttcp_conn_recv(self->conn, into.buf, (size_t)(size ? size : into.len),
-				 self->timeout_ms);
-	Py_END_ALLOW_THREADS
+	if (size == 0)
+		size = into.len;
+	result = dialogue_has(self) ? dialogue_read_rest(into.buf, size) : 0;
+	if (result == 0) {
+		Py_BEGIN_ALLOW_THREADS
+		result = sttcp_conn_recv(self->conn, into.buf, (size_t)size, self->timeout_ms);
+		Py_END_ALLOW_THREADS
+	}
 	PyBuffer_Release(&into);
-	return result < 0 ? raise_read(self, (int)result, self->timeout_ms)
+	return result < 0 ? io_raise(self, (int)result, self->timeout_ms)
 			  : PyLong_FromSsize_t(result);
 }
 
 /* One that does not fit stays to be read, into more room. */
-PyObject *conn_recv_message(conn_object *self, PyObject *unused)
+PyObject *io_recv_message(conn_object *self, int timeout_ms)
 {
-	(void)unused;
 	for (Py_ssize_t room = 4096;; room *= 4) {
 		int code;
 		PyObject *bytes =
-			read_bytes(self, sttcp_conn_recv_message, room, self->timeout_ms, &code);
+			read_bytes(self, sttcp_conn_recv_message, room, timeout_ms, &code);
 
 		if (!code)
 			return bytes;
 		if (code == -ENODATA)
 			Py_RETURN_NONE;
 		if (code != -EMSGSIZE || room > PY_SSIZE_T_MAX / 4)
-			return raise_read(self, code, self->timeout_ms);
+			return io_raise(self, code, timeout_ms);
 	}
+}
+
+PyObject *conn_recv_message(conn_object *self, PyObject *unused)
+{
+	(void)unused;
+	if (dialogue_has(self))
+		return wait_make(self, WAIT_MESSAGE, 0, self->timeout_ms);
+	return io_recv_message(self, self->timeout_ms);
+}
+
+PyObject *io_recv_exactly(conn_object *self, Py_ssize_t size, int timeout_ms)
+{
+	int code;
+	PyObject *bytes = read_bytes(self, sttcp_conn_recv_exactly, size, timeout_ms, &code);
+
+	if (code == -ENODATA)
+		Py_RETURN_NONE;
+	return code ? io_raise(self, code, timeout_ms) : bytes;
 }
 
 PyObject *conn_recv_exactly(conn_object *self, PyObject *args)
 {
 	Py_ssize_t size;
 	int timeout_ms;
-	int code;
 
 	if (!PyArg_ParseTuple(args, "ni:_recv_exactly", &size, &timeout_ms))
 		return NULL;
@@ -291,25 +345,30 @@ PyObject *conn_recv_exactly(conn_object *self, PyObject *args)
 		PyErr_SetString(PyExc_ValueError, "negative size in recv_exactly");
 		return NULL;
 	}
-
-	PyObject *bytes = read_bytes(self, sttcp_conn_recv_exactly, size, timeout_ms, &code);
-
-	if (code == -ENODATA)
-		Py_RETURN_NONE;
-	return code ? raise_read(self, code, timeout_ms) : bytes;
+	if (dialogue_has(self))
+		return wait_make(self, WAIT_EXACTLY, size, timeout_ms);
+	return io_recv_exactly(self, size, timeout_ms);
 }
 
-PyObject *conn_next_size(conn_object *self, PyObject *args)
+PyObject *io_next_size(conn_object *self, int timeout_ms)
 {
-	int timeout_ms;
 	ssize_t result;
 
-	if (!PyArg_ParseTuple(args, "i:_next_size", &timeout_ms))
-		return NULL;
 	Py_BEGIN_ALLOW_THREADS
 	result = sttcp_conn_next_size(self->conn, timeout_ms);
 	Py_END_ALLOW_THREADS
 	if (result == -ENODATA)
 		Py_RETURN_NONE;
-	return result < 0 ? raise_read(self, (int)result, timeout_ms) : PyLong_FromSsize_t(result);
+	return result < 0 ? io_raise(self, (int)result, timeout_ms) : PyLong_FromSsize_t(result);
+}
+
+PyObject *conn_next_size(conn_object *self, PyObject *args)
+{
+	int timeout_ms;
+
+	if (!PyArg_ParseTuple(args, "i:_next_size", &timeout_ms))
+		return NULL;
+	if (dialogue_has(self))
+		return wait_make(self, WAIT_SIZE, 0, timeout_ms);
+	return io_next_size(self, timeout_ms);
 }

@@ -82,6 +82,8 @@ int options_read(PyObject *dictionary, sttcp_options *options);
 
 /* ---------------------------------------------------------------- conn.c */
 
+struct dialogue;
+
 /* A connection as Python sees it: one object for each, from its first handler to its last. */
 typedef struct conn {
 	PyObject_HEAD
@@ -93,8 +95,18 @@ typedef struct conn {
 	PyObject *frame;     /* its own framing by a callable, or NULL */
 	PyObject *own;	     /* its own handler of messages, or NULL */
 	PyObject *weakrefs;
-	int timeout_ms; /* of recv; -1 waits */
+	struct dialogue *dialogue; /* a coroutine of its handlers waits; or NULL */
+	int timeout_ms;		   /* of recv; -1 waits */
+	atomic_size_t want;	   /* what a coroutine takes at most; 0: whatever comes */
+	bool paused;		   /* by pause() */
+	unsigned char framing;	   /* of its own: a value of enum own_framing */
 } conn_object;
+
+enum own_framing {
+	FRAMING_OF_GROUP,
+	FRAMING_RAW,
+	FRAMING_MESSAGES
+};
 
 extern PyTypeObject conn_type;
 
@@ -107,6 +119,9 @@ PyObject *conn_peek(sttcp_conn *conn);
 
 /* Unties it: the connection runs no handler any more. */
 void conn_untie(sttcp_conn *conn);
+
+/* Whether it has messages; then bytes alone cannot be waited for without a thread. */
+bool conn_is_framed(const conn_object *self);
 
 /* (host, port) of the peer. */
 PyObject *conn_make_address(sttcp_conn *conn, PyObject **host);
@@ -127,6 +142,26 @@ PyObject *conn_make_reason(sttcp_conn *conn, int code, PyObject *known);
 
 /* ---------------------------------------------------------------- conn_io.c */
 
+/* What the methods below do outside coroutines: they may wait. */
+PyObject *io_recv(conn_object *self, Py_ssize_t size, int timeout_ms);
+PyObject *io_recv_message(conn_object *self, int timeout_ms);
+PyObject *io_recv_exactly(conn_object *self, Py_ssize_t size, int timeout_ms);
+PyObject *io_next_size(conn_object *self, int timeout_ms);
+
+enum way {
+	SEND,
+	SEND_MESSAGE
+};
+
+/* None, or NULL. */
+PyObject *io_send(conn_object *self, PyObject *data, enum way way);
+
+/* Without waiting: the library's code; or 1 with an exception set. */
+int io_try(conn_object *self, PyObject *data, enum way way);
+
+/* Raises what a read ended in; returns NULL. */
+PyObject *io_raise(conn_object *self, int code, int timeout_ms);
+
 /* Methods of a connection. */
 PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *conn_send(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
@@ -136,7 +171,7 @@ PyObject *conn_try_send_message(conn_object *self, PyObject *data);
 PyObject *conn_sendmsg(conn_object *self, PyObject *buffers);
 PyObject *conn_try_sendv(conn_object *self, PyObject *buffers);
 PyObject *conn_sendv_message(conn_object *self, PyObject *buffers);
-PyObject *conn_recv(conn_object *self, PyObject *args);
+PyObject *conn_recv(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *conn_recv_into(conn_object *self, PyObject *args);
 PyObject *conn_recv_message(conn_object *self, PyObject *unused);
 PyObject *conn_recv_exactly(conn_object *self, PyObject *args);
@@ -154,7 +189,8 @@ enum slot {
 	SLOT_MALFORMED,
 	SLOT_UNIVERSAL,
 	SLOT_PLAIN, /* handler(address, connection, data) of the first versions */
-	SLOT_COUNT
+	SLOT_COUNT,
+	SLOT_DIALOGUE = SLOT_COUNT /* none of the user's: somebody waits for an event */
 };
 
 struct group;
@@ -164,6 +200,7 @@ struct group;
 struct binding {
 	struct group *group; /* borrowed, under the GIL; NULL once it is gone */
 	atomic_uint slots;   /* a bit for each handler that is set: to be read without the GIL */
+	int ndialogues;	     /* connections with one: SLOT_DIALOGUE is set meanwhile */
 	bool is_client;
 
 	/* A client's, under the lock. */
@@ -187,6 +224,7 @@ typedef struct group {
 	unsigned long last_thread; /* that runs the last handler now, or 0 */
 	bool restarted;		   /* and has started the client again in it */
 	bool reconnects; /* the end of its connection is not its own: Python waits for that */
+	bool framed;	 /* it has messages */
 } group_object;
 
 extern PyTypeObject group_type;
@@ -209,11 +247,21 @@ enum verdict {
 	FAILED = -1,
 	NO,
 	YES,
-	NOTHING
+	NOTHING,
+	PARKED /* it is a coroutine and waits: its connection has a dialogue now */
 };
 
-/* Calls the handler; what came of it is FAILED with an exception set. */
-enum verdict call_python(PyObject *handler, PyObject *const *args, size_t nargs);
+/* Whether a handler may be a coroutine that waits without its thread, and then whether it may read.
+ */
+enum ability {
+	WAITS_HERE,
+	PARKS,
+	PARKS_AND_READS
+};
+
+/* Calls the handler; FAILED: with an exception set. `conn` may be NULL if it waits here. */
+enum verdict call_python(PyObject *handler, PyObject *const *args, size_t nargs, conn_object *conn,
+			 enum ability ability);
 
 /* Ends what gil_enter began, and passes on what was logged meanwhile. */
 void leave_python(void);
@@ -221,13 +269,45 @@ void leave_python(void);
 /* Reports the exception that is set, which nothing is left to be ended with. */
 void report_raised(void);
 
+/* The exception that is set, as an object with its traceback, a new reference. */
+PyObject *take_exception(void);
+
 /* Ends the connection with what the handler raised. What a call on a connection that has ended
- * raised is no news: its reason is told, and stays. */
-void fail_raised(group_object *group, sttcp_conn *conn);
+ * raised is no news: its reason is told, and stays. A coroutine that was parked learns of the
+ * peer's FIN when that has ended the connection. */
+void fail_raised(group_object *group, sttcp_conn *conn, bool was_parked);
 
 /* The object that a call belongs to, a new reference; NULL when it is gone, or is about to go: code
  * of a user that runs at its end, such as a weak reference's, lets others have the GIL. */
 group_object *take_group(struct binding *binding);
+
+/* ---------------------------------------------------------------- phases, handlers.c */
+
+/* The calls that one event brings about, as far as they have got. */
+struct phase {
+	sttcp_event event; /* 0: one call only, without a verdict */
+	enum slot slot;
+	PyObject *data; /* or NULL */
+	PyObject *own;	/* its own handler of messages, or NULL */
+	unsigned char stage;
+	signed char universal;
+	signed char specific;
+	bool called; /* the specific one */
+};
+
+/* Goes on behind a call that was parked and has said `verdict`. PARKED: another one is, and stands
+ * in the dialogue. */
+enum verdict handlers_go_on(group_object *group, conn_object *conn, struct phase *phase,
+			    enum verdict verdict);
+
+/* The calls for bytes that have come before. Takes the reference. */
+enum verdict handlers_data(group_object *group, conn_object *conn, PyObject *data);
+
+/* The call of the handler in that slot, which gets the connection alone. */
+enum verdict handlers_notify(group_object *group, conn_object *conn, enum slot slot);
+
+/* What follows when all calls are over, and the library has gone on meanwhile. */
+void handlers_conclude(group_object *group, sttcp_conn *conn, enum verdict verdict);
 
 /* ---------------------------------------------------------------- frames.c */
 
@@ -241,8 +321,15 @@ struct task {
 	conn_object *conn;
 	PyObject *function;
 	bool takes_connection;
+	bool deferred; /* until a coroutine has returned: it stands in the dialogue */
+	int refs;
+	int64_t id; /* once that is known */
 	struct task *next;
+	struct task *behind; /* deferred */
 };
+
+/* Calls its function. */
+enum verdict tasks_call(struct task *task);
 
 /* sttcp_task, and its free_fn; any thread, without the GIL. */
 void tasks_run(sttcp_conn *conn, void *argument);
@@ -264,6 +351,177 @@ int tls_read(PyObject *object, sttcp_tls **tls);
 /* A method and an attribute of a connection. */
 PyObject *conn_start_tls(conn_object *self, PyObject *args);
 PyObject *conn_tls(conn_object *self, void *unused);
+
+/* ---------------------------------------------------------------- wait.c */
+
+enum wait_kind {
+	WAIT_NOT, /* it is over: its value is there */
+	WAIT_RECV,
+	WAIT_EXACTLY,
+	WAIT_MESSAGE,
+	WAIT_NEXT, /* the same in `async for` */
+	WAIT_SIZE,
+	WAIT_ROOM, /* in the send queue */
+	WAIT_TIME
+};
+
+/* What a coroutine awaits. */
+typedef struct wait {
+	PyObject_HEAD
+	conn_object *conn; /* a reference; NULL: any */
+	PyObject *value;   /* what it comes to; what is to be sent */
+	Py_ssize_t size;
+	int timeout_ms; /* -1: none */
+	int code;	/* what it has failed with */
+	unsigned char kind;
+	unsigned char state;
+	unsigned char way; /* of sending */
+} wait_object;
+
+extern PyTypeObject wait_type;
+
+/* New references, or NULL. */
+PyObject *wait_make(conn_object *conn, enum wait_kind kind, Py_ssize_t size, int timeout_ms);
+PyObject *wait_done(PyObject *value);
+PyObject *wait_send(conn_object *self, PyObject *data, enum way way);
+
+/* For the dialogue in which it waits. Takes the reference to the value, which may not be NULL. */
+void wait_give(wait_object *self, PyObject *value);
+void wait_fail(wait_object *self, int code);
+void wait_end_of_input(wait_object *self);
+void wait_end_of_connection(wait_object *self);
+
+/* Tries once more: true when it is over. */
+bool wait_send_again(wait_object *self);
+
+/* Adds the functions of it to the module. -1 with an exception set. */
+int waits_init(PyObject *module);
+
+/* ---------------------------------------------------------------- coroutine.c */
+
+enum came {
+	YIELDED,
+	RETURNED,
+	RAISED
+};
+
+/* Runs it until it yields; `result` is what it has yielded or returned, a new reference. */
+enum came coroutine_send(PyObject *coroutine, PyObject **result);
+
+/* It has yielded what nobody here can wait for, and gets a TypeError. Takes the reference. */
+enum came coroutine_refuse(PyObject *coroutine, PyObject *yielded, PyObject **result);
+
+/* Puts the exception that is set in words of this package if asyncio was meant. */
+void coroutine_explain(void);
+
+/* ---------------------------------------------------------------- park.c */
+
+/* It waits from now on; false if it need not, or cannot: then the wait tells. */
+bool park_begin(struct dialogue *d);
+
+/* What has come of a read that comes to nothing stays to be read. */
+void park_end_part(struct dialogue *d);
+
+/* Tells the library how many bytes the wait takes. */
+void park_want(struct dialogue *d);
+
+/* Whether it cuts the stream so. */
+void park_cut(struct dialogue *d, bool cuts);
+
+/* Whether it has paused the connection. */
+void park_hold(struct dialogue *d, bool held);
+
+/* For the time of the wait; one that rings earlier finds out that it is too early: a dialogue whose
+ * every read has a limit does not set a timer for each. 0, or why there is none. */
+int park_set_timer(struct dialogue *d);
+void park_cancel_timer(struct dialogue *d);
+bool park_time_has_come(const struct dialogue *d);
+
+/* free_fn of tasks whose argument is a connection. */
+void park_free(void *argument);
+
+/* ---------------------------------------------------------------- dialogue.c */
+
+/* A connection one of whose handlers is a coroutine that waits, and what has come about meanwhile.
+ */
+struct dialogue {
+	conn_object *conn;   /* whose it is; NULL: of none, and then nothing is parked */
+	PyObject *coroutine; /* NULL: none waits, but there is a rest */
+	wait_object *wait;   /* what it waits in */
+	struct phase phase;  /* what the coroutine is a part of */
+	PyObject *rest;	     /* bytes that nobody has read so far, or NULL */
+	Py_ssize_t rest_at;  /* where they begin */
+	PyObject *part;	     /* of WAIT_EXACTLY: what has come */
+	Py_ssize_t part_size;
+	struct task *tasks; /* deferred */
+	int64_t until_ms;   /* of the wait, -1: without a limit */
+	int64_t timer_id;   /* 0: there is none */
+	int64_t timer_ms;   /* when it rings */
+	bool holds;	    /* the library has paused it */
+	bool cuts;	    /* the library cuts the bytes as its waits want them */
+	bool may_not_read;
+	bool ended;
+	bool fin;   /* the peer's has come */
+	bool asked; /* to go on, by a task */
+	bool end_due;
+	bool drained_due;
+};
+
+/* That of the coroutine that this thread runs, or NULL. */
+struct dialogue *dialogue_now(void);
+
+/* sttcp_task of its timer: the argument is its connection. */
+void dialogue_ring(sttcp_conn *conn, void *argument);
+
+/* Makes it another one; returns the one before. */
+struct dialogue *dialogue_swap(struct dialogue *other);
+
+/* Whether what a method of the connection does is to be awaited. */
+static inline bool dialogue_has(const conn_object *self)
+{
+	const struct dialogue *now = dialogue_now();
+
+	return now && (now->conn == self || !now->conn);
+}
+
+/* Whether a coroutine waits: no other handler may run. */
+static inline bool dialogue_waits(const conn_object *self)
+{
+	return self->dialogue && self->dialogue->coroutine;
+}
+
+/* Runs a coroutine until it waits for something, or returns: as a handler. Takes the reference.
+ * `conn` is NULL where it cannot be parked: then it waits on the spot. */
+enum verdict dialogue_begin(conn_object *conn, PyObject *coroutine, bool may_read);
+
+/* Events of a connection in which a coroutine waits. */
+void dialogue_take_data(conn_object *self, PyObject *data);
+void dialogue_take_end(conn_object *self);
+void dialogue_take_drained(conn_object *self);
+void dialogue_defer(conn_object *self, struct task *task);
+
+/* The connection has ended: the coroutine finds out, and runs to its end. */
+void dialogue_finish(conn_object *self);
+
+/* Drops what there is: the coroutine is closed. */
+void dialogue_drop(conn_object *self);
+
+/* pause() and resume(), as the library. */
+int dialogue_pause(conn_object *self);
+int dialogue_resume(conn_object *self);
+
+/* What the coroutine that this thread runs has left: copies up to so many bytes of it. */
+Py_ssize_t dialogue_read_rest(void *memory, Py_ssize_t size);
+
+/* The connection has another framing from now on. */
+void dialogue_note_framing(conn_object *self);
+
+/* Takes back what was deferred; whether there was such a task. */
+bool dialogue_cancel(conn_object *self, int64_t id);
+
+/* For the collector of garbage. */
+int dialogue_traverse(conn_object *self, visitproc visit, void *arg);
+void dialogue_clear(conn_object *self);
 
 /* ---------------------------------------------------------------- timer.c */
 

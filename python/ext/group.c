@@ -26,6 +26,7 @@ static int group_init(group_object *self, PyObject *args, PyObject *kwargs)
 	if (options_read(dictionary, &options) < 0)
 		return -1;
 	self->reconnects = options.reconnect_ms > 0;
+	self->framed = options.framing != STTCP_FRAMING_RAW;
 	options.frame_fn = frame == Py_None ? NULL : frames_ask;
 	Py_INCREF(frame);
 	Py_XSETREF(self->frame, frame);

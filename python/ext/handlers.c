@@ -52,61 +52,154 @@ static PyObject *take_handler(group_object *group, enum slot slot)
 }
 
 static enum verdict call_slot(group_object *group, enum slot slot, PyObject *const *args,
-			      size_t nargs)
+			      size_t nargs, conn_object *conn, enum ability ability)
 {
 	PyObject *handler = take_handler(group, slot);
-	enum verdict verdict = handler ? call_python(handler, args, nargs) : NOTHING;
+	enum verdict verdict = handler ? call_python(handler, args, nargs, conn, ability) : NOTHING;
 
 	Py_XDECREF(handler);
 	return verdict;
 }
 
-/* A message for the connection's own handler, which lets it go on, whatever it returns. Takes the
- * reference. */
-static enum verdict call_own(PyObject *own, PyObject *const *args)
-{
-	enum verdict verdict = call_python(own, args, 3);
+/* The calls of a phase in which the connection is there, in their order. */
+enum stage {
+	UNIVERSAL,
+	OWN, /* in place of the other two */
+	SPECIFIC,
+	PLAIN,
+	OVER
+};
 
-	Py_DECREF(own);
-	return verdict == FAILED ? FAILED : YES;
+static enum verdict call_universal(group_object *group, conn_object *conn, struct phase *phase)
+{
+	PyObject *const args[] = {event_type(group, phase->event), conn->address, (PyObject *)conn,
+				  phase->data ? phase->data : Py_None};
+
+	return call_slot(group, SLOT_UNIVERSAL, args, 4, conn, PARKS_AND_READS);
 }
 
-/* A phase in which the connection is there: its verdict. */
-static enum verdict run_phase(group_object *group, PyObject *conn, sttcp_event event,
-			      enum slot slot, PyObject *data)
+static enum verdict call_stage(group_object *group, conn_object *conn, struct phase *phase)
 {
-	PyObject *address = ((conn_object *)conn)->address;
-	PyObject *const args[] = {event_type(group, event), address, conn, data ? data : Py_None};
+	PyObject *const args[] = {conn->address, (PyObject *)conn,
+				  phase->data ? phase->data : Py_None};
+
+	switch (phase->stage) {
+	case UNIVERSAL:
+		if (!group->handlers[SLOT_UNIVERSAL])
+			return NOTHING;
+		return call_universal(group, conn, phase);
+	case OWN:
+		return call_python(phase->own, args, 3, conn, PARKS_AND_READS);
+	case SPECIFIC:
+		phase->called = group->handlers[phase->slot];
+		if (!phase->called)
+			return NOTHING;
+		return call_slot(group, phase->slot, args, phase->data ? 3 : 2, conn,
+				 PARKS_AND_READS);
+	default:
+		if (!group->handlers[SLOT_PLAIN] || (!phase->data && !group->binding->is_client))
+			return NOTHING;
+		return call_slot(group, SLOT_PLAIN, args, 3, conn, PARKS_AND_READS);
+	}
+}
+
+/* What a call has said, and which one is next. */
+static void note_stage(struct phase *phase, enum verdict verdict)
+{
+	switch (phase->stage) {
+	case UNIVERSAL:
+		phase->universal = (signed char)verdict;
+		phase->stage = phase->own ? OWN : SPECIFIC;
+		break;
+	case OWN:
+		/* It lets the connection go on, whatever it returns. */
+		phase->specific = YES;
+		phase->stage = OVER;
+		break;
+	case SPECIFIC:
+		/* So does a server's receive handler. */
+		phase->specific =
+			(signed char)(phase->called && phase->event == STTCP_RECEIVE ? YES
+										     : verdict);
+		phase->stage = PLAIN;
+		break;
+	default:
+		phase->stage = OVER;
+	}
+}
+
+/* From its stage on: its verdict. */
+static enum verdict run_phase(group_object *group, conn_object *conn, struct phase *phase)
+{
+	while (phase->stage != OVER) {
+		enum verdict verdict = call_stage(group, conn, phase);
+
+		if (verdict == PARKED) {
+			conn->dialogue->phase = *phase;
+			Py_XINCREF(phase->data);
+			Py_XINCREF(phase->own);
+			return PARKED;
+		}
+		if (verdict == FAILED)
+			return FAILED;
+		note_stage(phase, verdict);
+	}
+	return (enum verdict)(phase->specific == NOTHING ? phase->universal : phase->specific);
+}
+
+/* The whole of it. */
+static enum verdict begin_phase(group_object *group, conn_object *conn, sttcp_event event,
+				enum slot slot, PyObject *data)
+{
 	/* First: what the universal handler sets is for the next message. */
-	PyObject *own = slot == SLOT_DATA ? ((conn_object *)conn)->own : NULL;
+	PyObject *own = slot == SLOT_DATA ? conn->own : NULL;
+	struct phase phase = {.event = event, .slot = slot, .data = data, .own = own};
 
 	Py_XINCREF(own);
 
-	enum verdict universal = call_slot(group, SLOT_UNIVERSAL, args, 4);
-	enum verdict specific = NOTHING;
-	bool has_verdict = event != STTCP_RECEIVE;
+	enum verdict verdict = run_phase(group, conn, &phase);
 
-	if (universal == FAILED) {
-		Py_XDECREF(own);
-		return FAILED;
-	}
-	if (own)
-		return call_own(own, args + 1);
-	if (group->handlers[slot]) {
-		specific = call_slot(group, slot, args + 1, data ? 3 : 2);
-		if (specific == FAILED)
-			return FAILED;
-		/* A server's receive handler lets the connection go on, whatever it returns. */
-		if (!has_verdict)
-			specific = YES;
-	}
-	if ((data || group->binding->is_client) &&
-	    call_slot(group, SLOT_PLAIN, args + 1, 3) == FAILED)
-		return FAILED;
-	return specific == NOTHING ? universal : specific;
+	Py_XDECREF(own);
+	return verdict;
 }
 
-/* As run_phase, from outside Python. */
+enum verdict handlers_go_on(group_object *group, conn_object *conn, struct phase *phase,
+			    enum verdict verdict)
+{
+	if (verdict == FAILED)
+		return FAILED;
+	if (!phase->event)
+		return NOTHING;
+	note_stage(phase, verdict);
+	return run_phase(group, conn, phase);
+}
+
+enum verdict handlers_data(group_object *group, conn_object *conn, PyObject *data)
+{
+	sttcp_event event = group->binding->is_client ? STTCP_RESPONSE : STTCP_RECEIVE;
+	enum verdict verdict = begin_phase(group, conn, event, SLOT_DATA, data);
+
+	Py_DECREF(data);
+	return verdict;
+}
+
+enum verdict handlers_notify(group_object *group, conn_object *conn, enum slot slot)
+{
+	PyObject *const args[] = {conn->address, (PyObject *)conn};
+	enum verdict verdict = call_slot(group, slot, args, 2, conn, PARKS);
+
+	return verdict == PARKED || verdict == FAILED ? verdict : NOTHING;
+}
+
+void handlers_conclude(group_object *group, sttcp_conn *conn, enum verdict verdict)
+{
+	if (verdict == FAILED)
+		fail_raised(group, conn, true);
+	else if (verdict == NO)
+		sttcp_conn_close(conn);
+}
+
+/* As begin_phase, from outside Python. */
 static bool serve(struct binding *binding, sttcp_conn *conn, sttcp_event event, enum slot slot,
 		  const void *data, size_t size)
 {
@@ -115,7 +208,7 @@ static bool serve(struct binding *binding, sttcp_conn *conn, sttcp_event event, 
 
 	group_object *group = take_group(binding);
 	PyObject *bytes = NULL;
-	PyObject *known = NULL;
+	conn_object *known = NULL;
 	enum verdict verdict = NO;
 
 	if (!group)
@@ -130,14 +223,22 @@ static bool serve(struct binding *binding, sttcp_conn *conn, sttcp_event event, 
 		if (!bytes)
 			goto failed;
 	}
-	known = conn_wrap(conn, (PyObject *)group, &group->last_host);
-	if (known)
-		verdict = run_phase(group, known, event, slot, bytes);
+	known = (conn_object *)conn_wrap(conn, (PyObject *)group, &group->last_host);
+	if (known && bytes && dialogue_waits(known)) {
+		dialogue_take_data(known, bytes);
+		verdict = YES;
+	} else if (known) {
+		verdict = begin_phase(group, known, event, slot, bytes);
+	}
 failed:
 	if (verdict == FAILED)
-		fail_raised(group, conn);
-	if (opening.conn && !opening.failed && (verdict == NO || opening.closed))
+		fail_raised(group, conn, false);
+	if (opening.conn && !opening.failed && (verdict == NO || opening.closed)) {
+		/* No other handler comes, in which a coroutine would find out. */
+		if (known)
+			dialogue_finish(known);
 		conn_untie(conn);
+	}
 	opening.conn = NULL;
 leave:
 	Py_XDECREF(known);
@@ -176,7 +277,8 @@ static bool on_connection(sttcp_conn *conn, void *context)
 	       serve(binding, conn, STTCP_CONNECTION, SLOT_CONNECTION, NULL, 0);
 }
 
-static const unsigned data_slots = 1U << SLOT_DATA | 1U << SLOT_UNIVERSAL | 1U << SLOT_PLAIN;
+static const unsigned data_slots =
+	1U << SLOT_DATA | 1U << SLOT_UNIVERSAL | 1U << SLOT_PLAIN | 1U << SLOT_DIALOGUE;
 
 /* Its verdict can only be the universal handler's, which a receive handler cannot return. */
 static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *context)
@@ -203,26 +305,21 @@ void handlers_own(sttcp_conn *conn, const void *data, size_t size, void *context
 		sttcp_conn_close(conn);
 }
 
-/* The handlers of what is no phase: they get the connection, and with a code an exception. */
-static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot, int code)
+/* The handlers of what is no phase: they get the connection. */
+static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot,
+		   void (*tell_dialogue)(conn_object *self))
 {
-	if (!is_set(binding, 1U << slot) || !gil_enter())
+	if (!is_set(binding, 1U << slot | 1U << SLOT_DIALOGUE) || !gil_enter())
 		return;
 
 	group_object *group = take_group(binding);
-	PyObject *known = group ? conn_wrap(conn, (PyObject *)group, &group->last_host) : NULL;
+	conn_object *known =
+		group ? (conn_object *)conn_wrap(conn, (PyObject *)group, &group->last_host) : NULL;
 
-	PyObject *error = known && code ? conn_make_reason(conn, code, NULL) : NULL;
-
-	if (known && (error || !code)) {
-		PyObject *const args[] = {((conn_object *)known)->address, known, error};
-
-		if (call_slot(group, slot, args, error ? 3 : 2) == FAILED)
-			fail_raised(group, conn);
-	} else if (group) {
-		fail_raised(group, conn);
-	}
-	Py_XDECREF(error);
+	if (known && dialogue_waits(known))
+		tell_dialogue(known);
+	else if (group && (!known || handlers_notify(group, known, slot) == FAILED))
+		fail_raised(group, conn, false);
 	Py_XDECREF(known);
 	Py_XDECREF(group);
 	leave_python();
@@ -230,18 +327,44 @@ static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot, in
 
 static void on_end(sttcp_conn *conn, void *context)
 {
-	notify(context, conn, SLOT_END, 0);
+	notify(context, conn, SLOT_END, dialogue_take_end);
 }
 
 static void on_drained(sttcp_conn *conn, void *context)
 {
-	notify(context, conn, SLOT_DRAINED, 0);
+	notify(context, conn, SLOT_DRAINED, dialogue_take_drained);
 }
 
-/* While a handler waits in recv_message, inside of that. */
+static enum verdict run_malformed(group_object *group, conn_object *known, PyObject *error)
+{
+	PyObject *const args[] = {known->address, (PyObject *)known, error};
+	/* Inside of a coroutine that waits here, it is none. */
+	struct dialogue *outer = dialogue_swap(NULL);
+	enum verdict verdict = call_slot(group, SLOT_MALFORMED, args, 3, NULL, WAITS_HERE);
+
+	dialogue_swap(outer);
+	return verdict;
+}
+
+/* While a handler waits in recv_message, inside of that; a coroutine, too. The connection ends when
+ * it returns. */
 static void on_malformed(sttcp_conn *conn, int code, void *context)
 {
-	notify(context, conn, SLOT_MALFORMED, code);
+	struct binding *binding = context;
+
+	if (!is_set(binding, 1U << SLOT_MALFORMED) || !gil_enter())
+		return;
+
+	group_object *group = take_group(binding);
+	PyObject *known = group ? conn_wrap(conn, (PyObject *)group, &group->last_host) : NULL;
+	PyObject *error = known ? conn_make_reason(conn, code, NULL) : NULL;
+
+	if (group && (!error || run_malformed(group, (conn_object *)known, error) == FAILED))
+		fail_raised(group, conn, false);
+	Py_XDECREF(error);
+	Py_XDECREF(known);
+	Py_XDECREF(group);
+	leave_python();
 }
 
 /* The last handler, of either kind. Whatever one raises, the other runs. */
@@ -267,9 +390,9 @@ static void run_last(group_object *group, sttcp_conn *conn, sttcp_event event, e
 	PyObject *const universal[] = {event_type(group, event), address, Py_None, Py_None};
 	PyObject *const specific[] = {address, reason, known};
 
-	if (call_slot(group, SLOT_UNIVERSAL, universal, 4) == FAILED)
+	if (call_slot(group, SLOT_UNIVERSAL, universal, 4, NULL, WAITS_HERE) == FAILED)
 		report_raised();
-	if (call_slot(group, slot, specific, (size_t)nargs) == FAILED)
+	if (call_slot(group, slot, specific, (size_t)nargs, NULL, WAITS_HERE) == FAILED)
 		report_raised();
 	Py_DECREF(known);
 failed:
@@ -304,6 +427,8 @@ static void serve_last(struct binding *binding, sttcp_conn *conn, sttcp_event ev
 	group_object *group = take_group(binding);
 
 	if (group) {
+		if (conn_peek(conn))
+			dialogue_finish((conn_object *)conn_peek(conn));
 		group->last_thread = PyThread_get_thread_ident();
 		group->restarted = false;
 		if (wanted)

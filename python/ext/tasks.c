@@ -9,17 +9,27 @@ static _Thread_local struct {
 	struct task *first;
 } cancelling;
 
+enum verdict tasks_call(struct task *task)
+{
+	PyObject *args[] = {(PyObject *)task->conn};
+	enum verdict verdict = call_python(task->function, args, task->takes_connection, task->conn,
+					   PARKS_AND_READS);
+
+	return verdict == PARKED || verdict == FAILED ? verdict : NOTHING;
+}
+
 static void run_task(struct task *task, sttcp_conn *conn)
 {
 	PyObject *owner = task->conn->owner;
-	PyObject *args[] = {(PyObject *)task->conn};
 
 	/* The collector has taken them apart. */
 	if (!owner)
 		return;
 	Py_INCREF(owner);
-	if (call_python(task->function, args, task->takes_connection) == FAILED)
-		fail_raised((group_object *)owner, conn);
+	if (dialogue_waits(task->conn))
+		dialogue_defer(task->conn, task);
+	else if (tasks_call(task) == FAILED)
+		fail_raised((group_object *)owner, conn, false);
 	Py_DECREF(owner);
 }
 
@@ -33,6 +43,8 @@ void tasks_run(sttcp_conn *conn, void *argument)
 
 void tasks_drop(struct task *task)
 {
+	if (--task->refs)
+		return;
 	Py_DECREF(task->conn);
 	Py_DECREF(task->function);
 	PyMem_RawFree(task);

@@ -179,17 +179,19 @@ class ArgumentsTest(Case):
         self.assertRaises(TypeError, Server("localhost", 1).receive_handler, "handler")
         self.assertRaises(TypeError, Server, "localhost", 1, "handler")
 
-    def test_what_nobody_would_await_is_refused(self):
+    def test_whatever_makes_a_coroutine_is_a_handler(self):
         async def handler(address, connection, data):
-            connection.sendall(data)
+            await connection.sendall(data)
 
         class Callable:
             async def __call__(self, address, connection, data):
-                connection.sendall(data)
+                await connection.sendall(data)
 
-        for each in handler, functools.partial(handler), Callable():
-            self.assertRaisesRegex(TypeError, "await", Server("localhost", 0).receive_handler, each)
-            self.assertRaisesRegex(TypeError, "await", Server, "localhost", 0, each)
+        for each in handler, functools.partial(handler), Callable(), lambda *args: handler(*args):
+            server = self.server(each, start=True)
+            with self.peer(server) as peer:
+                peer.sendall(b"x")
+                self.assertEqual(peer.read(1), b"x")
 
     def test_universal_handler_runs_first_in_every_phase(self):
         seen = Seen()

@@ -194,7 +194,7 @@ class TasksTest(Case):
     def test_wrong_arguments_are_refused(self):
         peer, connection = self.open()
         async def wrong_kind():
-            pass
+            yield
 
         for wrong in None, 7, "text", wrong_kind:
             self.assertRaises(TypeError, connection.run, wrong)

@@ -61,6 +61,25 @@ RIGHT = """
         text: str = connection.fail_text
         return bool(first and message and size and text)
 
+    async def talk(address: Address, connection: sttcp.AsyncConnection) -> bool:
+        connection.settimeout(5)
+        async with connection as same:
+            async for chunk in same:
+                await same.sendall(chunk)
+        data: bytes = await connection.recv(100)
+        line: Optional[bytes] = await connection.recv_message()
+        four: Optional[bytes] = await connection.recv_exactly(4, timeout=None)
+        length: Optional[int] = await connection.next_size()
+        await connection.send_message(data)
+        await sttcp.sleep(0.5)
+        server.broadcast(data, exclude=connection)
+        return bool(line and four and length)
+
+    server.connection_handler(talk)
+
+    async def task(connection: Connection) -> None:
+        await sttcp.sleep(1)
+
     @server.receive_handler
     def receive(address: Tuple[str, int], connection: socket.socket, data: bytes) -> None:
         connection.sendall(data)
@@ -218,6 +237,10 @@ WRONG = [
     "connection.start_tls(True)",
     "connection.tls.version",
     "connection.tls = None",
+    "sttcp.sleep('1')",
+    "server.connection_handler(talk).lower()",
+    "size_of: bytes = waiting.recv(1)",
+    "next_line: int = waiting.recv_message()",
 ]
 
 
@@ -281,7 +304,8 @@ class TypesTest(unittest.TestCase):
         head = ("import sttcp\nfrom sttcp import Connection\nfrom sttcp.client import Client\n"
                 "from sttcp.server import Server\n"
                 "server = Server('', 0)\nclient = Client('', 1)\n"
-                "def mistakes(connection: Connection) -> None:\n")
+                "async def talk(address: sttcp.Address, connection: sttcp.AsyncConnection) -> None: ...\n"
+                "def mistakes(connection: Connection, waiting: sttcp.AsyncConnection) -> None:\n")
         with written(head + "".join("    %s\n" % line for line in WRONG)) as program:
             said = self.mypy("--strict", program)
         lines = [int(line) for line in re.findall(r":(\d+): error: ", said)]

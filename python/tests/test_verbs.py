@@ -178,8 +178,8 @@ class OnMessageTest(Case):
         seen = Seen()
         server = self.server(framing="line")
 
-        async def later(address, connection, data):
-            pass
+        def later(address, connection, data):
+            yield
 
         @server.connection_handler
         def begin(address, connection):

@@ -26,7 +26,8 @@ except ImportError as _error:
     raise ImportError(f"sttcp was built with TLS, and OpenSSL 3 is not there: {_error}. On Debian: "
                       "sudo apt-get install libssl3; or install sttcp with STTCP_TLS=OFF in the "
                       "environment", name=_error.name, path=_error.path) from None
-from ._connection import Connection, ConnectionStats
+from ._await import sleep
+from ._connection import AsyncConnection, Connection, ConnectionStats
 from ._engine import configure, log_level, log_to_stderr
 from ._group import Address, StopReport, connections
 from ._options import DEFAULT, Default
@@ -46,9 +47,9 @@ core_version = _sttcp.core_version
 _set_up()
 
 __all__ = [
-    "Address", "Client", "Connection", "ConnectionStats", "CutError", "DEFAULT", "Default", "Error",
-    "FrameError", "HAS_TLS", "HandlerError", "LimitError", "Server", "SlowPeerError", "Stats",
-    "StopReport", "StoppedError", "TLS", "TLSError", "TLSInfo", "TimeLimitError", "Timer",
-    "configure", "connections", "core_version", "engine_shutdown", "keep_alive", "log_level",
-    "log_to_stderr", "print_sync", "run", "screen_lock",
+    "Address", "AsyncConnection", "Client", "Connection", "ConnectionStats", "CutError", "DEFAULT",
+    "Default", "Error", "FrameError", "HAS_TLS", "HandlerError", "LimitError", "Server",
+    "SlowPeerError", "Stats", "StopReport", "StoppedError", "TLS", "TLSError", "TLSInfo",
+    "TimeLimitError", "Timer", "configure", "connections", "core_version", "engine_shutdown",
+    "keep_alive", "log_level", "log_to_stderr", "print_sync", "run", "screen_lock", "sleep",
 ]

@@ -11,13 +11,13 @@ import functools
 import io
 import math
 import socket
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, NamedTuple
 
 from . import _sttcp
 from ._group import DataT, check_handler
 from ._options import (DEFAULT, Default, Framing, FramingOptions, MessageOptions, lists_options,
                        milliseconds, read_options)
-from ._timer import check_function, needs_one
+from ._timer import check_task, needs_one
 from ._tls import TLS, host_name
 from .errors import make_exception, make_system_error, make_tls_exception
 
@@ -96,6 +96,10 @@ class Connection(_sttcp.ConnectionBase):
     Every method may be called from any thread at any time. On a connection that
     has ended, methods raise the reason. The same connection is always the same
     object, so it can be a key, and `data` holds anything of yours.
+
+    In a coroutine that is one of its handlers, recv, recv_exactly, recv_message,
+    next_size, sendall and send_message are to be awaited: AsyncConnection tells
+    that to type checkers. `async for` goes over its messages.
     """
 
     __slots__ = ()
@@ -268,7 +272,7 @@ class Connection(_sttcp.ConnectionBase):
 
     def _give_task(self, function: Callable[..., object], args: tuple[Any, ...],
                    kwargs: dict[str, Any], ms: int, repeats: bool) -> int:
-        check_function(function)
+        check_task(function)
         has_arguments = bool(args or kwargs)
         takes_connection = not has_arguments and needs_one(function)
         if has_arguments:
@@ -394,3 +398,23 @@ class Connection(_sttcp.ConnectionBase):
             state = f"ended: {_sttcp.error_name(code)}" if code < 0 else "ended"
         way = "to" if self.client is not None else "from"
         return f"<sttcp.Connection {self.id} {way} {self.host}:{self.port} {state}>"
+
+
+if TYPE_CHECKING:
+    class AsyncConnection(Connection):
+        """The same, as a coroutine sees it that is a handler of the connection: for annotations."""
+
+        def recv(self, size: int, flags: int = 0, /  # type: ignore[override]
+                 ) -> Awaitable[bytes]: ...
+        def recv_message(self) -> Awaitable[bytes | None]: ...  # type: ignore[override]
+        def recv_exactly(self, size: int,  # type: ignore[override]
+                         timeout: float | None | Default = DEFAULT,
+                         ) -> Awaitable[bytes | None]: ...
+        def next_size(self, timeout: float | None | Default = DEFAULT,  # type: ignore[override]
+                      ) -> Awaitable[int | None]: ...
+        def sendall(self, data: ReadableBuffer, flags: int = 0, /  # type: ignore[override]
+                    ) -> Awaitable[None]: ...
+        def send_message(self, data: ReadableBuffer, /  # type: ignore[override]
+                         ) -> Awaitable[None]: ...
+else:
+    AsyncConnection = Connection

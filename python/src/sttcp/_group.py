@@ -17,7 +17,7 @@ from typing import (TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Tuple, T
 from . import _sttcp
 from ._engine import begin, logger
 from ._options import read_options, without_off
-from ._timer import Timer
+from ._timer import Timer, refuse_generator
 from ._tls import TLS
 from ._wait import announce, let_signals_through, terminable, wait_until
 from .errors import raise_start
@@ -128,9 +128,7 @@ def check_handler(function: Callable[..., object] | None) -> None:
     """Raises TypeError for what cannot be a handler."""
     if function is not None and not callable(function):
         raise TypeError(f"a handler must be callable, not {function!r}")
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)):
-        raise TypeError("a handler must not be async: nobody would await it. It may block.")
+    refuse_generator("a handler", function)
 
 
 def running_objects() -> list[Group]:

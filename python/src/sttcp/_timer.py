@@ -15,9 +15,22 @@ from ._wait import announce, call_interruptibly
 from .errors import raise_start
 
 
-def check_function(function: Callable[..., object]) -> None:
+def refuse_generator(what: str, function: Callable[..., object] | None) -> None:
+    """Nobody would go through it."""
+    for each in function, getattr(function, "__call__", None):
+        if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
+            raise TypeError(f"{what} must not be a generator: nobody would go through it")
+
+
+def check_task(function: Callable[..., object]) -> None:
+    """Of a connection: as a handler."""
     if not callable(function):
         raise TypeError(f"a function must be callable, not {function!r}")
+    refuse_generator("a task", function)
+
+
+def check_function(function: Callable[..., object]) -> None:
+    check_task(function)
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)):
         raise TypeError("a function must not be async: nobody would await it. It may block.")

@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Handlers that are coroutines. One runs as any handler does, on the thread that runs the handlers
+ * of its connection, until it waits: then its call returns to the library, and what is left of the
+ * event stands in the connection's dialogue. The library knows nothing of it. What wakes the
+ * coroutine are the calls that it makes in any case:
+ *
+ *	waits for	the connection is	goes on in
+ *	input		read from		its handler of messages, or of the peer's FIN
+ *	room		paused			a task, given by the drained handler
+ *	a time		paused			a task
+ *	whatever	at its end		the disconnection handler, before that of the user
+ *
+ * A dialogue belongs to the connection's owner, as its handlers do: what other threads do to it
+ * (pause, resume, cancel) they do under the GIL. While a coroutine waits no other handler runs;
+ * what would run is noted, and follows when the coroutine has returned: tasks, the drained handler,
+ * the handler of messages for bytes that were not read, the end handler.
+ *
+ * Where nothing can be parked, in the last handlers and in malformed ones, a coroutine has a
+ * dialogue of no connection and waits on the spot.
+ */
+#include "ext.h"
+
+#include <errno.h>
+#include <string.h>
+
+static _Thread_local struct dialogue *now;
+
+struct dialogue *dialogue_now(void)
+{
+	return now;
+}
+
+struct dialogue *dialogue_swap(struct dialogue *other)
+{
+	struct dialogue *before = now;
+
+	now = other;
+	return before;
+}
+
+/* ---------------------------------------------------------------- running it */
+
+/* Runs it until it waits, or is over: then it is gone. */
+static enum verdict drive(struct dialogue *d)
+{
+	struct dialogue *outer = dialogue_swap(d);
+	PyObject *result = NULL;
+	enum came came = coroutine_send(d->coroutine, &result);
+
+	while (came == YIELDED) {
+		if (result != (PyObject *)d->wait) {
+			Py_CLEAR(d->wait);
+			came = coroutine_refuse(d->coroutine, result, &result);
+			continue;
+		}
+		Py_DECREF(result);
+		if (park_begin(d)) {
+			dialogue_swap(outer);
+			return PARKED;
+		}
+		came = coroutine_send(d->coroutine, &result);
+	}
+	if (came == RAISED)
+		coroutine_explain();
+	dialogue_swap(outer);
+
+	/* Its end may run code of the user's. */
+	PyObject *type;
+	PyObject *value;
+	PyObject *traceback;
+
+	PyErr_Fetch(&type, &value, &traceback);
+	Py_CLEAR(d->wait);
+	Py_CLEAR(d->coroutine);
+	PyErr_Restore(type, value, traceback);
+	if (came == RAISED)
+		return FAILED;
+
+	int truth = result == Py_None ? (int)NOTHING : PyObject_IsTrue(result);
+
+	Py_DECREF(result);
+	return truth < 0 ? FAILED : (enum verdict)truth;
+}
+
+/* A coroutine has been parked for the first time: the connection has a dialogue now. */
+static struct dialogue *keep(conn_object *conn, const struct dialogue *first)
+{
+	struct dialogue *d = PyMem_Malloc(sizeof(*d));
+	struct binding *binding = ((group_object *)conn->owner)->binding;
+
+	if (!d)
+		return NULL;
+	*d = *first;
+	conn->dialogue = d;
+	if (binding->ndialogues++ == 0)
+		atomic_fetch_or(&binding->slots, 1U << SLOT_DIALOGUE);
+	return d;
+}
+
+enum verdict dialogue_begin(conn_object *conn, PyObject *coroutine, bool may_read)
+{
+	struct dialogue first = {.conn = conn};
+	struct dialogue *d = conn && conn->dialogue ? conn->dialogue : &first;
+
+	d->coroutine = coroutine;
+	d->may_not_read = !may_read;
+	/* The collector has taken it apart. */
+	if (conn && !conn->owner)
+		d->conn = NULL;
+
+	enum verdict verdict = drive(d);
+
+	if (verdict == PARKED && d == &first && !keep(conn, d)) {
+		park_cancel_timer(d);
+		park_cut(d, false);
+		park_hold(d, conn->paused);
+		Py_CLEAR(d->wait);
+		Py_CLEAR(d->part);
+		Py_CLEAR(d->coroutine);
+		PyErr_NoMemory();
+		return FAILED;
+	}
+	return verdict;
+}
+
+/* ---------------------------------------------------------------- its end */
+
+static void drop_tasks(struct dialogue *d)
+{
+	while (d->tasks) {
+		struct task *task = d->tasks;
+
+		d->tasks = task->behind;
+		tasks_drop(task);
+	}
+}
+
+static void drop_phase(struct phase *phase)
+{
+	Py_CLEAR(phase->data);
+	Py_CLEAR(phase->own);
+}
+
+/* The connection has no dialogue any more. */
+static void over(struct dialogue *d)
+{
+	conn_object *conn = d->conn;
+	group_object *owner = (group_object *)conn->owner;
+
+	park_cancel_timer(d);
+	park_cut(d, false);
+	conn->dialogue = NULL;
+	if (owner && --owner->binding->ndialogues == 0)
+		atomic_fetch_and(&owner->binding->slots, ~(1U << SLOT_DIALOGUE));
+	park_hold(d, conn->paused);
+	drop_tasks(d);
+	drop_phase(&d->phase);
+	Py_CLEAR(d->wait);
+	Py_CLEAR(d->part);
+	Py_CLEAR(d->rest);
+	Py_CLEAR(d->coroutine);
+	PyMem_Free(d);
+}
+
+void dialogue_drop(conn_object *self)
+{
+	struct dialogue *d = self->dialogue;
+
+	if (!d)
+		return;
+
+	PyObject *coroutine = d->coroutine;
+
+	d->coroutine = NULL;
+	over(d);
+	if (!coroutine)
+		return;
+
+	PyObject *closed = PyObject_CallMethod(coroutine, "close", NULL);
+
+	if (!closed)
+		report_raised();
+	Py_XDECREF(closed);
+	Py_DECREF(coroutine);
+}
+
+void dialogue_clear(conn_object *self)
+{
+	if (self->dialogue)
+		over(self->dialogue);
+}
+
+int dialogue_traverse(conn_object *self, visitproc visit, void *arg)
+{
+	struct dialogue *d = self->dialogue;
+
+	if (!d)
+		return 0;
+	Py_VISIT(d->coroutine);
+	Py_VISIT(d->wait);
+	Py_VISIT(d->phase.own);
+	for (struct task *task = d->tasks; task; task = task->behind)
+		if (task->refs == 1) {
+			Py_VISIT(task->conn);
+			Py_VISIT(task->function);
+		}
+	return 0;
+}
+
+/* ---------------------------------------------------------------- what follows */
+
+static enum verdict run_deferred(struct dialogue *d)
+{
+	struct task *task = d->tasks;
+
+	d->tasks = task->behind;
+	task->deferred = false;
+
+	enum verdict verdict = tasks_call(task);
+
+	tasks_drop(task);
+	return verdict;
+}
+
+static enum verdict run_rest(group_object *group, struct dialogue *d)
+{
+	PyObject *rest = d->rest;
+
+	d->rest = NULL;
+	if (d->rest_at) {
+		PyObject *whole = rest;
+
+		rest = PyBytes_FromStringAndSize(PyBytes_AS_STRING(whole) + d->rest_at,
+						 PyBytes_GET_SIZE(whole) - d->rest_at);
+		Py_DECREF(whole);
+		d->rest_at = 0;
+		if (!rest)
+			return FAILED;
+	}
+	return handlers_data(group, d->conn, rest);
+}
+
+/* Runs the next of what was noted; false if there is none. */
+static bool run_noted(group_object *group, struct dialogue *d, enum verdict *verdict)
+{
+	if (!sttcp_conn_is_open(d->conn->conn))
+		return false;
+	if (d->tasks) {
+		*verdict = run_deferred(d);
+	} else if (d->drained_due) {
+		d->drained_due = false;
+		*verdict = handlers_notify(group, d->conn, SLOT_DRAINED);
+	} else if (d->rest && !d->conn->paused) {
+		*verdict = run_rest(group, d);
+	} else if (d->end_due && !d->rest) {
+		d->end_due = false;
+		*verdict = handlers_notify(group, d->conn, SLOT_END);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* Nothing waits and nothing is left to be done, unless a rest waits for resume(). */
+static void settle(struct dialogue *d)
+{
+	if (d->rest && d->conn->paused && sttcp_conn_is_open(d->conn->conn))
+		park_hold(d, true);
+	else
+		over(d);
+}
+
+/* Goes on: with the coroutine, and with what follows it. */
+static void go_on(struct dialogue *d)
+{
+	conn_object *conn = d->conn;
+	group_object *group = (group_object *)conn->owner;
+	enum verdict verdict = NOTHING;
+
+	if (!group)
+		return;
+	Py_INCREF(conn);
+	Py_INCREF(group);
+	if (d->coroutine) {
+		verdict = drive(d);
+		if (verdict != PARKED) {
+			struct phase phase = d->phase;
+
+			memset(&d->phase, 0, sizeof(d->phase));
+			verdict = handlers_go_on(group, conn, &phase, verdict);
+			drop_phase(&phase);
+		}
+		handlers_conclude(group, conn->conn, verdict);
+	}
+	while (verdict != PARKED && run_noted(group, d, &verdict))
+		handlers_conclude(group, conn->conn, verdict);
+	if (verdict != PARKED)
+		settle(d);
+	Py_DECREF(group);
+	Py_DECREF(conn);
+}
+
+/* ---------------------------------------------------------------- events */
+
+/* As one of its handlers, without the GIL. */
+void dialogue_ring(sttcp_conn *conn, void *argument)
+{
+	conn_object *self = argument;
+
+	(void)conn;
+	if (!gil_enter())
+		return;
+
+	struct dialogue *d = self->dialogue;
+
+	if (d) {
+		wait_object *wait = d->wait;
+
+		d->timer_id = 0;
+		if (wait && d->until_ms >= 0 && !park_time_has_come(d)) {
+			int result = park_set_timer(d);
+
+			if (result < 0) {
+				wait_fail(wait, result);
+				go_on(d);
+			}
+		} else if (wait && d->until_ms >= 0) {
+			park_end_part(d);
+			if (wait->kind == WAIT_TIME) {
+				Py_INCREF(Py_None);
+				wait_give(wait, Py_None);
+			} else {
+				wait_fail(wait, -ETIMEDOUT);
+			}
+			go_on(d);
+		}
+	}
+	log_drain();
+	gil_leave();
+}
+
+static void go_on_asked(sttcp_conn *conn, void *argument)
+{
+	conn_object *self = argument;
+
+	(void)conn;
+	if (!gil_enter())
+		return;
+
+	struct dialogue *d = self->dialogue;
+
+	if (d) {
+		d->asked = false;
+		if (!d->coroutine ||
+		    (d->wait && d->wait->kind == WAIT_ROOM && wait_send_again(d->wait)))
+			go_on(d);
+	}
+	log_drain();
+	gil_leave();
+}
+
+/* Goes on as a task: what is allowed in one is not where this is called. */
+static void ask(struct dialogue *d)
+{
+	if (d->asked)
+		return;
+	Py_INCREF(d->conn);
+	if (sttcp_conn_run(d->conn->conn, go_on_asked, d->conn, park_free) < 0)
+		Py_DECREF(d->conn);
+	else
+		d->asked = true;
+}
+
+/* Puts bytes behind what nobody has read. Takes the reference. */
+static void add_rest(struct dialogue *d, PyObject *data)
+{
+	if (!d->rest) {
+		d->rest = data;
+		d->rest_at = 0;
+		return;
+	}
+	PyBytes_ConcatAndDel(&d->rest, data);
+	if (!d->rest)
+		PyErr_Clear();
+}
+
+/* Fills the part from the data; true when all of it is there. */
+static bool fill_part(struct dialogue *d, PyObject *data)
+{
+	Py_ssize_t missing = d->wait->size - d->part_size;
+	Py_ssize_t size = PyBytes_GET_SIZE(data);
+	Py_ssize_t taken = size < missing ? size : missing;
+
+	memcpy(PyBytes_AS_STRING(d->part) + d->part_size, PyBytes_AS_STRING(data), (size_t)taken);
+	d->part_size += taken;
+	if (taken < size) {
+		Py_INCREF(data);
+		d->rest = data;
+		d->rest_at = taken;
+	}
+	return taken == missing;
+}
+
+void dialogue_take_data(conn_object *self, PyObject *data)
+{
+	struct dialogue *d = self->dialogue;
+	wait_object *wait = d->wait;
+	Py_ssize_t size = PyBytes_GET_SIZE(data);
+
+	Py_INCREF(data);
+	switch (wait->kind) {
+	case WAIT_RECV:
+		if (size > wait->size) {
+			d->rest = data;
+			d->rest_at = wait->size;
+			data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), wait->size);
+		}
+		break;
+	case WAIT_EXACTLY:
+		if (!fill_part(d, data)) {
+			park_want(d);
+			Py_DECREF(data);
+			return;
+		}
+		Py_DECREF(data);
+		data = d->part;
+		d->part = NULL;
+		d->part_size = 0;
+		break;
+	case WAIT_SIZE:
+		add_rest(d, data);
+		data = PyLong_FromSsize_t(size);
+		break;
+	case WAIT_MESSAGE:
+	case WAIT_NEXT:
+		break;
+	default:
+		/* It is paused: this is what had been read. */
+		add_rest(d, data);
+		return;
+	}
+	if (data) {
+		wait_give(wait, data);
+	} else {
+		PyErr_Clear();
+		wait_fail(wait, -ENOMEM);
+	}
+	go_on(d);
+}
+
+void dialogue_take_end(conn_object *self)
+{
+	struct dialogue *d = self->dialogue;
+
+	d->fin = true;
+	d->end_due = true;
+	if (d->wait->kind >= WAIT_ROOM)
+		return;
+	park_end_part(d);
+	wait_end_of_input(d->wait);
+	go_on(d);
+}
+
+void dialogue_take_drained(conn_object *self)
+{
+	struct dialogue *d = self->dialogue;
+
+	d->drained_due = true;
+	if (d->wait->kind == WAIT_ROOM)
+		ask(d);
+}
+
+void dialogue_defer(conn_object *self, struct task *task)
+{
+	struct task **last = &self->dialogue->tasks;
+
+	/* One that comes again and again waits once. */
+	if (task->deferred)
+		return;
+	while (*last)
+		last = &(*last)->behind;
+	task->deferred = true;
+	task->refs++;
+	task->behind = NULL;
+	*last = task;
+}
+
+bool dialogue_cancel(conn_object *self, int64_t id)
+{
+	struct task **at = self->dialogue ? &self->dialogue->tasks : NULL;
+
+	while (at && *at) {
+		struct task *task = *at;
+
+		if (task->id == id) {
+			*at = task->behind;
+			task->deferred = false;
+			tasks_drop(task);
+			return true;
+		}
+		at = &task->behind;
+	}
+	return false;
+}
+
+void dialogue_finish(conn_object *self)
+{
+	struct dialogue *d = self->dialogue;
+
+	if (!d)
+		return;
+	d->ended = true;
+	park_end_part(d);
+	if (d->coroutine) {
+		if (d->wait)
+			wait_end_of_connection(d->wait);
+		go_on(d);
+	} else {
+		over(d);
+	}
+}
+
+int dialogue_pause(conn_object *self)
+{
+	self->paused = true;
+	/* In force when the coroutine has returned. */
+	if (self->dialogue && sttcp_conn_is_open(self->conn))
+		return 0;
+	return sttcp_conn_pause(self->conn);
+}
+
+int dialogue_resume(conn_object *self)
+{
+	struct dialogue *d = self->dialogue;
+
+	self->paused = false;
+	if (!d || !sttcp_conn_is_open(self->conn))
+		return sttcp_conn_resume(self->conn);
+	if (!d->coroutine)
+		ask(d);
+	return 0;
+}
+
+Py_ssize_t dialogue_read_rest(void *memory, Py_ssize_t size)
+{
+	struct dialogue *d = now;
+	Py_ssize_t here = d->rest ? PyBytes_GET_SIZE(d->rest) - d->rest_at : 0;
+
+	if (size > here)
+		size = here;
+	if (!size)
+		return 0;
+	memcpy(memory, PyBytes_AS_STRING(d->rest) + d->rest_at, (size_t)size);
+	d->rest_at += size;
+	if (size == here) {
+		Py_CLEAR(d->rest);
+		d->rest_at = 0;
+	}
+	return size;
+}
