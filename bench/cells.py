@@ -19,7 +19,9 @@ READ = 60 * KIB  # that may come on top of the high-water mark
 @dataclass
 class Run:
     name: str
-    server: str  # epoll, threads, sttcp, python or socketserver, epoll_tls or sttcp_tls; or one of others.py
+    # epoll, threads, sttcp, python, python-await or socketserver, epoll_tls or sttcp_tls; or one of
+    # others.py
+    server: str
     load: list  # arguments of the load generator; --seconds is added where there is none
     hog: bool = False  # a process burns the server's CPU meanwhile
     words: tuple = ()  # more for the server's command line; {certs} is the folder of certs.py
@@ -275,6 +277,15 @@ def python_echo(conns, mark):
     ])
 
 
+def python_await(conns, mark):
+    """The same as a dialogue: a coroutine for each connection, which waits in recv."""
+    return Cell(f"python-await-{conns}", same_load(args("visited", conns), "python-await", "epoll", "python"), [
+        Figure("per CPU second, of epoll loop", "python-await", "quick_cpu", "epoll", mark),
+        Figure("(of a receive handler)", "python-await", "quick_cpu", "python"),
+        Figure("threads", "python-await", "threads", None, 8, most=True),
+    ])
+
+
 def python_idle(conns):
     load = args("idle", conns, 0, None, "--warm", 1, "--seconds", IDLE_SECONDS)
     return Cell("python-idle", same_load(load, "python", "socketserver"), [
@@ -370,5 +381,7 @@ CELLS = [
     tls_beside(200),
     python_echo(64, 1.2),
     python_echo(1000, 1.4),
+    python_await(64, 0.75),
+    python_await(1000, 0.72),
     python_idle(5000),
 ]

@@ -203,14 +203,15 @@ class Bench:
                 self.missing.add(name)
 
     def add_python(self, tree):
-        """The two servers in Python, if the package is built for this interpreter."""
+        """The servers in Python, if the package is built for this interpreter."""
         self.env = {**os.environ, "PYTHONPATH": os.path.abspath(tree)}
-        for name, script in ("python", "echo_sttcp.py"), ("socketserver", "echo_socketserver.py"):
+        for name, script in (("python", "echo_sttcp.py"), ("python-await", "echo_sttcp_await.py"),
+                             ("socketserver", "echo_socketserver.py")):
             self.programs[name] = [sys.executable, "-B", os.path.join(HERE, "..", "python", "bench", script)]
         built = subprocess.run([sys.executable, "-B", "-c", "import sttcp"], env=self.env, stderr=subprocess.DEVNULL,
                                check=False)
         if built.returncode:
-            self.missing |= {"python", "socketserver"}
+            self.missing |= {"python", "python-await", "socketserver"}
 
     def do_round(self, cell, title, seconds, warm):
         for run in cell.runs:
