@@ -37,8 +37,8 @@ class ReadmeTest(ProgramCase):
         self.assertIn("62134", text)
         return self.run_program(text.replace("62134", str(port))), port
 
-    def test_there_are_five_programs(self):
-        self.assertEqual(len(self.programs), 5)
+    def test_there_are_six_programs(self):
+        self.assertEqual(len(self.programs), 6)
 
     def test_first_program_echoes(self):
         terminal, _ = self.run_block(0)
@@ -47,8 +47,21 @@ class ReadmeTest(ProgramCase):
         self.assertEqual(terminal.end(), 0)
         self.assertEqual(terminal.output.replace("^C", ""), "Received b'Meow!'\n")
 
-    def test_second_program_is_a_chat(self):
+    def test_second_program_is_a_dialogue(self):
         terminal, port = self.run_block(1)
+        wait_for(terminal.waits_in_keep_alive, "keep_alive")
+        with Peer(port) as peer:
+            self.assertEqual(peer.read(13), b"Who are you?\n")
+            peer.sendall(b"Tom\nMeow!\nPurr\n")
+            self.assertEqual(peer.read(21), b"Tom: Meow!\nTom: Purr\n")
+            peer.shutdown(socket.SHUT_WR)
+            self.assertEqual(peer.read_all(), b"")
+        terminal.interrupt()
+        self.assertEqual(terminal.end(), 0)
+        self.assertNotIn("Traceback", terminal.output)
+
+    def test_third_program_is_a_chat(self):
+        terminal, port = self.run_block(2)
         wait_for(terminal.waits_in_keep_alive, "keep_alive")
         with Peer(port) as one, Peer(port) as two:
             for peer, name in ((one, b"Tom\n"), (two, b"Tim\n")):
@@ -71,8 +84,8 @@ class ReadmeTest(ProgramCase):
         self.assertEqual(terminal.end(), 0)
         self.assertNotIn("Traceback", terminal.output)
 
-    def test_third_program_waits_for_its_server(self):
-        terminal, port = self.run_block(2)
+    def test_fourth_program_waits_for_its_server(self):
+        terminal, port = self.run_block(3)
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.settimeout(DEADLINE)
@@ -84,8 +97,8 @@ class ReadmeTest(ProgramCase):
         self.assertEqual(terminal.end(), 0)
         self.assertEqual(terminal.output, "")
 
-    def test_fourth_program_tells_why_it_could_not_connect(self):
-        terminal, port = self.run_block(3)
+    def test_fifth_program_tells_why_it_could_not_connect(self):
+        terminal, port = self.run_block(4)
         self.assertEqual(terminal.end(), 0)
         self.assertRegex(terminal.output, r"^Could not connect to localhost:%d: .*refused" % port)
 
@@ -106,12 +119,12 @@ class ReadmeTest(ProgramCase):
                 universal_newlines=True, timeout=DEADLINE * 3)
 
     def test_recipe_for_pytest_works(self):
-        result = self.pytest(self.programs[4], "-W", "error")
+        result = self.pytest(self.programs[5], "-W", "error")
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assertRegex(result.stdout, r"\b1 passed\b")
 
     def test_recipe_for_pytest_ends_where_a_connection_is_left_open(self):
-        text = self.programs[4] + """
+        text = self.programs[5] + """
 def test_leaves_it_open(server):
     global left
     left = socket.create_connection(server.sock_name, timeout=5)
@@ -125,8 +138,8 @@ def test_leaves_it_open(server):
         self.assertLess(time.monotonic() - began, 10)
 
     def test_recipe_for_pytest_fails_where_a_handler_raises(self):
-        text = self.programs[4].replace("data.upper()", "data.no_such_thing()")
-        self.assertNotEqual(text, self.programs[4])
+        text = self.programs[5].replace("data.upper()", "data.no_such_thing()")
+        self.assertNotEqual(text, self.programs[5])
         text = text.replace("assert peer.recv(100) == b'MEOW!'", "assert peer.recv(100) == b''")
         result = self.pytest(text, "-W", "error")
         self.assertEqual(result.returncode, 1, result.stdout)
@@ -190,7 +203,7 @@ def test_leaves_it_open(server):
         for name, of in handlers:
             self.assertEqual(hasattr(sttcp.Server, name), of != "client", name)
             self.assertEqual(hasattr(sttcp.Client, name), of != "server", name)
-        methods = text.split("## Connections")[1].split("## Options")[0]
+        methods = text.split("## Connections")[1].split("## Coroutines")[0]
         for name in re.findall(r"`(\w+)`", methods):
             self.assertTrue(hasattr(sttcp.Connection, name), name)
 
