@@ -1085,6 +1085,14 @@ STTCP_API int sttcp_conn_fail_now(sttcp_conn *conn, int code, const char *format
 /* Ends sending from this side (a half close): FIN once the queue is empty. Receiving goes on. */
 STTCP_API int sttcp_conn_shutdown(sttcp_conn *conn);
 
+/*
+ * The option half_close for this connection, from now on, in one of its handlers on
+ * the thread that runs it (-EDEADLK elsewhere): with it, the peer's FIN calls the
+ * end handler and sending stays possible; without it, the FIN ends the connection,
+ * also one that has come before. What ends it then has the reason 0.
+ */
+STTCP_API int sttcp_conn_set_half_close(sttcp_conn *conn, bool on);
+
 /* The reason of the end; 0 while the connection is open, and after an orderly close. */
 STTCP_API int sttcp_conn_reason(const sttcp_conn *conn);
 

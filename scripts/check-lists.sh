@@ -11,6 +11,7 @@ not_in_python='
 sttcp_client_on_universal	set for every client by ext/group.c: universal_handler
 sttcp_server_on_universal	set for every server by ext/group.c: universal_handler
 sttcp_conn_sendf		formats are f-strings
+sttcp_conn_set_half_close	what a coroutine that waits has by itself
 sttcp_event_name		the name of a HandlerType
 sttcp_tls_ref			Python counts references
 '

@@ -158,6 +158,102 @@ static void half_close_ends_with_the_second_fin(void **state)
 	shut_both_ways(host, true);
 }
 
+/* ------------------------------------------------------------------ of one connection */
+
+static bool turn_on(struct probe *probe, sttcp_conn *conn)
+{
+	if (sttcp_conn_set_half_close(conn, true) != 0)
+		probe_violate(probe, "it cannot be turned on");
+	return true;
+}
+
+static void turn_off_task(sttcp_conn *conn, void *argument)
+{
+	if (sttcp_conn_set_half_close(conn, false) != 0)
+		probe_violate(argument, "it cannot be turned off");
+}
+
+/* Without the option, one connection has it until it is taken back; then the FIN that has come
+ * before is the end. */
+static void half_close_of_one_connection_can_be_turned_on(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	probe->connection = turn_on;
+	sttcp_server *server = probe_listen(probe, NULL);
+	int peer = peer_connect(sttcp_server_port(server));
+
+	peer_shutdown(peer);
+	assert_true(probe_wait(probe, STTCP_END, 1));
+	sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
+	assert_non_null(conn);
+	assert_int_equal(sttcp_conn_set_half_close(conn, false), -EDEADLK);
+	assert_int_equal(sttcp_conn_send(conn, "still", 5), 0);
+	assert_true(peer_expect(peer, "still"));
+	assert_true(sttcp_conn_is_open(conn));
+	assert_int_equal(sttcp_conn_run(conn, turn_off_task, probe, NULL), 0);
+	assert_int_equal(peer_end(peer), 0);
+	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(probe), 0);
+	sttcp_conn_unref(conn);
+	peer_close(peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static bool turn_off(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)data;
+	(void)size;
+	turn_off_task(conn, probe);
+	return true;
+}
+
+static void half_close_of_one_connection_can_be_turned_off(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	probe->data = turn_off;
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.half_close = true));
+	int peer = peer_connect(sttcp_server_port(server));
+
+	assert_true(peer_say(peer, "x"));
+	peer_shutdown(peer);
+	assert_int_equal(peer_end(peer), 0);
+	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(probe), 0);
+	assert_int_equal(probe_count(probe, STTCP_END), 0);
+	peer_close(peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+	assert_int_equal(sttcp_conn_set_half_close(NULL, true), -EINVAL);
+}
+
+static void tell_that_it_is_late(struct probe *probe, sttcp_conn *conn, int reason)
+{
+	(void)reason;
+	if (sttcp_conn_set_half_close(conn, true) != STTCP_ECLOSED)
+		probe_violate(probe, "it is not too late");
+}
+
+static void half_close_cannot_be_turned_on_after_the_end(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	probe->ended = tell_that_it_is_late;
+	sttcp_server *server = probe_listen(probe, NULL);
+	int peer = peer_connect(sttcp_server_port(server));
+
+	peer_shutdown(peer);
+	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+	peer_close(peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -166,6 +262,9 @@ int main(void)
 		cmocka_unit_test(shutdown_ends_sending_alone),
 		cmocka_unit_test(half_close_ends_with_the_second_fin),
 		cmocka_unit_test(half_close_hears_no_end_behind_half_a_message),
+		cmocka_unit_test(half_close_of_one_connection_can_be_turned_on),
+		cmocka_unit_test(half_close_of_one_connection_can_be_turned_off),
+		cmocka_unit_test(half_close_cannot_be_turned_on_after_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

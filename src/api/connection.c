@@ -217,6 +217,13 @@ int sttcp_conn_fail_now(sttcp_conn *conn, int code, const char *format, ...)
 	return result;
 }
 
+int sttcp_conn_set_half_close(sttcp_conn *conn, bool on)
+{
+	int result = stt_check_conn(conn);
+
+	return result < 0 ? result : stt_conn_set_half_close(conn, on);
+}
+
 int sttcp_conn_shutdown(sttcp_conn *conn)
 {
 	int result = stt_check_conn(conn);

@@ -87,10 +87,11 @@ struct sttcp_conn {
 	uint8_t waited;	  /* quick calls until a short wait of one of its handlers is forgotten */
 	bool fin_seen;	  /* the peer's FIN */
 	bool declined : 1;
-	bool waved_off : 1; /* a handler's false was the end that counts */
-	bool secure : 1;    /* it has a session: see secure.h */
-	bool unshaken : 1;  /* its handshake has failed, */
-	bool unheard : 1;   /* and its peer has not sent a byte */
+	bool waved_off : 1;  /* a handler's false was the end that counts */
+	bool secure : 1;     /* it has a session: see secure.h */
+	bool unshaken : 1;   /* its handshake has failed, */
+	bool unheard : 1;    /* and its peer has not sent a byte */
+	bool half_close : 1; /* its peer's FIN does not end it */
 	/* Atomic: the enum stt_event of its next message, see own_handler.h. */
 	atomic_uchar delivers;
 

@@ -86,6 +86,19 @@ int stt_conn_shutdown(struct sttcp_conn *conn)
 	return result;
 }
 
+int stt_conn_set_half_close(struct sttcp_conn *conn, bool on)
+{
+	if (stt_desk_conn() != conn)
+		return -EDEADLK;
+	if (atomic_load(&conn->ended))
+		return stt_conn_end_code(conn);
+	conn->half_close = on;
+	/* A FIN that has come before is read once more, and ends it. */
+	if (!on && conn->fin_seen)
+		stt_conn_wish_again(conn, STT_WISH_READ);
+	return 0;
+}
+
 /* With the connection owned: the descriptor, or a code. */
 static int take_descriptor_locked(struct sttcp_conn *conn) STT_REQUIRES(conn->output.lock)
 {

@@ -47,6 +47,9 @@ bool stt_conn_end_is_wanted(struct sttcp_conn *conn);
  * has ended with. */
 int stt_conn_shutdown(struct sttcp_conn *conn);
 
+/* As sttcp_conn_set_half_close. */
+int stt_conn_set_half_close(struct sttcp_conn *conn, bool on);
+
 /* As sttcp_conn_detach: the descriptor, which is the caller's, or a code. */
 int stt_conn_detach(struct sttcp_conn *conn);
 

@@ -39,6 +39,7 @@ struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_ser
 	conn->born_ms = stt_now_ms();
 	atomic_init(&conn->refs, 1);
 	conn->phase = STT_CONNECTING;
+	conn->half_close = service->settings.half_close;
 	if (fd >= 0)
 		stt_conn_connected(conn);
 	atomic_init(&conn->owner_due_ms, STT_NEVER);

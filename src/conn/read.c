@@ -47,7 +47,7 @@ static void take_fin(struct stt_desk *desk, struct sttcp_conn *conn)
 	}
 
 	conn->fin_seen = true;
-	if (first && conn->service->settings.half_close) {
+	if (first && conn->half_close) {
 		bool verdict = stt_dispatch(desk, conn, STT_END, NULL, 0);
 
 		stt_deadlines_note_input(conn);
@@ -57,7 +57,7 @@ static void take_fin(struct stt_desk *desk, struct sttcp_conn *conn)
 
 	struct stt_output_view view = stt_output_view(conn);
 
-	if (view.broken || view.fin_sent || !conn->service->settings.half_close)
+	if (view.broken || view.fin_sent || !conn->half_close)
 		stt_conn_end(conn, view.broken, STT_END_FLUSH);
 }
 
