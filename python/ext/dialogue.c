@@ -115,6 +115,7 @@ enum verdict dialogue_begin(conn_object *conn, PyObject *coroutine, bool may_rea
 		park_cancel_timer(d);
 		park_cut(d, false);
 		park_hold(d, conn->paused);
+		park_outlive_fin(d, false);
 		Py_CLEAR(d->wait);
 		Py_CLEAR(d->part);
 		Py_CLEAR(d->coroutine);
@@ -154,6 +155,7 @@ static void over(struct dialogue *d)
 	if (owner && --owner->binding->ndialogues == 0)
 		atomic_fetch_and(&owner->binding->slots, ~(1U << SLOT_DIALOGUE));
 	park_hold(d, conn->paused);
+	park_outlive_fin(d, false);
 	drop_tasks(d);
 	drop_phase(&d->phase);
 	Py_CLEAR(d->wait);
@@ -454,7 +456,7 @@ void dialogue_take_end(conn_object *self)
 	struct dialogue *d = self->dialogue;
 
 	d->fin = true;
-	d->end_due = true;
+	d->end_due = !d->outlives_fin;
 	if (d->wait->kind >= WAIT_ROOM)
 		return;
 	park_end_part(d);

@@ -202,6 +202,7 @@ struct binding {
 	atomic_uint slots;   /* a bit for each handler that is set: to be read without the GIL */
 	int ndialogues;	     /* connections with one: SLOT_DIALOGUE is set meanwhile */
 	bool is_client;
+	bool half_close; /* the option */
 
 	/* A client's, under the lock. */
 	pthread_mutex_t lock;
@@ -428,6 +429,9 @@ void park_want(struct dialogue *d);
 /* Whether it cuts the stream so. */
 void park_cut(struct dialogue *d, bool cuts);
 
+/* Whether the peer's FIN leaves the connection open, where the option half_close does not. */
+void park_outlive_fin(struct dialogue *d, bool on);
+
 /* Whether it has paused the connection. */
 void park_hold(struct dialogue *d, bool held);
 
@@ -461,8 +465,9 @@ struct dialogue {
 	bool cuts;	    /* the library cuts the bytes as its waits want them */
 	bool may_not_read;
 	bool ended;
-	bool fin;   /* the peer's has come */
-	bool asked; /* to go on, by a task */
+	bool fin;	   /* the peer's has come */
+	bool outlives_fin; /* that is so only as long as it waits */
+	bool asked;	   /* to go on, by a task */
 	bool end_due;
 	bool drained_due;
 };

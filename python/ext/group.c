@@ -38,6 +38,7 @@ static int group_init(group_object *self, PyObject *args, PyObject *kwargs)
 	pthread_mutex_init(&self->binding->lock, NULL);
 	self->binding->group = self;
 	self->binding->is_client = is_client;
+	self->binding->half_close = options.half_close;
 	if (is_client)
 		self->client = sttcp_client_new(host, port, &options);
 	else

@@ -318,6 +318,8 @@ static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot,
 
 	if (known && dialogue_waits(known))
 		tell_dialogue(known);
+	else if (slot == SLOT_END && !binding->half_close)
+		sttcp_conn_set_half_close(conn, false);
 	else if (group && (!known || handlers_notify(group, known, slot) == FAILED))
 		fail_raised(group, conn, false);
 	Py_XDECREF(known);
@@ -327,6 +329,13 @@ static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot,
 
 static void on_end(sttcp_conn *conn, void *context)
 {
+	struct binding *binding = context;
+
+	/* A coroutine has let it go on without the option, and may be gone. */
+	if (!binding->half_close && !is_set(binding, 1U << SLOT_DIALOGUE)) {
+		sttcp_conn_set_half_close(conn, false);
+		return;
+	}
 	notify(context, conn, SLOT_END, dialogue_take_end);
 }
 

@@ -95,6 +95,17 @@ void park_hold(struct dialogue *d, bool held)
 		sttcp_conn_resume(d->conn->conn);
 }
 
+void park_outlive_fin(struct dialogue *d, bool on)
+{
+	const group_object *group = (const group_object *)d->conn->owner;
+
+	if (d->outlives_fin == on || (on && (!group || group->binding->half_close)))
+		return;
+	/* Where the collector takes it apart there is no handler, and on_end does it. */
+	if (sttcp_conn_set_half_close(d->conn->conn, on) >= 0)
+		d->outlives_fin = on;
+}
+
 /* As much as the coroutine takes. What it leaves stays with the library, which finds messages in it
  * if the framing is changed then. Without the GIL; the object is there as long as its handlers. */
 static int cut(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame, void *context)
@@ -202,6 +213,8 @@ bool park_begin(struct dialogue *d)
 			return false;
 		}
 	}
+	if (is_first)
+		park_outlive_fin(d, true);
 	if (wait->kind < WAIT_ROOM)
 		park_want(d);
 	park_hold(d, wait->kind >= WAIT_ROOM);

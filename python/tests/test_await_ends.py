@@ -89,6 +89,57 @@ class EndTest(AwaitCase):
                 self.assertEqual([seen.next() for _ in range(3)],
                                  [("got", value), "finally", ("end", None)])
 
+    def test_sending_goes_on_after_fin_of_the_peer(self):
+        async def talk(connection):
+            seen.tell(await connection.recv(10))
+            await sttcp.sleep(0.001)
+            await connection.sendall(b"after")
+            seen.tell(await connection.recv(10))
+            await connection.sendall(b"more")
+
+        async def on_connection(address, connection):
+            await talk(connection)
+
+        async def on_data(address, connection, data):
+            await talk(connection)
+
+        for name in "connection_handler", "receive_handler":
+            with self.subTest(handler=name):
+                seen = Seen()
+                server = self.server()
+                if name == "connection_handler":
+                    server.connection_handler(on_connection)
+                else:
+                    server.receive_handler(on_data)
+                server.end_handler(lambda address, connection: seen.tell("end"))
+                server.disconnection_handler(
+                    lambda address, reason: seen.tell("gone", reason))
+                server.start()
+                peer = self.peer(server)
+                if name == "receive_handler":
+                    peer.sendall(b"x")
+                peer.shutdown(socket.SHUT_WR)
+                self.assertEqual(peer.read_all(), b"aftermore")
+                self.assertEqual([seen.next() for _ in range(3)], [b"", b"", ("gone", None)])
+
+    def test_fin_ends_the_connection_when_the_coroutine_has_returned(self):
+        seen = Seen()
+
+        async def handler(address, connection):
+            async for message in connection:
+                seen.tell(message)
+
+        server = self.server(framing="line")
+        server.connection_handler(handler)
+        server.receive_handler(lambda address, connection, data: seen.tell("data", data))
+        server.disconnection_handler(lambda address, reason: seen.tell("gone", reason))
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(b"one\n")
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual(peer.read_all(), b"")
+        self.assertEqual([seen.next(), seen.next()], [b"one", ("gone", None)])
+
     def test_reset_by_the_peer(self):
         for name, wait in self.WAITS.items():
             with self.subTest(wait=name):
