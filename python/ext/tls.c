@@ -236,10 +236,20 @@ PyObject *conn_start_tls(conn_object *self, PyObject *args)
 	if (!PyArg_ParseTuple(args, "OO:_start_tls", &object, &name) ||
 	    tls_read(object, &tls) < 0 || read_path(name, &asked) < 0)
 		return NULL;
+	/* What was read in the clear and lies here cannot be given to TLS. */
+	if (dialogue_has(self) && dialogue_now()->rest) {
+		PyErr_SetString(PyExc_RuntimeError,
+				"start_tls: read what has come before, which is no TLS");
+		return NULL;
+	}
 	Py_BEGIN_ALLOW_THREADS
 	result = sttcp_conn_start_tls(self->conn, tls, asked);
 	Py_END_ALLOW_THREADS
-	return PyLong_FromLong(result);
+	if (result < 0)
+		return PyLong_FromLong(result);
+	if (dialogue_has(self))
+		return wait_done(Py_None);
+	Py_RETURN_NONE;
 }
 
 static PyObject *make_bytes(const void *data, size_t size)

@@ -71,6 +71,7 @@ RIGHT = """
         four: Optional[bytes] = await connection.recv_exactly(4, timeout=None)
         length: Optional[int] = await connection.next_size()
         await connection.send_message(data)
+        await connection.start_tls(sttcp.TLS(), "localhost")
         await sttcp.sleep(0.5)
         server.broadcast(data, exclude=connection)
         return bool(line and four and length)
@@ -241,6 +242,7 @@ WRONG = [
     "server.connection_handler(talk).lower()",
     "size_of: bytes = waiting.recv(1)",
     "next_line: int = waiting.recv_message()",
+    "waiting.start_tls(True)",
 ]
 
 

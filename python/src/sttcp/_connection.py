@@ -11,7 +11,7 @@ import functools
 import io
 import math
 import socket
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, NamedTuple, NoReturn
 
 from . import _sttcp
 from ._group import DataT, check_handler
@@ -155,14 +155,16 @@ class Connection(_sttcp.ConnectionBase):
         What was sent before leaves as plain bytes. What came behind the message that is being
         handled is taken for the peer's first bytes of TLS: nobody can put plain commands in front
         of encrypted ones. A handshake that fails raises a TLSError, and ends the connection.
+        In a coroutine it is awaited, too, but holds its thread for the handshake.
         RuntimeError: it has TLS already."""
         if not isinstance(tls, TLS):
             raise TypeError(f"tls must be a TLS, not {tls!r}")
-        code = self._start_tls(tls, None if name is None else host_name(name).encode())
-        if code < 0:
-            self._raise_start_tls(code, tls)
+        done = self._start_tls(tls, None if name is None else host_name(name).encode())
+        if isinstance(done, int):
+            self._raise_start_tls(done, tls)
+        return done  # in a coroutine it is awaited
 
-    def _raise_start_tls(self, code: int, tls: TLS) -> None:
+    def _raise_start_tls(self, code: int, tls: TLS) -> NoReturn:
         if code == self._code:
             raise make_exception(code, self.fail_text)
         if code == -errno.EDEADLK:
@@ -416,5 +418,7 @@ if TYPE_CHECKING:
                     ) -> Awaitable[None]: ...
         def send_message(self, data: ReadableBuffer, /  # type: ignore[override]
                          ) -> Awaitable[None]: ...
+        def start_tls(self, tls: TLS, name: str | None = None,  # type: ignore[override]
+                      ) -> Awaitable[None]: ...
 else:
     AsyncConnection = Connection
