@@ -247,6 +247,24 @@ static void a_broken_file_in_the_directory_is_told(void **state)
 	stt_tls_unref(tls);
 }
 
+/* Whatever the directory is called. */
+static void a_name_does_not_make_a_broken_file_good(void **state)
+{
+	const char *directory = certs_path("it contains no certificate");
+	struct sttcp_tls *tls = stt_tls_new_client();
+
+	(void)state;
+	assert_int_equal(mkdir(directory, 0700), 0);
+	certs_write_chain("it contains no certificate/good.pem", &authority, NULL);
+	certs_write_text("it contains no certificate/README", "nothing to read");
+	assert_int_equal(stt_tls_trust(tls, directory), 0);
+	certs_write_text("it contains no certificate/bad.pem",
+			 "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+	assert_int_equal(stt_tls_trust(tls, directory), -EINVAL);
+	expect_words(tls, "bad.pem");
+	stt_tls_unref(tls);
+}
+
 /* It must not fall back to what the system trusts. */
 static void a_trust_that_cannot_be_read_stays_wrong(void **state)
 {
@@ -591,6 +609,7 @@ int main(void)
 		cmocka_unit_test(a_policy_that_openssl_refuses_is_told),
 		cmocka_unit_test(trust_is_a_file_or_a_directory),
 		cmocka_unit_test(a_broken_file_in_the_directory_is_told),
+		cmocka_unit_test(a_name_does_not_make_a_broken_file_good),
 		cmocka_unit_test(several_calls_add_up),
 		cmocka_unit_test(a_trust_that_cannot_be_read_stays_wrong),
 		cmocka_unit_test(a_server_that_asks_needs_to_know_whom_it_trusts),

@@ -139,15 +139,11 @@ static int take_certificates(const char *file, const struct content *content,
 		result = stt_fault(fault, -EINVAL, "certificate %d in %s is malformed: %s",
 				   sk_X509_num(certificates) + 1, file,
 				   stt_openssl_says("it is no PEM"));
-	else if (sk_X509_num(certificates) == 0)
-		result = stt_fault(fault, -EINVAL,
-				   "%s contains no certificate (PEM, \"BEGIN CERTIFICATE\")", file);
 	BIO_free(bio);
 	return result;
 }
 
-int stt_pem_read_certificates(const char *file, STACK_OF(X509) * *certificates,
-			      struct stt_fault *fault)
+int stt_pem_read_any(const char *file, STACK_OF(X509) * *certificates, struct stt_fault *fault)
 {
 	struct content content = {NULL, 0, 0};
 	int result = read_file(file, &content, fault);
@@ -162,6 +158,19 @@ int stt_pem_read_certificates(const char *file, STACK_OF(X509) * *certificates,
 	}
 	forget(&content);
 	return result;
+}
+
+int stt_pem_read_certificates(const char *file, STACK_OF(X509) * *certificates,
+			      struct stt_fault *fault)
+{
+	int result = stt_pem_read_any(file, certificates, fault);
+
+	if (result < 0 || sk_X509_num(*certificates))
+		return result;
+	sk_X509_free(*certificates);
+	*certificates = NULL;
+	return stt_fault(fault, -EINVAL, "%s contains no certificate (PEM, \"BEGIN CERTIFICATE\")",
+			 file);
 }
 
 /* ----------------------------------------------------------------------- keys */

@@ -12,6 +12,9 @@
 int stt_pem_read_certificates(const char *file, STACK_OF(X509) * *certificates,
 			      struct stt_fault *fault);
 
+/* The same, but there may be none. */
+int stt_pem_read_any(const char *file, STACK_OF(X509) * *certificates, struct stt_fault *fault);
+
 /* The first private key of a file. The caller owns it. */
 int stt_pem_read_key(const char *file, EVP_PKEY **key, struct stt_fault *fault);
 

@@ -48,10 +48,10 @@ static bool add_certificate(struct gathering *into, X509 *certificate)
 	       (!into->names || add_name(into->names, certificate));
 }
 
-static int add_file(struct gathering *into, const char *file, struct stt_fault *fault)
+/* Takes the certificates. */
+static int add_all(struct gathering *into, STACK_OF(X509) * certificates, struct stt_fault *fault)
 {
-	STACK_OF(X509) *certificates = NULL;
-	int result = stt_pem_read_certificates(file, &certificates, fault);
+	int result = 0;
 
 	for (int i = 0; result == 0 && i < sk_X509_num(certificates); i++) {
 		if (!add_certificate(into, sk_X509_value(certificates, i)))
@@ -59,6 +59,14 @@ static int add_file(struct gathering *into, const char *file, struct stt_fault *
 	}
 	sk_X509_pop_free(certificates, X509_free);
 	return result;
+}
+
+static int add_file(struct gathering *into, const char *file, struct stt_fault *fault)
+{
+	STACK_OF(X509) *certificates = NULL;
+	int result = stt_pem_read_certificates(file, &certificates, fault);
+
+	return result < 0 ? result : add_all(into, certificates, fault);
 }
 
 /* A file of a directory: what contains no certificate, or is no file, does not matter there. */
@@ -74,13 +82,11 @@ static int add_entry(struct gathering *into, const char *directory, const char *
 		return out_of_memory(fault);
 	snprintf(file, size, "%s/%s", directory, name);
 	if (stat(file, &status) == 0 && S_ISREG(status.st_mode)) {
-		struct stt_fault passed_over;
+		STACK_OF(X509) *certificates = NULL;
 
-		result = add_file(into, file, &passed_over);
-		if (result == -EINVAL && strstr(passed_over.text, "contains no certificate"))
-			result = 0;
-		else if (result < 0)
-			*fault = passed_over;
+		result = stt_pem_read_any(file, &certificates, fault);
+		if (result == 0)
+			result = add_all(into, certificates, fault);
 	}
 	free(file);
 	return result;
