@@ -57,6 +57,12 @@ static int tls_init(tls_object *self, PyObject *args, PyObject *kwargs)
 		PyErr_NoMemory();
 		return -1;
 	}
+	/* Another thread may have been here meanwhile. */
+	if (self->tls) {
+		sttcp_tls_unref(made);
+		PyErr_SetString(PyExc_RuntimeError, "it is made already");
+		return -1;
+	}
 	self->tls = made;
 	return 0;
 }
