@@ -75,12 +75,20 @@ static void make_objects(void)
 	objects.server = sttcp_tls_server(over_tls_file(), NULL);
 	objects.client = sttcp_tls_client();
 	if (!objects.server || !objects.client ||
+	    (over_tls_is_12() && sttcp_tls_set_versions(objects.client, 12, 12) != 0) ||
 	    sttcp_tls_trust(objects.client, over_tls_file()) != 0 ||
 	    stt_tls_use(objects.client) != 0 || stt_tls_use(objects.server) != 0) {
 		fprintf(stderr, "over TLS: %s%s\n", sttcp_tls_error(objects.client),
 			sttcp_tls_error(objects.server));
 		abort();
 	}
+}
+
+bool over_tls_is_12(void)
+{
+	const char *wanted = getenv("STTCP_TEST_TLS");
+
+	return wanted && strcmp(wanted, "12") == 0;
 }
 
 /* Before main: what a test counts as there at its beginning shall not change because of this. */

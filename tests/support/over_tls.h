@@ -2,8 +2,9 @@
 /*
  * The suite over TLS. With STTCP_TEST_TLS=1 in the environment every server and
  * every client that a test makes has TLS, and every raw peer speaks TLS 1.3
- * through OpenSSL, on a descriptor as ever: the tests are the same. What only
- * has a meaning without TLS is listed, with its reason, in tests/plain_only.txt.
+ * through OpenSSL (TLS 1.2 with STTCP_TEST_TLS=12), on a descriptor as ever: the
+ * tests are the same. What only has a meaning without TLS is listed, with its
+ * reason, in tests/plain_only.txt.
  *
  * A peer's handshake goes on beside the test, on a thread of its own, for a test
  * does not know that there is one: its peer may do nothing more than wait. Where

@@ -250,7 +250,11 @@ static SSL_CTX *make_context(bool answers)
 {
 	SSL_CTX *context = SSL_CTX_new(answers ? TLS_server_method() : TLS_client_method());
 
-	if (!context || !SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION))
+	if (!context ||
+	    !SSL_CTX_set_min_proto_version(context,
+					   over_tls_is_12() ? TLS1_2_VERSION : TLS1_3_VERSION) ||
+	    !SSL_CTX_set_max_proto_version(context,
+					   over_tls_is_12() ? TLS1_2_VERSION : TLS1_3_VERSION))
 		abort();
 	/* A retry comes with what is left, from wherever that is. */
 	SSL_CTX_set_mode(context,
