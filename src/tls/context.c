@@ -33,6 +33,7 @@ enum setting {
 struct sttcp_tls {
 	atomic_int refs;
 	unsigned owner; /* set before anybody else can find it */
+	struct stt_tls_left left;
 
 	/* Under `building`, which is held while files are read, and is taken before `lock`. */
 	struct stt_mutex building;
@@ -74,11 +75,12 @@ void stt_tls_unref(struct sttcp_tls *tls)
 	/* acq_rel: whoever frees it has seen the last uses of all the others. */
 	if (!tls || atomic_fetch_sub_explicit(&tls->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	/* After OpenSSL's end its objects are left to the end of the process. */
-	if (stt_tls_enter(&visit, tls)) {
-		stt_credentials_unref(tls->credentials);
-		stt_tls_leave(&visit);
+	if (!stt_tls_enter(&visit, tls)) {
+		stt_tls_leave_to_the_end(&tls->left);
+		return;
 	}
+	stt_credentials_unref(tls->credentials);
+	stt_tls_leave(&visit);
 	stt_tls_settings_fini(&tls->settings);
 	stt_mutex_fini(&tls->lock);
 	stt_mutex_fini(&tls->building);

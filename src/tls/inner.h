@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "tls/credentials.h"
+#include "tls/process.h"
 #include "tls/session.h"
 
 /* What a failed verification leaves behind: OpenSSL forgets the certificate. */
@@ -58,6 +59,7 @@ struct stt_tls_session {
 	int messages; /* that were not data, in the running call */
 	char *text;
 	struct stt_refusal_note note;
+	struct stt_tls_left left;
 	char *facts_memory; /* what the strings of the facts stand in */
 	struct stt_tls_facts facts;
 };

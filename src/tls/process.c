@@ -98,6 +98,15 @@ void stt_tls_leave_well(struct stt_visit *visit)
 	atomic_fetch_sub(&slot_of(visit->user)->inside, 1);
 }
 
+void stt_tls_leave_to_the_end(struct stt_tls_left *left)
+{
+	static struct stt_tls_left *_Atomic all;
+
+	left->next = atomic_load(&all);
+	while (!atomic_compare_exchange_weak(&all, &left->next, left))
+		;
+}
+
 void stt_tls_end(void)
 {
 	struct stt_visit visit;

@@ -39,4 +39,12 @@ void stt_tls_leave(struct stt_visit *visit);
  * the queue, an eighth of what a small message costs beside OpenSSL's own work. */
 void stt_tls_leave_well(struct stt_visit *visit);
 
+/* What cannot be freed because OpenSSL has been cleaned up stays until the process is gone. It is
+ * kept in a list: a leak checker, which looks after that, has to see that nothing was lost. */
+struct stt_tls_left {
+	struct stt_tls_left *next;
+};
+
+void stt_tls_leave_to_the_end(struct stt_tls_left *left);
+
 #endif

@@ -18,6 +18,8 @@ struct stt_resumption {
 	SSL_SESSION *session; /* or NULL */
 	uint64_t credentials;
 	char *name;
+
+	struct stt_tls_left left;
 };
 
 struct stt_resumption *stt_resumption_new(void)
@@ -35,7 +37,11 @@ void stt_resumption_free(struct stt_resumption *resumption)
 
 	if (!resumption)
 		return;
-	if (resumption->session && stt_tls_enter(&visit, resumption)) {
+	if (resumption->session) {
+		if (!stt_tls_enter(&visit, resumption)) {
+			stt_tls_leave_to_the_end(&resumption->left);
+			return;
+		}
 		SSL_SESSION_free(resumption->session);
 		stt_tls_leave(&visit);
 	}

@@ -201,11 +201,12 @@ void stt_tls_session_free(struct stt_tls_session *session)
 
 	if (!session)
 		return;
-	/* After OpenSSL's end its objects are left to the end of the process. */
-	if (stt_tls_enter(&visit, session)) {
-		free_inside(session);
-		stt_tls_leave(&visit);
+	if (!stt_tls_enter(&visit, session)) {
+		stt_tls_leave_to_the_end(&session->left);
+		return;
 	}
+	free_inside(session);
+	stt_tls_leave(&visit);
 	stt_bytes_clear(&session->rest);
 	stt_note_fini(&session->note);
 	free(session->early);
