@@ -117,6 +117,11 @@ static sttcp_tls *object_of(bool server)
 	return tls;
 }
 
+enum {
+	/* A thousand peers, which have one thread for their handshakes, may be on their way. */
+	HANDSHAKE_MS = 120000
+};
+
 /* False for options that are none, or have their own. */
 static bool add_tls(sttcp_options *copy, const sttcp_options *options, bool server)
 {
@@ -129,6 +134,8 @@ static bool add_tls(sttcp_options *copy, const sttcp_options *options, bool serv
 	if (copy->tls)
 		return false;
 	copy->tls = object_of(server);
+	if (!copy->tls_handshake_timeout_ms)
+		copy->tls_handshake_timeout_ms = HANDSHAKE_MS;
 	if (!server && !copy->tls_name)
 		copy->tls_name = "localhost";
 	return true;
