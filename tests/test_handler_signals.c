@@ -468,7 +468,7 @@ static int work_under_signals(void)
 	set_handler(SIGUSR1, note_interruption);
 	atomic_store(&interrupting, true);
 	CHECK(pthread_create(&thread, NULL, interrupt_all, NULL) == 0);
-	for (int i = 0; i < 40; i++) {
+	for (int i = 0; i < 40 || atomic_load(&interruptions) <= 1000; i++) {
 		int peer = peer_connect(sttcp_server_port(quick));
 		int late = peer_connect(sttcp_server_port(slow));
 
@@ -489,7 +489,6 @@ static int work_under_signals(void)
 	sttcp_server_free(slow);
 	atomic_store(&interrupting, false);
 	pthread_join(thread, NULL);
-	CHECK(atomic_load(&interruptions) > 1000);
 	return 0;
 }
 
