@@ -730,8 +730,10 @@ STTCP_API int sttcp_keep_alive(void);
 
 /*
  * Stops at once, and returns when none of its handlers runs or ever will. Inside
- * one of its own handlers it returns at once, and takes effect when that handler
- * returns. Inside a handler of another object it returns at once, too. NULL is
+ * one of its own handlers it returns at once: its connections, that of the handler
+ * too, end by force from then on, so a send may fail, and the server is released
+ * when that handler has returned. Inside a handler of another object it returns at
+ * once, too. NULL is
  * fine.
  */
 STTCP_API void sttcp_server_free(sttcp_server *server);
