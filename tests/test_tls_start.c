@@ -5,6 +5,8 @@
 #include "conn/conn.h"
 #include "conn/line.h"
 #include "conn/secure.h"
+#include "engine/worker.h"
+#include "net/poller.h"
 #include "support/support.h"
 #include "support/tls_stage.h"
 
@@ -15,6 +17,7 @@ enum {
 
 static _Atomic int started;
 static struct event start_done = EVENT_INIT;
+static _Atomic(struct stt_worker *) starter;
 static sttcp_options lines = {.size = sizeof(sttcp_options), .framing = STTCP_FRAMING_LINE};
 
 static void begin(void)
@@ -37,6 +40,7 @@ static bool answer_line(struct probe *probe, sttcp_conn *conn, const void *data,
 		return sttcp_conn_sendf(conn, "%s %.*s\n", secure ? "secure" : "plain", (int)size,
 					(const char *)data) == 0;
 	sttcp_conn_send(conn, "go ahead\n", 9);
+	atomic_store(&starter, stt_self);
 	started = sttcp_conn_start_tls(conn, stage_shared_server(), NULL);
 	event_raise(&start_done);
 	return true;
@@ -443,6 +447,33 @@ static void senders_that_are_turned_away_are_not_waited_for(void **state)
 	probe_free(probe);
 }
 
+/* G8: at max_threads, where this case is the monitor. */
+static void handshake_of_a_silent_peer_makes_room_for_others(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	atomic_store(&starter, NULL);
+	sttcp_server *server = serve(probe);
+	int fd = peer_connect(sttcp_server_port(server));
+
+	assert_true(peer_say(fd, "STARTTLS\n"));
+	assert_true(peer_expect(fd, "go ahead\n"));
+	EVENTUALLY(atomic_load(&starter) && (atomic_load(&starter)->wait.number & 1));
+
+	struct stt_wait *wait = &atomic_load(&starter)->wait;
+
+	atomic_store(&wait->unwanted, atomic_load(&wait->number));
+	stt_waker_wake(atomic_load(&wait->waker));
+	assert_true(event_wait(&start_done, 1));
+	assert_int_equal(started, STTCP_ELIMIT);
+	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(probe), STTCP_ELIMIT);
+	peer_close(fd);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -457,6 +488,7 @@ int main(void)
 		cmocka_unit_test(queue_leaves_in_the_clear_first),
 		cmocka_unit_test(close_amid_the_clear_part_is_no_orderly_end),
 		cmocka_unit_test(senders_that_are_turned_away_are_not_waited_for),
+		cmocka_unit_test(handshake_of_a_silent_peer_makes_room_for_others),
 	};
 
 	return cmocka_run_group_tests(tests, stage_open, stage_close);
