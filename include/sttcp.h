@@ -1006,10 +1006,10 @@ STTCP_API int sttcp_conn_on_message(sttcp_conn *conn, sttcp_receive_handler fn,
  * delivered to a handler again, and the `data` of the handler stays valid.
  *
  * Works only in the connection's own connection, receive and response handlers
- * and its tasks, on the thread that runs them: -EDEADLK elsewhere. If the
- * connection ends meanwhile, for example by a forced stop: its reason, or
- * STTCP_ECLOSED. STTCP_ELIMIT: max_threads was reached, others want a thread, and
- * this wait is among the longest; the connection ends.
+ * and its tasks, on the thread that runs them: -EDEADLK elsewhere. One of
+ * sttcp_dial is read anywhere. If the connection ends meanwhile, for example by a
+ * forced stop: its reason, or STTCP_ECLOSED. STTCP_ELIMIT: max_threads was reached,
+ * others want a thread, and this wait is among the longest; the connection ends.
  */
 STTCP_API ssize_t sttcp_conn_recv(sttcp_conn *conn, void *buffer, size_t size,
 				  int timeout_ms) STTCP_CHECKED;
@@ -1188,6 +1188,94 @@ STTCP_API int sttcp_conn_fd(const sttcp_conn *conn);
  * lost.
  */
 STTCP_API int sttcp_conn_detach(sttcp_conn *conn) STTCP_CHECKED;
+
+/* ------------------------------------------------------------- straight line */
+
+/*
+ * The client for code without callbacks: connects, waits until that has an
+ * outcome, and returns an open connection that has no handlers.
+ *
+ *	static ssize_t greet(char *line, size_t size)
+ *	{
+ *		sttcp_conn *conn = sttcp_dial("localhost", 62134,
+ *					      STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE), NULL);
+ *
+ *		if (!conn)
+ *			return fprintf(stderr, "%s\n", sttcp_dial_error());
+ *		sttcp_conn_send_message(conn, "hello", 5);
+ *
+ *		ssize_t got = sttcp_conn_recv_message(conn, line, size, 1000);
+ *
+ *		sttcp_conn_unref(conn);
+ *		return got;
+ *	}
+ *
+ * Everything of a client's attempt counts: names are looked up and addresses race,
+ * local_host, local_port, connect_timeout_ms, tls with tls_name and its handshake,
+ * Unix sockets, framing, write_timeout_ms, dead_peer_timeout_ms, lifetime_ms. The
+ * limits for input run while a call waits for input. Any thread may dial, also
+ * inside handlers; that blocks it, and loops are taken over as for any handler
+ * that blocks. Name lookups have threads of their own, up to eight beyond
+ * max_threads, and cannot keep a handler from one.
+ *
+ * NULL with a code in `*code` (may be NULL) if there is no connection: what a
+ * client's unconnected handler is told; -EINVAL for arguments and options that
+ * are wrong, those of servers and of connecting again too; -ENOMEM; what else an
+ * engine cannot start with. If the connection whose handler dials is ended by
+ * force, the attempt is cancelled, and `*code` is the reason of that end. -EDEADLK
+ * on a thread of the library outside handlers, timers and work, such as a log
+ * callback on one.
+ *
+ * The connection is used with all of sttcp_conn_* by any thread. It belongs to no
+ * server or client (sttcp_conn_server and sttcp_conn_client are NULL), so no stop
+ * and no keep_alive knows of it. Other than for connections with handlers:
+ *
+ *  - sttcp_conn_recv, _recv_message, _recv_exactly, _next_size and _start_tls may
+ *    be called by any thread, one at a time: -EBUSY while another one does so.
+ *    They wait for a task of the connection that is running, and no task runs
+ *    meanwhile: a heartbeat of a connection that is being read is a timer's.
+ *    In a handler of another connection they also end when that is ended by force,
+ *    with its reason.
+ *  - The peer's FIN does not end it: recv returns 0 (recv_message -ENODATA) each
+ *    time, and sending goes on.
+ *  - It ends with close, abort and fail, with a limit of its own, with what a read
+ *    finds (a reset, a malformed message) - and with the last reference: the
+ *    caller's from here, and those of sttcp_conn_ref. The last sttcp_conn_unref of
+ *    an open one closes it as sttcp_conn_close does, and waits for nothing. A
+ *    program that is about to exit waits for its peer first: sttcp_conn_shutdown,
+ *    and sttcp_conn_recv until it returns 0.
+ *  - sttcp_conn_on_message, join and leave: -EINVAL.
+ *
+ * It counts as started for sttcp_engine_shutdown until it has ended. In the child
+ * of a fork a parent's one returns STTCP_EFORK; the child may dial its own.
+ */
+STTCP_API sttcp_conn *sttcp_dial(const char *host, int port, const sttcp_options *options,
+				 int *code) STTCP_CHECKED;
+
+/* Why the last sttcp_dial of the calling thread gave no connection, as a sentence; "" if it gave
+ * one. Valid until the thread's next. */
+STTCP_API const char *sttcp_dial_error(void);
+
+/*
+ * Waits for `ms` milliseconds, and no less; -1: without limit. As sleep(3), but in
+ * a handler it ends when the connection of that handler is ended by force, before
+ * it or meanwhile: by abort, fail_now, a forced stop, free, lifetime_ms or
+ * write_timeout_ms. So it delays no stop. Returns 0, or what that connection has
+ * ended with; -EINVAL below -1. What the handler has sent leaves first. Any thread;
+ * signals do not end it, and it is no cancellation point.
+ */
+STTCP_API int sttcp_sleep(int ms);
+
+/*
+ * poll(2) for one descriptor of the program's, for clients of other protocols that
+ * give theirs away (libpq, hiredis, curl). Returns the events that have come (above
+ * 0: POLLIN and so on; POLLERR, POLLHUP and POLLNVAL also unasked), or -ETIMEDOUT
+ * after `timeout_ms` (-1: no limit; 0: a look), or as sttcp_sleep. A regular file is
+ * always ready. -EINVAL: a descriptor below 0, or a limit below -1. As with poll(2),
+ * closing the descriptor meanwhile wakes nobody. The library does not read, write
+ * or keep it; several threads may wait for one.
+ */
+STTCP_API int sttcp_poll(int fd, short events, int timeout_ms);
 
 /* --------------------------------------------------------------------- tasks */
 

@@ -18,6 +18,10 @@ const char *__tsan_default_options(void)
 	return "die_after_fork=0";
 }
 
+enum {
+	TOGETHER = 8 /* names that are looked up at a time */
+};
+
 /* ------------------------------------------------------------------- resolver */
 
 /* A name that begins with "stuck" is answered when one more is let go; all are the loopback. */
@@ -116,7 +120,7 @@ static void block(sttcp_conn *conn, const void *data, size_t size, void *context
 static int look_up_beside_handlers(void)
 {
 	enum {
-		CLIENTS = 12
+		CLIENTS = 3 * TOGETHER
 	};
 	sttcp_client *clients[CLIENTS];
 	sttcp_stats stats;
@@ -129,7 +133,7 @@ static int look_up_beside_handlers(void)
 		clients[i] = sttcp_client_new("stuck", sttcp_server_port(server), NULL);
 		CHECK(sttcp_client_start(clients[i]) == 0);
 	}
-	CHECK(event_wait(&asked, 3));
+	CHECK(event_wait(&asked, TOGETHER));
 	int peers[3];
 	for (int i = 0; i < 3; i++)
 		peers[i] = peer_connect(sttcp_server_port(server));
@@ -141,8 +145,8 @@ static int look_up_beside_handlers(void)
 	CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == 0);
 	CHECK(stats.threads_blocked <= 1); /* the last handler's may not have come back */
 	CHECK(stats.thread_cap_hits == 0);
-	CHECK(event_count(&asked) == 4);
-	CHECK(count_lookup_threads() == 4);
+	CHECK(event_count(&asked) == TOGETHER);
+	CHECK(count_lookup_threads() == TOGETHER);
 	CHECK(atomic_load(&open_signals) == 0);
 	for (int i = 0; i < CLIENTS; i++)
 		sttcp_client_free(clients[i]); /* waits for no answer */
@@ -197,13 +201,13 @@ static void threads_for_names_leave_and_come_again(void **state)
 /* G17: the child of a fork has none of the threads, and not the questions. */
 static int fork_while_stuck(void)
 {
-	sttcp_client *stuck[6];
+	sttcp_client *stuck[TOGETHER + 2];
 
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < TOGETHER + 2; i++) {
 		stuck[i] = sttcp_client_new("stuck", 1, NULL);
 		CHECK(sttcp_client_start(stuck[i]) == 0);
 	}
-	CHECK(event_wait(&asked, 4));
+	CHECK(event_wait(&asked, TOGETHER));
 	pid_t pid = process_fork();
 	if (pid == 0) {
 		sttcp_client *client = sttcp_client_new("quick", 1, NULL);
@@ -215,7 +219,7 @@ static int fork_while_stuck(void)
 	}
 	CHECK(pid > 0);
 	CHECK(process_wait_pid(pid) == 0);
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < TOGETHER + 2; i++)
 		sttcp_client_free(stuck[i]);
 	let_all_go();
 	return 0;
@@ -251,14 +255,14 @@ static void end_stuck(struct stuck *stuck)
 /* The limit counts while a name waits for its turn, and one that has ended there is never asked. */
 static void limit_ends_a_name_that_waits_for_its_turn(void **state)
 {
-	struct stuck busy[4];
+	struct stuck busy[TOGETHER];
 	struct stuck late[3];
 	long before = event_count(&asked);
 
 	(void)state;
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < TOGETHER; i++)
 		start_stuck(&busy[i], "stuck", 1, -1);
-	assert_true(event_wait(&asked, before + 4));
+	assert_true(event_wait(&asked, before + TOGETHER));
 	for (int i = 0; i < 3; i++)
 		start_stuck(&late[i], "late", 1, 100);
 	for (int i = 0; i < 3; i++) {
@@ -267,38 +271,38 @@ static void limit_ends_a_name_that_waits_for_its_turn(void **state)
 		end_stuck(&late[i]);
 	}
 	let_all_go();
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < TOGETHER; i++) {
 		assert_true(probe_wait(busy[i].probe, STTCP_UNCONNECTED, 1));
 		assert_int_equal(probe_reason(busy[i].probe), -ECONNREFUSED);
 		end_stuck(&busy[i]);
 	}
-	assert_int_equal(event_count(&asked), before + 4);
+	assert_int_equal(event_count(&asked), before + TOGETHER);
 }
 
 static void names_are_asked_in_order(void **state)
 {
-	struct stuck busy[4];
+	struct stuck busy[TOGETHER];
 	struct stuck next[5];
 	long before = event_count(&asked);
 
 	(void)state;
 	order[0] = '\0';
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < TOGETHER; i++)
 		start_stuck(&busy[i], "stuck", 1, -1);
-	assert_true(event_wait(&asked, before + 4));
+	assert_true(event_wait(&asked, before + TOGETHER));
 	for (int i = 0; i < 5; i++) {
 		const char name[] = {(char)('a' + i), '\0'};
 
 		start_stuck(&next[i], name, 1, -1);
 	}
-	event_raise(&go_on); /* one of the four goes on with them */
+	event_raise(&go_on); /* one of them goes on with them */
 	for (int i = 0; i < 5; i++)
 		assert_true(probe_wait(next[i].probe, STTCP_UNCONNECTED, 1));
 	assert_string_equal(order, "abcde");
 	let_all_go();
 	for (int i = 0; i < 5; i++)
 		end_stuck(&next[i]);
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < TOGETHER; i++)
 		end_stuck(&busy[i]);
 }
 
@@ -307,29 +311,73 @@ static void name_is_found_beside_those_that_are_stuck_for_good(void **state)
 {
 	struct probe *serving = probe_new();
 	sttcp_server *server = probe_listen(serving, NULL);
-	struct stuck busy[4];
+	struct stuck busy[TOGETHER];
 	struct stuck next;
 	long before = event_count(&asked);
 
 	(void)state;
-	for (int round = 1; round <= 2; round++) {
-		for (int i = 0; i < 4; i++)
-			start_stuck(&busy[i], "stuck", 1, 50);
-		for (int i = 0; i < 4; i++) {
-			assert_true(probe_wait(busy[i].probe, STTCP_UNCONNECTED, 1));
-			assert_int_equal(probe_reason(busy[i].probe), STTCP_ETIME_CONNECT);
-			end_stuck(&busy[i]);
-		}
-		assert_true(event_count(&asked) > before);
+	for (int i = 0; i < TOGETHER; i++)
+		start_stuck(&busy[i], "stuck", 1, 50);
+	for (int i = 0; i < TOGETHER; i++) {
+		assert_true(probe_wait(busy[i].probe, STTCP_UNCONNECTED, 1));
+		assert_int_equal(probe_reason(busy[i].probe), STTCP_ETIME_CONNECT);
+		end_stuck(&busy[i]);
 	}
+	assert_true(event_count(&asked) > before);
 	start_stuck(&next, "quick", sttcp_server_port(server), -1);
 	assert_true(probe_wait(next.probe, STTCP_CONNECTION, 1));
 	assert_true(event_count(&answered) < event_count(&asked));
 	end_stuck(&next);
 	let_all_go();
-	EVENTUALLY(count_lookup_threads() <= 4);
+	EVENTUALLY(count_lookup_threads() <= TOGETHER);
 	sttcp_server_free(server);
 	probe_free(serving);
+}
+
+/* ---------------------------------------------------------------------- dials */
+
+/* A handler that dials a name that never resolves: its limit ends that, and a forced stop. */
+static struct event dialled = EVENT_INIT;
+static atomic_int dial_code;
+static atomic_int dial_limit_ms;
+
+static bool dial_stuck(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	int code = 0;
+
+	(void)probe;
+	(void)conn;
+	(void)data;
+	(void)size;
+	sttcp_conn *none =
+		sttcp_dial("stuck", 1,
+			   STTCP_OPTIONS(.connect_timeout_ms = atomic_load(&dial_limit_ms)), &code);
+
+	dial_code = none ? 1 : code;
+	event_raise(&dialled);
+	return true;
+}
+
+static void dial_of_a_name_that_is_stuck_ends(void **state)
+{
+	struct pair pair = {.probe = probe_new()};
+	long before = event_count(&asked);
+
+	(void)state;
+	pair.probe->data = dial_stuck;
+	pair_open(&pair, NULL);
+	dial_limit_ms = 50;
+	assert_true(peer_say(pair.peer, "x"));
+	assert_true(event_wait(&dialled, 1));
+	assert_int_equal(dial_code, STTCP_ETIME_CONNECT);
+	dial_limit_ms = -1;
+	assert_true(peer_say(pair.peer, "x"));
+	assert_true(event_wait(&asked, before + 2));
+	assert_int_equal(sttcp_server_stop_within(pair.server, 0, NULL), 0);
+	assert_true(event_wait(&dialled, 2));
+	assert_int_equal(dial_code, STTCP_ESTOPPED);
+	let_all_go();
+	pair_close(&pair);
 }
 
 /* -------------------------------------------------------------------- threads */
@@ -368,6 +416,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(limit_ends_a_name_that_waits_for_its_turn),
 		cmocka_unit_test(names_are_asked_in_order),
 		cmocka_unit_test(name_is_found_beside_those_that_are_stuck_for_good),
+		cmocka_unit_test(dial_of_a_name_that_is_stuck_ends),
 		cmocka_unit_test(name_without_a_thread_says_so),
 	};
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "api/option_rules.h"
 #include "base/mutex.h"
 #include "conn/conn.h"
 #include "conn/desk.h"
@@ -50,7 +51,7 @@ static inline void stt_call_end(int before)
 /* What server.c and client.c share: group_calls.c. */
 
 /* A group that is the first member of the user's object; NULL when out of memory. */
-struct stt_group *stt_api_new_group(enum stt_side side, const char *host, int port,
+struct stt_group *stt_api_new_group(enum stt_option_user user, const char *host, int port,
 				    const sttcp_options *options);
 
 /* Around a change of the handlers, which is possible only while the group is stopped: 0, and its

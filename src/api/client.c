@@ -10,7 +10,7 @@
 
 sttcp_client *sttcp_client_new(const char *host, int port, const sttcp_options *options)
 {
-	return (sttcp_client *)stt_api_new_group(STT_CLIENT, host, port, options);
+	return (sttcp_client *)stt_api_new_group(STT_FOR_CLIENT, host, port, options);
 }
 
 static int begin_change(sttcp_client *client)

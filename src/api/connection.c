@@ -8,6 +8,7 @@
 #include "api/call.h"
 #include "api/options.h"
 #include "base/log.h"
+#include "conn/dialled.h"
 #include "conn/ending.h"
 #include "conn/hold.h"
 #include "conn/inline_read.h"
@@ -15,6 +16,7 @@
 #include "conn/output.h"
 #include "conn/own_framing.h"
 #include "conn/own_handler.h"
+#include "group/dial.h"
 #include "group/stats.h"
 
 int sttcp_conn_set_framing(sttcp_conn *conn, const sttcp_options *framing)
@@ -46,6 +48,8 @@ int sttcp_conn_on_message(sttcp_conn *conn, sttcp_receive_handler fn, void *cont
 
 	if (result < 0)
 		return result;
+	if (conn->service->dialled)
+		return -EINVAL;
 
 	int cancel = stt_call_begin();
 
@@ -62,7 +66,12 @@ ssize_t sttcp_conn_recv(sttcp_conn *conn, void *buffer, size_t size, int timeout
 		return result;
 	if ((!buffer && size) || timeout_ms < -1)
 		return -EINVAL;
-	return stt_inline_read(conn, buffer, size, timeout_ms);
+
+	int cancel = stt_call_begin();
+	ssize_t got = stt_inline_read(conn, buffer, size, timeout_ms);
+
+	stt_call_end(cancel);
+	return got;
 }
 
 ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
@@ -73,7 +82,12 @@ ssize_t sttcp_conn_recv_message(sttcp_conn *conn, void *buffer, size_t size, int
 		return result;
 	if ((!buffer && size) || timeout_ms < -1)
 		return -EINVAL;
-	return stt_inline_read_message(conn, buffer, size, timeout_ms);
+
+	int cancel = stt_call_begin();
+	ssize_t got = stt_inline_read_message(conn, buffer, size, timeout_ms);
+
+	stt_call_end(cancel);
+	return got;
 }
 
 ssize_t sttcp_conn_recv_exactly(sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
@@ -84,7 +98,12 @@ ssize_t sttcp_conn_recv_exactly(sttcp_conn *conn, void *buffer, size_t size, int
 		return result;
 	if ((!buffer && size) || timeout_ms < -1)
 		return -EINVAL;
-	return stt_inline_read_exactly(conn, buffer, size, timeout_ms);
+
+	int cancel = stt_call_begin();
+	ssize_t got = stt_inline_read_exactly(conn, buffer, size, timeout_ms);
+
+	stt_call_end(cancel);
+	return got;
 }
 
 ssize_t sttcp_conn_next_size(sttcp_conn *conn, int timeout_ms)
@@ -93,7 +112,14 @@ ssize_t sttcp_conn_next_size(sttcp_conn *conn, int timeout_ms)
 
 	if (result < 0)
 		return result;
-	return timeout_ms < -1 ? -EINVAL : stt_inline_next_size(conn, timeout_ms);
+	if (timeout_ms < -1)
+		return -EINVAL;
+
+	int cancel = stt_call_begin();
+	ssize_t size = stt_inline_next_size(conn, timeout_ms);
+
+	stt_call_end(cancel);
+	return size;
 }
 
 static bool has_ended(const sttcp_conn *conn)
@@ -163,6 +189,8 @@ static int end(sttcp_conn *conn, enum stt_end_how how)
 	/* In a connection handler of its own this declines, and a failure may still win over it. */
 	if (stt_conn_end(conn, STTCP_ECLOSED, how) && stt_desk_conn() == conn)
 		stt_desk_self()->ended_conn = true;
+	if (conn->service->dialled)
+		atomic_store(&stt_group_of(conn)->closing, true);
 	stt_call_end(cancel);
 	return 0;
 }
@@ -174,7 +202,7 @@ int sttcp_conn_close(sttcp_conn *conn)
 
 int sttcp_conn_abort(sttcp_conn *conn)
 {
-	return end(conn, STT_END_RESET);
+	return end(conn, STT_END_ABORT);
 }
 
 static int fail(sttcp_conn *conn, int code, enum stt_end_how how, const char *format,
@@ -211,7 +239,7 @@ int sttcp_conn_fail_now(sttcp_conn *conn, int code, const char *format, ...)
 	va_list arguments;
 
 	va_start(arguments, format);
-	int result = fail(conn, code, STT_END_RESET, format, arguments);
+	int result = fail(conn, code, STT_END_ABORT, format, arguments);
 
 	va_end(arguments);
 	return result;
@@ -342,13 +370,25 @@ void *sttcp_conn_data(const sttcp_conn *conn)
 
 sttcp_conn *sttcp_conn_ref(sttcp_conn *conn)
 {
-	return stt_check_conn(conn) < 0 ? NULL : stt_conn_ref(conn);
+	if (stt_check_conn(conn) < 0)
+		return NULL;
+	if (conn->service->dialled)
+		stt_dialled_take_handle(conn);
+	return stt_conn_ref(conn);
 }
 
 void sttcp_conn_unref(sttcp_conn *conn)
 {
-	if (stt_check_conn(conn) == 0)
-		stt_conn_unref(conn);
+	if (stt_check_conn(conn) < 0)
+		return;
+
+	if (conn->service->dialled && !stt_dialled_drop_handle(conn)) {
+		int cancel = stt_call_begin();
+
+		stt_dial_close(conn);
+		stt_call_end(cancel);
+	}
+	stt_conn_unref(conn);
 }
 
 bool sttcp_conn_is_open(const sttcp_conn *conn)
@@ -368,6 +408,19 @@ int sttcp_conn_fd(const sttcp_conn *conn)
 	return result < 0 ? result : atomic_load(&conn->fd);
 }
 
+/* The loop of a dialled one may have it for a moment, which is nobody's handler. */
+static int detach(sttcp_conn *conn)
+{
+	struct stt_desk *desk;
+
+	if (!conn->service->dialled || stt_desk_conn() == conn)
+		return stt_conn_detach(conn);
+
+	int result = stt_inline_begin(conn, STT_NEVER, &desk);
+
+	return result < 0 ? result : (int)stt_inline_end(conn, stt_conn_detach_owned(conn));
+}
+
 int sttcp_conn_detach(sttcp_conn *conn)
 {
 	int result = stt_check_conn(conn);
@@ -377,7 +430,7 @@ int sttcp_conn_detach(sttcp_conn *conn)
 
 	int cancel = stt_call_begin();
 
-	result = stt_conn_detach(conn);
+	result = detach(conn);
 	stt_call_end(cancel);
 	return result;
 }

@@ -13,7 +13,7 @@
 #include "group/stop.h"
 #include "tls/process.h"
 
-struct stt_group *stt_api_new_group(enum stt_side side, const char *host, int port,
+struct stt_group *stt_api_new_group(enum stt_option_user user, const char *host, int port,
 				    const sttcp_options *options)
 {
 	_Static_assert(offsetof(struct sttcp_server, group) == 0, "freed through its group");
@@ -31,9 +31,12 @@ struct stt_group *stt_api_new_group(enum stt_side side, const char *host, int po
 	struct stt_option_fault fault;
 
 	stt_dispatch_prepare(&group->service.handlers);
-	if (stt_options_read(options, side, &group->service.settings, &fault) < 0)
+	if (stt_options_read(options, user, &group->service.settings, &fault) < 0)
 		memcpy(group->bad_options, fault.text, sizeof(group->bad_options));
-	if (stt_all_make(group, side, host, port) < 0) {
+	group->service.dialled = user == STT_FOR_DIAL;
+	/* No client is ever seen of it. */
+	atomic_init(&group->released, group->service.dialled);
+	if (stt_all_make(group, user == STT_FOR_SERVER ? STT_SERVER : STT_CLIENT, host, port) < 0) {
 		free(group);
 		return NULL;
 	}
@@ -168,6 +171,9 @@ int sttcp_engine_shutdown(void)
 		return -EDEADLK;
 
 	int cancel = stt_call_begin();
+
+	stt_all_settle();
+
 	int result = stt_engine_end();
 
 	if (result == 0)

@@ -41,7 +41,7 @@ enum kind {
 };
 
 enum {
-	EVERYBODY = STT_FOR_SERVER | STT_FOR_CLIENT,
+	EVERYBODY = STT_FOR_SERVER | STT_FOR_CLIENT | STT_FOR_DIAL,
 	FRAMES = EVERYBODY | STT_FOR_FRAMING,
 	ANY_FRAMING = ~0
 };
@@ -62,8 +62,12 @@ static const struct rule {
 	}
 #define OF_ALL(option, kind) RULE(option, kind, EVERYBODY, ANY_FRAMING, false)
 #define OFF_OF_ALL(option, kind) RULE(option, kind, EVERYBODY, ANY_FRAMING, true)
-#define OF_CLIENTS(option, kind) RULE(option, kind, STT_FOR_CLIENT, ANY_FRAMING, false)
-#define OFF_OF_CLIENTS(option, kind) RULE(option, kind, STT_FOR_CLIENT, ANY_FRAMING, true)
+#define OF_CLIENTS(option, kind)                                                                   \
+	RULE(option, kind, STT_FOR_CLIENT | STT_FOR_DIAL, ANY_FRAMING, false)
+#define OF_RECONNECT(option, kind) RULE(option, kind, STT_FOR_CLIENT, ANY_FRAMING, false)
+#define OFF_OF_CLIENTS(option, kind)                                                               \
+	RULE(option, kind, STT_FOR_CLIENT | STT_FOR_DIAL, ANY_FRAMING, true)
+#define OFF_OF_RECONNECT(option, kind) RULE(option, kind, STT_FOR_CLIENT, ANY_FRAMING, true)
 #define OF_SERVERS(option, kind) RULE(option, kind, STT_FOR_SERVER, ANY_FRAMING, false)
 #define OFF_OF_SERVERS(option, kind) RULE(option, kind, STT_FOR_SERVER, ANY_FRAMING, true)
 #define OF_FRAMING(option, kind, framings) RULE(option, kind, FRAMES, framings, false)
@@ -98,9 +102,9 @@ static const struct rule {
 	OF_ALL(tls, TLS),
 	OF_ALL(tls_handshake_timeout_ms, TIME),
 	OF_CLIENTS(connect_timeout_ms, TIME),
-	OFF_OF_CLIENTS(reconnect_ms, TIME),
-	OF_CLIENTS(reconnect_max_ms, LONGEST),
-	OFF_OF_CLIENTS(reconnect_tries, NUMBER),
+	OFF_OF_RECONNECT(reconnect_ms, TIME),
+	OF_RECONNECT(reconnect_max_ms, LONGEST),
+	OFF_OF_RECONNECT(reconnect_tries, NUMBER),
 	OF_CLIENTS(local_host, TEXT),
 	OFF_OF_CLIENTS(local_port, PORT),
 	OF_CLIENTS(tls_name, TEXT),
@@ -231,9 +235,11 @@ static int check_one(const struct rule *rule, const sttcp_options *given, enum s
 					domain_of(rule->kind));
 	if (!value || (value == -1 && rule->is_off))
 		return 0;
+	if (!(rule->users & (int)user) && user == STT_FOR_DIAL && (rule->users & STT_FOR_CLIENT))
+		return stt_option_wrong(fault, "%s has no effect with sttcp_dial", rule->name);
 	if (!(rule->users & (int)user))
 		return stt_option_wrong(fault, "%s is an option of a %s", rule->name,
-					user == STT_FOR_CLIENT ? "server" : "client");
+					user == STT_FOR_SERVER ? "client" : "server");
 	if (!(rule->framings & 1 << given->framing))
 		return stt_option_wrong(fault, "%s has no effect with STTCP_FRAMING_%s", rule->name,
 					framing_name(given->framing));
@@ -325,7 +331,7 @@ static int check_reconnect(const sttcp_options *given, struct stt_option_fault *
 static int check_tls(const sttcp_options *given, enum stt_option_user user,
 		     struct stt_option_fault *fault)
 {
-	bool for_client = user == STT_FOR_CLIENT;
+	bool for_client = user != STT_FOR_SERVER;
 
 	if (given->tls_name && *given->tls_name && !stt_is_host_name(given->tls_name))
 		return stt_option_wrong(

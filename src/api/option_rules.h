@@ -9,7 +9,8 @@
 enum stt_option_user {
 	STT_FOR_SERVER = 1,
 	STT_FOR_CLIENT = 2,
-	STT_FOR_FRAMING = 4 /* of sttcp_conn_set_framing: only what frames is looked at */
+	STT_FOR_FRAMING = 4, /* of sttcp_conn_set_framing: only what frames is looked at */
+	STT_FOR_DIAL = 8
 };
 
 /* A sentence that names what is wrong. */

@@ -122,15 +122,14 @@ int stt_options_read_framing(const sttcp_options *options, struct stt_framing *f
 	return result;
 }
 
-int stt_options_read(const sttcp_options *options, enum stt_side side,
+int stt_options_read(const sttcp_options *options, enum stt_option_user user,
 		     struct stt_settings *settings, struct stt_option_fault *fault)
 {
 	sttcp_options given = {0};
 	int result = options ? copy_known(options, &given, fault) : 0;
 
 	if (result == 0)
-		result = stt_options_check(
-			&given, side == STT_CLIENT ? STT_FOR_CLIENT : STT_FOR_SERVER, fault);
+		result = stt_options_check(&given, user, fault);
 	/* It can never be started; the zeroed settings are only there to be read. */
 	if (result < 0)
 		given = (sttcp_options){0};
@@ -150,8 +149,8 @@ int stt_options_read(const sttcp_options *options, enum stt_side side,
 		.reconnect_ms = number(given.reconnect_ms, -1),
 		.reconnect_max_ms = number(given.reconnect_max_ms, STT_DEFAULT_RECONNECT_MAX_MS),
 		.reconnect_tries = number(given.reconnect_tries, -1),
-		.drain_timeout_ms =
-			number(given.drain_timeout_ms, side == STT_CLIENT ? DEFAULT_DRAIN_MS : -1),
+		.drain_timeout_ms = number(given.drain_timeout_ms,
+					   user == STT_FOR_SERVER ? -1 : DEFAULT_DRAIN_MS),
 		.signal_drain_ms = number(given.drain_timeout_ms, DEFAULT_DRAIN_MS),
 		.write_timeout_ms = number(given.write_timeout_ms, DEFAULT_WRITE_MS),
 		.linger_timeout_ms = number(given.linger_timeout_ms, DEFAULT_LINGER_MS),

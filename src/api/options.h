@@ -13,7 +13,7 @@ enum {
 
 /* Fills `settings`: with the defaults for NULL, and where something is wrong. 0, or -EINVAL and
  * what it is. */
-int stt_options_read(const sttcp_options *options, enum stt_side side,
+int stt_options_read(const sttcp_options *options, enum stt_option_user user,
 		     struct stt_settings *settings, struct stt_option_fault *fault);
 
 /* The framing that they ask for: 0, or -EINVAL and what is wrong. */

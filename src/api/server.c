@@ -13,7 +13,7 @@
 
 sttcp_server *sttcp_server_new(const char *host, int port, const sttcp_options *options)
 {
-	return (sttcp_server *)stt_api_new_group(STT_SERVER, host, port, options);
+	return (sttcp_server *)stt_api_new_group(STT_FOR_SERVER, host, port, options);
 }
 
 int sttcp_server_add_address(sttcp_server *server, const char *host, int port)

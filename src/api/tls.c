@@ -181,8 +181,14 @@ int sttcp_conn_start_tls(sttcp_conn *conn, sttcp_tls *tls, const char *name)
 
 	if (result == 0)
 		result = check_tls(tls);
-	/* It waits, as a read does, but only on a thread of the library's. */
-	return result < 0 ? result : stt_handshake_start(conn, tls, name);
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_handshake_start(conn, tls, name);
+	stt_call_end(cancel);
+	return result;
 }
 
 int sttcp_conn_tls(const sttcp_conn *conn, sttcp_tls_info *info, size_t size)

@@ -34,7 +34,8 @@ enum {
 	STT_WISH_TIMEOUT = 8,  /* a time limit of its owner's has passed */
 	STT_WISH_OPEN = 16,    /* it is there: run the connection handler */
 	STT_WISH_DRAINED = 32, /* its queue has become empty: run the drained handler */
-	STT_WISH_TASKS = 64    /* a task is queued or due, or its alarm is to be set: tasks.h */
+	STT_WISH_TASKS = 64,   /* a task is queued or due, or its alarm is to be set: tasks.h */
+	STT_WISH_RECV = 128    /* of a dialled one: who reads it wants to be its owner: dialled.h */
 };
 
 enum stt_phase {

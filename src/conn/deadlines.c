@@ -136,6 +136,11 @@ bool stt_deadlines_have_passed(const struct sttcp_conn *conn, int64_t now_ms)
 	return first_deadline(conn).at <= now_ms;
 }
 
+int64_t stt_deadlines_next(const struct sttcp_conn *conn)
+{
+	return first_deadline(conn).at;
+}
+
 void stt_deadlines_check(struct sttcp_conn *conn, int64_t now_ms)
 {
 	if (stt_hold_has_rested(conn))
@@ -210,9 +215,10 @@ int64_t stt_deadlines_ring(struct stt_worker *worker, struct stt_alarm *alarm)
 	unsigned wishes = 0;
 
 	if (stalled)
-		stt_conn_end(conn, stalled, STT_END_RESET);
+		stt_conn_end(conn, stalled,
+			     stalled == STTCP_ETIME_WRITE ? STT_END_ABORT : STT_END_RESET);
 	if (death <= now)
-		stt_conn_end(conn, STTCP_ETIME_LIFETIME, STT_END_RESET);
+		stt_conn_end(conn, STTCP_ETIME_LIFETIME, STT_END_ABORT);
 	else if (death < next)
 		next = death;
 	if (owner_due <= now)

@@ -40,6 +40,9 @@ void stt_deadlines_watch_message(struct sttcp_conn *conn);
  */
 bool stt_deadlines_have_passed(const struct sttcp_conn *conn, int64_t now_ms);
 
+/* When the first one of them passes. */
+int64_t stt_deadlines_next(const struct sttcp_conn *conn);
+
 /* Ends the connection if a deadline for input has passed, else sets the alarm for the next one.
  * `now_ms` was taken before the last check for input, so that input that had arrived by then is
  * never overlooked. */

@@ -16,6 +16,7 @@
 #include "conn/secure.h"
 #include "conn/service.h"
 #include "conn/stream.h"
+#include "conn/wait.h"
 #include "engine/loop.h"
 #include "net/poller.h"
 #include "net/socket.h"
@@ -64,9 +65,24 @@ static bool set_reason_locked(struct sttcp_conn *conn, int reason, char *text, e
 		atomic_store(&conn->fail_text, text);
 	atomic_store(&conn->reason, reason);
 	atomic_store(&conn->ended, true);
-	if (conn->output.receiver >= 0)
-		stt_waker_wake(conn->output.receiver);
+	stt_wait_wake_locked(&conn->output);
 	return true;
+}
+
+static bool resets(enum stt_end_how how)
+{
+	return how == STT_END_RESET || how == STT_END_ABORT;
+}
+
+/* Also where the connection has ended before: else a server that is freed would wait for a handler
+ * that sleeps on. */
+static void note_force_locked(struct sttcp_conn *conn, enum stt_end_how how)
+	STT_REQUIRES(conn->output.lock)
+{
+	if (how != STT_END_FORCE && how != STT_END_ABORT)
+		return;
+	conn->output.by_force = true;
+	stt_wait_wake_locked(&conn->output);
 }
 
 int stt_conn_shutdown(struct sttcp_conn *conn)
@@ -126,10 +142,11 @@ static bool end_with_text(struct sttcp_conn *conn, int reason, enum stt_end_how 
 	stt_lock(&conn->output.lock);
 	bool first = set_reason_locked(conn, reason, text, FIRST_COUNTS);
 
-	if (how == STT_END_RESET)
+	if (resets(how))
 		what = reset_locked(conn);
 	else if (first || how == STT_END_FORCE)
 		what = flush_and_finish_locked(conn, how);
+	note_force_locked(conn, how);
 	stt_unlock(&conn->output.lock);
 
 	if (!first)
@@ -187,11 +204,12 @@ bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, ch
 	bool counts = set_reason_locked(conn, reason, text, rank);
 
 	/* A reset cuts the flush of another end short, but not that of a failure. */
-	if (how == STT_END_RESET && !conn->failed)
+	if (resets(how) && !conn->failed)
 		what = reset_locked(conn);
 	else if (counts)
 		what = flush_and_finish_locked(conn, STT_END_FLUSH);
 	conn->failed |= counts;
+	note_force_locked(conn, how);
 	stt_unlock(&conn->output.lock);
 
 	if (!counts)
@@ -227,6 +245,17 @@ int stt_conn_detach(struct sttcp_conn *conn)
 
 	if (!own && !stt_conn_try_own(conn))
 		return atomic_load(&conn->ended) ? stt_conn_end_code(conn) : -EBUSY;
+
+	int result = stt_conn_detach_owned(conn);
+
+	/* Released, unless there are wishes: then its loop works on it. */
+	if (!own && !stt_conn_let_go(conn))
+		stt_loop_push(conn->loop, &conn->actor);
+	return result;
+}
+
+int stt_conn_detach_owned(struct sttcp_conn *conn)
+{
 	/* Its local address goes with the descriptor. */
 	stt_conn_local(conn);
 	stt_output_flush(conn);
@@ -236,8 +265,5 @@ int stt_conn_detach(struct sttcp_conn *conn)
 	stt_unlock(&conn->output.lock);
 	if (result >= 0)
 		stt_conn_wish(conn, STT_WISH_CLOSE);
-	/* Released, unless there are wishes: then its loop works on it. */
-	if (!own && !stt_conn_let_go(conn))
-		stt_loop_push(conn->loop, &conn->actor);
 	return result;
 }

@@ -17,7 +17,9 @@ struct sttcp_conn;
 enum stt_end_how {
 	STT_END_FLUSH, /* what was sent goes out, then FIN */
 	STT_END_FORCE, /* the same, but the last handler does not wait for it */
-	STT_END_RESET  /* RST */
+	STT_END_RESET, /* RST */
+	STT_END_ABORT  /* RST. This and FORCE are ends by force, which also end every wait of the
+			  connection's handlers (wait.h) */
 };
 
 /* True if this was the end that counts. Where the reason is about an option, the text for
@@ -52,5 +54,8 @@ int stt_conn_set_half_close(struct sttcp_conn *conn, bool on);
 
 /* As sttcp_conn_detach: the descriptor, which is the caller's, or a code. */
 int stt_conn_detach(struct sttcp_conn *conn);
+
+/* The same by its owner. */
+int stt_conn_detach_owned(struct sttcp_conn *conn);
 
 #endif

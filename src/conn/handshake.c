@@ -25,6 +25,7 @@
 #include "conn/secure.h"
 #include "conn/service.h"
 #include "conn/stream.h"
+#include "conn/wait.h"
 #include "conn/watch.h"
 #include "engine/turn.h"
 #include "tls/context.h"
@@ -192,7 +193,7 @@ static int leave_the_clear(struct stt_desk *desk, struct sttcp_conn *conn, int64
 		if (gone || broken)
 			return broken;
 
-		int result = stt_inline_wait(desk, conn, POLLOUT, until_ms);
+		int result = stt_wait_for_stream(desk, conn, POLLOUT, until_ms);
 
 		if (result < 0)
 			return result;
@@ -214,7 +215,7 @@ static int shake_hands(struct stt_desk *desk, struct sttcp_conn *conn, int64_t u
 
 		if (step != -EAGAIN)
 			return step;
-		result = stt_inline_wait(
+		result = stt_wait_for_stream(
 			desk, conn, (short)(POLLIN | POLLRDHUP | (waits ? POLLOUT : 0)), until_ms);
 	}
 	return result;
@@ -243,21 +244,16 @@ static void give_away_input(struct stt_desk *desk, struct sttcp_conn *conn)
 		desk->input.memory->began_ms = 0;
 }
 
-int stt_handshake_start(struct sttcp_conn *conn, sttcp_tls *tls, const char *name)
+static int start(struct stt_desk *desk, struct sttcp_conn *conn, sttcp_tls *tls, const char *name,
+		 int64_t until_ms)
 {
-	int64_t until_ms = stt_deadline_ms(conn->service->settings.tls_handshake_timeout_ms);
-	int result = stt_inline_check(conn);
-
-	if (result < 0)
-		return result;
 	if (conn->secure)
 		return -EBUSY;
-	result = stt_tls_use(tls);
+
+	int result = stt_tls_use(tls);
+
 	if (result < 0)
 		return result;
-
-	struct stt_desk *desk = stt_desk_self();
-
 	result = stt_secure_begin(conn, &(struct stt_secure_start){
 						.tls = tls,
 						.name = name ? name : default_name(conn->service),
@@ -274,4 +270,15 @@ int stt_handshake_start(struct sttcp_conn *conn, sttcp_tls *tls, const char *nam
 	/* What came behind the handshake raises no event. */
 	stt_conn_wish_again(conn, STT_WISH_READ);
 	return 0;
+}
+
+int stt_handshake_start(struct sttcp_conn *conn, sttcp_tls *tls, const char *name)
+{
+	int64_t until_ms = stt_deadline_ms(conn->service->settings.tls_handshake_timeout_ms);
+	struct stt_desk *desk;
+	int result = stt_inline_begin(conn, until_ms, &desk);
+
+	if (result < 0)
+		return result;
+	return (int)stt_inline_end(conn, start(desk, conn, tls, name, until_ms));
 }

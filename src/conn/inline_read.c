@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The thread waits in poll(2) for the socket and for an eventfd of its own.
- * Whoever ends the connection writes to that eventfd, because shutting a
- * socket down for sending does not wake a poll for input. As with any handler
- * that blocks, its loop is taken over meanwhile. At max_threads the monitor
- * writes there, too (relief.h).
- */
+/* Reading inside a handler: with its worker's input, and waits as in wait.h. */
 #include "conn/inline_read.h"
 
 #include <errno.h>
@@ -14,7 +8,9 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "conn/conn.h"
+#include "conn/deadlines.h"
 #include "conn/desk.h"
+#include "conn/dialled.h"
 #include "conn/dispatch.h"
 #include "conn/ending.h"
 #include "conn/input.h"
@@ -22,16 +18,14 @@
 #include "conn/own_framing.h"
 #include "conn/service.h"
 #include "conn/stream.h"
-#include "conn/watch.h"
-#include "engine/relief.h"
-#include "net/poller.h"
+#include "conn/wait.h"
 
 static bool may_read(enum stt_event event)
 {
 	return event <= STT_RESPONSE || event == STT_TASK;
 }
 
-int stt_inline_check(const struct sttcp_conn *conn)
+static int check(const struct sttcp_conn *conn)
 {
 	if (stt_desk_conn() != conn || !may_read(stt_desk_self()->event) ||
 	    stt_desk_self()->input.in_look)
@@ -39,81 +33,45 @@ int stt_inline_check(const struct sttcp_conn *conn)
 	return atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;
 }
 
-/* Lets whoever ends the connection wake this thread, or no longer; 0, or why there is nothing to
- * wait for. */
-static int set_receiver(struct sttcp_conn *conn, int waker)
+/* Whether the connection is read by whoever calls. A task of it is a handler as any other. */
+static bool is_read_by_calls(const struct sttcp_conn *conn)
 {
-	stt_lock(&conn->output.lock);
-	conn->output.receiver = waker;
-	int result = atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;
+	return conn->service->dialled && stt_desk_conn() != conn;
+}
 
-	if (result == 0 && waker >= 0)
-		stt_watch_wait_locked(&conn->output);
+int stt_inline_begin(struct sttcp_conn *conn, int64_t until_ms, struct stt_desk **desk)
+{
+	if (is_read_by_calls(conn))
+		return stt_dialled_begin(conn, until_ms, desk);
 
-	stt_unlock(&conn->output.lock);
+	int result = check(conn);
+
+	*desk = result == 0 ? stt_desk_self() : NULL;
 	return result;
 }
 
-/* 0, or a code when there is none. */
-static int make_waker(struct stt_desk *desk)
+ssize_t stt_inline_end(struct sttcp_conn *conn, ssize_t result)
 {
-	if (desk->waker < 0) {
-		int waker = stt_waker_new();
-
-		if (waker < 0)
-			return waker;
-		desk->waker = waker;
-	}
-	return 0;
-}
-
-/* Whether what was waited for is there. */
-static bool is_ready(struct stt_desk *desk, struct sttcp_conn *conn, short events)
-{
-	if (!events)
-		return stt_stream_has_news(conn);
-	return stt_socket_wait(stt_stream_fd(conn), events, desk->waker, 0) == 0;
-}
-
-/* Others want the thread, and the peer has said nothing. */
-static int give_way(struct stt_desk *desk, struct sttcp_conn *conn)
-{
-	desk->worker.way = STT_WAY_TO_GIVE;
-	stt_conn_end_with(conn, STTCP_ELIMIT, STT_END_FLUSH,
-			  "others waited for a thread, max_threads was reached (%d)",
-			  desk->worker.engine->pool.max_threads);
-	return stt_conn_end_code(conn);
-}
-
-int stt_inline_wait(struct stt_desk *desk, struct sttcp_conn *conn, short events, int64_t until_ms)
-{
-	bool unwanted = false;
-	int result = make_waker(desk);
-
-	if (result < 0)
-		return result;
-	result = set_receiver(conn, desk->waker);
-	if (result == 0) {
-		stt_relief_begin_wait(&desk->worker, desk->waker);
-		result =
-			events ? stt_socket_wait(stt_stream_fd(conn), events, desk->waker, until_ms)
-			       : stt_stream_wait(conn, desk->waker, until_ms);
-		unwanted = stt_relief_end_wait(&desk->worker);
-	}
-
-	int ended = set_receiver(conn, -1);
-
-	stt_waker_clear(desk->waker);
-	if (ended)
-		return ended;
-	return unwanted && result == 0 && !is_ready(desk, conn, events) ? give_way(desk, conn)
-									: result;
+	/* In a child that was forked in a frame_fn all is the parent's. */
+	if (stt_forked_since(conn->service->fork_count))
+		return STTCP_EFORK;
+	if (is_read_by_calls(conn))
+		stt_dialled_end(conn);
+	return result;
 }
 
 /* Waits for input: 0, -ETIMEDOUT, or why the connection has ended. */
 static int wait_for_input(struct stt_desk *desk, struct sttcp_conn *conn, int64_t until_ms)
 {
-	return stt_inline_wait(desk, conn, 0, until_ms);
+	return is_read_by_calls(conn) ? stt_dialled_wait(desk, conn, until_ms)
+				      : stt_wait_for_stream(desk, conn, 0, until_ms);
+}
+
+/* Something has come. On others the reader notes it, after the handler. */
+static void note_input(struct sttcp_conn *conn)
+{
+	if (conn->service->dialled)
+		stt_deadlines_note_input(conn);
 }
 
 /* The stream has failed, and the connection ends with that code. */
@@ -130,15 +88,10 @@ static void leave_input(struct sttcp_conn *conn, bool emptied)
 		stt_conn_wish_again(conn, STT_WISH_READ);
 }
 
-ssize_t stt_inline_read(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+static ssize_t read_some(struct stt_desk *desk, struct sttcp_conn *conn, void *buffer, size_t size,
+			 int64_t until_ms)
 {
-	int64_t until_ms = stt_deadline_ms(timeout_ms);
-	int result = stt_inline_check(conn);
-
-	if (result < 0)
-		return result;
-
-	struct stt_input *in = &stt_desk_self()->input;
+	struct stt_input *in = &desk->input;
 
 	stt_output_flush(conn);
 	if (in->size || !size) {
@@ -146,7 +99,7 @@ ssize_t stt_inline_read(struct sttcp_conn *conn, void *buffer, size_t size, int 
 
 		if (taken)
 			memcpy(buffer, in->at, taken);
-		stt_input_skip(stt_desk_self(), taken);
+		stt_input_skip(desk, taken);
 		return (ssize_t)taken;
 	}
 	for (;;) {
@@ -155,24 +108,42 @@ ssize_t stt_inline_read(struct sttcp_conn *conn, void *buffer, size_t size, int 
 
 		if (got == 0)
 			got = stt_output_end_of_input(conn);
-		if (got > 0)
+		if (got > 0) {
 			stt_counter_add(&conn->bytes_in, got);
+			note_input(conn);
+		}
 		if (got >= 0) {
 			leave_input(conn, emptied);
 			return got;
 		}
 		if (got != -EAGAIN)
 			return fail(conn, (int)got);
-		result = wait_for_input(stt_desk_self(), conn, until_ms);
+
+		int result = wait_for_input(desk, conn, until_ms);
+
 		if (result < 0)
 			return result;
 	}
+}
+
+ssize_t stt_inline_read(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+{
+	int64_t until_ms = stt_deadline_ms(timeout_ms);
+	struct stt_desk *desk;
+	int result = stt_inline_begin(conn, until_ms, &desk);
+
+	if (result < 0)
+		return result;
+	return stt_inline_end(conn, read_some(desk, conn, buffer, size, until_ms));
 }
 
 /* Ends the connection because of a message that cannot be taken, after its malformed handler has
  * run. */
 static int refuse_message(struct stt_desk *desk, struct sttcp_conn *conn, int code)
 {
+	/* A child comes out of a frame_fn: nothing of the parent's is touched. */
+	if (stt_forked_since(conn->service->fork_count))
+		return STTCP_EFORK;
 	if (!atomic_load(&conn->ended))
 		stt_dispatch_malformed_inside(desk, conn, code);
 	stt_conn_end_with(conn, code, STT_END_FLUSH, "%s", desk->refusal);
@@ -193,6 +164,8 @@ static int read_more(struct stt_desk *desk, struct sttcp_conn *conn, int64_t unt
 		ssize_t got = stt_input_read(desk, conn);
 
 		desk->input.in_handler = false;
+		if (got > 0)
+			note_input(conn);
 		if (got >= 0) {
 			leave_input(conn, desk->input.emptied);
 			return got > 0;
@@ -234,6 +207,8 @@ static int await_message(struct stt_desk *desk, struct sttcp_conn *conn, int64_t
 			return refuse_message(desk, conn, found);
 		if (found == 1)
 			return 0;
+		if (stt_forked_since(conn->service->fork_count))
+			return STTCP_EFORK;
 		if (more == STT_NO_MORE)
 			return -ENODATA;
 
@@ -246,44 +221,55 @@ static int await_message(struct stt_desk *desk, struct sttcp_conn *conn, int64_t
 	}
 }
 
-ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+static ssize_t read_message(struct stt_desk *desk, struct sttcp_conn *conn, void *buffer,
+			    size_t size, int64_t until_ms)
 {
-	int64_t until_ms = stt_deadline_ms(timeout_ms);
-	int result = stt_inline_check(conn);
 	struct stt_message message;
 	struct arrived arrived;
 
-	if (result < 0)
-		return result;
-	stt_conn_free_old_framings(conn);
+	stt_conn_free_old_framings(desk, conn);
 	if (stt_conn_framing(conn)->kind == STTCP_FRAMING_RAW) {
-		ssize_t got = size ? stt_inline_read(conn, buffer, size, timeout_ms) : -EMSGSIZE;
+		ssize_t got = size ? read_some(desk, conn, buffer, size, until_ms) : -EMSGSIZE;
 
 		return got ? got : -ENODATA;
 	}
-	result = await_message(stt_desk_self(), conn, until_ms, &arrived);
+
+	int result = await_message(desk, conn, until_ms, &arrived);
+
 	if (result < 0)
 		return result;
 	if (arrived.frame.size > size)
 		return -EMSGSIZE;
-	stt_input_take_message(stt_desk_self(), arrived.framing, &arrived.frame, &message);
+	stt_input_take_message(desk, arrived.framing, &arrived.frame, &message);
 	if (message.size)
 		memcpy(buffer, message.data, message.size);
 	stt_counter_add(&conn->messages_in, 1);
 	return (ssize_t)message.size;
 }
 
-ssize_t stt_inline_next_size(struct sttcp_conn *conn, int timeout_ms)
+ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
 {
 	int64_t until_ms = stt_deadline_ms(timeout_ms);
-	int result = stt_inline_check(conn);
-	struct arrived arrived;
+	struct stt_desk *desk;
+	int result = stt_inline_begin(conn, until_ms, &desk);
 
 	if (result < 0)
 		return result;
-	stt_conn_free_old_framings(conn);
-	result = await_message(stt_desk_self(), conn, until_ms, &arrived);
-	return result < 0 ? result : (ssize_t)arrived.frame.size;
+	return stt_inline_end(conn, read_message(desk, conn, buffer, size, until_ms));
+}
+
+ssize_t stt_inline_next_size(struct sttcp_conn *conn, int timeout_ms)
+{
+	int64_t until_ms = stt_deadline_ms(timeout_ms);
+	struct stt_desk *desk;
+	struct arrived arrived;
+	int result = stt_inline_begin(conn, until_ms, &desk);
+
+	if (result < 0)
+		return result;
+	stt_conn_free_old_framings(desk, conn);
+	result = await_message(desk, conn, until_ms, &arrived);
+	return stt_inline_end(conn, result < 0 ? result : (ssize_t)arrived.frame.size);
 }
 
 /* Waits until `size` bytes are there: 0, -ENODATA, or another code. */
@@ -305,23 +291,32 @@ static int await_bytes(struct stt_desk *desk, struct sttcp_conn *conn, size_t si
 	return result < 0 ? result : result == 0 ? -ENODATA : 0;
 }
 
-ssize_t stt_inline_read_exactly(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+static ssize_t read_exactly(struct stt_desk *desk, struct sttcp_conn *conn, void *buffer,
+			    size_t size, int64_t until_ms)
 {
-	int64_t until_ms = stt_deadline_ms(timeout_ms);
-	int result = stt_inline_check(conn);
-
-	if (result < 0)
-		return result;
-	stt_conn_free_old_framings(conn);
+	stt_conn_free_old_framings(desk, conn);
 	if (size > (uint64_t)stt_conn_framing(conn)->max_message || size > PTRDIFF_MAX)
 		return -EMSGSIZE;
 	stt_output_flush(conn);
-	result = await_bytes(stt_desk_self(), conn, size, until_ms);
+
+	int result = await_bytes(desk, conn, size, until_ms);
+
 	if (result < 0)
 		return result;
 	if (size) {
-		memcpy(buffer, stt_desk_self()->input.at, size);
-		stt_input_skip(stt_desk_self(), size);
+		memcpy(buffer, desk->input.at, size);
+		stt_input_skip(desk, size);
 	}
 	return (ssize_t)size;
+}
+
+ssize_t stt_inline_read_exactly(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms)
+{
+	int64_t until_ms = stt_deadline_ms(timeout_ms);
+	struct stt_desk *desk;
+	int result = stt_inline_begin(conn, until_ms, &desk);
+
+	if (result < 0)
+		return result;
+	return stt_inline_end(conn, read_exactly(desk, conn, buffer, size, until_ms));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading inside a handler. By the thread that runs the connection's own connection, receive or
- * response handler: anywhere else -EDEADLK. */
+/* Reading by calls. By the thread that runs the connection's own connection, receive or response
+ * handler, or one of its tasks: anywhere else -EDEADLK. On a dialled connection by any thread, one
+ * at a time: -EBUSY for the others. */
 #ifndef STT_CONN_INLINE_READ_H
 #define STT_CONN_INLINE_READ_H
 
@@ -11,12 +12,11 @@
 struct stt_desk;
 struct sttcp_conn;
 
-/* 0, or why the calling thread may not read here. */
-int stt_inline_check(const struct sttcp_conn *conn);
-
-/* Waits for events of the descriptor (poll(2)), or with 0 for input of the stream: 0, -ETIMEDOUT,
- * or why the connection has ended. */
-int stt_inline_wait(struct stt_desk *desk, struct sttcp_conn *conn, short events, int64_t until_ms);
+/* Around each of these, and around whatever else only a reader may do: 0 and the desk to do it
+ * with, or why the calling thread may not read here, or not before `until_ms`; and then its result,
+ * or STTCP_EFORK. */
+int stt_inline_begin(struct sttcp_conn *conn, int64_t until_ms, struct stt_desk **desk);
+ssize_t stt_inline_end(struct sttcp_conn *conn, ssize_t result);
 
 /* As sttcp_conn_recv, sttcp_conn_recv_message, sttcp_conn_recv_exactly and sttcp_conn_next_size. */
 ssize_t stt_inline_read(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/slabs.h"
 #include "conn/conn.h"
+#include "conn/dialled.h"
 #include "conn/dispatch.h"
 #include "conn/input.h"
 #include "conn/own_framing.h"
@@ -95,6 +96,7 @@ static void free_rare(struct sttcp_conn *conn)
 		return;
 	stt_tasks_discard(conn);
 	stt_secure_free(conn);
+	stt_dialled_free(conn);
 	free(atomic_load(&rare->own_handler));
 	free(atomic_load(&rare->local_name));
 	free(rare);

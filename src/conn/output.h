@@ -29,11 +29,12 @@ struct stt_output {
 	int64_t moved_ms;	 /* when a byte last left, while there is a queue */
 	int64_t flush_until_ms;	 /* of a connection that ends; 0: not yet, or without a limit */
 	int broken;		 /* why nothing can be sent any more; 0 while it can */
-	int receiver; /* the eventfd of the owner, which waits for input in a handler; -1 */
+	int receiver; /* the eventfd of whoever waits in wait.h, and is to know of an end; -1 */
 	/* Bits, so that a connection takes no more than 472 bytes. */
 	bool fin_sent : 1;
 	bool shakes : 1;       /* the session of TLS is in its handshake */
 	bool paced : 1;	       /* a send has waited: others wait for a shorter queue (output.c) */
+	bool by_force : 1;     /* an end by force has come: no handler waits any more (wait.h) */
 	bool forced;	       /* its end does not wait for the queue, which leaves afterwards */
 	bool holds_reader;     /* the reader rests: see hold.h */
 	unsigned char detours; /* why a send may not go straight to the socket */

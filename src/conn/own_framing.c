@@ -54,13 +54,13 @@ static void free_framings(struct stt_own_framing *own)
 	}
 }
 
-void stt_conn_free_old_framings(struct sttcp_conn *conn)
+void stt_conn_free_old_framings(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	struct stt_own_framing *own = atomic_load_explicit(&conn->framing, memory_order_acquire);
 
 	if (!own || !own->previous)
 		return;
-	stt_input_forget_framing(stt_desk_self(), conn);
+	stt_input_forget_framing(desk, conn);
 	free_framings(own->previous);
 	own->previous = NULL;
 }

@@ -3,6 +3,7 @@
 #ifndef STT_CONN_OWN_FRAMING_H
 #define STT_CONN_OWN_FRAMING_H
 
+struct stt_desk;
 struct stt_framing;
 struct sttcp_conn;
 
@@ -13,8 +14,9 @@ const struct stt_framing *stt_conn_framing(const struct sttcp_conn *conn);
 int stt_conn_copy_framing(struct sttcp_conn *conn, struct stt_framing *framing)
 	__attribute__((__warn_unused_result__));
 
-/* For the owner: frees framings of its own that other threads have replaced. */
-void stt_conn_free_old_framings(struct sttcp_conn *conn);
+/* For the owner, which reads with that desk: frees framings of its own that other threads have
+ * replaced. */
+void stt_conn_free_old_framings(struct stt_desk *desk, struct sttcp_conn *conn);
 
 /* 0, -ENOMEM, or what the connection has ended with. Any thread. */
 int stt_conn_set_framing(struct sttcp_conn *conn, const struct stt_framing *framing);

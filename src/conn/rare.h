@@ -9,6 +9,7 @@
 
 #include "conn/conn.h"
 
+struct stt_dialled;
 struct stt_own_handler;
 struct stt_secure;
 struct stt_tasks;
@@ -19,6 +20,7 @@ struct stt_rare {
 	_Atomic(struct stt_tasks *) tasks;
 	_Atomic(char *) local_name;
 	_Atomic(struct stt_secure *) secure;
+	_Atomic(struct stt_dialled *) dialled;
 };
 
 /* NULL if there is none of them. */

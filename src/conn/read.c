@@ -197,7 +197,7 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 	bool behind = false;
 	bool came = false; /* something has: a look that finds nothing is no sign of life */
 
-	stt_conn_free_old_framings(conn);
+	stt_conn_free_old_framings(desk, conn);
 	stt_input_take(desk, conn);
 	for (int reads = 0;; reads++) {
 		delivery = deliver_messages(desk, conn, STT_MORE_MAY_COME, &budget);

@@ -465,3 +465,18 @@ struct sttcp_conn *stt_serve_new(struct stt_service *service, struct stt_loop *l
 {
 	return stt_conn_new(&conn_work, service, loop, fd, peer);
 }
+
+bool stt_serve_unopened(struct stt_desk *desk, struct sttcp_conn *conn, unsigned *wishes)
+{
+	return act_unopened(desk, conn, wishes);
+}
+
+bool stt_serve_ending(struct stt_desk *desk, struct sttcp_conn *conn)
+{
+	return go_on_ending(desk, conn) == HANDED_ON;
+}
+
+bool stt_serve_has_last_words(struct sttcp_conn *conn)
+{
+	return has_last_words(conn);
+}

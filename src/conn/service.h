@@ -116,6 +116,7 @@ struct stt_service {
 	/* Set before anybody can find it. */
 	const struct stt_service_calls *calls;
 	bool is_client;
+	bool dialled; /* a client of one connection without handlers: sttcp_dial */
 	unsigned fork_count;
 	char *host;
 	char *local_host; /* to which the settings point; the next, too */

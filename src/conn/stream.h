@@ -6,8 +6,8 @@
  * TLS (secure.h), which has buffers of its own.
  *
  * What callers may rely on, for any kind:
- *	- No call waits but stt_stream_wait. A result below 0 is -EAGAIN or why the
- *	  stream has failed.
+ *	- No call waits: who has to, does so with wait.h. A result below 0 is -EAGAIN or
+ *	  why the stream has failed.
  *	- Sent bytes that were taken may still be in the stream: it is drained when the
  *	  output says so (stt_output_drained_locked).
  *	- Sending, finishing and resetting are under the output lock; receiving is for
@@ -97,15 +97,6 @@ static inline bool stt_stream_has_news(struct sttcp_conn *conn)
 {
 	return (conn->secure && stt_secure_has_input(conn)) ||
 	       stt_socket_has_news(stt_stream_fd(conn));
-}
-
-/* Waits for that, or for the eventfd, after a read has returned -EAGAIN: 0, -ETIMEDOUT at
- * `until_ms`, or why the stream has failed. The one call that waits. */
-static inline int stt_stream_wait(struct sttcp_conn *conn, int waker, int64_t until_ms)
-{
-	if (conn->secure && stt_secure_has_input(conn))
-		return until_ms != STT_NEVER && stt_now_ms() > until_ms ? -ETIMEDOUT : 0;
-	return stt_socket_wait(stt_stream_fd(conn), POLLIN | POLLRDHUP, waker, until_ms);
 }
 
 /* Why the stream has failed, without a read: 0 or a code. */

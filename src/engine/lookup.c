@@ -25,7 +25,7 @@ enum {
 	/* Threads for questions that somebody waits for. A resolver that does not answer must not
 	 * take many threads. Nor may it take all of them for good, so those with abandoned
 	 * questions are replaced. */
-	MAX_WANTED = 4,
+	MAX_WANTED = 8,
 	MAX_THREADS = 16,
 	IDLE_MS = 5000
 };

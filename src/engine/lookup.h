@@ -3,7 +3,7 @@
  * Looks names up for clients, on threads of its own: getaddrinfo(3) may block
  * for as long as the resolver takes, and cannot be interrupted. These threads
  * run no user code, block every signal, and do not count in stats or for
- * max_threads. A process has up to four for questions that somebody waits for,
+ * max_threads. A process has up to eight for questions that somebody waits for,
  * and up to sixteen including those with abandoned questions. They are created
  * when needed, take questions in sequence, and end after 5 s without one.
  */

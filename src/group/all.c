@@ -2,6 +2,7 @@
 /* The groups as the user of the engine, which knows none of them. */
 #include "group/all.h"
 
+#include "base/clock.h"
 #include "conn/conn.h"
 #include "conn/desk.h"
 #include "engine/engine.h"
@@ -12,6 +13,11 @@
 #include "group/signals.h"
 #include "group/stop.h"
 #include "group/timer.h"
+
+enum {
+	/* Longer than a loop takes to come to what is closing, however busy it is. */
+	SETTLE_MS = 1000
+};
 
 void stt_group_watch(struct stt_group *group, int change)
 {
@@ -24,6 +30,8 @@ static void signal_all(enum stt_signals_for whom)
 {
 	for (struct stt_group *group = stt_registry_next(NULL); group;
 	     group = stt_registry_next(group)) {
+		if (group->service.dialled)
+			continue;
 		stt_lock(&group->lock);
 		bool meant = whom == STT_SIGNALS_FOR_ALL || group->watchers;
 		int signals = group->signals += meant;
@@ -64,7 +72,8 @@ struct stt_group *stt_all_any_started(void)
 	for (struct stt_group *group = stt_registry_next(NULL); group;
 	     group = stt_registry_next(group)) {
 		stt_lock(&group->lock);
-		bool started = group->started_once && !stt_group_is_over_locked(group, group->runs);
+		bool started = group->started_once && !group->service.dialled &&
+			       !stt_group_is_over_locked(group, group->runs);
 
 		stt_unlock(&group->lock);
 		if (started)
@@ -87,6 +96,22 @@ static bool any_busy(void)
 		}
 	}
 	return stt_timer_any_busy();
+}
+
+void stt_all_settle(void)
+{
+	int64_t until_ms = stt_deadline_ms(SETTLE_MS);
+	bool in_time = true;
+
+	for (struct stt_group *group = stt_registry_next(NULL); group;
+	     group = stt_registry_next(group)) {
+		if (!atomic_load(&group->closing))
+			continue;
+		stt_lock(&group->lock);
+		while (in_time && group->state != STT_IDLE)
+			in_time = stt_cond_wait_until(&group->changed, &group->lock, until_ms);
+		stt_unlock(&group->lock);
+	}
 }
 
 static void look_after_end(struct sttcp_conn *conn, void *argument)

@@ -12,6 +12,10 @@ void stt_all_begin(void);
 /* Makes a group, as stt_group_init, that is found here from now on. 0 or -ENOMEM. */
 int stt_all_make(struct stt_group *group, enum stt_side side, const char *host, int port);
 
+/* Waits for dialled connections that nobody uses any more, as long as their end takes if nothing is
+ * in its way. Outside handlers. */
+void stt_all_settle(void);
+
 /* Some group that is started, as a new reference, or NULL. */
 struct stt_group *stt_all_any_started(void);
 

@@ -20,6 +20,7 @@
 #include "conn/ending.h"
 #include "conn/life.h"
 #include "conn/serve.h"
+#include "conn/serve_dialled.h"
 #include "engine/engine.h"
 #include "engine/lookup.h"
 #include "group/group.h"
@@ -113,7 +114,9 @@ static int prepare_ends(struct stt_attempt *attempt, const struct stt_settings *
 struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 {
 	struct stt_loop *loop = stt_engine_pick_loop(group->engine);
-	struct sttcp_conn *conn = stt_serve_new(&group->service, loop, -1, NULL);
+	struct sttcp_conn *conn = group->service.dialled
+					  ? stt_serve_new_dialled(&group->service, loop)
+					  : stt_serve_new(&group->service, loop, -1, NULL);
 	struct stt_attempt *attempt = calloc(1, sizeof(*attempt));
 
 	if (!conn || !attempt)

@@ -196,6 +196,11 @@ static const char *wrong_end(const struct stt_group *group)
 				      : NULL;
 }
 
+static const char *beginning_of(const struct stt_group *group)
+{
+	return group->service.dialled ? "dial" : "start";
+}
+
 /* The files of its TLS object, and what was set on it. */
 static int check_tls(struct stt_group *group)
 {
@@ -214,7 +219,8 @@ static int check_tls(struct stt_group *group)
 	if (result == 0)
 		return 0;
 	stt_tls_copy_error(tls, why, sizeof(why));
-	return stt_group_tell(group, result, "cannot start %s: %s", group->service.given, why);
+	return stt_group_tell(group, result, "cannot %s %s: %s", beginning_of(group),
+			      group->service.given, why);
 }
 
 int stt_group_check_start(struct stt_group *group)
@@ -224,8 +230,8 @@ int stt_group_check_start(struct stt_group *group)
 
 	stt_log_begin();
 	if (wrong)
-		return stt_group_tell(group, -EINVAL, "cannot start %s: %s", group->service.given,
-				      wrong);
+		return stt_group_tell(group, -EINVAL, "cannot %s %s: %s", beginning_of(group),
+				      group->service.given, wrong);
 	if (port_is_wrong(group, least_port))
 		return stt_group_tell(group, -EINVAL, "%s: the port must be from %d to 65535",
 				      group->service.given, least_port);

@@ -113,6 +113,8 @@ struct stt_group {
 	atomic_int port_bound;
 	/* Atomic: for sttcp_conn_stopping. */
 	atomic_bool stopping;
+	/* Atomic: of a dialled connection, that nobody is going to use it any more. */
+	atomic_bool closing;
 	/* Atomic, set in signal handlers, too: this run is to stop as after a first signal. */
 	atomic_bool stop_requested;
 

@@ -444,9 +444,9 @@ bool stt_socket_has_news(int fd)
 	return poll(&entry, 1, 0) == 1;
 }
 
-int stt_socket_wait(int fd, short events, int waker, int64_t until_ms)
+int stt_socket_wait(int fd, short *events, int waker, int64_t until_ms)
 {
-	struct pollfd polled[] = {{.fd = fd, .events = events}, {.fd = waker, .events = POLLIN}};
+	struct pollfd polled[] = {{.fd = fd, .events = *events}, {.fd = waker, .events = POLLIN}};
 
 	for (;;) {
 		int64_t left = until_ms == STT_NEVER ? -1 : until_ms - stt_now_ms();
@@ -457,6 +457,8 @@ int stt_socket_wait(int fd, short events, int waker, int64_t until_ms)
 
 		int count = poll(polled, 2, timeout);
 
+		if (count >= 0)
+			*events = polled[0].revents;
 		if (count > 0)
 			return 0;
 		if (count < 0 && errno != EINTR)

@@ -117,9 +117,10 @@ ssize_t stt_socket_drop(int fd, void *data, size_t size);
 /* Whether it has input, the peer's FIN or a failure that nobody has read; never blocks. */
 bool stt_socket_has_news(int fd);
 
-/* Waits until the socket has input or has failed, or the eventfd is awake: 0, -ETIMEDOUT at
- * `until_ms` on the monotonic clock (STT_NEVER: no limit), or -errno. */
-int stt_socket_wait(int fd, short events, int waker, int64_t until_ms);
+/* Waits until one of the events of the descriptor (poll(2)) has come, or the eventfd is awake: 0,
+ * and `*events` are those that have; -ETIMEDOUT at `until_ms` on the monotonic clock (STT_NEVER: no
+ * limit), or -errno. Either descriptor may be -1. */
+int stt_socket_wait(int fd, short *events, int waker, int64_t until_ms);
 
 /* Bytes taken (may be fewer), or -errno. sendmsg with MSG_NOSIGNAL; never blocks. `count` is at
  * most IOV_MAX. */

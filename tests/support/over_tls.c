@@ -21,6 +21,7 @@
 #undef sttcp_server_add_listener
 #undef sttcp_server_new
 #undef sttcp_client_new
+#undef sttcp_dial
 
 #define FILE_VARIABLE "STTCP_TEST_TLS_FILE"
 
@@ -155,6 +156,14 @@ sttcp_client *over_tls_client_new(const char *host, int port, const sttcp_option
 
 	return sttcp_client_new(host, port,
 				is_on && add_tls(&copy, options, false) ? &copy : options);
+}
+
+sttcp_conn *over_tls_dial(const char *host, int port, const sttcp_options *options, int *code)
+{
+	sttcp_options copy;
+
+	return sttcp_dial(host, port, is_on && add_tls(&copy, options, false) ? &copy : options,
+			  code);
 }
 
 int over_tls_server_add_listener(sttcp_server *server, int fd)

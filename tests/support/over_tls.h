@@ -75,6 +75,8 @@ void over_tls_forget(int fd);
 sttcp_server *over_tls_server_new(const char *host, int port, const sttcp_options *options);
 sttcp_client *over_tls_client_new(const char *host, int port, const sttcp_options *options);
 
+sttcp_conn *over_tls_dial(const char *host, int port, const sttcp_options *options, int *code);
+
 /* A file in PEM: the key and the certificate of this run. */
 const char *over_tls_file(void);
 
@@ -84,6 +86,7 @@ int over_tls_server_add_listener(sttcp_server *server, int fd);
 #define sttcp_server_add_listener(...) over_tls_server_add_listener(__VA_ARGS__)
 #define sttcp_server_new(...) over_tls_server_new(__VA_ARGS__)
 #define sttcp_client_new(...) over_tls_client_new(__VA_ARGS__)
+#define sttcp_dial(...) over_tls_dial(__VA_ARGS__)
 #define recv(fd, data, size, flags) over_tls_recv(fd, data, size, flags)
 #define send(fd, data, size, flags) over_tls_send(fd, data, size, flags)
 

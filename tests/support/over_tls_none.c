@@ -9,6 +9,7 @@
 #undef sttcp_server_add_listener
 #undef sttcp_server_new
 #undef sttcp_client_new
+#undef sttcp_dial
 #undef recv
 #undef send
 
@@ -103,6 +104,11 @@ sttcp_client *over_tls_client_new(const char *host, int port, const sttcp_option
 {
 	over_tls();
 	return sttcp_client_new(host, port, options);
+}
+
+sttcp_conn *over_tls_dial(const char *host, int port, const sttcp_options *options, int *code)
+{
+	return sttcp_dial(host, port, options, code);
 }
 
 int over_tls_server_add_listener(sttcp_server *server, int fd)

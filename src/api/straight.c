@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* What straight-line code waits with, on any thread: dial, sleep, poll. */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/call.h"
+#include "conn/wait.h"
+#include "engine/turn.h"
+#include "group/dial.h"
+
+enum {
+	SENTENCE = 320
+};
+
+/* Not _Thread_local: that is room which others need, where the library is loaded late. The C
+ * library frees it, whatever has become of this one by then. */
+static pthread_key_t error_key;
+static pthread_once_t error_once = PTHREAD_ONCE_INIT;
+static bool has_error_key;
+
+static void make_error_key(void)
+{
+	has_error_key = pthread_key_create(&error_key, free) == 0;
+}
+
+__attribute__((__destructor__)) static void drop_error_key(void)
+{
+	if (has_error_key)
+		pthread_key_delete(error_key);
+	has_error_key = false;
+}
+
+static char *error_of_thread(void)
+{
+	pthread_once(&error_once, make_error_key);
+	return has_error_key ? pthread_getspecific(error_key) : NULL;
+}
+
+/* After a wait, which may have ended on another thread: nothing of the thread is known from before.
+ */
+__attribute__((__noinline__)) static void keep_error(const char *text)
+{
+	char *kept = error_of_thread();
+
+	if (!kept && *text && has_error_key) {
+		kept = malloc(SENTENCE);
+		if (kept && pthread_setspecific(error_key, kept) != 0) {
+			free(kept);
+			kept = NULL;
+		}
+	}
+	if (kept)
+		snprintf(kept, SENTENCE, "%s", text);
+}
+
+/* The owner of a loop that has nobody to go on with it: it would wait for itself. */
+static bool is_bare_loop(void)
+{
+	return stt_self && stt_self->loop && !stt_turn_runs(stt_self);
+}
+
+static sttcp_conn *fail(int *code, int result, const char *sentence, char *text)
+{
+	*code = result;
+	snprintf(text, SENTENCE, "%s", sentence);
+	return NULL;
+}
+
+static void copy_error(struct stt_group *group, char *text)
+{
+	stt_lock(&group->lock);
+	snprintf(text, SENTENCE, "%s", group->error);
+	stt_unlock(&group->lock);
+}
+
+static sttcp_conn *dial(const char *host, int port, const sttcp_options *options, int *code,
+			char *text)
+{
+	if (!host)
+		return fail(code, -EINVAL, "cannot dial: the host is NULL", text);
+	if (is_bare_loop())
+		return fail(code, -EDEADLK, "cannot dial in this callback", text);
+
+	struct stt_group *group = stt_api_new_group(STT_FOR_DIAL, host, port, options);
+
+	if (!group)
+		return fail(code, -ENOMEM, sttcp_strerror(-ENOMEM), text);
+
+	sttcp_conn *conn = NULL;
+
+	*code = stt_group_check_start(group);
+	if (*code == 0)
+		conn = stt_dial(group, code, text, SENTENCE);
+	else if (*code != STTCP_EFORK)
+		copy_error(group, text);
+	/* The connection has a reference of its own. */
+	stt_group_unref(group);
+	return conn;
+}
+
+sttcp_conn *sttcp_dial(const char *host, int port, const sttcp_options *options, int *code)
+{
+	int cancel = stt_call_begin();
+	char text[SENTENCE] = "";
+	int result = 0;
+	sttcp_conn *conn = dial(host, port, options, &result, text);
+
+	keep_error(text);
+	if (code)
+		*code = result;
+	stt_call_end(cancel);
+	return conn;
+}
+
+const char *sttcp_dial_error(void)
+{
+	const char *kept = error_of_thread();
+
+	return kept ? kept : "";
+}
+
+int sttcp_sleep(int ms)
+{
+	if (ms < -1)
+		return -EINVAL;
+
+	int cancel = stt_call_begin();
+	int result = stt_wait_sleep(ms);
+
+	stt_call_end(cancel);
+	return result;
+}
+
+int sttcp_poll(int fd, short events, int timeout_ms)
+{
+	if (fd < 0 || timeout_ms < -1)
+		return -EINVAL;
+
+	int cancel = stt_call_begin();
+	int result = stt_wait_poll(fd, events, timeout_ms);
+
+	stt_call_end(cancel);
+	return result;
+}
