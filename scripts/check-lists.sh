@@ -14,8 +14,6 @@ sttcp_conn_sendf		formats are f-strings
 sttcp_conn_set_half_close	what a coroutine that waits has by itself
 sttcp_event_name		the name of a HandlerType
 sttcp_tls_ref			Python counts references
-sttcp_dial			comes with the next change
-sttcp_dial_error		the text of an exception
 sttcp_poll			select and time have it; no wait of theirs is ended by force
 sttcp_sleep			select and time have it; no wait of theirs is ended by force
 '

@@ -66,7 +66,8 @@ void fail_raised(group_object *group, sttcp_conn *conn, bool was_parked)
 	PyObject *exception = take_exception();
 	bool quiet = !sttcp_conn_is_open(conn) && (sttcp_conn_reason(conn) < 0 || was_parked) &&
 		     PyErr_GivenExceptionMatches(exception, PyExc_OSError);
-	PyObject *known = conn_wrap(conn, (PyObject *)group, &group->last_host);
+	PyObject *known =
+		group ? conn_wrap(conn, (PyObject *)group, &group->last_host) : conn_peek_ref(conn);
 	PyObject *text = quiet ? NULL : PyObject_Str(exception);
 	const char *utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
 

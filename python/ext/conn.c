@@ -34,6 +34,14 @@ PyObject *conn_peek(sttcp_conn *conn)
 	return sttcp_conn_data(conn);
 }
 
+PyObject *conn_peek_ref(sttcp_conn *conn)
+{
+	PyObject *known = conn_peek(conn);
+
+	Py_XINCREF(known);
+	return known;
+}
+
 PyObject *conn_wrap(sttcp_conn *conn, PyObject *owner, PyObject **host)
 {
 	PyObject *known = conn_peek(conn);
@@ -63,6 +71,34 @@ PyObject *conn_wrap(sttcp_conn *conn, PyObject *owner, PyObject **host)
 	 * nothing for it to do: it would stay tied for good. One that is open has it before it. */
 	if (!sttcp_conn_is_open(conn))
 		conn_untie(conn);
+	return (PyObject *)self;
+}
+
+PyObject *conn_make_dialled(sttcp_conn *conn, PyObject *frame)
+{
+	PyTypeObject *type = (PyTypeObject *)lent.connection_type;
+	conn_object *self = (conn_object *)type->tp_alloc(type, 0);
+	PyObject *host = NULL;
+
+	if (!self) {
+		sttcp_conn_unref(conn);
+		return NULL;
+	}
+	self->timeout_ms = -1;
+	self->conn = conn;
+	self->dialled = true;
+	if (frame != Py_None) {
+		Py_INCREF(frame);
+		self->frame = frame;
+	}
+	self->address = conn_make_address(conn, &host);
+	Py_XDECREF(host);
+	if (!self->address) {
+		Py_DECREF(self);
+		return NULL;
+	}
+	/* Whoever asks for it, a read or a task, has a reference to the object. */
+	sttcp_conn_set_data(conn, self, NULL);
 	return (PyObject *)self;
 }
 
@@ -118,12 +154,14 @@ static void dealloc(conn_object *self)
 	sttcp_conn *conn = self->conn;
 
 	PyObject_GC_UnTrack(self);
+	if (self->dialled)
+		sttcp_conn_set_data(conn, NULL, NULL);
 	if (self->weakrefs)
 		PyObject_ClearWeakRefs((PyObject *)self);
 	clear(self);
 	Py_CLEAR(self->address);
 	Py_TYPE(self)->tp_free((PyObject *)self);
-	/* No data and so no code of others: it does not wait. */
+	/* No data and so no code of others: it does not wait. A dialled one is closed by that. */
 	sttcp_conn_unref(conn);
 }
 
@@ -281,6 +319,8 @@ static PyObject *conn_on_message(conn_object *self, PyObject *function)
 {
 	struct binding *binding = self->owner ? ((group_object *)self->owner)->binding : NULL;
 
+	if (self->dialled)
+		return raise_code(-EINVAL, "a dialled connection has no handlers");
 	if (!binding)
 		return raise_code(STTCP_ECLOSED, NULL);
 
@@ -540,7 +580,8 @@ static PyGetSetDef getset[] = {
 static PyMemberDef members[] = {
 	{"address", T_OBJECT_EX, offsetof(conn_object, address), READONLY,
 	 "The peer: (host, port); a Unix socket has port 0."},
-	{"owner", T_OBJECT, offsetof(conn_object, owner), READONLY, "Its Server or Client."},
+	{"owner", T_OBJECT, offsetof(conn_object, owner), READONLY,
+	 "Its Server or Client; None for a dialled one."},
 	{"data", T_OBJECT, offsetof(conn_object, data), 0, "Anything of yours; None at first."},
 	{"_timeout_ms", T_INT, offsetof(conn_object, timeout_ms), 0, NULL},
 	{NULL, 0, 0, 0, NULL},
@@ -575,8 +616,9 @@ static PyMethodDef methods[] = {
 	 "several parts."},
 	{"recv", (PyCFunction)(void (*)(void))conn_recv, METH_FASTCALL,
 	 "recv($self, size, flags=0, /)\n--\n\nReads the next bytes, inside a handler of this "
-	 "connection:\n"
-	 "b'' at the peer's FIN. Queued output is written first. settimeout() limits the wait."},
+	 "connection,\n"
+	 "or anywhere if it was dialled: b'' at the peer's FIN. Queued output is written first. "
+	 "settimeout() limits the wait."},
 	{"recv_into", (PyCFunction)conn_recv_into, METH_VARARGS,
 	 "recv_into($self, buffer, size=0, flags=0, /)\n--\n\nAs recv, into a buffer."},
 	{"recv_message", (PyCFunction)conn_recv_message, METH_NOARGS,

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <sys/uio.h>
+#include <time.h>
 
 /* ---------------------------------------------------------------- sending */
 
@@ -206,9 +207,21 @@ PyObject *conn_sendv_message(conn_object *self, PyObject *buffers)
 
 /* ---------------------------------------------------------------- receiving */
 
+enum {
+	/* How long Ctrl+C may have to wait for a read on the main thread: the library goes on after
+	 * a signal. */
+	SIGNAL_MS = 50,
+	/* A handler of a signal has raised; no code of the library's. */
+	SIGNAL_RAISED = -1000000
+};
+
 /* Raises what a read ended in; -EDEADLK gets a sentence of its own, as it is an easy mistake. */
 PyObject *io_raise(conn_object *self, int code, int timeout_ms)
 {
+	if (code == SIGNAL_RAISED)
+		return NULL;
+	if (code == -EBUSY)
+		return raise_code(code, "another thread reads this connection");
 	if (code == -ETIMEDOUT && timeout_ms == 0)
 		code = -EAGAIN;
 	if (code != -EDEADLK)
@@ -220,23 +233,79 @@ PyObject *io_raise(conn_object *self, int code, int timeout_ms)
 /* One of the library's calls that read into a buffer. */
 typedef ssize_t read_fn(sttcp_conn *conn, void *buffer, size_t room, int timeout_ms);
 
+static bool on_main_thread(void)
+{
+	PyObject *threading = PyImport_ImportModule("threading");
+	PyObject *main = threading ? PyObject_CallMethod(threading, "main_thread", NULL) : NULL;
+	PyObject *ident = main ? PyObject_GetAttrString(main, "ident") : NULL;
+	bool is_main = ident && PyLong_AsUnsignedLong(ident) == PyThread_get_thread_ident();
+
+	PyErr_Clear();
+	Py_XDECREF(ident);
+	Py_XDECREF(main);
+	Py_XDECREF(threading);
+	return is_main;
+}
+
+static int64_t clock_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static ssize_t read_once(conn_object *self, read_fn *read, void *memory, size_t room,
+			 int timeout_ms)
+{
+	ssize_t result;
+
+	Py_BEGIN_ALLOW_THREADS
+	result = read(self->conn, memory, room, timeout_ms);
+	Py_END_ALLOW_THREADS
+	return result;
+}
+
+/* What the call returns, or SIGNAL_RAISED. A dialled connection may be read on the main thread,
+ * which runs the handlers of signals meanwhile; what has come of a message stays for the next part.
+ */
+static ssize_t read_waiting(conn_object *self, read_fn *read, void *memory, size_t room,
+			    int timeout_ms)
+{
+	int64_t until = clock_ms() + timeout_ms + 1;
+	ssize_t result = read_once(self, read, memory, room, self->dialled ? 0 : timeout_ms);
+
+	if (!self->dialled || result != -ETIMEDOUT || timeout_ms == 0)
+		return result;
+	if (!on_main_thread())
+		return read_once(self, read, memory, room, timeout_ms);
+	for (;;) {
+		int64_t left = timeout_ms < 0 ? SIGNAL_MS : until - clock_ms();
+
+		if (PyErr_CheckSignals() < 0)
+			return SIGNAL_RAISED;
+		if (left <= 0)
+			return -ETIMEDOUT;
+		result = read_once(self, read, memory, room,
+				   (int)(left < SIGNAL_MS ? left : SIGNAL_MS));
+		if (result != -ETIMEDOUT)
+			return result;
+	}
+}
+
 /* Bytes of a size up to `room`, and `code` 0; NULL where one is not: the library's, or 0 with an
  * exception set. */
 static PyObject *read_bytes(conn_object *self, read_fn *read, Py_ssize_t room, int timeout_ms,
 			    int *code)
 {
 	PyObject *bytes = PyBytes_FromStringAndSize(NULL, room);
-	ssize_t result;
-
 	*code = 0;
 	if (!bytes)
 		return NULL;
 
-	char *memory = PyBytes_AS_STRING(bytes);
+	ssize_t result =
+		read_waiting(self, read, PyBytes_AS_STRING(bytes), (size_t)room, timeout_ms);
 
-	Py_BEGIN_ALLOW_THREADS
-	result = read(self->conn, memory, (size_t)room, timeout_ms);
-	Py_END_ALLOW_THREADS
 	if (result >= 0) {
 		_PyBytes_Resize(&bytes, result);
 		return bytes;
@@ -289,11 +358,9 @@ PyObject *conn_recv_into(conn_object *self, PyObject *args)
 	if (size == 0)
 		size = into.len;
 	result = dialogue_has(self) ? dialogue_read_rest(into.buf, size) : 0;
-	if (result == 0) {
-		Py_BEGIN_ALLOW_THREADS
-		result = sttcp_conn_recv(self->conn, into.buf, (size_t)size, self->timeout_ms);
-		Py_END_ALLOW_THREADS
-	}
+	if (result == 0)
+		result = read_waiting(self, sttcp_conn_recv, into.buf, (size_t)size,
+				      self->timeout_ms);
 	PyBuffer_Release(&into);
 	return result < 0 ? io_raise(self, (int)result, self->timeout_ms)
 			  : PyLong_FromSsize_t(result);
@@ -350,13 +417,18 @@ PyObject *conn_recv_exactly(conn_object *self, PyObject *args)
 	return io_recv_exactly(self, size, timeout_ms);
 }
 
+static ssize_t next_size(sttcp_conn *conn, void *buffer, size_t room, int timeout_ms)
+{
+	(void)buffer;
+	(void)room;
+	return sttcp_conn_next_size(conn, timeout_ms);
+}
+
 PyObject *io_next_size(conn_object *self, int timeout_ms)
 {
 	ssize_t result;
 
-	Py_BEGIN_ALLOW_THREADS
-	result = sttcp_conn_next_size(self->conn, timeout_ms);
-	Py_END_ALLOW_THREADS
+	result = read_waiting(self, next_size, NULL, 0, timeout_ms);
 	if (result == -ENODATA)
 		Py_RETURN_NONE;
 	return result < 0 ? io_raise(self, (int)result, timeout_ms) : PyLong_FromSsize_t(result);

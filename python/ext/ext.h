@@ -88,7 +88,7 @@ struct dialogue;
 typedef struct conn {
 	PyObject_HEAD
 	sttcp_conn *conn;    /* a reference */
-	PyObject *owner;     /* the Server or Client */
+	PyObject *owner;     /* the Server or Client; NULL for a dialled one */
 	PyObject *address;   /* (host, port) of the peer */
 	PyObject *data;	     /* the user's */
 	PyObject *exception; /* that ended it, when a handler raised it or failed it with it */
@@ -100,6 +100,7 @@ typedef struct conn {
 	atomic_size_t want;	   /* what a coroutine takes at most; 0: whatever comes */
 	bool paused;		   /* by pause() */
 	unsigned char framing;	   /* of its own: a value of enum own_framing */
+	bool dialled; /* by dial.c: the connection's data is its object, without a reference */
 } conn_object;
 
 enum own_framing {
@@ -116,6 +117,9 @@ PyObject *conn_wrap(sttcp_conn *conn, PyObject *owner, PyObject **host);
 
 /* The one that is there, borrowed, or NULL. */
 PyObject *conn_peek(sttcp_conn *conn);
+
+/* The same, a new reference: of a dialled one while something runs that has one. */
+PyObject *conn_peek_ref(sttcp_conn *conn);
 
 /* Unties it: the connection runs no handler any more. */
 void conn_untie(sttcp_conn *conn);
@@ -139,6 +143,15 @@ PyObject *conn_raise(sttcp_conn *conn, int code);
 /* Why it ended, for the code that the library gives: an exception or None, a new reference. `known`
  * is its object, or NULL. */
 PyObject *conn_make_reason(sttcp_conn *conn, int code, PyObject *known);
+
+/* The object of a dialled connection, whose only handle it takes. `frame` is its framing by a
+ * callable, or None. NULL with an exception set: then the handle is gone, too. */
+PyObject *conn_make_dialled(sttcp_conn *conn, PyObject *frame);
+
+/* ---------------------------------------------------------------- dial.c */
+
+/* _dial(host, port, options, frame): a connection, or (code, text). */
+PyObject *dial(PyObject *module, PyObject *args);
 
 /* ---------------------------------------------------------------- conn_io.c */
 
@@ -273,9 +286,9 @@ void report_raised(void);
 /* The exception that is set, as an object with its traceback, a new reference. */
 PyObject *take_exception(void);
 
-/* Ends the connection with what the handler raised. What a call on a connection that has ended
- * raised is no news: its reason is told, and stays. A coroutine that was parked learns of the
- * peer's FIN when that has ended the connection. */
+/* Ends the connection with what the handler raised; `group` is NULL for a dialled one. What a call
+ * on a connection that has ended raised is no news: its reason is told, and stays. A coroutine that
+ * was parked learns of the peer's FIN when that has ended the connection. */
 void fail_raised(group_object *group, sttcp_conn *conn, bool was_parked);
 
 /* The object that a call belongs to, a new reference; NULL when it is gone, or is about to go: code

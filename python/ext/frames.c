@@ -46,8 +46,11 @@ static int read_frame(PyObject *told, sttcp_frame *frame)
 static int ask_frame(struct binding *binding, sttcp_conn *conn, const void *data, size_t size,
 		     sttcp_frame *frame)
 {
-	group_object *group = take_group(binding);
-	PyObject *known = group ? conn_wrap(conn, (PyObject *)group, &group->last_host) : NULL;
+	/* A dialled connection has none. */
+	group_object *group = binding ? take_group(binding) : NULL;
+	PyObject *known = group	    ? conn_wrap(conn, (PyObject *)group, &group->last_host)
+			  : binding ? NULL
+				    : conn_peek_ref(conn);
 	PyObject *bytes = known ? PyBytes_FromStringAndSize(data, (Py_ssize_t)size) : NULL;
 	PyObject *told = NULL;
 	int answer = -1;

@@ -73,6 +73,7 @@ static PyMethodDef functions[] = {
 	{"_lend", (PyCFunction)(void (*)(void))lent_set, METH_VARARGS | METH_KEYWORDS, NULL},
 	{"_configure", configure, METH_VARARGS, NULL},
 	{"_engine_shutdown", engine_shutdown, METH_NOARGS, NULL},
+	{"_dial", dial, METH_VARARGS, NULL},
 	{"_in_handler", in_handler, METH_NOARGS, NULL},
 	{"_leave", leave, METH_NOARGS, NULL},
 	{"error_text", error_text, METH_O,

@@ -23,14 +23,14 @@ static void run_task(struct task *task, sttcp_conn *conn)
 	PyObject *owner = task->conn->owner;
 
 	/* The collector has taken them apart. */
-	if (!owner)
+	if (!owner && !task->conn->dialled)
 		return;
-	Py_INCREF(owner);
+	Py_XINCREF(owner);
 	if (dialogue_waits(task->conn))
 		dialogue_defer(task->conn, task);
 	else if (tasks_call(task) == FAILED)
 		fail_raised((group_object *)owner, conn, false);
-	Py_DECREF(owner);
+	Py_XDECREF(owner);
 }
 
 void tasks_run(sttcp_conn *conn, void *argument)

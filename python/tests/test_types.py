@@ -110,6 +110,11 @@ RIGHT = """
 
     client = Client("localhost", 62134, frame=cut, connect_timeout=5, idle_timeout=sttcp.DEFAULT)
 
+    with sttcp.dial("localhost", "62134", timeout=5, framing=cut, tls=True) as dialled:
+        dialled.send_message(b"ab")
+        for each_message in dialled:
+            sttcp.print_sync(each_message.decode())
+
     def make(limit: Union[int, None, sttcp.Default] = sttcp.DEFAULT) -> Server:
         if limit is sttcp.DEFAULT:
             limit = 7

@@ -28,6 +28,7 @@ except ImportError as _error:
                       "environment", name=_error.name, path=_error.path) from None
 from ._await import sleep
 from ._connection import AsyncConnection, Connection, ConnectionStats
+from ._dial import dial
 from ._engine import configure, log_level, log_to_stderr
 from ._group import Address, StopReport, connections
 from ._options import DEFAULT, Default
@@ -50,6 +51,7 @@ __all__ = [
     "Address", "AsyncConnection", "Client", "Connection", "ConnectionStats", "CutError", "DEFAULT",
     "Default", "Error", "FrameError", "HAS_TLS", "HandlerError", "LimitError", "Server",
     "SlowPeerError", "Stats", "StopReport", "StoppedError", "TLS", "TLSError", "TLSInfo",
-    "TimeLimitError", "Timer", "configure", "connections", "core_version", "engine_shutdown",
-    "keep_alive", "log_level", "log_to_stderr", "print_sync", "run", "screen_lock", "sleep",
+    "TimeLimitError", "Timer", "configure", "connections", "core_version", "dial",
+    "engine_shutdown", "keep_alive", "log_level", "log_to_stderr", "print_sync", "run", "screen_lock",
+    "sleep",
 ]

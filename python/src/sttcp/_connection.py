@@ -11,7 +11,7 @@ import functools
 import io
 import math
 import socket
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Iterator, NamedTuple, NoReturn
 
 from . import _sttcp
 from ._group import DataT, check_handler
@@ -231,6 +231,12 @@ class Connection(_sttcp.ConnectionBase):
             raise ValueError("Timeout value out of range")
         return 0 if timeout == 0 else milliseconds("timeout", timeout)
 
+    def __iter__(self) -> Iterator[bytes]:
+        """Its messages (with framing 'raw': what comes) until the peer's FIN, as recv_message reads
+        them."""
+        while (message := self.recv_message()) is not None:
+            yield message
+
     # ------------------------------------------------------------ rooms
 
     def join(self, room: str | bytes) -> None:
@@ -398,7 +404,7 @@ class Connection(_sttcp.ConnectionBase):
         else:
             code = self._code
             state = f"ended: {_sttcp.error_name(code)}" if code < 0 else "ended"
-        way = "to" if self.client is not None else "from"
+        way = "from" if self.server is not None else "to"
         return f"<sttcp.Connection {self.id} {way} {self.host}:{self.port} {state}>"
 
 

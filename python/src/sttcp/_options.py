@@ -135,6 +135,17 @@ class ClientOptions(CommonOptions, total=False):
     tls_name: HostName
 
 
+class DialOptions(CommonOptions, total=False):
+    """Those of dial."""
+
+    connect_timeout: Seconds
+    local_host: Text
+    local_port: Limit
+
+    tls: ClientTLS
+    tls_name: HostName
+
+
 # ---------------------------------------------------------------- reading them
 
 _FRAMINGS = {"raw": 0, "line": 1, "delimiter": 2, "length": 3, "fixed": 4, "custom": 5}
@@ -250,7 +261,7 @@ def _forms_of(options: type) -> dict[str, _Form]:
 
 
 _KNOWN = {options: _forms_of(options)
-          for options in (MessageOptions, FramingOptions, ServerOptions, ClientOptions)}
+          for options in (MessageOptions, FramingOptions, ServerOptions, ClientOptions, DialOptions)}
 
 
 def _refuse_unknown(function: str, known: Mapping[str, object],

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* Dialling. What the arguments mean, and which exception a code is, are Python's. */
+#include "ext.h"
+
+PyObject *dial(PyObject *module, PyObject *args)
+{
+	const char *host;
+	int port;
+	PyObject *dictionary;
+	PyObject *frame;
+	sttcp_options options;
+	sttcp_conn *conn;
+	char why[400] = "";
+	int code;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "siO!O:_dial", &host, &port, &PyDict_Type, &dictionary, &frame))
+		return NULL;
+	if (options_read(dictionary, &options) < 0)
+		return NULL;
+	options.frame_fn = frame == Py_None ? NULL : frames_ask;
+	Py_BEGIN_ALLOW_THREADS
+	conn = sttcp_dial(host, port, &options, &code);
+	/* Of this thread. */
+	if (!conn)
+		snprintf(why, sizeof(why), "%s", sttcp_dial_error());
+	Py_END_ALLOW_THREADS
+	if (conn)
+		return conn_make_dialled(conn, frame);
+	return Py_BuildValue("(iN)", code, text_make(why));
+}
