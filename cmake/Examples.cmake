@@ -12,3 +12,13 @@ foreach(source IN LISTS examples)
 	                      RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/examples)
 	add_dependencies(examples example_${name})
 endforeach()
+
+# One is a client of Redis; without hiredis it only says so.
+find_path(STTCP_HIREDIS_INCLUDE hiredis/hiredis.h)
+find_library(STTCP_HIREDIS_LIBRARY hiredis)
+mark_as_advanced(STTCP_HIREDIS_INCLUDE STTCP_HIREDIS_LIBRARY)
+if(STTCP_HIREDIS_INCLUDE AND STTCP_HIREDIS_LIBRARY)
+	target_compile_definitions(example_22_redis PRIVATE HAVE_HIREDIS)
+	target_include_directories(example_22_redis SYSTEM PRIVATE ${STTCP_HIREDIS_INCLUDE})
+	target_link_libraries(example_22_redis PRIVATE ${STTCP_HIREDIS_LIBRARY})
+endif()

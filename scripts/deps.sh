@@ -67,7 +67,7 @@ need_test()
 	need openssl command_found openssl
 }
 
-# Who is on the other end in the tests of TLS. Without them these cases are left out, with a word.
+# Who is on the other end in the tests of TLS, and of an example. Without them these cases are left out, with a word.
 need_peers()
 {
 	need_test
@@ -76,6 +76,8 @@ need_peers()
 	need libnginx-mod-stream test -e /usr/lib/nginx/modules/ngx_stream_module.so
 	need haproxy sbin_found haproxy
 	need testssl.sh command_found testssl
+	need redis-server command_found redis-server
+	need libhiredis-dev header_found hiredis/hiredis.h
 }
 
 need_musl()
