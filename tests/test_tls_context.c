@@ -535,6 +535,58 @@ static void reloads_leave_nothing_behind(void **state)
 	stt_tls_unref(tls);
 }
 
+/* ---------------------------------------------------------------------- the log */
+
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
+static int warnings;
+static struct sttcp_tls *reloaded_in_the_log;
+
+/* It is user code, and may call whatever it likes, for this object, too. */
+static void count_warnings(int level, const char *text, void *context)
+{
+	struct sttcp_tls *tls = reloaded_in_the_log;
+
+	(void)context;
+	if (level != 2 || !strstr(text, "old.pem has expired"))
+		return;
+	pthread_mutex_lock(&log_lock);
+	warnings++;
+	pthread_mutex_unlock(&log_lock);
+	reloaded_in_the_log = NULL;
+	if (tls)
+		stt_tls_reload(tls);
+}
+
+/* By what begins to count: not by a trial, nor by a second start. */
+static void an_expired_certificate_is_warned_of_once(void **state)
+{
+	struct cert_spec spec = {.names = "DNS:a.example", .from_days = -10, .until_days = -5};
+	struct cert old = cert_make(&spec, &authority);
+	const char *file = certs_write_chain("old.pem", &old, NULL);
+	const char *key = certs_write_key("old.key", &old);
+
+	(void)state;
+	warnings = 0;
+	sttcp_set_log(count_warnings, NULL);
+	struct sttcp_tls *tls = stt_tls_new_server(file, key);
+
+	assert_int_equal(warnings, 0);
+	assert_int_equal(stt_tls_use(tls), 0);
+	assert_int_equal(stt_tls_use(tls), 0);
+	assert_int_equal(warnings, 1);
+	/* It reads the file again, and the file is no better. */
+	assert_int_equal(stt_tls_reload(tls), 0);
+	assert_int_equal(warnings, 2);
+	/* In a callback for the log nothing is logged. */
+	reloaded_in_the_log = tls;
+	assert_int_equal(stt_tls_reload(tls), 0);
+	assert_null(reloaded_in_the_log);
+	assert_int_equal(warnings, 3);
+	sttcp_set_log(NULL, NULL);
+	stt_tls_unref(tls);
+	cert_free(&old);
+}
+
 /* --------------------------------------------------------------- several threads */
 
 struct crowd {
@@ -622,6 +674,7 @@ int main(void)
 		cmocka_unit_test(a_reload_counts_for_later_handshakes),
 		cmocka_unit_test(a_reload_before_the_start_is_fine),
 		cmocka_unit_test(reloads_leave_nothing_behind),
+		cmocka_unit_test(an_expired_certificate_is_warned_of_once),
 		cmocka_unit_test(reloads_beside_handshakes_harm_nobody),
 	};
 

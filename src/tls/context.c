@@ -174,9 +174,10 @@ static bool is_asked_for_locked(struct sttcp_tls *tls, struct stt_fault *fault)
 	return true;
 }
 
-/* Makes credentials of the settings and has them count; on a failure all stays as it was. */
-static int build_locked(struct sttcp_tls *tls, bool anew, struct stt_fault *fault)
-	STT_REQUIRES(tls->building)
+/* Makes credentials of the settings and has them count; on a failure all stays as it was. *built:
+ * with a reference, for warn_of. */
+static int build_locked(struct sttcp_tls *tls, bool anew, struct stt_credentials **built,
+			struct stt_fault *fault) STT_REQUIRES(tls->building)
 {
 	struct stt_credentials *made = NULL;
 	struct stt_visit visit;
@@ -186,10 +187,26 @@ static int build_locked(struct sttcp_tls *tls, bool anew, struct stt_fault *faul
 	/* Only a holder of `building` changes the pointer, so this one stays. */
 	if (stt_credentials_new(&made, &tls->settings, tls->credentials, anew, fault) == 0) {
 		stt_session_attach(made);
+		*built = stt_credentials_ref(made);
 		swap(tls, made);
 	}
 	stt_tls_leave(&visit);
 	return fault->code;
+}
+
+/* Behind the locks: a callback for the log may call whatever it likes, even for this object. What
+ * is only tried is not logged, so each file is warned of once when it begins to count. */
+static void warn_of(struct sttcp_tls *tls, struct stt_credentials *built)
+{
+	struct stt_visit visit;
+
+	if (!built)
+		return;
+	stt_credentials_warn(built);
+	if (stt_tls_enter(&visit, tls)) {
+		stt_credentials_unref(built);
+		stt_tls_leave(&visit);
+	}
 }
 
 /* ---------------------------------------------------------------------- setting */
@@ -388,26 +405,33 @@ int stt_tls_set_ciphers(struct sttcp_tls *tls, const char *ciphers)
 int stt_tls_reload(struct sttcp_tls *tls)
 {
 	struct stt_fault fault = {.code = 0};
+	struct stt_credentials *built = NULL;
 
 	stt_lock(&tls->building);
-	build_locked(tls, true, &fault);
-	return leave_setting(tls, &fault);
+	build_locked(tls, true, &built, &fault);
+	leave_setting(tls, &fault);
+	warn_of(tls, built);
+	return fault.code;
 }
 
 int stt_tls_use(struct sttcp_tls *tls)
 {
 	struct stt_fault fault = {.code = 0};
+	struct stt_credentials *built = NULL;
 
 	/* Another start, or a start_tls in a handler, waits for nothing. */
 	if (is_used(tls))
 		return 0;
 	stt_lock(&tls->building);
-	if (build_locked(tls, false, &fault) == 0) {
+	/* Or waits for the first, and has nothing left to do. */
+	if (!is_used(tls) && build_locked(tls, false, &built, &fault) == 0) {
 		stt_lock(&tls->lock);
 		tls->used = true;
 		stt_unlock(&tls->lock);
 	}
-	return leave_setting(tls, &fault);
+	leave_setting(tls, &fault);
+	warn_of(tls, built);
+	return fault.code;
 }
 
 struct stt_credentials *stt_tls_take_credentials(struct sttcp_tls *tls)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,13 +59,29 @@ static int read_pair(struct stt_pair *pair, const struct stt_pair_files *files,
 	return result;
 }
 
-/* It is for the clients to judge, but whoever runs the server wants to know. */
-static void warn_of_dates(const struct stt_pair *pair, const char *file)
+/* It is for the peers to judge, but whoever runs the program wants to know. Locks are held here, so
+ * it is only noted; without memory it is not. */
+static void note_dates(struct stt_pair *pair, const char *file)
 {
+	char text[512];
+	const char *what;
+
 	if (X509_cmp_current_time(X509_get0_notAfter(pair->certificate)) < 0)
-		stt_log(STT_LOG_WARNING, "the certificate in %s has expired", file);
+		what = "has expired";
 	else if (X509_cmp_current_time(X509_get0_notBefore(pair->certificate)) > 0)
-		stt_log(STT_LOG_WARNING, "the certificate in %s is not valid yet", file);
+		what = "is not valid yet";
+	else
+		return;
+	snprintf(text, sizeof(text), "the certificate in %s %s", file, what);
+	pair->warning = strdup(text);
+}
+
+void stt_credentials_warn(const struct stt_credentials *credentials)
+{
+	for (int i = 0; i < credentials->npairs; i++) {
+		if (credentials->pairs[i].warning)
+			stt_log(STT_LOG_WARNING, "%s", credentials->pairs[i].warning);
+	}
 }
 
 /* A trial in the context finds what the policy forbids, such as a key that is too small. */
@@ -96,7 +113,7 @@ static int read_pairs(struct stt_credentials *made, const struct stt_pair_files 
 			result = load_pair(made, pair, files, fault);
 		if (result < 0)
 			return result;
-		warn_of_dates(pair, files->certificate);
+		note_dates(pair, files->certificate);
 		if (!stt_names_add(&made->names, pair->certificate, i))
 			return out_of_memory(fault);
 	}
@@ -324,6 +341,7 @@ void stt_credentials_unref(struct stt_credentials *credentials)
 		X509_free(credentials->pairs[i].certificate);
 		sk_X509_pop_free(credentials->pairs[i].chain, X509_free);
 		EVP_PKEY_free(credentials->pairs[i].key);
+		free(credentials->pairs[i].warning);
 	}
 	free(credentials->pairs);
 	stt_names_fini(&credentials->names);

@@ -20,6 +20,7 @@ struct stt_pair {
 	X509 *certificate;
 	STACK_OF(X509) * chain;
 	EVP_PKEY *key;
+	char *warning; /* about its dates, or NULL */
 };
 
 struct stt_credentials {
@@ -49,6 +50,9 @@ int stt_credentials_new(struct stt_credentials **made, const struct stt_tls_sett
  * these settings; nothing is kept. */
 int stt_credentials_try(const struct stt_tls_settings *settings, const struct stt_pair_files *files,
 			struct stt_fault *fault);
+
+/* Logs what is to be said about good files: with no lock held. */
+void stt_credentials_warn(const struct stt_credentials *credentials);
 
 struct stt_credentials *stt_credentials_ref(struct stt_credentials *credentials);
 void stt_credentials_unref(struct stt_credentials *credentials); /* NULL is fine */
