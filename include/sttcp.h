@@ -1463,8 +1463,9 @@ STTCP_API sttcp_tls *sttcp_tls_server(const char *certificate, const char *key) 
  * of memory. Release it with sttcp_tls_unref. */
 STTCP_API sttcp_tls *sttcp_tls_client(void) STTCP_CHECKED;
 
-/* A sentence about what is wrong, with the name of the file in it; "" when all is well. Valid until
- * the next call with this object. */
+/* A sentence about what is wrong, with the name of the file in it; "" when all is well. It tells of
+ * the last call that could fail, on whichever thread; a start of a server or client that has the
+ * object is one, too. The text itself does not change, and is valid until the last unref. */
 STTCP_API const char *sttcp_tls_error(const sttcp_tls *tls);
 
 /*

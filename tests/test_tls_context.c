@@ -650,6 +650,86 @@ static void reloads_beside_handshakes_harm_nobody(void **state)
 	stt_tls_unref(crowd.client);
 }
 
+/* Each failure has words of its own. */
+static const char *fail_reload(struct sttcp_tls *tls, const char *file, const char *text)
+{
+	certs_write_text(file, text);
+	assert_true(stt_tls_reload(tls) < 0);
+	return stt_tls_error(tls);
+}
+
+static void a_sentence_stays_as_it_was_told(void **state)
+{
+	const char *file = certs_write_chain("told.pem", &host, NULL);
+	struct sttcp_tls *tls = stt_tls_new_server(file, good_key);
+	char first_copy[512];
+
+	(void)state;
+	const char *first = fail_reload(tls, "told.pem", "");
+
+	snprintf(first_copy, sizeof(first_copy), "%s", first);
+	assert_non_null(strstr(first, "told.pem"));
+	certs_write_chain("told.pem", &authority, NULL);
+	assert_int_equal(stt_tls_reload(tls), -EINVAL);
+	expect_words(tls, "does not fit");
+	assert_string_equal(first, first_copy);
+	/* The same again is kept once. */
+	assert_ptr_equal(fail_reload(tls, "told.pem", ""), first);
+	stt_tls_unref(tls);
+}
+
+struct listener {
+	struct sttcp_tls *tls;
+	atomic_bool stop;
+	atomic_long heard;
+	atomic_long torn;
+};
+
+/* Each sentence names the file; one that is read while it changes does not, or is found by the
+ * thread sanitizer. */
+static void *listen_to_errors(void *argument)
+{
+	struct listener *listener = argument;
+
+	while (!atomic_load(&listener->stop)) {
+		const char *text = stt_tls_error(listener->tls);
+
+		if (*text && !strstr(text, "shared.pem"))
+			atomic_fetch_add(&listener->torn, 1);
+		atomic_fetch_add(&listener->heard, 1);
+	}
+	return NULL;
+}
+
+static void sentences_are_read_beside_reloads(void **state)
+{
+	const char *file = certs_write_chain("shared.pem", &host, NULL);
+	struct listener listener = {.tls = stt_tls_new_server(file, good_key)};
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(stt_tls_use(listener.tls), 0);
+	assert_int_equal(pthread_create(&thread, NULL, listen_to_errors, &listener), 0);
+	for (int i = 0; i < 300; i++) {
+		switch (i % 3) {
+		case 0:
+			certs_write_text("shared.pem", "");
+			break;
+		case 1:
+			certs_write_chain("shared.pem", &authority, NULL);
+			break;
+		default:
+			certs_write_chain("shared.pem", &host, NULL);
+		}
+		assert_int_equal(stt_tls_reload(listener.tls), i % 3 == 2 ? 0 : -EINVAL);
+	}
+	EVENTUALLY(atomic_load(&listener.heard) > 1000);
+	atomic_store(&listener.stop, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(atomic_load(&listener.torn), 0);
+	stt_tls_unref(listener.tls);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -676,6 +756,8 @@ int main(void)
 		cmocka_unit_test(reloads_leave_nothing_behind),
 		cmocka_unit_test(an_expired_certificate_is_warned_of_once),
 		cmocka_unit_test(reloads_beside_handshakes_harm_nobody),
+		cmocka_unit_test(a_sentence_stays_as_it_was_told),
+		cmocka_unit_test(sentences_are_read_beside_reloads),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mutex.h"
 #include "tls/ciphers.h"
@@ -30,6 +31,12 @@ enum setting {
 	NSETTINGS
 };
 
+/* A sentence that a program was given. */
+struct told {
+	struct told *next;
+	char text[];
+};
+
 struct sttcp_tls {
 	atomic_int refs;
 	unsigned owner; /* set before anybody else can find it */
@@ -45,6 +52,7 @@ struct sttcp_tls {
 	struct stt_credentials *credentials; /* changes under both */
 	struct stt_fault last;		     /* of the last call */
 	struct stt_fault wrong[NSETTINGS];   /* until they are set right; changes under both */
+	struct told *told;		     /* each sentence once */
 };
 
 /* ------------------------------------------------------------------------ life */
@@ -68,6 +76,16 @@ struct sttcp_tls *stt_tls_ref(struct sttcp_tls *tls)
 	return tls;
 }
 
+static void forget_told(struct told *told)
+{
+	while (told) {
+		struct told *next = told->next;
+
+		free(told);
+		told = next;
+	}
+}
+
 void stt_tls_unref(struct sttcp_tls *tls)
 {
 	struct stt_visit visit;
@@ -82,6 +100,7 @@ void stt_tls_unref(struct sttcp_tls *tls)
 	stt_credentials_unref(tls->credentials);
 	stt_tls_leave(&visit);
 	stt_tls_settings_fini(&tls->settings);
+	forget_told(tls->told);
 	stt_mutex_fini(&tls->lock);
 	stt_mutex_fini(&tls->building);
 	free(tls);
@@ -121,13 +140,35 @@ static const struct stt_fault *first_wrong_locked(const struct sttcp_tls *tls)
 	return NULL;
 }
 
+/* A copy that lives as long as the object: a thread that reads it does not know what others, which
+ * share the object, make it fail with meanwhile. There are as many sentences as there are ways in
+ * which its files can be wrong. */
+static const char *tell_locked(struct sttcp_tls *tls, const char *text) STT_REQUIRES(tls->lock)
+{
+	size_t size = strlen(text) + 1;
+	struct told *told = tls->told;
+
+	while (told && strcmp(told->text, text) != 0)
+		told = told->next;
+	if (told)
+		return told->text;
+	told = malloc(sizeof(*told) + size);
+	if (!told)
+		return "there is no memory to say what is wrong";
+	memcpy(told->text, text, size);
+	told->next = tls->told;
+	tls->told = told;
+	return told->text;
+}
+
 const char *stt_tls_error(struct sttcp_tls *tls)
 {
 	stt_lock(&tls->lock);
 	const struct stt_fault *fault = tls->last.code ? &tls->last : first_wrong_locked(tls);
+	const char *text = fault ? tell_locked(tls, fault->text) : "";
 
 	stt_unlock(&tls->lock);
-	return fault ? fault->text : "";
+	return text;
 }
 
 void stt_tls_copy_error(struct sttcp_tls *tls, char *text, size_t size)

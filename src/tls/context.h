@@ -25,10 +25,10 @@ struct sttcp_tls *stt_tls_ref(struct sttcp_tls *tls);
 void stt_tls_unref(struct sttcp_tls *tls); /* NULL is fine */
 bool stt_tls_is_server(const struct sttcp_tls *tls);
 
-/* The fault of the last call, with the file's name in it; "" when all is well. Valid until the
- * object's next call. */
+/* The fault of the last call, with the file's name in it; "" when all is well. Valid as long as the
+ * object, whatever is called meanwhile. */
 const char *stt_tls_error(struct sttcp_tls *tls);
-/* The same into memory of the caller's, beside calls of others. */
+/* The same into memory of the caller's. */
 void stt_tls_copy_error(struct sttcp_tls *tls, char *text, size_t size);
 
 /* The process that it belongs to: a number of the caller's, 0 until it is set. Before anybody else
