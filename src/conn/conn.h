@@ -90,8 +90,9 @@ struct sttcp_conn {
 	bool declined : 1;
 	bool waved_off : 1;  /* a handler's false was the end that counts */
 	bool secure : 1;     /* it has a session: see secure.h */
-	bool unshaken : 1;   /* its handshake has failed, */
+	bool unshaken : 1;   /* its handshake has failed before its first handler, */
 	bool unheard : 1;    /* and its peer has not sent a byte */
+	bool misshaken : 1;  /* its handshake has failed inside a handler */
 	bool half_close : 1; /* its peer's FIN does not end it */
 	/* Atomic: the enum stt_event of its next message, see own_handler.h. */
 	atomic_uchar delivers;

@@ -223,6 +223,8 @@ static int shake_hands(struct stt_desk *desk, struct sttcp_conn *conn, int64_t u
 
 static int fail(struct sttcp_conn *conn, int code)
 {
+	/* One that somebody else has ended meanwhile has not failed. */
+	conn->misshaken = !stt_conn_has_ended(conn);
 	if (code == -ETIMEDOUT)
 		stt_conn_end(conn, STTCP_ETIME_HANDSHAKE, STT_END_FLUSH);
 	else if (!stt_conn_has_ended(conn))

@@ -107,7 +107,7 @@ static void note_ended(struct stt_service *service, struct sttcp_conn *conn)
 	bool goes_on = lost && stt_reconnect_follows_locked(group, conn, &news);
 
 	group->totals.declined += conn->declined && !conn->unshaken;
-	group->totals.tls_failed += conn->unshaken;
+	group->totals.tls_failed += conn->unshaken || conn->misshaken;
 	group->totals.failed += !conn->declined && atomic_load(&conn->reason) != 0;
 	group->live--;
 	/* A client that would have gone on has ended because it was closed. */

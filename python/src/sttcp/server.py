@@ -32,7 +32,8 @@ _AS_BYTES, _AS_MESSAGE = False, True
 class Stats(NamedTuple):
     """Counters of a server since it was made. connections, queued, threads, threads_blocked,
     longest_ms and longest_id are gauges: they tell the present. threads, takeovers and
-    thread_cap_hits are the process's. tls_failed: handshakes, of which no handler was told."""
+    thread_cap_hits are the process's. tls_failed: TLS handshakes, those of start_tls included; of
+    the others no handler was told."""
 
     connections: int
     total: int
