@@ -47,6 +47,58 @@ def run(text):
     return run_python(HEAD + text)
 
 
+class MaxThreadsTest(unittest.TestCase):
+    def serve(self, handler):
+        """Six silent peers, then one that speaks: what their reads ended in."""
+        result = run(handler + """
+sttcp.configure(max_threads=2)
+server = Server("127.0.0.1", 0)
+server.connection_handler(let_in)
+server.receive_handler(echo)
+server.start()
+silent = [socket.create_connection(server.sock_name, DEADLINE) for _ in range(6)]
+
+def is_served():
+    with socket.create_connection(server.sock_name, DEADLINE) as peer:
+        peer.sendall(b"joe")
+        return peer.recv(7) == b"welcome"
+
+end = time.monotonic() + DEADLINE
+while not is_served():  # on a busy machine its own words may come too late
+    assert time.monotonic() < end
+print(*ends)
+server.stop(0)
+""")
+        return set(result.stdout.split())
+
+    def test_silent_peers_lose_their_threads_to_those_who_speak(self):
+        self.assertEqual(self.serve("""
+ends = []
+
+def let_in(address, connection):
+    try:
+        connection.recv(3)
+        connection.sendall(b"welcome")
+    except sttcp.LimitError as error:
+        assert "max_threads was reached" in str(error), error
+        ends.append(type(error).__name__)
+        return False
+"""), {"LimitError"})
+
+    def test_coroutines_have_none_to_lose(self):
+        self.assertEqual(self.serve("""
+ends = []
+
+async def let_in(address, connection):
+    try:
+        await connection.recv(3)
+        await connection.sendall(b"welcome")
+    except sttcp.LimitError as error:
+        ends.append(type(error).__name__)
+        raise
+"""), set())
+
+
 class ShutdownTest(unittest.TestCase):
     def test_threads_and_descriptors_are_gone_and_a_start_begins_anew(self):
         run("""
