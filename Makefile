@@ -26,7 +26,7 @@ COMPILE = env -u MAKEFLAGS -u MAKELEVEL cmake --build $(BUILD) --parallel $(JOBS
 all:
 	@scripts/deps.sh demo
 	@$(CONFIGURE)
-	@$(COMPILE) --target sttcp sttcp_static
+	@$(COMPILE) --target sttcp sttcp_static sttcp_programs
 
 demo:
 	@scripts/deps.sh demo
@@ -53,7 +53,7 @@ bench:
 install:
 	@scripts/deps.sh demo
 	@$(CONFIGURE) -DCMAKE_INSTALL_PREFIX=$(PREFIX)
-	@$(COMPILE) --target sttcp sttcp_static
+	@$(COMPILE) --target sttcp sttcp_static sttcp_programs
 	@DESTDIR=$(DESTDIR) cmake --install $(BUILD)
 
 models:
@@ -82,7 +82,7 @@ clean:
 	rm -rf build build-*
 
 help:
-	@echo 'make              the library, in $(BUILD)/'
+	@echo 'make              the library and the sttcp command, in $(BUILD)/ and $(BUILD)/cli/'
 	@echo 'make demo         builds the first example and shows it at work'
 	@echo 'make test         builds and runs all tests'
 	@echo 'make python-test  builds and tests the Python package, for $(PYTHON)'

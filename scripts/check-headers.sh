@@ -44,6 +44,9 @@ for compiler in $c_compilers; do
 	for header in $(find tests -name '*.h' | sort); do
 		compile "$compiler" c "${header#tests/}" -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc -Itests
 	done
+	for header in $(find cli -name '*.h' | sort); do
+		compile "$compiler" c "${header#cli/}" -std=c11 -D_GNU_SOURCE -Iinclude -Icli
+	done
 done
 for compiler in $cxx_compilers; do
 	compile "$compiler" c++ sttcp.h -std=c++17 -Iinclude

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading UTF-8, and deciding what of it a terminal may get.
+ */
+#include "escape.h"
+
+#include <stdint.h>
+#include <string.h>
+
+/* The length of the character of UTF-8 that begins here, and the character; 0: it is none. */
+static size_t decode(const unsigned char *text, size_t size, uint32_t *character)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t length = text[0] < 0x80	  ? 1
+			: text[0] < 0xc2  ? 0
+			: text[0] < 0xe0  ? 2
+			: text[0] < 0xf0  ? 3
+			: text[0] <= 0xf4 ? 4
+					  : 0;
+
+	if (length == 0 || length > size)
+		return 0;
+	*character = length == 1 ? text[0] : text[0] & (0x7fu >> length);
+	for (size_t i = 1; i < length; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		*character = *character << 6 | (text[i] & 0x3f);
+	}
+	if (*character < least[length] || *character > 0x10ffff ||
+	    (*character >= 0xd800 && *character < 0xe000))
+		return 0;
+	return length;
+}
+
+/* C0, DEL, C1, and what turns or breaks lines unseen (Unicode's bidirectional controls). */
+static bool is_harmless(uint32_t character)
+{
+	if (character < 0x20 || (character >= 0x7f && character < 0xa0))
+		return false;
+	return !(character >= 0x200b && character <= 0x200f) &&
+	       !(character >= 0x2028 && character <= 0x202e) &&
+	       !(character >= 0x2060 && character <= 0x206f) && character != 0xfeff;
+}
+
+static void print_byte(FILE *stream, unsigned char byte)
+{
+	switch (byte) {
+	case '\n':
+		fputs("\\n", stream);
+		return;
+	case '\r':
+		fputs("\\r", stream);
+		return;
+	case '\t':
+		fputs("\\t", stream);
+		return;
+	case '\\':
+		fputs("\\\\", stream);
+		return;
+	default:
+		fprintf(stream, "\\x%02x", byte);
+	}
+}
+
+static bool is_kept(uint32_t character, int which)
+{
+	switch (character) {
+	case '\n':
+		return !(which & ESCAPE_NEWLINES);
+	case '\t':
+		return !(which & ESCAPE_TABS);
+	case '\\':
+		return !(which & ESCAPE_BACKSLASHES);
+	default:
+		return is_harmless(character);
+	}
+}
+
+void print_escaped(FILE *stream, const void *data, size_t size, int which)
+{
+	const unsigned char *text = data;
+
+	while (size > 0) {
+		uint32_t character = 0;
+		size_t length = decode(text, size, &character);
+		size_t taken = length ? length : 1;
+
+		if (length > 0 && is_kept(character, which))
+			fwrite(text, 1, length, stream);
+		else
+			for (size_t i = 0; i < taken; i++)
+				print_byte(stream, text[i]);
+		text += taken;
+		size -= taken;
+	}
+}
+
+bool is_utf8(const void *data, size_t size)
+{
+	const unsigned char *text = data;
+	uint32_t character;
+
+	while (size > 0) {
+		size_t length = decode(text, size, &character);
+
+		if (length == 0)
+			return false;
+		text += length;
+		size -= length;
+	}
+	return true;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Framings of the command line: raw, line, delimiter:TEXT, length:BYTES[:little][:self],
+ * length:varint, fixed:BYTES.
+ */
+#include "options.h"
+
+#include <string.h>
+
+static void read_length(struct argp_state *state, char *text, sttcp_options *options)
+{
+	char *word = strsep(&text, ":");
+
+	options->framing = STTCP_FRAMING_LENGTH;
+	if (!word)
+		return; /* four bytes, big-endian */
+	if (!strcmp(word, "varint")) {
+		options->prefix_varint = true;
+	} else {
+		options->prefix_size =
+			(int32_t)read_number(state, "the size of a length", word, 1, 8);
+		if (options->prefix_size > 4 && options->prefix_size < 8)
+			argp_error(state, "the size of a length is 1, 2, 3, 4 or 8 bytes");
+	}
+	while ((word = strsep(&text, ":"))) {
+		if (!strcmp(word, "little"))
+			options->prefix_little_endian = true;
+		else if (!strcmp(word, "self"))
+			options->prefix_includes_itself = true;
+		else
+			argp_error(state, "after length:BYTES come :little and :self, not ':%s'",
+				   word);
+	}
+}
+
+void read_framing(struct argp_state *state, char *text, sttcp_options *options)
+{
+	char *kind = strsep(&text, ":");
+
+	if (!strcmp(kind, "raw") && !text) {
+		options->framing = STTCP_FRAMING_RAW;
+	} else if (!strcmp(kind, "line") && !text) {
+		options->framing = STTCP_FRAMING_LINE;
+		options->rest_at_end = true;
+	} else if (!strcmp(kind, "delimiter") && text) {
+		options->framing = STTCP_FRAMING_DELIMITER;
+		options->delimiter = text;
+		options->delimiter_size = read_escapes(state, "the delimiter", text);
+		options->rest_at_end = true;
+		if (options->delimiter_size < 1 || options->delimiter_size > 16)
+			argp_error(state, "a delimiter has 1 to 16 bytes");
+	} else if (!strcmp(kind, "length")) {
+		read_length(state, text, options);
+	} else if (!strcmp(kind, "fixed") && text) {
+		options->framing = STTCP_FRAMING_FIXED;
+		options->fixed_size =
+			read_size(state, "the size of a message", text, 1, INT64_C(1) << 30);
+	} else {
+		argp_error(state,
+			   "a framing is raw, line, delimiter:TEXT, length:BYTES, "
+			   "length:varint or fixed:BYTES, not '%s'",
+			   kind);
+	}
+}
+
+void drop_framing(sttcp_options *options)
+{
+	options->framing = STTCP_FRAMING_RAW;
+	options->max_message = 0;
+	options->delimiter = NULL;
+	options->delimiter_size = 0;
+	options->rest_at_end = false;
+	options->prefix_size = 0;
+	options->prefix_little_endian = false;
+	options->prefix_varint = false;
+	options->prefix_includes_itself = false;
+	options->fixed_size = 0;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the library logs, among the lines of the command.
+ */
+#ifndef CLI_LOG_H
+#define CLI_LOG_H
+
+/* 0 to 4, as sttcp_log_level. */
+void log_set_level(int level);
+
+/* From here on; without a level, STTCP_LOG in the environment decides, else warnings. */
+void log_start(void);
+
+#endif

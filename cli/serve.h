@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a server of the command: it starts, tells where it listens, waits
+ * for a signal, drains, and tells how that went.
+ */
+#ifndef CLI_SERVE_H
+#define CLI_SERVE_H
+
+#include "cli.h"
+
+struct serving {
+	/* Not NULL: what goes on after the server has stopped, such as far ends that still take
+	 * their bytes; the program waits for them, too. */
+	int (*left)(void);
+	/* Not NULL: the stop begins. */
+	void (*stopping)(sttcp_server *server);
+	/* Not NULL: how long to wait (-1: without limit) before the next call of `tick`. */
+	int (*wait_ms)(void);
+	void (*tick)(void);
+	bool quiet; /* the last report is not worth a word */
+};
+
+/* The server's object, with the options from `common` and the context NULL. Ends the program where
+ * that fails. */
+sttcp_server *serve_new(struct common *common, const char *address);
+
+/* For results of sttcp_server_on_... and the like, which fail only by a mistake of ours. */
+void must(int code);
+
+/* Runs it until a signal comes or finish() is called, stops and frees it. Returns the exit status.
+ */
+int serve(const struct common *common, sttcp_server *server, const struct serving *serving);
+
+/* What is to be done about a failed start, or a failed attempt: "", or a sentence that begins with
+ * "; ". */
+const char *advice(int code);
+
+#endif

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Signals come by a descriptor, so that nothing is done inside a handler of
+ * signals, and the threads of the library have them blocked.
+ */
+#include "wait.h"
+
+#include "cli.h"
+
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+static sigset_t old_mask;
+static int signals = -1;
+static int done = -1; /* readable for ever after finish */
+static atomic_bool finished;
+static int status; /* set before `finished` */
+
+static void take(sigset_t *set, int number)
+{
+	struct sigaction action;
+
+	/* Blocked, it would come even where it is ignored. */
+	if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+		sigaddset(set, number);
+}
+
+void wait_prepare(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	take(&set, SIGINT);
+	take(&set, SIGTERM);
+	take(&set, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
+	sigprocmask(SIG_BLOCK, &set, &old_mask);
+	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (signals < 0 || done < 0)
+		abort(); /* no descriptors at the very start: nothing works here */
+}
+
+const sigset_t *wait_old_mask(void)
+{
+	return &old_mask;
+}
+
+void finish(int exit_status)
+{
+	static atomic_flag taken = ATOMIC_FLAG_INIT;
+	uint64_t one = 1;
+
+	if (atomic_flag_test_and_set(&taken))
+		return;
+	status = exit_status;
+	atomic_store(&finished, true);
+	if (write(done, &one, sizeof(one)) < 0)
+		abort();
+}
+
+bool is_finished(void)
+{
+	return atomic_load(&finished);
+}
+
+int finish_status(void)
+{
+	return is_finished() ? status : 0;
+}
+
+static int wait_on(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+	struct signalfd_siginfo info;
+	int n = poll(fds, count, timeout_ms);
+
+	if (n <= 0)
+		return WOKEN_BY_TIME;
+	if (fds[0].revents && read(signals, &info, sizeof(info)) == sizeof(info))
+		return (int)info.ssi_signo;
+	return count > 1 && fds[1].revents ? WOKEN_BY_FINISH : WOKEN_BY_TIME;
+}
+
+int wait_for(int timeout_ms)
+{
+	struct pollfd fds[] = {{.fd = signals, .events = POLLIN}, {.fd = done, .events = POLLIN}};
+
+	return wait_on(fds, 2, timeout_ms);
+}
+
+int wait_for_signal(int timeout_ms)
+{
+	struct pollfd fds[] = {{.fd = signals, .events = POLLIN}};
+
+	return wait_on(fds, 1, timeout_ms);
+}
