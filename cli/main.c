@@ -14,6 +14,7 @@
 
 static const struct verb *const verbs[] = {
 	&verb_echo,
+	&verb_chat,
 };
 enum {
 	NVERBS = sizeof(verbs) / sizeof(*verbs)
