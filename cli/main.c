@@ -15,6 +15,8 @@
 static const struct verb *const verbs[] = {
 	&verb_echo,
 	&verb_chat,
+	&verb_listen,
+	&verb_connect,
 };
 enum {
 	NVERBS = sizeof(verbs) / sizeof(*verbs)
