@@ -13,10 +13,7 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-	&verb_echo,
-	&verb_chat,
-	&verb_listen,
-	&verb_connect,
+	&verb_echo, &verb_chat, &verb_listen, &verb_connect, &verb_exec,
 };
 enum {
 	NVERBS = sizeof(verbs) / sizeof(*verbs)
