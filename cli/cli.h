@@ -55,6 +55,7 @@ struct verb {
 	int (*run)(struct common *common, char **words, int nwords);
 };
 
-extern const struct verb verb_echo, verb_chat, verb_listen, verb_connect, verb_exec;
+extern const struct verb verb_echo, verb_chat, verb_listen, verb_connect, verb_exec, verb_proxy,
+	verb_dump;
 
 #endif

@@ -13,7 +13,7 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-	&verb_echo, &verb_chat, &verb_listen, &verb_connect, &verb_exec,
+	&verb_echo, &verb_chat, &verb_listen, &verb_connect, &verb_exec, &verb_proxy, &verb_dump,
 };
 enum {
 	NVERBS = sizeof(verbs) / sizeof(*verbs)

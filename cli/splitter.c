@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Framing, for looking at. Lengths, lines and delimiters as the library has them.
+ */
+#include "splitter.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What may be held of a message that has not come to its end. */
+static size_t most(const sttcp_options *framing)
+{
+	return framing->max_message > 0 ? (size_t)framing->max_message : (size_t)1 << 20;
+}
+
+struct found {
+	size_t skip, size, total;
+};
+
+/* 1: a message; 0: more is needed; -1: malformed. */
+typedef int (*find_fn)(const sttcp_options *framing, const char *data, size_t size,
+		       struct found *found);
+
+static int find_line(const sttcp_options *framing, const char *data, size_t size,
+		     struct found *found)
+{
+	const char *end = memchr(data, '\n', size);
+
+	(void)framing;
+	if (!end)
+		return 0;
+	found->total = (size_t)(end - data) + 1;
+	found->size = found->total - 1;
+	if (found->size > 0 && data[found->size - 1] == '\r')
+		found->size--;
+	return 1;
+}
+
+static int find_delimiter(const sttcp_options *framing, const char *data, size_t size,
+			  struct found *found)
+{
+	const char *end = memmem(data, size, framing->delimiter, framing->delimiter_size);
+
+	if (!end)
+		return 0;
+	found->size = (size_t)(end - data);
+	found->total = found->size + framing->delimiter_size;
+	return 1;
+}
+
+/* The varint of Protocol Buffers: seven bits a byte, the lowest first. */
+static int read_varint(const char *data, size_t size, uint64_t *length, size_t *used)
+{
+	*length = 0;
+	for (size_t i = 0; i < 10; i++) {
+		if (i == size)
+			return 0;
+		*length |= (uint64_t)((unsigned char)data[i] & 0x7f) << (7 * i);
+		if (!((unsigned char)data[i] & 0x80)) {
+			*used = i + 1;
+			return 1;
+		}
+	}
+	return -1;
+}
+
+static int read_fixed(const sttcp_options *framing, const char *data, size_t size, uint64_t *length,
+		      size_t *used)
+{
+	size_t count = framing->prefix_size ? (size_t)framing->prefix_size : 4;
+
+	*length = 0;
+	*used = count;
+	if (size < count)
+		return 0;
+	for (size_t i = 0; i < count; i++)
+		*length = *length << 8 |
+			  (unsigned char)data[framing->prefix_little_endian ? count - 1 - i : i];
+	if (!framing->prefix_includes_itself)
+		return 1;
+	if (*length < count)
+		return -1;
+	*length -= count;
+	return 1;
+}
+
+static int find_length(const sttcp_options *framing, const char *data, size_t size,
+		       struct found *found)
+{
+	uint64_t length = 0;
+	size_t used = 0;
+	int result = framing->prefix_varint ? read_varint(data, size, &length, &used)
+					    : read_fixed(framing, data, size, &length, &used);
+
+	if (result <= 0)
+		return result;
+	if (length > most(framing))
+		return -1;
+	found->skip = used;
+	found->size = (size_t)length;
+	found->total = used + (size_t)length;
+	return found->total <= size;
+}
+
+static int find_size(const sttcp_options *framing, const char *data, size_t size,
+		     struct found *found)
+{
+	(void)data;
+	found->size = found->total = (size_t)framing->fixed_size;
+	return found->total <= size;
+}
+
+static find_fn finder(const sttcp_options *framing)
+{
+	switch (framing->framing) {
+	case STTCP_FRAMING_LINE:
+		return find_line;
+	case STTCP_FRAMING_DELIMITER:
+		return find_delimiter;
+	case STTCP_FRAMING_LENGTH:
+		return find_length;
+	case STTCP_FRAMING_FIXED:
+		return find_size;
+	default:
+		return NULL;
+	}
+}
+
+static bool hold(struct splitter *splitter, const void *data, size_t size)
+{
+	size_t cap = splitter->cap ? splitter->cap : 4096;
+	char *buffer;
+
+	while (cap < splitter->size + size)
+		cap *= 2;
+	buffer = cap > splitter->cap ? realloc(splitter->buffer, cap) : splitter->buffer;
+	if (!buffer)
+		return false;
+	memcpy(buffer + splitter->size, data, size);
+	splitter->buffer = buffer;
+	splitter->cap = cap;
+	splitter->size += size;
+	return true;
+}
+
+static void give_up(struct splitter *splitter, const char *note, splitter_fn fn, void *argument)
+{
+	splitter->gave_up = true;
+	fn(splitter->buffer, splitter->size, note, argument);
+	splitter->size = 0;
+}
+
+void splitter_feed(struct splitter *splitter, const void *data, size_t size, splitter_fn fn,
+		   void *argument)
+{
+	find_fn find = finder(splitter->framing);
+	size_t used = 0;
+
+	if (!find || splitter->gave_up || !hold(splitter, data, size)) {
+		fn(data, size, NULL, argument);
+		return;
+	}
+	while (used < splitter->size) {
+		const char *next = splitter->buffer + used;
+		struct found found = {0};
+		int result = find(splitter->framing, next, splitter->size - used, &found);
+
+		if (result == 0)
+			break;
+		if (result > 0)
+			fn(next + found.skip, found.size, NULL, argument);
+		used += result > 0 ? found.total : 0;
+		if (result < 0)
+			break;
+	}
+	memmove(splitter->buffer, splitter->buffer + used, splitter->size - used);
+	splitter->size -= used;
+	if (splitter->size > 0) {
+		struct found found = {0};
+
+		if (find(splitter->framing, splitter->buffer, splitter->size, &found) < 0)
+			give_up(splitter, "malformed, and all that follows is shown as it comes",
+				fn, argument);
+		else if (splitter->size > most(splitter->framing) + 16)
+			give_up(splitter, "too long, and all that follows is shown as it comes", fn,
+				argument);
+	}
+}
+
+void splitter_end(struct splitter *splitter, splitter_fn fn, void *argument)
+{
+	if (splitter->size > 0)
+		fn(splitter->buffer, splitter->size, "not complete", argument);
+	splitter->size = 0;
+}
+
+void splitter_free(struct splitter *splitter)
+{
+	free(splitter->buffer);
+}
