@@ -13,7 +13,8 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-	&verb_echo, &verb_chat, &verb_listen, &verb_connect, &verb_exec, &verb_proxy, &verb_dump,
+	&verb_echo,  &verb_chat, &verb_listen,	&verb_connect, &verb_exec,
+	&verb_proxy, &verb_dump, &verb_receive, &verb_send,
 };
 enum {
 	NVERBS = sizeof(verbs) / sizeof(*verbs)
