@@ -56,6 +56,6 @@ struct verb {
 };
 
 extern const struct verb verb_echo, verb_chat, verb_listen, verb_connect, verb_exec, verb_proxy,
-	verb_dump, verb_receive, verb_send;
+	verb_dump, verb_receive, verb_send, verb_bench;
 
 #endif

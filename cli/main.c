@@ -14,7 +14,7 @@
 
 static const struct verb *const verbs[] = {
 	&verb_echo,  &verb_chat, &verb_listen,	&verb_connect, &verb_exec,
-	&verb_proxy, &verb_dump, &verb_receive, &verb_send,
+	&verb_proxy, &verb_dump, &verb_receive, &verb_send,    &verb_bench,
 };
 enum {
 	NVERBS = sizeof(verbs) / sizeof(*verbs)
