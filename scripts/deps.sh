@@ -65,6 +65,7 @@ need_test()
 	need socat command_found socat
 	need redis-tools command_found redis-cli
 	need openssl command_found openssl
+	need python3 command_found python3
 }
 
 # Who is on the other end in the tests of TLS, and of an example. Without them these cases are left out, with a word.

@@ -32,7 +32,15 @@ libdir=$(dirname "$PKG_CONFIG_PATH")
 must_exist "$prefix/include/sttcp.h" "$libdir/libsttcp.a" "$libdir/libsttcp.so" \
 	"$libdir/libsttcp.so.0"
 must_exist "$prefix/share/sttcp/sttcp.supp"
-for page in "$STTCP_SOURCE_DIR"/man/*.[37]; do
+sections=37
+if [ -x "$STTCP_BUILD_DIR/cli/sttcp" ]; then
+	sections=137
+	must_exist "$prefix/share/bash-completion/completions/sttcp" \
+		"$prefix/share/zsh/site-functions/_sttcp"
+	# It finds the library beside it without any help.
+	[ "$("$prefix/bin/sttcp" --version)" = "sttcp $(sed -n 's/^Version: //p' "$libdir/pkgconfig/sttcp.pc")" ]
+fi
+for page in "$STTCP_SOURCE_DIR"/man/*.[$sections]; do
 	[ ! -e "$page" ] || must_exist "$prefix/share/man/man${page##*.}/${page##*/}"
 done
 

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""sttcp exec: a process for each connection."""
+
+import json
+import os
+import socket
+import struct
+
+from support import Case, need, read_all, read_until, until
+
+
+def runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Exec(Case):
+    def test_a_command_is_the_connection(self) -> None:
+        server = self.serve("exec", "--", "cat")
+        data = os.urandom(2_000_000)
+        peers = [self.dial(server.port) for _ in range(3)]
+        need("nc")
+        (self.folder / "data").write_bytes(data)
+        with (self.folder / "data").open("rb") as file:
+            nc = self.run_program("nc", "-N", "127.0.0.1", server.port, stdin=file.fileno())
+            nc.ends_with(0)
+        self.assertEqual(nc.out.bytes, data)
+        for i, peer in enumerate(peers):
+            peer.sendall(b"%d" % i)
+            peer.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_all(peer), b"%d" % i)
+
+    def test_options_of_the_command_are_its_own(self) -> None:
+        for words in (["--", "printf", "%s ", "--max", "-x", "--"], ["printf", "%s ", "--max", "-x", "--"]):
+            server = self.serve("exec", *words)
+            self.assertEqual(read_all(self.dial(server.port)), b"--max -x -- ")
+
+    def test_it_knows_who_calls(self) -> None:
+        server = self.serve("exec", "--", "sh", "-c",
+                            "echo $PROTO $TCPREMOTEIP:$TCPREMOTEPORT $TCPLOCALIP:$TCPLOCALPORT")
+        peer = self.dial(server.port)
+        host, port = peer.getsockname()
+        self.assertEqual(read_all(peer).decode(), f"TCP {host}:{port} 127.0.0.1:{server.port}\n")
+
+    def test_an_exit_status_is_told(self) -> None:
+        server = self.serve("exec", "--json", "--", "sh", "-c", "exit 7")
+        self.assertEqual(read_all(self.dial(server.port)), b"")
+        server.err.wait_for("sh has ended with status 7")
+        server.out.wait_for('"event":"exec"')
+        line = next(line for line in server.out.text().splitlines() if '"exec"' in line)
+        self.assertEqual(json.loads(line)["status"], 7)
+        server = self.serve("exec", "--", "sh", "-c", "kill -9 $$")
+        read_all(self.dial(server.port))
+        server.err.wait_for("was ended by signal 9")
+
+    def test_standard_error_goes_to_the_peer_if_asked(self) -> None:
+        server = self.serve("exec", "--stderr", "--", "sh", "-c", "echo out; echo err >&2")
+        self.assertEqual(sorted(read_all(self.dial(server.port)).split()), [b"err", b"out"])
+        server = self.serve("exec", "--", "sh", "-c", "echo out; echo err >&2")
+        self.assertEqual(read_all(self.dial(server.port)), b"out\n")
+        server.err.wait_for("^err$")
+
+    def test_a_lost_peer_ends_the_process(self) -> None:
+        server = self.serve("exec", "--", "sh", "-c", "echo $$; exec sleep 1000")
+        peer = self.dial(server.port)
+        pid = int(read_until(peer, b"\n"))
+        self.assertTrue(runs(pid))
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        until("the end of the process", lambda: not runs(pid))
+
+    def test_a_process_that_does_not_read_holds_back_its_peer_alone(self) -> None:
+        server = self.serve("exec", "--", "sh", "-c", "echo $$; exec sleep 1000")
+        deaf = self.dial(server.port)
+        pid = int(read_until(deaf, b"\n"))
+        deaf.setblocking(False)
+        try:
+            while True:
+                deaf.send(bytes(1 << 16))
+        except BlockingIOError:
+            pass
+        other = self.dial(server.port)
+        read_until(other, b"\n")
+        # It ends when the peer is lost, though its input is full.
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        deaf.close()
+        until("the end of the process", lambda: not runs(pid))
+
+    def test_a_second_signal_ends_processes(self) -> None:
+        server = self.serve("exec", "--", "sh", "-c", "echo $$; exec sleep 1000")
+        pid = int(read_until(self.dial(server.port), b"\n"))
+        server.signal()
+        server.err.wait_for("waiting for 1 connection")
+        self.assertTrue(runs(pid))
+        server.signal()
+        server.ends_with(130)
+        until("the end of the process", lambda: not runs(pid))
+
+    def test_a_drain_lets_it_come_to_its_end(self) -> None:
+        server = self.serve("exec", "--", "sh", "-c", "echo ready; read x; echo $x; exit 0")
+        peer = self.dial(server.port)
+        read_until(peer, b"ready\n")
+        server.signal()
+        server.err.wait_for("waiting for 1 connection")
+        peer.sendall(b"bye\n")
+        self.assertEqual(read_all(peer), b"bye\n")
+        server.ends_with(0)
+        self.assertIn("1 ended by themselves", server.err.text())
+
+    def test_a_limit_is_told_and_the_others_wait(self) -> None:
+        server = self.serve("exec", "--max", "2", "--", "cat")
+        peers = [self.dial(server.port) for _ in range(4)]
+        server.err.wait_for(r"2 connections have a process each; others wait .*--max")
+        for peer in peers:
+            peer.sendall(b"x")
+            peer.shutdown(socket.SHUT_WR)
+        for peer in peers:
+            self.assertEqual(read_all(peer), b"x")
+
+    def test_a_command_that_is_not_there_is_told_at_once(self) -> None:
+        self.fails(3, "there is no command 'no-such-command' in any folder of PATH", "exec",
+                   "127.0.0.1:0", "--", "no-such-command")
+        self.fails(3, "cannot run /no/such/command: No such file", "exec", "127.0.0.1:0",
+                   "/no/such/command")
+        self.fails(3, "Permission denied", "exec", "127.0.0.1:0", "/etc/passwd")
+        self.fails(2, "missing", "exec", "127.0.0.1:0")
+
+    def test_descriptors_do_not_leak_into_it(self) -> None:
+        server = self.serve("exec", "--", "sh", "-c", "ls -l /proc/$$/fd | grep -c socket; exit 0")
+        idle = self.dial(server.port)
+        self.assertEqual(read_until(idle, b"\n"), b"0\n")

@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: MIT
+"""sttcp send and sttcp receive, with each other, nc and sockets."""
+
+import hashlib
+import json
+import os
+import random
+import re
+import socket
+import struct
+import subprocess
+from pathlib import Path
+
+from support import Case, Program, need, read_all, read_until, until
+
+
+class Transfer(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        self.data = random.Random(1).randbytes(3_000_001)
+        self.digest = hashlib.sha256(self.data).hexdigest()
+        self.source = self.folder / "source"
+        self.source.write_bytes(self.data)
+        self.target = self.folder / "target"
+        self.part = self.folder / "target.part"
+
+    def send(self, port: int, *words: object, **more: object) -> Program:
+        # How long a busy machine takes to greet is no matter here.
+        return self.sttcp("send", "--wait", "1m", self.source, f"127.0.0.1:{port}", *words, **more)
+
+    def test_a_file_arrives_with_its_checksum(self) -> None:
+        receiver = self.serve("receive", self.target, "--json")
+        sender = self.send(receiver.port, "--json")
+        sender.ends_with(0)
+        receiver.ends_with(0)
+        self.assertEqual(self.target.read_bytes(), self.data)
+        self.assertFalse(self.part.exists())
+        self.assertIn(f"SHA-256 {self.digest}, as received", sender.err.text())
+        self.assertIn(f"SHA-256 {self.digest}, as sent", receiver.err.text())
+        self.assertIn("receiving source from 127.0.0.1", receiver.err.text())
+        sent = json.loads(sender.out.text())
+        received = json.loads(receiver.out.text().splitlines()[1])
+        for event in (sent, received):
+            self.assertEqual((event["bytes"], event["sha256"], event["verified"]),
+                             (len(self.data), self.digest, True))
+
+    def test_an_empty_file_arrives(self) -> None:
+        self.source.write_bytes(b"")
+        receiver = self.serve("receive", self.target)
+        self.send(receiver.port).ends_with(0)
+        receiver.ends_with(0)
+        self.assertEqual(self.target.read_bytes(), b"")
+
+    def test_standard_input_and_output(self) -> None:
+        receiver = self.serve("receive")
+        with self.source.open("rb") as file:
+            piped = self.run_program("cat", stdin=file.fileno())
+            sender = self.sttcp("send", "--wait", "1m", "-", f"127.0.0.1:{receiver.port}",
+                                stdin=subprocess.PIPE)
+            piped.wait()
+        sender.type(piped.out.bytes)
+        sender.end_input()
+        sender.ends_with(0)
+        receiver.ends_with(0)
+        self.assertEqual(receiver.out.bytes, self.data)
+
+    def test_nc_sends(self) -> None:
+        need("nc")
+        receiver = self.serve("receive", self.target)
+        with self.source.open("rb") as file:
+            nc = self.run_program("nc", "-N", "127.0.0.1", receiver.port, stdin=file.fileno())
+            receiver.ends_with(0)
+            nc.wait()
+        self.assertEqual(self.target.read_bytes(), self.data)
+        self.assertIn(f"SHA-256 {self.digest}; the peer does not check it", receiver.err.text())
+
+    def test_nc_that_is_slow_sends_all_the_same(self) -> None:
+        receiver = self.serve("receive", self.target)
+        peer = self.dial(receiver.port)
+        greeting = read_until(peer, b"\n")
+        self.assertEqual(greeting, b"sttcp-receive 1 0 -\n")
+        # It begins as our sender's first line does, and is none.
+        peer.sendall(b"sttcp-")
+        peer.sendall(b"send me")
+        peer.close()
+        receiver.ends_with(0)
+        self.assertEqual(self.target.read_bytes(), b"sttcp-send me")
+
+    def test_nc_receives(self) -> None:
+        need("nc")
+        with self.target.open("wb") as file:
+            nc = subprocess.Popen(["nc", "-v", "-l", "127.0.0.1", "0"], stdin=subprocess.DEVNULL,
+                                  stdout=file, stderr=subprocess.PIPE)
+        self.stack.enter_context(nc)
+        self.stack.callback(nc.kill)
+        assert nc.stderr
+        port = int(re.findall(rb"istening on \S+ (\d+)", nc.stderr.readline())[0])
+        sender = self.sttcp("send", "--wait", "100ms", self.source, f"127.0.0.1:{port}")
+        sender.ends_with(0)
+        self.assertIn("the peer does not check it", sender.err.text())
+        nc.wait(20)
+        self.assertEqual(self.target.read_bytes(), self.data)
+
+    def test_plain_bytes_go_at_once(self) -> None:
+        listener = self.listen()
+        sender = self.sttcp("send", "--plain", self.source, f"127.0.0.1:{listener.getsockname()[1]}")
+        # Its peer need not close its side.
+        peer = self.accept(listener)
+        self.assertEqual(read_all(peer), self.data)
+        sender.ends_with(0)
+
+    # ------------------------------------------------------------------ what goes wrong
+
+    def cut(self) -> int:
+        """A transfer that ends after some bytes; returns how many are there."""
+        receiver = self.serve("receive", self.target)
+        sender = self.sttcp("send", "--wait", "1m", "-", f"127.0.0.1:{receiver.port}",
+                            stdin=subprocess.PIPE)
+        sender.type(self.data[:1_000_000])
+        until("the bytes", lambda: self.part.stat().st_size == 1_000_000)
+        sender.signal()
+        sender.ends_with(130)
+        receiver.ends_with(1)
+        self.assertIn("the file was cut after 1000000 bytes", receiver.err.text())
+        self.assertIn("target.part; 'sttcp receive --resume' goes on", receiver.err.text())
+        self.assertFalse(self.target.exists())
+        self.assertEqual(self.part.read_bytes(), self.data[:1_000_000])
+        return 1_000_000
+
+    def test_a_cut_is_noticed_and_resumed(self) -> None:
+        there = self.cut()
+        self.fails(3, "target.part is there.*--resume.*--force", "receive", "127.0.0.1:0", self.target)
+        receiver = self.serve("receive", "--resume", "--json", self.target)
+        sender = self.send(receiver.port, "--json")
+        sender.ends_with(0)
+        receiver.ends_with(0)
+        self.assertEqual(self.target.read_bytes(), self.data)
+        self.assertFalse(self.part.exists())
+        self.assertEqual(json.loads(sender.out.text())["bytes"], len(self.data) - there)
+        received = json.loads(receiver.out.text().splitlines()[1])
+        self.assertEqual((received["resumed"], received["verified"]), (there, True))
+
+    def test_another_file_is_not_appended(self) -> None:
+        self.cut()
+        self.source.write_bytes(b"another one" * 200_000)
+        receiver = self.serve("receive", "--resume", self.target)
+        self.send(receiver.port).ends_with(0)
+        receiver.ends_with(0)
+        self.assertEqual(self.target.read_bytes(), b"another one" * 200_000)
+
+    def test_a_shorter_file_is_not_appended(self) -> None:
+        self.cut()
+        self.source.write_bytes(b"short")
+        receiver = self.serve("receive", "--resume", self.target)
+        self.send(receiver.port).ends_with(0)
+        receiver.ends_with(0)
+        self.assertEqual(self.target.read_bytes(), b"short")
+
+    def test_nc_cannot_resume(self) -> None:
+        self.cut()
+        receiver = self.serve("receive", "--resume", self.target)
+        self.dial(receiver.port).sendall(b"all of it again")
+        receiver.ends_with(1)
+        self.assertIn("cannot go on in the middle", receiver.err.text())
+        self.assertEqual(self.part.stat().st_size, 1_000_000)
+
+    def test_a_lost_receiver_is_status_1(self) -> None:
+        listener = self.listen()
+        sender = self.sttcp("send", "--plain", self.source, f"127.0.0.1:{listener.getsockname()[1]}")
+        peer = self.accept(listener)
+        peer.recv(1)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        sender.ends_with(1)
+        self.assertRegex(sender.err.text(), "the connection was lost after .* bytes")
+
+    def test_ctrl_c_is_no_end_for_a_plain_receiver(self) -> None:
+        listener = self.listen()
+        sender = self.sttcp("send", "--plain", "-", f"127.0.0.1:{listener.getsockname()[1]}",
+                            stdin=subprocess.PIPE)
+        sender.type(b"some")
+        peer = self.accept(listener)
+        self.assertEqual(peer.recv(4, socket.MSG_WAITALL), b"some")
+        sender.signal()
+        with self.assertRaises(ConnectionResetError):
+            peer.recv(1)
+        sender.ends_with(130)
+
+    def test_a_reset_of_a_plain_sender_is_a_cut(self) -> None:
+        receiver = self.serve("receive", self.target)
+        peer = self.dial(receiver.port)
+        peer.sendall(b"some")
+        until("the bytes", lambda: self.part.read_bytes() == b"some")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        receiver.ends_with(1)
+        self.assertEqual(self.part.read_bytes(), b"some")
+
+    def header(self, peer: socket.socket, text: bytes) -> None:
+        read_until(peer, b"\n")
+        peer.sendall(text)
+
+    def test_a_wrong_checksum_is_status_1_on_both_sides(self) -> None:
+        receiver = self.serve("receive", self.target)
+        peer = self.dial(receiver.port)
+        self.header(peer, b"sttcp-send 1 3 0 x\n\0\0\0\3abc\0\0\0\0" + b"0" * 64 + b"\n")
+        self.assertIn(b"the checksum is another one", read_all(peer))
+        receiver.ends_with(1)
+        self.assertEqual(self.part.read_bytes(), b"abc")
+        self.source.write_bytes(b"abc")
+        listener = self.listen()
+        sender = self.send(listener.getsockname()[1])
+        peer = self.accept(listener)
+        peer.sendall(b"sttcp-receive 1 0 -\n")
+        read_until(peer, hashlib.sha256(b"abc").hexdigest().encode() + b"\n")
+        peer.sendall(b"the \x1b[31mchecksum is another one\n")
+        sender.ends_with(1)
+        self.assertIn(r"the receiver says: the \x1b[31mchecksum is another one", sender.err.text())
+
+    def test_what_makes_no_sense_is_refused(self) -> None:
+        for text in (b"sttcp-send 1 x\n", b"sttcp-send 1 3 5 name\n",
+                     b"sttcp-send 1 " + b"9" * 2000 + b"\n"):
+            receiver = self.serve("receive", "--force", self.target)
+            self.header(self.dial(receiver.port), text)
+            receiver.ends_with(1)
+            self.assertIn("the sender speaks in riddles", receiver.err.text())
+            self.assertFalse(self.target.exists())
+        for text in (b"sttcp-receive 1 \n", b"sttcp-receive 1 x y\n"):
+            listener = self.listen()
+            sender = self.send(listener.getsockname()[1])
+            self.accept(listener).sendall(text)
+            sender.ends_with(1)
+            self.assertIn("speaks in riddles", sender.err.text())
+
+    def test_a_name_is_never_printed_raw(self) -> None:
+        receiver = self.serve("receive", self.target)
+        self.header(self.dial(receiver.port), b"sttcp-send 1 3 0 \x1b]0;x\x07\n")
+        receiver.err.wait_for(r"receiving \\x1b\]0;x\\x07 from")
+
+    def test_a_header_may_come_byte_by_byte(self) -> None:
+        receiver = self.serve("receive", self.target)
+        peer = self.dial(receiver.port)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        read_until(peer, b"\n")
+        digest = hashlib.sha256(b"abc").hexdigest().encode()
+        for byte in b"sttcp-send 1 3 0 x\n\0\0\0\2ab\0\0\0\1c\0\0\0\0" + digest + b"\n":
+            peer.sendall(bytes([byte]))
+        self.assertEqual(read_all(peer), b"ok\n")
+        receiver.ends_with(0)
+        self.assertEqual(self.target.read_bytes(), b"abc")
+
+    def test_a_full_disk_is_told_on_both_sides(self) -> None:
+        if not os.path.exists("/dev/full"):
+            self.skipTest("there is no /dev/full")
+        receiver = self.serve("receive", "/dev/full")
+        sender = self.send(receiver.port)
+        sender.ends_with(1)
+        receiver.ends_with(1)
+        self.assertIn("/dev/full: No space left on device", receiver.err.text())
+        self.assertIn("the receiver says: /dev/full: No space left on device", sender.err.text())
+
+    def test_a_file_that_changes_is_no_file(self) -> None:
+        listener = self.listen()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for change in ("shorter", "touched"):
+            self.source.write_bytes(self.data * 5)
+            sender = self.send(listener.getsockname()[1])
+            peer = self.accept(listener)
+            peer.sendall(b"sttcp-receive 1 0 -\n")
+            read_until(peer, b"\n")
+            peer.recv(1)  # it is in the middle of it now, and cannot be through
+            if change == "shorter":
+                os.truncate(self.source, 1000)
+            else:
+                os.utime(self.source, (1, 1))
+            said = read_all(peer)
+            self.assertRegex(said[-80:], b"\xff\xff\xff\xffthe file has .* while it was sent\n$")
+            sender.ends_with(1)
+            self.assertRegex(sender.err.text(), "source: the file has .* while it was sent")
+
+    def test_the_sender_s_reason_reaches_the_receiver(self) -> None:
+        receiver = self.serve("receive", self.target)
+        peer = self.dial(receiver.port)
+        self.header(peer, b"sttcp-send 1 3 0 x\n\0\0\0\2ab\xff\xff\xff\xffit is gone\n")
+        receiver.ends_with(1)
+        self.assertIn("the sender says: it is gone", receiver.err.text())
+
+    def test_what_cannot_begin_is_told(self) -> None:
+        self.fails(3, "No such file", "send", self.folder / "none", "127.0.0.1:1")
+        self.fails(3, "is a directory", "send", self.folder, "127.0.0.1:1")
+        self.fails(3, "cannot connect", "send", self.source, f"127.0.0.1:{self.closed_port()}")
+        self.fails(3, "No such file", "receive", "127.0.0.1:0", self.folder / "no" / "where")
+        self.fails(3, "is a directory", "receive", "127.0.0.1:0", self.folder)
+        self.fails(2, "--json needs a FILE", "receive", "127.0.0.1:0", "--json")
+        self.fails(2, "--resume needs a FILE", "receive", "127.0.0.1:0", "--resume")
+        self.target.write_bytes(b"old")
+        self.fails(3, "target is there already; --force", "receive", "127.0.0.1:0", self.target)
+        self.assertEqual(self.target.read_bytes(), b"old")
+        self.assertFalse(self.part.exists())
+
+    def test_force_replaces(self) -> None:
+        self.target.write_bytes(b"old")
+        receiver = self.serve("receive", "--force", self.target)
+        self.send(receiver.port).ends_with(0)
+        receiver.ends_with(0)
+        self.assertEqual(self.target.read_bytes(), self.data)
+
+    def test_ctrl_c_before_anybody_comes_leaves_nothing(self) -> None:
+        receiver = self.serve("receive", self.target)
+        receiver.signal()
+        receiver.ends_with(130)
+        self.assertEqual(list(self.folder.iterdir()), [self.source])
+
+    def test_ctrl_c_lets_a_transfer_come_to_its_end(self) -> None:
+        receiver = self.serve("receive", self.target)
+        peer = self.dial(receiver.port)
+        self.header(peer, b"sttcp-send 1 3 0 x\n\0\0\0\2ab")
+        until("the bytes", lambda: self.part.read_bytes() == b"ab")
+        receiver.signal()
+        receiver.err.wait_for("waiting for 1 connection")
+        peer.sendall(b"\0\0\0\1c\0\0\0\0" + hashlib.sha256(b"abc").hexdigest().encode() + b"\n")
+        receiver.ends_with(0)
+        self.assertEqual(self.target.read_bytes(), b"abc")
+
+
+class Names(Case):
+    def test_what_is_no_file_is_written_to_and_not_replaced(self) -> None:
+        fifo = self.folder / "fifo"
+        os.mkfifo(fifo)
+        reader = self.run_program("cat", fifo)
+        receiver = self.serve("receive", fifo)
+        with self.dial(receiver.port) as peer:
+            peer.sendall(b"through a pipe")
+        receiver.ends_with(0)
+        reader.ends_with(0)
+        self.assertEqual(reader.out.bytes, b"through a pipe")
+        self.assertEqual(list(Path(self.folder).iterdir()), [fifo])
