@@ -54,6 +54,13 @@ static void pass(sttcp_conn *from, sttcp_conn *to, const void *data, size_t size
 		sttcp_conn_resume(from); /* it was drained just before the pause */
 }
 
+/* Whichever end goes first: the next client is not to be sent elsewhere for its sake. */
+static void drop_target(struct link *link)
+{
+	if (atomic_exchange(&link->is_counted, false))
+		targets_drop(link->target);
+}
+
 /* ------------------------------------------------------------------- far end */
 
 static bool far_opened(sttcp_conn *far, void *context)
@@ -106,7 +113,7 @@ static void far_gone(sttcp_conn *far, int reason, void *context)
 {
 	struct link *link = context;
 
-	targets_drop(link->target);
+	drop_target(link);
 	if (reason != 0) /* 0: both FINs have been passed on */
 		sttcp_conn_fail_now(link->near, reason, "the target: %s", text_of(far, reason));
 	sttcp_client_free(sttcp_conn_client(far));
@@ -121,7 +128,7 @@ static void far_failed(sttcp_conn *far, int reason, void *context)
 
 	if (reason != STTCP_EDESTROYED && targets_fail(link->target))
 		say("%s is passed over: %s", text, text_of(far, reason));
-	targets_drop(link->target);
+	drop_target(link);
 	if (!sttcp_conn_is_open(link->near) || !dial(link))
 		sttcp_conn_fail_now(link->near, reason,
 				    "no target can be reached; the last one: %s",
@@ -181,10 +188,11 @@ static bool dial(struct link *link)
 
 	while ((target = targets_take(link->tried)) >= 0) {
 		link->target = target;
+		atomic_store(&link->is_counted, true);
 		link->tried |= UINT64_C(1) << target;
 		if (start_client(link))
 			return true;
-		targets_drop(target);
+		drop_target(link);
 	}
 	return false;
 }
@@ -203,6 +211,7 @@ static struct link *new_link(sttcp_conn *near, sttcp_options *options)
 	link->options = options;
 	link->began_ns = now_ns();
 	atomic_init(&link->target, -1);
+	atomic_init(&link->is_counted, false);
 	if (!hooks->begun || hooks->begun(link))
 		return link;
 	free(link);
@@ -280,6 +289,7 @@ static void near_gone(sttcp_conn *near, int reason, void *context)
 	(void)context;
 	if (reason != 0 && far)
 		sttcp_conn_abort(far);
+	drop_target(sttcp_conn_data(near));
 	if (hooks->ended)
 		tell_ended(sttcp_conn_data(near), near, reason);
 }

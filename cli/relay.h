@@ -18,9 +18,10 @@ struct link {
 	_Atomic(sttcp_conn *) far; /* a reference, once it is connected */
 	sttcp_options *options;	   /* of the far end */
 	int64_t began_ns;
-	atomic_int target; /* the last one tried; -1: none */
-	uint64_t tried;	   /* targets, as bits */
-	void *data;	   /* the hooks' own */
+	atomic_int target;	/* the last one tried; -1: none */
+	atomic_bool is_counted; /* as one of the target\'s */
+	uint64_t tried;		/* targets, as bits */
+	void *data;		/* the hooks' own */
 };
 
 enum {

@@ -140,8 +140,8 @@ class Mistakes(Case):
         self.fails(3, "no-such-host.invalid", "connect", "no-such-host.invalid:1")
 
     def test_a_certificate_that_is_not_there_is_named(self) -> None:
-        self.fails(3, "/no/such/file|not implemented", "echo", "127.0.0.1:0", "--tls", "/no/such/file")
-        self.fails(3, "/no/such/file|not implemented", "connect", "127.0.0.1:1", "--tls", "--ca",
+        self.fails(3, "/no/such/file|built without TLS", "echo", "127.0.0.1:0", "--tls", "/no/such/file")
+        self.fails(3, "/no/such/file|built without TLS", "connect", "127.0.0.1:1", "--tls", "--ca",
                    "/no/such/file")
 
 

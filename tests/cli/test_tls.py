@@ -114,6 +114,6 @@ class Tls(Case):
 
     def test_bench_over_tls(self) -> None:
         server = self.serve("echo", "--tls", self.pair)
-        bench = self.sttcp("bench", "-c", "2", "-t", "0.3", "--tls", "--ca", self.cert,
+        bench = self.sttcp("bench", "-c", "2", "-t", "1", "--tls", "--ca", self.cert,
                            f"localhost:{server.port}")
         bench.ends_with(0)
