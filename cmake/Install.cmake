@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-# What "make install" copies: libraries, header, sttcp.pc, the CMake package, manual pages, and the
-# sttcp command with its pages and completions.
+# What "make install" copies: libraries, header, sttcp.pc, the CMake package, manual pages.
 
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/sttcp)
@@ -42,16 +41,7 @@ install(FILES ${PROJECT_BINARY_DIR}/sttcp.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}
 
 install(DIRECTORY share/sttcp DESTINATION ${CMAKE_INSTALL_DATADIR})
 
-set(sections 3 7)
-if(STTCP_HAVE_CLI)
-	install(TARGETS sttcp_command)
-	install(FILES cli/completions/sttcp.bash RENAME sttcp
-	        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
-	install(FILES cli/completions/_sttcp
-	        DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
-	list(APPEND sections 1)
-endif()
-foreach(section IN LISTS sections)
+foreach(section 3 7)
 	file(GLOB pages CONFIGURE_DEPENDS man/*.${section})
 	if(pages)
 		install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
