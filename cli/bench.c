@@ -124,7 +124,7 @@ static int run(struct common *common, char **words, int nwords)
 	fill_plan(common);
 	if (plot_file && !report_has_gnuplot())
 		return fail(STATUS_START, "--plot needs gnuplot: 'apt-get install gnuplot-nox'");
-	if (!files_allow(plan.nconns))
+	if (!files_allow(plan.nconns, 1))
 		return STATUS_START;
 	if (load_open(&plan, address.host, address.port)) {
 		if (load_begin()) {

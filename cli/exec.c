@@ -9,6 +9,7 @@
  */
 #include "clock.h"
 #include "cli.h"
+#include "files.h"
 #include "json.h"
 #include "options.h"
 #include "say.h"
@@ -30,7 +31,10 @@ extern char **environ;
 
 enum {
 	DEFAULT_MAX = 100,
-	NVARIABLES = 5
+	NVARIABLES = 5,
+	FILES_EACH = 3,	    /* a connection and two pipes */
+	THREADS_EACH = 2,   /* that may wait for a process: one that reads, one that writes */
+	MAX_THREADS = 4096, /* the library's own limit */
 };
 
 static char **command;
@@ -126,6 +130,8 @@ static int spawn(pid_t *pid, int in, int out, char **environment)
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
 						      POSIX_SPAWN_SETPGROUP);
 	error = posix_spawnp(pid, command[0], &files, &attributes, command, environment);
+	if (error == 0)
+		files_restore_limit(*pid);
 	posix_spawnattr_destroy(&attributes);
 	posix_spawn_file_actions_destroy(&files);
 	return error;
@@ -444,6 +450,10 @@ static int run(struct common *common, char **words, int nwords)
 	if (common->server.max_connections == 0)
 		common->server.max_connections = DEFAULT_MAX;
 	limit = common->server.max_connections;
+	if (!files_allow(limit, FILES_EACH))
+		return STATUS_START;
+	if (limit > (MAX_THREADS - 100) / THREADS_EACH)
+		must(sttcp_engine_configure(0, limit * THREADS_EACH + 100, 256 * 1024));
 	common->server.half_close = true;
 	common->server.write_timeout_ms = -1;
 	server = serve_new(common, words[0]);
@@ -477,7 +487,7 @@ const struct verb verb_exec = {
 	.about = "run a command for each connection",
 	.more = "Standard input and output of the command are the connection. It gets SIGTERM when "
 		"the peer is lost. Its environment has TCPREMOTEIP, TCPREMOTEPORT, TCPLOCALIP and "
-		"TCPLOCALPORT. At most 100 run at a time, or as many as --max says.",
+		"TCPLOCALPORT. At most 100 run at a time, or as many as --max says; others wait.",
 	.takes = TAKES_TLS | TAKES_IDLE | TAKES_LIMITS | TAKES_DRAIN | TAKES_STATS | TAKES_JSON,
 	.options = options,
 	.set = set,

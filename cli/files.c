@@ -12,27 +12,35 @@ enum {
 	OTHERS = 64
 }; /* the library's, and what was open before */
 
+static struct rlimit before;
+
 void files_raise_limit(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	if (before.rlim_max == 0)
+		before = limit;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-bool files_allow(int nconns)
+void files_restore_limit(pid_t child)
+{
+	if (before.rlim_max > 0)
+		prlimit(child, RLIMIT_NOFILE, &before, NULL);
+}
+
+bool files_allow(int nconns, int each)
 {
 	struct rlimit limit;
 
 	files_raise_limit();
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
-	    (rlim_t)nconns + OTHERS <= limit.rlim_cur)
+	    (rlim_t)nconns * (rlim_t)each + OTHERS <= limit.rlim_cur)
 		return true;
-	fail(0,
-	     "%d connections are more than the limit on open files allows, which is %llu: see "
-	     "'ulimit -Hn'",
-	     nconns, (unsigned long long)limit.rlim_cur);
+	fail(0, "%d connections need %lld files, and at most %llu may be open: see 'ulimit -Hn'",
+	     nconns, (long long)nconns * each + OTHERS, (unsigned long long)limit.rlim_cur);
 	return false;
 }

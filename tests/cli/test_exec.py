@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 
-from support import Case, need, read_all, read_until, until
+from support import STTCP, Case, need, read_all, read_until, until
 
 
 def runs(pid: int) -> bool:
@@ -119,6 +119,17 @@ class Exec(Case):
             peer.shutdown(socket.SHUT_WR)
         for peer in peers:
             self.assertEqual(read_all(peer), b"x")
+
+    def test_the_limit_on_files_is_raised_and_not_inherited(self) -> None:
+        server = self.run_program("sh", "-c", "ulimit -Sn 150; exec \"$0\" exec --max 200 127.0.0.1:0 -- "
+                                  "sh -c 'read x; ulimit -Sn'", STTCP)
+        peers = [self.dial(server.port) for _ in range(100)]
+        for peer in peers:
+            peer.sendall(b"x\n")
+        for peer in peers:
+            self.assertEqual(read_all(peer), b"150\n")
+        self.fails(3, "need .* files, and at most .*ulimit -Hn", "exec", "--max", "1000000000",
+                   "127.0.0.1:0", "cat")
 
     def test_a_command_that_is_not_there_is_told_at_once(self) -> None:
         self.fails(3, "there is no command 'no-such-command' in any folder of PATH", "exec",
