@@ -255,6 +255,13 @@ static void ended_input(struct link *link, int from)
 	show_event(link, from, "fin", "(FIN)", NULL);
 }
 
+static void lost(struct link *link, int from)
+{
+	struct sides *sides = link->data;
+
+	splitter_end(&sides->of[from], show, &(struct from_where){link, from});
+}
+
 static void ended(struct link *link, int code, const char *why)
 {
 	(void)code;
@@ -279,7 +286,8 @@ static error_t set(int key, char *value, struct argp_state *state)
 
 static int run(struct common *common, char **words, int nwords)
 {
-	static const struct relay_hooks hooks = {begun, opened, passed, ended_input, ended, freed};
+	static const struct relay_hooks hooks = {begun, opened, passed, ended_input,
+						 lost,	ended,	freed};
 	static sttcp_options copy;
 
 	copy = common->server;

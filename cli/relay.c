@@ -114,6 +114,8 @@ static void far_gone(sttcp_conn *far, int reason, void *context)
 	struct link *link = context;
 
 	drop_target(link);
+	if (hooks->lost)
+		hooks->lost(link, FROM_TARGET);
 	if (reason != 0) /* 0: both FINs have been passed on */
 		sttcp_conn_fail_now(link->near, reason, "the target: %s", text_of(far, reason));
 	sttcp_client_free(sttcp_conn_client(far));
@@ -121,12 +123,29 @@ static void far_gone(sttcp_conn *far, int reason, void *context)
 
 static bool dial(struct link *link);
 
+/* Of this machine, and no fault of the target's. */
+static bool is_own_fault(int reason)
+{
+	switch (reason) {
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOMEM:
+	case -ENOBUFS:
+	case -EAGAIN:
+	case -EADDRNOTAVAIL:
+	case STTCP_EDESTROYED:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void far_failed(sttcp_conn *far, int reason, void *context)
 {
 	struct link *link = context;
 	const char *text = targets_text(link->target);
 
-	if (reason != STTCP_EDESTROYED && targets_fail(link->target))
+	if (!is_own_fault(reason) && targets_fail(link->target))
 		say("%s is passed over: %s", text, text_of(far, reason));
 	drop_target(link);
 	if (!sttcp_conn_is_open(link->near) || !dial(link))
@@ -290,6 +309,8 @@ static void near_gone(sttcp_conn *near, int reason, void *context)
 	if (reason != 0 && far)
 		sttcp_conn_abort(far);
 	drop_target(sttcp_conn_data(near));
+	if (hooks->lost)
+		hooks->lost(sttcp_conn_data(near), FROM_CLIENT);
 	if (hooks->ended)
 		tell_ended(sttcp_conn_data(near), near, reason);
 }

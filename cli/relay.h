@@ -29,13 +29,15 @@ enum {
 	FROM_TARGET
 };
 
-/* Each may be NULL. All of a link come one after the other, but for `passed` and `ended_input`,
- * which come for both directions at the same time. */
+/* Each may be NULL. All of a link come one after the other, but for those with `from`, which
+ * come for both directions at the same time. */
 struct relay_hooks {
 	bool (*begun)(struct link *link);  /* there is a client; false: out of memory */
 	void (*opened)(struct link *link); /* the target is there, too */
 	void (*passed)(struct link *link, int from, const void *data, size_t size);
 	void (*ended_input)(struct link *link, int from);
+	/* No more comes from there, with or without a FIN. */
+	void (*lost)(struct link *link, int from);
 	/* Always the last but `freed`; `why` is a sentence, and `code` 0 where all went in order.
 	 */
 	void (*ended)(struct link *link, int code, const char *why);

@@ -224,6 +224,17 @@ class Dump(Case):
                 self.assertEqual([line[5:] for line in self.shown(dump) if line.startswith("#1 > ")],
                                  [*shown, "(FIN)"])
 
+    def test_what_was_cut_is_shown(self) -> None:
+        for which in range(2):
+            listener = self.listen()
+            dump = self.serve("dump", address(listener), "--framing", "line")
+            ends = [self.dial(dump.port), self.accept(listener)]
+            ends[which].sendall(b"half a line")
+            self.assertEqual(ends[1 - which].recv(11, socket.MSG_WAITALL), b"half a line")
+            reset(ends[which])
+            dump.out.wait_for("#1 [<>] half a line [(]not complete[)]")
+            dump.out.wait_for("#1 the (client|target): .*reset")
+
     def test_no_more_bytes_than_asked_for(self) -> None:
         dump = self.talk("--bytes", "4", "--framing", "line", sends=b"0123456789\n")
         self.assertIn("#1 > 0123 (and 6 bytes more)", self.shown(dump))
