@@ -47,3 +47,12 @@ foreach(section 3 7)
 		install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
 	endif()
 endforeach()
+
+# "man sttcp_conn_send" shows sttcp(3), and so with each function of the header.
+file(STRINGS include/sttcp.h functions REGEX "^STTCP_API .*sttcp_[a-z0-9_]+\\(")
+list(TRANSFORM functions REPLACE "^.*[ *](sttcp_[a-z0-9_]+)\\(.*$" "\\1")
+foreach(function IN LISTS functions)
+	file(CONFIGURE OUTPUT man3/${function}.3 CONTENT ".so man3/sttcp.3\n" @ONLY)
+	install(FILES ${PROJECT_BINARY_DIR}/man3/${function}.3
+	        DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
+endforeach()

@@ -44,6 +44,15 @@ for page in "$STTCP_SOURCE_DIR"/man/*.[$sections]; do
 	[ ! -e "$page" ] || must_exist "$prefix/share/man/man${page##*.}/${page##*/}"
 done
 
+# Each function has a page.
+functions=$("$cc" -E -P "$prefix/include/sttcp.h" | tr '\n' ' ' | grep -o 'sttcp_[a-z0-9_]* *(' |
+	tr -d ' (' | sort -u)
+[ "$(echo "$functions" | wc -l)" -ge 100 ]
+for function in $functions; do
+	grep -qx '\.so man3/sttcp\.3' "$prefix/share/man/man3/$function.3" ||
+		{ echo "not installed: the page of $function" >&2 && exit 1; }
+done
+
 # shellcheck disable=SC2046,SC2086 # flags are words on purpose
 {
 	"$cc" $cflags -o "$work/shared" "$source/outside.c" $(pkg-config --cflags --libs sttcp)
@@ -80,3 +89,12 @@ if grep -rIl "$work" "$work/stage"; then
 	echo "the staging directory is in a file" >&2
 	exit 1
 fi
+
+# What was installed goes again, and nothing else does.
+echo mine >"$work/stage/opt/sttcp/include/mine.h"
+"$STTCP_SOURCE_DIR/scripts/uninstall.sh" "$STTCP_BUILD_DIR" /opt/sttcp "$work/stage"
+rest=$(cd "$work/stage" && find . ! -type d)
+[ "$rest" = ./opt/sttcp/include/mine.h ] || {
+	echo "left after uninstall.sh: $rest" >&2
+	exit 1
+}
