@@ -20,7 +20,8 @@ BENCH_FLAGS ?= --short
 CONFIGURE = cmake -S . -B $(BUILD) $(CMAKE_FLAGS) >/dev/null
 COMPILE = env -u MAKEFLAGS -u MAKELEVEL cmake --build $(BUILD) --parallel $(JOBS)
 
-.PHONY: all demo test python-test bench install models check format clean help
+.PHONY: all demo test python-test bench install uninstall html dist sdist wheel deb abi models check
+.PHONY: format clean help
 .NOTPARALLEL:
 
 all:
@@ -56,6 +57,34 @@ install:
 	@$(COMPILE) --target sttcp sttcp_static sttcp_programs
 	@DESTDIR=$(DESTDIR) cmake --install $(BUILD)
 
+uninstall:
+	@$(CONFIGURE) -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	@$(COMPILE) --target sttcp sttcp_static sttcp_programs
+	@scripts/uninstall.sh $(BUILD) '$(PREFIX)' '$(DESTDIR)'
+
+html:
+	@scripts/deps.sh html
+	@scripts/html.sh $(BUILD)/html
+
+dist:
+	@scripts/dist.sh dist
+
+sdist wheel:
+	@scripts/deps.sh demo
+	@mkdir -p dist
+	@cd python && PYTHONPATH=backend $(or $(PYTHON),python3) -B -c \
+		'import sttcp_build; print("dist/" + sttcp_build.build_$@("../dist"))'
+
+deb:
+	@scripts/deps.sh deb
+	@scripts/deb.sh dist
+
+abi:
+	@scripts/deps.sh abi
+	@$(CONFIGURE)
+	@$(COMPILE) --target sttcp
+	@scripts/abi.sh --write $(BUILD)
+
 models:
 	@scripts/deps.sh models
 	@models/run.sh --large
@@ -71,6 +100,8 @@ check:
 	@$(COMPILE) --target sttcp >/dev/null
 	@scripts/check-circles.sh $(BUILD)
 	@scripts/check-exports.sh $(BUILD)
+	@scripts/abi.sh $(BUILD)
+	@scripts/html.sh $(BUILD)/html
 	@scripts/check-threads.sh
 	@scripts/check-headers.sh
 
@@ -79,7 +110,7 @@ format:
 	@scripts/check-format.sh --fix
 
 clean:
-	rm -rf build build-*
+	rm -rf build build-* dist
 
 help:
 	@echo 'make              the library and the sttcp command, in $(BUILD)/ and $(BUILD)/cli/'
@@ -88,6 +119,12 @@ help:
 	@echo 'make python-test  builds and tests the Python package, for $(PYTHON)'
 	@echo 'make bench        builds and runs the benchmarks'
 	@echo 'make install      into PREFIX ($(PREFIX)), below DESTDIR if that is set'
+	@echo 'make uninstall    removes what install has installed'
+	@echo 'make html         the manual for a browser, in $(BUILD)/html'
+	@echo 'make dist         a tarball of what is committed, in dist/'
+	@echo 'make deb          packages for Debian, in dist/'
+	@echo 'make sdist wheel  packages for pip, in dist/'
+	@echo 'make abi          writes down the ABI of a new version, for make check'
 	@echo 'make models       searches the models of the hand-over, exhaustively'
 	@echo 'make check        what can be told without running anything: layers, lists, commits, ...'
 	@echo 'make format       formats the source'

@@ -3,7 +3,7 @@
 #
 # Installs the Debian packages that a job needs and that are not there:
 #
-#	scripts/deps.sh demo|test|peers|musl|32bit|python|bench|check|models|ci|fresh
+#	scripts/deps.sh demo|test|peers|musl|32bit|python|bench|check|models|html|abi|deb|ci|fresh
 #
 # What is there already leaves apt untouched, wherever it came from. Only root and "sudo -n" are
 # used, never a password prompt; where neither works, the command to run is printed and the exit
@@ -141,9 +141,34 @@ need_models()
 	need spin command_found spin
 }
 
+need_html()
+{
+	need mandoc command_found mandoc
+	need cmark-gfm command_found cmark-gfm
+}
+
+need_abi()
+{
+	need_demo
+	need abigail-tools command_found abidw
+}
+
+need_deb()
+{
+	need_demo
+	need dpkg-dev command_found dpkg-buildpackage
+	need debhelper command_found dh
+	need dh-python command_found dh_python3
+	need fakeroot command_found fakeroot
+	need lintian command_found lintian
+	need python3-dev dpkg-query -W python3-dev
+}
+
 need_check()
 {
 	need_test
+	need_abi
+	need_html
 	need clang command_found clang
 	need clang-format command_found clang-format
 }
@@ -175,9 +200,10 @@ say()
 
 set_name=${1:-}
 case $set_name in
-demo | test | peers | musl | 32bit | python | bench | check | models | ci | fresh) "need_$set_name" ;;
+demo | test | peers | musl | 32bit | python | bench | check | models | html | abi | deb | ci |
+	fresh) "need_$set_name" ;;
 *)
-	say "usage: deps.sh demo|test|peers|musl|32bit|python|bench|check|models|ci|fresh"
+	say "usage: deps.sh demo|test|peers|musl|32bit|python|bench|check|models|html|abi|deb|ci|fresh"
 	exit 2
 	;;
 esac

@@ -4,7 +4,7 @@
 # Proves, by hand and as root, that the README's two commands are all that a fresh Debian with git
 # and make needs: bootstraps a minimal one, clones what is committed into it, and runs "make demo"
 # and "make test" there, as root and as an ordinary user. In between the Python package is installed
-# as the README has it, and tested. Says how long each took.
+# as the README has it, and tested, and so are the packages for Debian. Says how long each took.
 #
 #	scripts/try-fresh.sh [SUITE]	(bookworm)
 #
@@ -95,6 +95,30 @@ try_python()
 	printf '%-6s pip install ./python %2d s\n' tester $((SECONDS - start)) | tee -a "$work/times"
 }
 
+# Packages for Debian: built by root, installed, and used by a program and by Python; and gone again.
+try_packages()
+{
+	local start=$SECONDS
+	inside root "cd sttcp && make deb && apt-get install -qq ./dist/*.deb" >"$work/deb.log" 2>&1 || {
+		tail -n 60 "$work/deb.log" >&2
+		die "make deb, or installing the packages, failed"
+	}
+	inside tester "cd sttcp && cc -o ../echo examples/02_echo.c \$(pkg-config --cflags --libs sttcp) &&
+		cc -static -o ../static tests/install/outside.c \$(pkg-config --static --cflags --libs sttcp) &&
+		../static && ls /usr/share/man/man3/sttcp_conn_send.3* && sttcp --version &&
+		cd / && python3 -c 'import sttcp; assert sttcp.HAS_TLS and sttcp.__file__.startswith(\"/usr/lib/python3/\")'" \
+		>"$work/packages.log" 2>&1 || {
+		tail -n 60 "$work/packages.log" >&2
+		die "the packages do not work"
+	}
+	inside root "apt-get purge -qq -y libsttcp0 libsttcp-dev sttcp python3-sttcp && ! find /usr -name '*sttcp*' | grep ." \
+		>>"$work/packages.log" 2>&1 || {
+		tail -n 20 "$work/packages.log" >&2
+		die "the packages leave something behind"
+	}
+	printf '%-6s make deb, and use %4d s\n' root $((SECONDS - start)) | tee -a "$work/times"
+}
+
 try()
 {
 	bootstrap
@@ -118,6 +142,7 @@ try()
 	timed root test 360
 	try_python
 	timed root python-test 180
+	try_packages
 	timed tester demo 120
 	timed tester test 360
 	say "all of it works:"
