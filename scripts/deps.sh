@@ -200,7 +200,7 @@ say()
 
 set_name=${1:-}
 case $set_name in
-demo | test | peers | musl | 32bit | python | bench | check | models | html | abi | deb | ci |
+demo | test | peers | musl | 32bit | python | bench | check | models | html | abi | deb | ci | \
 	fresh) "need_$set_name" ;;
 *)
 	say "usage: deps.sh demo|test|peers|musl|32bit|python|bench|check|models|html|abi|deb|ci|fresh"
