@@ -58,6 +58,7 @@ static int read_cipher(BIO *bio, char *data, size_t size, size_t *got)
 {
 	struct stt_tls_session *session = BIO_get_data(bio);
 
+	stt_note_memory(session);
 	BIO_clear_retry_flags(bio);
 	if (session->early_at < session->early_size)
 		*got = take_early(session, data, size);

@@ -102,6 +102,9 @@ static bool copy_found(struct stt_tls_session *session, const struct found *foun
 	facts->peer_subject = put(&end, found->subject_text, found->subject_size);
 	facts->peer_fingerprint = put_fingerprint(&end, found);
 	if (found->der_size) {
+		/* A program may compare it: it is not left out for want of memory. */
+		if (!*facts->peer_fingerprint)
+			return false;
 		memcpy(end, found->der, found->der_size);
 		facts->peer_certificate = end;
 		facts->peer_certificate_size = found->der_size;

@@ -3,6 +3,7 @@
 #ifndef STT_TLS_INNER_H
 #define STT_TLS_INNER_H
 
+#include <errno.h>
 #include <openssl/ssl.h>
 #include <time.h>
 
@@ -53,7 +54,7 @@ struct stt_tls_session {
 	bool closed_by_peer; /* close_notify has come */
 	bool ended;	     /* reading has ended, with `end_code` */
 	bool broken;	     /* OpenSSL can neither read nor write any more */
-	bool out_of_memory;
+	bool out_of_memory;  /* in its handshake, or in the running visit: see stt_note_memory */
 	bool refused; /* OpenSSL has refused a call, or handled a message, in the running visit */
 	int end_code;
 	int messages; /* that were not data, in the running call */
@@ -63,6 +64,13 @@ struct stt_tls_session {
 	char *facts_memory; /* what the strings of the facts stand in */
 	struct stt_tls_facts facts;
 };
+
+/* Notes whether memory was missed since the visit has begun, when errno was 0. */
+static inline void stt_note_memory(struct stt_tls_session *session)
+{
+	if (errno == ENOMEM)
+		session->out_of_memory = true;
+}
 
 /* The BIO of a session. NULL when out of memory. */
 BIO *stt_bio_new(struct stt_tls_session *session);

@@ -11,6 +11,7 @@
  */
 #include "tls/process.h"
 
+#include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
@@ -81,13 +82,15 @@ bool stt_tls_enter(struct stt_visit *visit, const void *user)
 		atomic_fetch_sub(&slot_of(user)->inside, 1);
 		return false;
 	}
-	*visit = (struct stt_visit){user, stt_errors_hide()};
+	*visit = (struct stt_visit){user, stt_errors_hide(), errno};
+	errno = 0;
 	return true;
 }
 
 void stt_tls_leave(struct stt_visit *visit)
 {
 	stt_errors_show(visit->errors);
+	errno = visit->number;
 	atomic_fetch_sub(&slot_of(visit->user)->inside, 1);
 }
 
@@ -95,6 +98,7 @@ void stt_tls_leave_well(struct stt_visit *visit)
 {
 	if (visit->errors)
 		stt_errors_show(visit->errors);
+	errno = visit->number;
 	atomic_fetch_sub(&slot_of(visit->user)->inside, 1);
 }
 

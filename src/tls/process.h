@@ -24,12 +24,13 @@ void stt_tls_end(void);
  * A visit: around every use of OpenSSL after that. False: OpenSSL has been cleaned
  * up (by a program that initialised it itself and is now exiting), and must not be
  * called any more. During the visit the thread's error queue is empty but for
- * what the visit does; afterwards it is as it was. `user` is what the calling
+ * what the visit does, and errno is 0; afterwards both are as they were. `user` is what the calling
  * thread works on; it spreads the count of visitors over several cache lines.
  */
 struct stt_visit {
 	const void *user;
 	struct stt_errors *errors;
+	int number; /* errno */
 };
 
 bool stt_tls_enter(struct stt_visit *visit, const void *user);

@@ -73,6 +73,8 @@ static void see_message(int written, int version, int type, const void *data, si
 
 	(void)version;
 	(void)ssl;
+	/* OpenSSL clears errno before it writes; but the record's header is shown here before. */
+	stt_note_memory(session);
 	if (written || (type != SSL3_RT_HANDSHAKE && type != SSL3_RT_ALERT &&
 			type != SSL3_RT_CHANGE_CIPHER_SPEC))
 		return;
@@ -116,7 +118,9 @@ static int prepare(struct stt_tls_session *session, const struct stt_tls_start *
 		return -ENOMEM;
 	}
 	SSL_set_bio(session->ssl, bio, bio);
-	SSL_set_app_data(session->ssl, session);
+	/* The callbacks find the session by it. */
+	if (SSL_set_app_data(session->ssl, session) != 1)
+		return -ENOMEM;
 	SSL_set_msg_callback_arg(session->ssl, session);
 	if (session->credentials->server) {
 		SSL_set_accept_state(session->ssl);
@@ -158,10 +162,10 @@ static int begin(struct stt_tls_session *session, struct sttcp_tls *tls,
 	if (!session->credentials)
 		return -EINVAL;
 	result = copy_early(session, start);
-	if (result == 0) {
+	if (result == 0)
 		result = prepare(session, start);
-	}
-	return result;
+	stt_note_memory(session);
+	return result < 0 && session->out_of_memory ? -ENOMEM : result;
 }
 
 int stt_tls_session_new(struct stt_tls_session **made, struct sttcp_tls *tls,
@@ -225,6 +229,8 @@ static int explain_end(struct stt_tls_session *session, int code)
 		return code;
 	free(session->text);
 	session->text = NULL;
+	if (session->out_of_memory)
+		return stt_end_with(session, -ENOMEM, "out of memory");
 	return stt_end_with(session, STTCP_ETLS,
 			    "the peer ended the connection during the TLS handshake");
 }
@@ -232,9 +238,13 @@ static int explain_end(struct stt_tls_session *session, int code)
 static int step(struct stt_tls_session *session)
 {
 	for (;;) {
+		BIO_clear_retry_flags(SSL_get_rbio(session->ssl));
+
 		int done = SSL_do_handshake(session->ssl);
 		int verdict = done == 1 ? 0 : stt_verdict(session);
 
+		/* What is missed now may only show in a later step. */
+		stt_note_memory(session);
 		if (done == 1)
 			break;
 		if (verdict != 0)
@@ -244,6 +254,7 @@ static int step(struct stt_tls_session *session)
 	if (!stt_facts_gather(session))
 		return stt_end_with(session, -ENOMEM, "out of memory");
 	session->open = true;
+	session->out_of_memory = false;
 	/* What the peer sent behind its last message may be in OpenSSL's buffer. */
 	session->more = true;
 	return 0;
@@ -287,5 +298,8 @@ void stt_tls_finish(struct stt_tls_session *session)
 
 const char *stt_tls_text(const struct stt_tls_session *session)
 {
-	return session->text ? session->text : "";
+	if (session->text)
+		return session->text;
+	/* There may have been no memory for the sentence. */
+	return session->ended && session->end_code ? sttcp_strerror(session->end_code) : "";
 }

@@ -46,6 +46,7 @@ static ssize_t read_record(struct stt_tls_session *session, void *data, size_t s
 	ssize_t result;
 
 	session->messages = 0;
+	BIO_clear_retry_flags(SSL_get_rbio(session->ssl));
 	result = SSL_read_ex(session->ssl, data, size, &got) == 1 ? (ssize_t)got
 								  : stt_verdict(session);
 	session->refused |= session->messages;
@@ -103,7 +104,7 @@ ssize_t stt_tls_recv(struct stt_tls_session *session, void *data, size_t size, b
 	if (!stt_tls_enter(&visit, session))
 		return -ECANCELED;
 	session->dry = false;
-	session->refused = false;
+	session->refused = session->out_of_memory = false;
 	got = read_records(session, data, size, emptied, budget);
 	leave(session, &visit);
 	session->more = !*emptied;
@@ -235,6 +236,7 @@ static int write_records(struct stt_tls_session *session, struct source source, 
 		size_t now = next_record(&source, left), written;
 		const unsigned char *data = next_bytes(&source, now, gathered);
 
+		BIO_clear_retry_flags(SSL_get_rbio(session->ssl));
 		if (SSL_write_ex(session->ssl, data, now, &written) != 1) {
 			int code = stt_verdict(session);
 
@@ -335,7 +337,7 @@ ssize_t stt_tls_send(struct stt_tls_session *session, const struct iovec *parts,
 		return 0;
 	if (!stt_tls_enter(&visit, session))
 		return -ECANCELED;
-	session->refused = false;
+	session->refused = session->out_of_memory = false;
 	result = send_some(session, parts, size);
 	leave(session, &visit);
 	return result;

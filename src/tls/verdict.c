@@ -245,13 +245,26 @@ static const char *find_explanation(int reason)
 	return NULL;
 }
 
+/* Much of OpenSSL only says "internal error", or nothing, where an allocation has failed. But errno
+ * tells it, from there to the next system call: before each that is made in a visit it is noted.
+ * Empties the queue. */
+static bool has_missed_memory(struct stt_tls_session *session)
+{
+	unsigned long error;
+
+	stt_note_memory(session);
+	while ((error = ERR_get_error()))
+		session->out_of_memory |= ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE;
+	return session->out_of_memory;
+}
+
 static int judge_queue(struct stt_tls_session *session)
 {
 	unsigned long error = ERR_peek_last_error();
 	int reason = ERR_GET_REASON(error);
 	const char *text = ERR_GET_LIB(error) == ERR_LIB_SSL ? find_explanation(reason) : NULL;
 
-	if (session->out_of_memory || reason == ERR_R_MALLOC_FAILURE)
+	if (has_missed_memory(session))
 		return stt_end_with(session, -ENOMEM, "out of memory");
 	if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && session->note.error)
 		return refuse_certificate(session);
@@ -284,7 +297,8 @@ static int judge_wire(struct stt_tls_session *session)
 int stt_verdict(struct stt_tls_session *session)
 {
 	session->refused = true;
-	/* SSL_want_read alone is also true at the end. */
+	/* SSL_want_read alone is also true at the end, and stays so from an earlier call: the flags
+	 * of the BIO were cleared before this one. */
 	if (SSL_want_read(session->ssl) && BIO_should_retry(SSL_get_rbio(session->ssl))) {
 		if (session->fin || session->wire_code)
 			return judge_wire(session);

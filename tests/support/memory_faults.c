@@ -81,6 +81,11 @@ void deny_after(long count, bool for_good)
 	atomic_store(&allocations_left, count);
 }
 
+long deny_no_more(void)
+{
+	return atomic_exchange(&allocations_left, -1);
+}
+
 bool allow_again(void)
 {
 	atomic_store(&allocations_left, -1);

@@ -16,6 +16,10 @@ bool memory_can_be_short(void);
  * all threads together. */
 void deny_after(long count, bool for_good);
 
+/* Interrupts that: what is left of the count, for another deny_after, or below 0 when it is done.
+ */
+long deny_no_more(void);
+
 /* Ends that: whether any was denied. */
 bool allow_again(void);
 
