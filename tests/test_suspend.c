@@ -190,12 +190,14 @@ static void attempt_that_came_through_meanwhile_is_connected(void **state)
 	start(&stopped);
 	unsetenv("STTCP_TEST_HOLE");
 	assert_int_equal(kill(stopped.process.pid, SIGSTOP), 0);
-	/* Its queue is free now, and the kernel's next SYN, after a second, comes through. */
+	/* Its queue is free now, and the kernel's next SYN comes through: after a second, or on a
+	 * busy machine, where that one has come too early, after three. */
 	for (int i = 0; i < hole.nfill; i++)
 		peer_close(peer_accept(hole.listener));
 	nap_ms(STOPPED_MS + LIMIT_MS);
-	go_on(&stopped);
 	int peer = peer_accept(hole.listener);
+
+	go_on(&stopped);
 	assert_true(process_line(&stopped.process, line, sizeof(line)));
 	assert_string_equal(line, "connected 0");
 	peer_close(peer);
