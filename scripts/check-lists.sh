@@ -218,7 +218,7 @@ added()
 
 self_test()
 {
-	for part in CONTRIBUTING.md README.md cli fuzz include man python scripts src tests; do
+	for part in CONTRIBUTING.md README.md abi cli fuzz include man python scripts src tests; do
 		cp -r "$1/$part" "$work"
 	done
 	check "$work" && {
