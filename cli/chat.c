@@ -130,6 +130,13 @@ static void leave(sttcp_conn *conn)
 	sttcp_conn_leave(conn, guest->room);
 }
 
+/* Only now it is a member: whoever comes next is told to it, too. */
+static void enter_lobby(sttcp_conn *conn, void *unused)
+{
+	(void)unused;
+	enter(conn, "lobby");
+}
+
 static bool welcome(sttcp_conn *conn, void *context)
 {
 	struct guest *guest = calloc(1, sizeof(*guest));
@@ -141,8 +148,7 @@ static bool welcome(sttcp_conn *conn, void *context)
 		 (unsigned long long)sttcp_conn_id(conn));
 	sttcp_conn_set_data(conn, guest, free);
 	sttcp_conn_sendf(conn, "* welcome; /help tells what you can do\n");
-	enter(conn, "lobby");
-	return true;
+	return sttcp_conn_run(conn, enter_lobby, NULL, NULL) == 0;
 }
 
 /* ------------------------------------------------------------------- commands */
