@@ -333,15 +333,20 @@ static char *join(const char *first, const char *second, const char *third)
 	return text;
 }
 
+/* What is made here stays to the very end: work that nobody waits for may look at words when main
+ * has returned. */
 int options_run(const struct verb *verb, int argc, char **argv)
 {
-	struct argp_option *all = all_options(verb);
-	char *doc = join(verb->about, verb->more ? "\v" : "", verb->more ? verb->more : "");
-	char *name = join("sttcp ", verb->name, "");
-	struct argp argp = {all, set_any, verb->words, doc, NULL, NULL, NULL};
+	static struct argp argp;
+	static char *name;
 	int status;
 
 	current = verb;
+	name = join("sttcp ", verb->name, "");
+	argp.options = all_options(verb);
+	argp.parser = set_any;
+	argp.args_doc = verb->words;
+	argp.doc = join(verb->about, verb->more ? "\v" : "", verb->more ? verb->more : "");
 	words = calloc((size_t)argc + 1, sizeof(*words));
 	if (!words)
 		return fail(STATUS_START, "out of memory");
@@ -357,8 +362,5 @@ int options_run(const struct verb *verb, int argc, char **argv)
 	status = verb->run(&common, (char **)words, nwords);
 	sttcp_tls_unref(common.server_tls);
 	sttcp_tls_unref(common.client_tls);
-	free(all);
-	free(doc);
-	free(words);
 	return status;
 }
