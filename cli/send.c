@@ -35,6 +35,7 @@ static const char *path;
 static bool is_plain; /* do not ask who the peer is */
 static int greeting_ms = 2000;
 static atomic_bool cancelled;
+static _Atomic(sttcp_conn *) current; /* a reference, to the very end; NULL: not connected yet */
 
 /* What is sent. Only the connection handler, but for its making. */
 static struct {
@@ -323,9 +324,11 @@ static void print_json(void)
 static bool send_file(sttcp_conn *conn, void *json)
 {
 	char line[TRANSFER_LINE];
-	int code = is_plain ? -ETIMEDOUT : read_line(conn, line, greeting_ms);
 	bool done;
+	int code;
 
+	atomic_store(&current, sttcp_conn_ref(conn));
+	code = is_plain ? -ETIMEDOUT : read_line(conn, line, greeting_ms);
 	if (code == 0 && !strncmp(line, TRANSFER_RECEIVES, strlen(TRANSFER_RECEIVES)))
 		done = send_checked(conn, line);
 	else if (code == -ETIMEDOUT || code == 0 || code == -EMSGSIZE || code == -ENODATA)
@@ -375,19 +378,18 @@ static int open_file(void)
 	return file.hash ? 0 : fail(STATUS_START, "out of memory");
 }
 
-static void cancel(sttcp_client *client)
+/* No FIN, which would look like an end: the socket is reset, if not before, then when the process
+ * ends. The client gives no connection while its handler runs. */
+static void cancel(void)
 {
 	const struct linger now = {.l_onoff = 1, .l_linger = 0};
-	sttcp_conn *conn = sttcp_client_conn(client);
+	sttcp_conn *conn = atomic_load(&current);
 
 	atomic_store(&cancelled, true);
 	finish(STATUS_INTERRUPTED);
 	if (conn) {
-		/* No FIN, also where the process ends before the reset: it would look like an end.
-		 */
 		setsockopt(sttcp_conn_fd(conn), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 		sttcp_conn_abort(conn);
-		sttcp_conn_unref(conn);
 	}
 }
 
@@ -415,11 +417,13 @@ static int run(struct common *common, char **words, int nwords)
 		progress_draw();
 	progress_end();
 	if (woken > 0) {
-		cancel(client);
+		cancel();
 		_exit(STATUS_INTERRUPTED); /* the handler may stand in a read of standard input */
 	}
 	sttcp_client_wait(client, -1); /* what is queued still leaves */
 	sttcp_client_free(client);
+	if (atomic_load(&current))
+		sttcp_conn_unref(atomic_load(&current));
 	sha256_free(file.hash);
 	return finish_status();
 }
