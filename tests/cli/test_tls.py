@@ -49,7 +49,7 @@ class Tls(Case):
 
     def test_an_unknown_certificate_is_refused_with_advice(self) -> None:
         server = self.serve("echo", "--tls", self.pair)
-        self.fails(3, "cannot connect to .*--ca FILE.*--insecure", "connect", "--tls",
+        self.fails(3, "not trusted; --ca FILE .*--insecure", "connect", "--tls",
                    f"localhost:{server.port}")
         client = self.sttcp("connect", "--tls", "--insecure", f"localhost:{server.port}",
                             stdin=subprocess.DEVNULL)
