@@ -192,8 +192,8 @@ static void print_script(FILE *out, const struct plan *plan, const struct tally 
 	print_quoted(out, plan->target);
 	fputs(" noenhanced\nset xlabel 'percentile'\nset ylabel 'latency in us'\nset logscale xy\n"
 	      "set grid\nunset key\n"
-	      "set xtics ('0%' 1, '90%' 10, '99%' 100, '99.9%' 1000, '99.99%' 10000, "
-	      "'99.999%' 100000, '99.9999%' 1000000)\n"
+	      "set xtics ('0%%' 1, '90%%' 10, '99%%' 100, '99.9%%' 1000, '99.99%%' 10000, "
+	      "'99.999%%' 100000, '99.9999%%' 1000000)\n"
 	      "plot '-' with lines linewidth 2\n",
 	      out);
 	for (double x = 1; x <= beyond; x *= 1.15)
