@@ -47,8 +47,10 @@ void load_free(void);
 void load_catch_up(int i, int64_t now_ns);
 bool load_runs(void);
 
-/* Starts the thread that calls load_catch_up when requests are due. */
-bool pace_start(const struct plan *plan, int64_t begin_ns);
+/* Sets the clock, before load_runs() is true; then starts the thread that calls load_catch_up when
+ * requests are due. */
+void pace_set(const struct plan *plan, int64_t begin_ns);
+bool pace_start(void);
 void pace_join(void);
 /* When request `n` of connection `i` was due. */
 int64_t pace_due_ns(int i, int64_t n);

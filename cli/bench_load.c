@@ -83,7 +83,8 @@ static void grow(_Atomic uint64_t *number, uint64_t by)
 
 bool load_runs(void)
 {
-	return atomic_load_explicit(&running, memory_order_relaxed);
+	/* Who sees that it runs sees the clock, too. */
+	return atomic_load_explicit(&running, memory_order_acquire);
 }
 
 /* ------------------------------------------------------------------- requests */
@@ -285,9 +286,11 @@ bool load_open(const struct plan *given, const char *host, int port)
 bool load_begin(void)
 {
 	begin_ns = now_ns();
+	if (plan->rate > 0)
+		pace_set(plan, begin_ns);
 	atomic_store(&running, true);
 	if (plan->rate > 0)
-		return pace_start(plan, begin_ns);
+		return pace_start();
 	for (int i = 0; i < plan->nconns; i++)
 		sttcp_conn_run(peers[i].conn, send_first, &peers[i], NULL);
 	return true;

@@ -65,11 +65,15 @@ static void *run(void *unused)
 	return NULL;
 }
 
-bool pace_start(const struct plan *given, int64_t from_ns)
+void pace_set(const struct plan *given, int64_t from_ns)
 {
 	plan = given;
 	begin_ns = from_ns;
 	interval_ns = 1e9 / plan->rate;
+}
+
+bool pace_start(void)
+{
 	return pthread_create(&thread, NULL, run, NULL) == 0;
 }
 
