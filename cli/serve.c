@@ -58,16 +58,18 @@ static void tell_listening(const struct common *common, const sttcp_server *serv
 	struct json json;
 
 	for (int i = 0; (address = sttcp_server_address(server, i)); i++) {
+		if (common->json) {
+			json_begin(&json, "listening");
+			json_text(&json, "address", address);
+			json_int(&json, "port", sttcp_server_port(server));
+			json_end(&json);
+		}
+		/* After that, so that it stands before what comes of those who have waited for it.
+		 */
 		say("listening on %s%s", address,
 		    !strncmp(address, "[::]:", 5) || !strncmp(address, "0.0.0.0:", 8)
 			    ? " (all interfaces)"
 			    : "");
-		if (!common->json)
-			continue;
-		json_begin(&json, "listening");
-		json_text(&json, "address", address);
-		json_int(&json, "port", sttcp_server_port(server));
-		json_end(&json);
 	}
 }
 
