@@ -6,8 +6,9 @@ import re
 import signal
 import socket
 import subprocess
+import unittest
 
-from support import DEADLINE_S, SOURCE, STTCP, Case, need
+from support import DEADLINE_S, SOURCE, STTCP, Case, has_tls, need
 
 VERBS = ["echo", "chat", "listen", "connect", "exec", "proxy", "dump", "receive", "send", "bench"]
 
@@ -121,8 +122,6 @@ class Mistakes(Case):
             ["--framing other than raw", "echo", "0", "--max-message", "5"],
             ["a level is none", "echo", "0", "--log", "loud"],
             ["--client-ca needs --tls", "echo", "0", "--client-ca", "x"],
-            ["needs --tls", "connect", "localhost:1", "--insecure"],
-            ["needs --target-tls", "proxy", "0", "localhost:1", "--target-insecure"],
             ["turn or fewest", "proxy", "0", "localhost:1", "--balance", "best"],
             ["unrecognized option", "echo", "0", "--nope"],
             ["a number", "bench", "localhost:1", "--connections", "0"],
@@ -130,6 +129,11 @@ class Mistakes(Case):
         ):
             with self.subTest(words):
                 self.fails(2, pattern, *words)
+
+    @unittest.skipUnless(has_tls(), "built without TLS")
+    def test_trust_without_tls_is_a_mistake(self) -> None:
+        self.fails(2, "needs --tls", "connect", "localhost:1", "--insecure")
+        self.fails(2, "needs --target-tls", "proxy", "0", "localhost:1", "--target-insecure")
 
     def test_a_port_that_is_taken_is_told_with_its_address(self) -> None:
         port = self.listen().getsockname()[1]
