@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An HDR histogram (https://hdrhistogram.org): counts of times, each to three
- * significant digits, from a nanosecond to more than an hour. Debian has the C
- * library for it from release 13 on; this is the part that is needed here, with
- * the same buckets.
+ * significant digits, from a nanosecond to more than an hour. Debian 12 has no C
+ * library for it; this is the part that is needed here, with the same buckets.
  *
  * One thread adds, others may look at the same time.
  */

@@ -20,7 +20,7 @@ import threading
 import time
 import unittest
 from pathlib import Path
-from typing import BinaryIO, Callable, Iterator
+from typing import IO, Callable, Iterator
 
 STTCP = Path(os.environ["STTCP_BUILD_DIR"]) / "cli" / "sttcp"
 SOURCE = Path(os.environ["STTCP_SOURCE_DIR"])
@@ -51,7 +51,7 @@ def until(what: str, condition: Callable[[], object]) -> None:
 class Stream:
     """What a program writes to one of its outputs."""
 
-    def __init__(self, stream: BinaryIO | None) -> None:
+    def __init__(self, stream: IO[bytes] | None) -> None:
         self.bytes = b""
         self.ended = False
         self.changed = threading.Condition()

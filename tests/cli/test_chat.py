@@ -56,8 +56,8 @@ class Chat(Case):
         self.assertIn(b"a name has 1 to 20", read_until(eve, b"\n"))
         server.signal()
         server.ends_with(0)
-        for line in server.out.text().splitlines():
-            self.assertNotIn("\033", json.dumps(json.loads(line), ensure_ascii=False))
+        for event in map(json.loads, server.out.text().splitlines()):
+            self.assertNotIn("\033", json.dumps(event, ensure_ascii=False))
 
     def test_a_line_that_is_too_long_is_refused_with_words(self) -> None:
         server = self.serve("chat")

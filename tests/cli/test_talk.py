@@ -7,6 +7,7 @@ import socket
 import select
 import struct
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from support import DEADLINE_S, STTCP, Case, need, read_all, until
@@ -18,11 +19,11 @@ def reset(peer: socket.socket) -> None:
 
 
 class Talk(Case):
-    def start(self, words: list[object], **more: Any) -> "subprocess.Popen[bytes]":
-        process = subprocess.Popen(words, **more)  # type: ignore[call-overload]
+    def start(self, words: list[str | Path], **more: Any) -> "subprocess.Popen[bytes]":
+        process: subprocess.Popen[bytes] = subprocess.Popen(words, **more)
         self.stack.enter_context(process)
         self.stack.callback(process.kill)
-        return process  # type: ignore[no-any-return]
+        return process
 
     def test_both_ways_and_half_close(self) -> None:
         server = self.serve("listen", stdin=subprocess.PIPE)
@@ -112,7 +113,8 @@ class Talk(Case):
         self.assertEqual(read_all(peer), b"")
 
     def test_ctrl_c_ends_listen(self) -> None:
-        for keep, status in ([], 130), (["--keep"], 0):
+        cases: list[tuple[list[str], int]] = [([], 130), (["--keep"], 0)]
+        for keep, status in cases:
             server = self.serve("listen", *keep, stdin=subprocess.PIPE)
             peer = self.dial(server.port)
             server.err.wait_for("connected by")
@@ -159,7 +161,8 @@ class Talk(Case):
 
     def test_a_terminal_gets_no_control_characters(self) -> None:
         listener = self.listen()
-        for raw in ([], ["--raw"]):
+        options: list[list[str]] = [[], ["--raw"]]
+        for raw in options:
             main, side = pty.openpty()
             client = self.start([STTCP, "connect", *raw,
                                        f"127.0.0.1:{listener.getsockname()[1]}"],
