@@ -84,10 +84,12 @@ static int list_waiting(const struct stt_pool *pool, struct waiting *list, int m
 	return count;
 }
 
-static void end_one_locked(const struct waiting *waiting)
+static void end_one_locked(struct stt_pool *pool, const struct waiting *waiting)
+	STT_REQUIRES(pool->lock)
 {
 	struct stt_wait *wait = &waiting->worker->wait;
 
+	(void)pool;
 	/* If it has ended meanwhile, the record may be that of another thread. */
 	if (atomic_load_explicit(&wait->number, memory_order_acquire) != waiting->number)
 		return;
@@ -112,7 +114,7 @@ static void end_waits(struct stt_pool *pool, int wanted)
 		wanted = 1;
 	stt_lock(&pool->lock);
 	for (int i = 0; i < count && i < wanted; i++)
-		end_one_locked(&list[i]);
+		end_one_locked(pool, &list[i]);
 	stt_unlock(&pool->lock);
 	free(list);
 }

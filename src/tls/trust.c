@@ -154,7 +154,8 @@ static bool has_same(STACK_OF(X509_OBJECT) * objects, X509 *certificate)
 	return false;
 }
 
-static bool is_same_locked(X509_STORE *one, X509_STORE *other)
+/* `one` is locked. */
+static bool has_the_same(X509_STORE *one, X509_STORE *other)
 {
 	STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(one);
 	STACK_OF(X509_OBJECT) *others = X509_STORE_get0_objects(other);
@@ -180,7 +181,7 @@ bool stt_trust_is_same(X509_STORE *one, X509_STORE *other)
 	if (X509_STORE_lock(one) != 1)
 		return false;
 
-	bool same = is_same_locked(one, other);
+	bool same = has_the_same(one, other);
 
 	X509_STORE_unlock(one);
 	return same;
