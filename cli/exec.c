@@ -238,14 +238,25 @@ static void read_process(void *argument)
 
 /* ------------------------------------------------------------------- handlers */
 
+/* Connections that linger count for the limit and are no members: the counter knows of them. */
+static bool is_at_limit(const sttcp_server *server)
+{
+	sttcp_stats stats = {0};
+
+	if (sttcp_server_count(server) + 1 >= limit)
+		return true;
+	return sttcp_server_stats(server, &stats, sizeof(stats)) == 0 && stats.over_connections > 0;
+}
+
 static void note_limit(const sttcp_conn *conn)
 {
 	static atomic_bool told;
 
-	if (sttcp_server_count(sttcp_conn_server(conn)) + 1 >= limit &&
-	    !atomic_exchange(&told, true))
-		say("%d connections have a process each; others wait until one ends (--max N "
-		    "allows more)",
+	if (atomic_load(&told) || !is_at_limit(sttcp_conn_server(conn)))
+		return;
+	if (!atomic_exchange(&told, true))
+		say("%d connections are the limit; others wait until one ends (--max N allows "
+		    "more)",
 		    limit);
 }
 

@@ -113,7 +113,7 @@ class Exec(Case):
     def test_a_limit_is_told_and_the_others_wait(self) -> None:
         server = self.serve("exec", "--max", "2", "--", "cat")
         peers = [self.dial(server.port) for _ in range(4)]
-        server.err.wait_for(r"2 connections have a process each; others wait .*--max")
+        server.err.wait_for(r"2 connections are the limit; others wait .*--max")
         for peer in peers:
             peer.sendall(b"x")
             peer.shutdown(socket.SHUT_WR)

@@ -233,7 +233,7 @@ class Ends(Case):
     def test_standard_output_that_is_closed_ends_it(self) -> None:
         reader, writer = socket.socketpair()
         program = subprocess.Popen([str(STTCP), "echo", "--json", "--stats", "127.0.0.1:0"],
-                                   stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE)
+                                   stdin=subprocess.DEVNULL, stdout=writer.fileno(), stderr=subprocess.PIPE)
         self.stack.callback(program.kill)
         writer.close()
         reader.close()
