@@ -52,7 +52,7 @@ class Stream:
     """What a program writes to one of its outputs."""
 
     def __init__(self, stream: IO[bytes] | None) -> None:
-        self.bytes = b""
+        self.data = bytearray()
         self.ended = False
         self.changed = threading.Condition()
         self.stream = stream
@@ -68,14 +68,18 @@ class Stream:
             except (OSError, ValueError):
                 data = b""
             with self.changed:
-                self.bytes += data
+                self.data += data
                 self.ended = not data
                 self.changed.notify_all()
             if not data:
                 return
 
+    @property
+    def bytes(self) -> bytes:
+        return bytes(self.data)
+
     def text(self) -> str:
-        return self.bytes.decode(errors="replace")
+        return self.data.decode(errors="replace")
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Until the pattern stands somewhere in it."""
