@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <hiredis/hiredis.h>
 #include <poll.h>
+#include <signal.h>
 
 enum {
 	REDIS_MS = 2000
@@ -97,6 +98,7 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		return fprintf(stderr, "usage: %s PORT SOCKET-OF-REDIS\n", argv[0]) != 0;
 	path = argv[2];
+	signal(SIGPIPE, SIG_IGN); /* hiredis writes to a Redis that may have gone */
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
 
 	sttcp_server *server =
