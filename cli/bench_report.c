@@ -45,13 +45,16 @@ struct row {
 static int make_rows(const struct histogram *latencies, struct row rows[MAX_ROWS])
 {
 	static const uint64_t steps[] = {1, 2, 5};
-	uint64_t most = latencies->most, scale = 1000, from = 0;
+	uint64_t left = latencies->total, scale = 1000, from = 0;
 	int count = 0;
 
-	for (int i = 0; count < MAX_ROWS && from <= most; i++) {
+	/* Counted down, and not up to the longest time: the limit of a row may lie within a bucket,
+	 * and what is in that belongs to the next row. */
+	for (int i = 0; i < MAX_ROWS && left > 0; i++) {
 		uint64_t to = steps[i % 3] * scale;
 
 		rows[count] = (struct row){from, to, histogram_between(latencies, from, to)};
+		left -= rows[count].count;
 		/* Empty ones in front and behind are left out. */
 		if (rows[count].count > 0 || count > 0)
 			count++;
