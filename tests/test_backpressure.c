@@ -92,7 +92,14 @@ static void reading_rests_between_the_marks(void **state)
 		assert_int_equal(received(pair.conn), held);
 	}
 	int64_t before = conn_queued(pair.conn);
-	while (stream.back + 4096 <= stream.sent && received(pair.conn) == held) {
+	for (int late = 0; stream.back + 4096 <= stream.sent;) {
+		int64_t now = received(pair.conn);
+
+		/* On a busy machine it may have been about to read when it seemed to rest: once or
+		 * twice, and not at each of these. */
+		if (now != held && (before <= LOW + SLACK || late++ == 3))
+			break;
+		held = now;
 		before = conn_queued(pair.conn);
 		pull(&stream, 4096);
 	}

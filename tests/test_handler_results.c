@@ -212,6 +212,7 @@ static void end_verdicts(void **state)
 
 		peer_shutdown(peer);
 		if (goes_on(&now)) {
+			EVENTUALLY(sttcp_server_count(server) == 1);
 			assert_true(peer_quiet(peer, 50));
 			assert_int_equal(sttcp_server_stop_within(server, 0, NULL), 0);
 			assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));

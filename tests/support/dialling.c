@@ -42,8 +42,11 @@ static void *read_there(void *argument)
 	struct reader *reader = argument;
 
 	event_raise(&reader->begun);
-	reader->result = sttcp_conn_recv(reader->conn, reader->text, sizeof(reader->text) - 1,
-					 reader->timeout_ms);
+	/* Who looks whether this thread reads reads for that moment, too. */
+	do
+		reader->result = sttcp_conn_recv(reader->conn, reader->text,
+						 sizeof(reader->text) - 1, reader->timeout_ms);
+	while (reader->result == -EBUSY);
 	if (reader->result >= 0)
 		reader->text[reader->result] = '\0';
 	return NULL;
