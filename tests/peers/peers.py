@@ -271,6 +271,17 @@ class PeerCase(unittest.TestCase):
         """Our client; it trusts the root of the certificates."""
         return self.start(str(PROGRAMS / "tls_client"), "-t", self.root, *arguments, host, str(port))
 
+    def echo(self, port: int, data: bytes) -> None:
+        """Says `data` to an echo behind this port, and expects it back."""
+        with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as conn:
+            conn.sendall(data)
+            got = bytearray()
+            while len(got) < len(data):
+                more = conn.recv(65536)
+                self.assertTrue(more, f"it ended after {len(got)} bytes")
+                got += more
+            self.assertEqual(bytes(got), data)
+
     def stop(self, server: Program) -> None:
         """A server of ours has to end in order, whatever was done to it."""
         # keep_alive may come a moment after the line that tells the port.

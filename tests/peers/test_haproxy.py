@@ -48,16 +48,6 @@ class Haproxy(PeerCase):
                 server=server))
             return self.start("haproxy", "-db", "-f", config, descriptors=(listener.fileno(),)), port
 
-    def echo(self, port: int, data: bytes) -> None:
-        with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as conn:
-            conn.sendall(data)
-            got = bytearray()
-            while len(got) < len(data):
-                more = conn.recv(65536)
-                self.assertTrue(more, f"it ended after {len(got)} bytes")
-                got += more
-            self.assertEqual(bytes(got), data)
-
     def test_it_goes_on_to_our_server(self) -> None:
         server, port = self.server("-t", self.root, "-r", "required", "-a", "irc")
         ann = self.bundle("ann.both", self.ann.cert, self.ann.key)

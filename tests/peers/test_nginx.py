@@ -74,16 +74,6 @@ class Nginx(PeerCase):
     def proxy_tls(self, versions: str = "TLSv1.2 TLSv1.3", name: str = "localhost") -> str:
         return PROXY_TLS.format(root=self.root, name=name, versions=versions)
 
-    def echo(self, port: int, data: bytes) -> None:
-        with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as conn:
-            conn.sendall(data)
-            got = bytearray()
-            while len(got) < len(data):
-                more = conn.recv(65536)
-                self.assertTrue(more, f"it ended after {len(got)} bytes")
-                got += more
-            self.assertEqual(bytes(got), data)
-
     def test_a_stream_goes_on_to_our_server(self) -> None:
         server, port = self.server("-t", self.root, "-r", "required")
         for version in ("TLSv1.2", "TLSv1.3"):
