@@ -350,16 +350,18 @@ static const struct argp_option connect_options[] = {
 	{0},
 };
 
+static const char what_both_do[] =
+	"Standard input goes to the peer, and what it sends to standard output. At the end "
+	"of the input the sending side is closed (as by 'nc -N'); the program ends when the "
+	"peer has closed its side, too. With a --framing each line is a message.";
+
 const struct verb verb_listen = {
 	.name = "listen",
 	.words = "[HOST:]PORT",
 	.least = 1,
 	.most = 1,
 	.about = "talk to the first who connects",
-	.more = "Standard input goes to the peer, and what it sends to standard output. At the end "
-		"of the input the sending side is closed (as by 'nc -N'); the program ends when "
-		"the "
-		"peer has closed its side, too. With a --framing each line is a message.",
+	.more = what_both_do,
 	.takes = TAKES_TLS | TAKES_FRAMING | TAKES_IDLE | TAKES_DRAIN,
 	.options = listen_options,
 	.set = set,
@@ -372,10 +374,7 @@ const struct verb verb_connect = {
 	.least = 1,
 	.most = 1,
 	.about = "talk to a server",
-	.more = "Standard input goes to the peer, and what it sends to standard output. At the end "
-		"of the input the sending side is closed (as by 'nc -N'); the program ends when "
-		"the "
-		"peer has closed its side, too. With a --framing each line is a message.",
+	.more = what_both_do,
 	.takes = TAKES_DIAL_TLS | TAKES_FRAMING | TAKES_IDLE | TAKES_CONNECT,
 	.options = connect_options,
 	.set = set,
