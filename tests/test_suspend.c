@@ -4,7 +4,6 @@
 #include "support/support.h"
 
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 
 enum {
@@ -57,8 +56,6 @@ static int serve(void)
 {
 	const char *port = getenv("STTCP_TEST_HOLE");
 
-	/* Not left behind, stopped, by a test that fails. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sttcp_server *server = sttcp_server_new(
 		"127.0.0.1", 0,
 		STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .idle_timeout_ms = LIMIT_MS,

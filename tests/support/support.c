@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -209,6 +210,8 @@ bool process_start(struct process *process, const char *name)
 	fflush(NULL);
 	process->pid = fork();
 	if (process->pid == 0) {
+		/* Not left behind by a test that fails, with its output that CTest waits for. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(ends[1], STDOUT_FILENO);
 		execl("/proc/self/exe", "child", name, (char *)NULL);
 		_exit(97);

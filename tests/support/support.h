@@ -172,7 +172,7 @@ int free_port(void);
 struct blackhole {
 	int port;
 	int listener;
-	int nfill;
+	int nfill; /* in its queue */
 	int fill[16];
 };
 
