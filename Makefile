@@ -7,6 +7,7 @@
 #   PREFIX=, DESTDIR=  for install (/usr/local, none)
 #   PYTHON=program     for which Python the package is built (/usr/bin/python3); empty: for none
 #   BENCH_FLAGS=...    passed to bench/run.py (--short)
+#   COMPARE_FLAGS=...  passed to python/bench/compare.py (--rounds 3)
 #   DEPS=0             never install missing packages
 
 BUILD ?= build
@@ -15,13 +16,14 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 PYTHON ?= /usr/bin/python3
 BENCH_FLAGS ?= --short
+COMPARE_FLAGS ?= --rounds 3
 
 # What CMake has to complain of goes to stderr. This make's state is not for the one that it runs.
 CONFIGURE = cmake -S . -B $(BUILD) $(CMAKE_FLAGS) >/dev/null
 COMPILE = env -u MAKEFLAGS -u MAKELEVEL cmake --build $(BUILD) --parallel $(JOBS)
 
-.PHONY: all demo test python-test bench install uninstall html dist sdist wheel deb abi models check
-.PHONY: format clean help
+.PHONY: all demo test python-test bench bench-python install uninstall html dist sdist wheel deb abi models
+.PHONY: check format clean help
 .NOTPARALLEL:
 
 all:
@@ -50,6 +52,14 @@ bench:
 	@$(CONFIGURE) -DSTTCP_BENCH=ON
 	@$(COMPILE)
 	@$(or $(PYTHON),python3) bench/run.py --programs $(BUILD)/bench $(BENCH_FLAGS)
+
+bench-python:
+	@PYTHON='$(PYTHON)' scripts/deps.sh bench-python
+	@$(CONFIGURE) -DSTTCP_BENCH=ON
+	@$(COMPILE) --target sttcp_bench_load sttcp_bench_epoll
+	@$(or $(PYTHON),python3) -B python/backend/sttcp_build.py $(BUILD)/python
+	@$(or $(PYTHON),python3) python/bench/compare.py --programs $(BUILD)/bench --python $(BUILD)/python \
+		--plot $(BUILD)/bench-python.svg $(COMPARE_FLAGS)
 
 install:
 	@scripts/deps.sh demo
@@ -118,6 +128,7 @@ help:
 	@echo 'make test         builds and runs all tests'
 	@echo 'make python-test  builds and tests the Python package, for $(PYTHON)'
 	@echo 'make bench        builds and runs the benchmarks'
+	@echo 'make bench-python runs the Python package beside socketserver, asyncio, uvloop, gevent, trio'
 	@echo 'make install      into PREFIX ($(PREFIX)), below DESTDIR if that is set'
 	@echo 'make uninstall    removes what install has installed'
 	@echo 'make html         the manual for a browser, in $(BUILD)/html'

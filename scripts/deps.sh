@@ -3,7 +3,7 @@
 #
 # Installs the Debian packages that a job needs and that are not there:
 #
-#	scripts/deps.sh demo|test|peers|musl|32bit|python|bench|check|models|html|abi|deb|ci|fresh
+#	scripts/deps.sh demo|test|peers|musl|32bit|python|bench|bench-python|check|models|html|abi|deb|ci|fresh
 #
 # What is there already leaves apt untouched, wherever it came from. Only root and "sudo -n" are
 # used, never a password prompt; where neither works, the command to run is printed and the exit
@@ -13,6 +13,7 @@ set -eu
 [ "${DEPS:-1}" != 0 ] || exit 0
 
 missing=
+optional= # of which what cannot be had is only told
 
 # need PACKAGE PROBE...: the probe finds what did not come from a package.
 need()
@@ -135,6 +136,19 @@ need_bench()
 	need haproxy sbin_found haproxy
 }
 
+# What is compared with: each of it is left out where it cannot be had.
+need_bench_python()
+{
+	need_demo
+	python=${PYTHON:-/usr/bin/python3}
+	need python3 command_found "$python"
+	need python3-dev python_has Python.h
+	for module in uvloop gevent trio; do
+		"$python" -c "import $module" >/dev/null 2>&1 || optional="$optional python3-$module"
+	done
+	command_found gnuplot >/dev/null || optional="$optional gnuplot-nox"
+}
+
 need_models()
 {
 	need_demo
@@ -202,17 +216,19 @@ set_name=${1:-}
 case $set_name in
 demo | test | peers | musl | 32bit | python | bench | check | models | html | abi | deb | ci | \
 	fresh) "need_$set_name" ;;
+bench-python) need_bench_python ;;
 *)
-	say "usage: deps.sh demo|test|peers|musl|32bit|python|bench|check|models|html|abi|deb|ci|fresh"
+	say "usage: deps.sh demo|test|peers|musl|32bit|python|bench|bench-python|check|models|html|abi|deb|ci|fresh"
 	exit 2
 	;;
 esac
-[ -n "$missing" ] || exit 0
-say "missing:$missing"
+[ -n "$missing$optional" ] || exit 0
+say "missing:$missing$optional"
 
 if ! command -v apt-get >/dev/null; then
 	say "this system has no apt-get: please install what these Debian packages contain"
-	exit 2
+	[ -z "$missing" ] || exit 2
+	exit 0
 fi
 if [ "$(id -u)" = 0 ]; then
 	root=
@@ -220,8 +236,9 @@ elif sudo -n true 2>/dev/null; then
 	root="sudo -n"
 else
 	say "neither root nor sudo without a password: please run"
-	echo "  sudo apt-get update && sudo apt-get install --no-install-recommends -y$missing" >&2
-	exit 2
+	echo "  sudo apt-get update && sudo apt-get install --no-install-recommends -y$missing$optional" >&2
+	[ -z "$missing" ] || exit 2
+	exit 0
 fi
 
 log=$(mktemp)
@@ -235,7 +252,7 @@ apt_get()
 
 # The lists have a lock that apt-get does not wait for. When updating fails for another reason,
 # such as one source of many, the lists that are there may still do.
-say "installing:$missing"
+say "installing:$missing$optional"
 tries=60
 until apt_get update; do
 	{ grep -q 'Could not get lock' "$log" && [ "$tries" -gt 0 ]; } || break
@@ -243,9 +260,12 @@ until apt_get update; do
 	sleep 5
 done
 # shellcheck disable=SC2086 # the list is words on purpose
-if ! apt_get install --no-install-recommends $missing; then
+if [ -n "$missing" ] && ! apt_get install --no-install-recommends $missing; then
 	tail -n 20 "$log" >&2
 	say "installing failed"
 	exit 2
 fi
+for package in $optional; do
+	apt_get install --no-install-recommends "$package" || say "$package cannot be had; going on without it"
+done
 say "done"

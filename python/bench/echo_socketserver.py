@@ -3,7 +3,10 @@
 
 import socket
 import socketserver
-import sys
+
+import common
+
+options = common.options()
 
 
 class Handler(socketserver.BaseRequestHandler):
@@ -15,20 +18,32 @@ class Handler(socketserver.BaseRequestHandler):
             data = self.request.recv(65536)
             if not data:
                 return
+            if data[0] == common.SLEEP:
+                common.sleep(data)
             self.request.sendall(data)
+
+
+class Dialogue(Handler):
+    def handle(self):
+        with self.request.makefile("rb") as messages:
+            while True:
+                data = messages.read(common.SIZE)
+                if not data:
+                    return
+                self.request.sendall(data)
 
 
 class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
-    request_queue_size = 4096
+    request_queue_size = common.BACKLOG
 
     def handle_error(self, request, client_address):
         """Those that are cut off when the load ends are no news."""
 
 
-with Server(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 0), Handler) as server:
-    print("port", server.server_address[1], flush=True)
+with Server(("127.0.0.1", options.port), Dialogue if options.dialogue else Handler) as server:
+    common.announce(server.server_address[1])
     try:
         server.serve_forever()
     except KeyboardInterrupt:

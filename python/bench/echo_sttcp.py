@@ -1,22 +1,35 @@
 # SPDX-License-Identifier: MIT
 """The echo server of the benchmark, with this package. Prints its port."""
 
-import sys
-
+import common
 from sttcp.server import Server
 
-server = Server("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 0, backlog=4096)
+TELL = ord("T")  # the engine's counters, for bench/run.py
+
+options = common.options()
+server = Server("127.0.0.1", options.port, backlog=common.BACKLOG)
+
+if options.dialogue:
+
+    @server.connection_handler
+    def converse(address, connection):
+        while True:
+            data = connection.recv_exactly(common.SIZE)
+            if not data:
+                return False
+            connection.sendall(data)
 
 
 @server.receive_handler
 def receive(address, connection, data):
-    if data[:1] == b"T":
+    if data[0] == common.SLEEP:
+        common.sleep(data)
+    elif data[0] == TELL:
         stats = server.stats()
-        connection.sendall(b"takeovers=%d threads=%d\n" % (stats.takeovers, stats.threads))
-        return
+        data = b"takeovers=%d threads=%d\n" % (stats.takeovers, stats.threads)
     connection.sendall(data)
 
 
 server.start()
-print("port", server.port, flush=True)
+common.announce(server.port)
 server.keep_alive()
