@@ -198,6 +198,8 @@ need_ci()
 	need llvm command_found llvm-symbolizer
 	need util-linux command_found setarch
 	need valgrind command_found valgrind
+	need systemd command_found systemd-socket-activate
+	need gdb command_found gdb
 	need_models
 }
 

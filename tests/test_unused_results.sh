@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Who ignores a result that must not be ignored is warned, in C and in C++; and the programs that the
-# header, the README and the manual show do not: they compile without a warning.
+# Who ignores a result that must not be ignored is warned, in C and in C++. That the programs which the
+# documents show do not is for test_docs.sh.
 set -eu
 
 work=$(mktemp -d)
@@ -47,25 +47,3 @@ while read -r compiler; do
 	# shellcheck disable=SC2086
 	compile $compiler -DSTTCP_CHECKED= "$work/ignores.c" || fail "$compiler warns all the same"
 done <"$work/compilers"
-
-# --------------------------------------------------------------- what is shown
-
-{
-	printf '#include <sttcp.h>\n#include <stdio.h>\n#include <string.h>\n'
-	printf '#pragma GCC diagnostic ignored "-Wunused-function"\n'
-	awk '/^```/ { inside = $0 == "```c"; blocks += inside; next } inside && blocks > 1' \
-		"$root/README.md"
-} >"$work/readme.c"
-{
-	printf '#include <sttcp.h>\n#include <stdio.h>\n'
-	sed -n 's/^ \*\t//p' "$root/include/sttcp.h" |
-		awk '/^static void on_receive/ { inside = 1 } inside; /^}$/ { if (++ends == 2) exit }'
-} >"$work/header.c"
-{
-	awk '/^\.EX$/ { inside = 1; next } /^\.EE$/ { inside = 0 } inside' "$root/man/sttcp.7" |
-		sed 's/\\e/\\/g'
-} >"$work/manual.c"
-for program in readme header manual; do
-	grep -q 'sttcp_server_on_receive' "$work/$program.c" || fail "$program has no example"
-	compile "${CC:-cc}" -std=c11 "$work/$program.c" || fail "the example of the $program"
-done

@@ -21,7 +21,8 @@ from support import DEADLINE, HERE, Peer, free_port, wait_for
 from test_seed import ProgramCase
 
 README = os.path.join(os.path.dirname(HERE), "README.md")
-# Of the C project; a source distribution is without it.
+# Of the C project; a source distribution is without them.
+RUNNER = os.path.join(os.path.dirname(os.path.dirname(HERE)), "tests", "docs", "run.py")
 README_OF_CORE = os.path.join(os.path.dirname(os.path.dirname(HERE)), "README.md")
 
 
@@ -160,6 +161,18 @@ def test_leaves_it_open(server):
             self.assertEqual(peer.read(5), b"Meow!")
         terminal.interrupt()
         self.assertEqual(terminal.end(), 0)
+
+    @unittest.skipUnless(os.path.exists(RUNNER), "not in a checkout")
+    def test_guide_shows_what_happens(self):
+        result = subprocess.run(
+            [sys.executable, "-B", RUNNER, "--python", "docs/guide.md"], stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, universal_newlines=True, timeout=DEADLINE * 6,
+            env=dict(os.environ, STTCP_PREFIX="/nonexistent",
+                     PYTHONPATH=os.path.dirname(os.path.dirname(sttcp.__file__))))
+        for line in result.stdout.splitlines():
+            if line.startswith("NOT TESTED"):
+                print(line, file=sys.__stderr__)
+        self.assertEqual(result.returncode, 0, result.stdout)
 
     def test_program_with_tls_echoes(self):
         need_openssl()
