@@ -36,9 +36,9 @@ frame()
 }
 
 # Where a link of Markdown leads to: pages that are here, or nowhere beyond the source.
-links='s,href="\(\.\./\)*\(docs/\|man/\|python/\|examples/\)*\([A-Za-z0-9_.-]*\)\.md\(#[^"]*\)*",href="\3.html\4",g
-	s,href="\(\.\./\)*man/\([a-z0-9.-]*\.[137]\)",href="\2.html",g
-	s,href="python/\(README\)\.html",href="python.html",g'
+links='s,href="\(\.\./\)*\(python\|examples\)/README\.md,href="\2.html,g
+	s,href="\(\.\./\)*\(docs/\|man/\|python/\|examples/\)*\([A-Za-z0-9_.-]*\)\.md\(#[^"]*\)*",href="\3.html\4",g
+	s,href="\(\.\./\)*man/\([a-z0-9.-]*\.[137]\)",href="\2.html",g'
 
 markdown() # FILE PAGE TITLE
 {
