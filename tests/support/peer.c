@@ -347,7 +347,7 @@ bool blackhole_open(struct blackhole *hole)
 	over_tls_forget(hole->listener);
 	while (hole->nfill < 16) {
 		if (!connects(hole->port, &hole->fill[hole->nfill])) {
-			/* Its SYN does not come again, in place of the one that a test waits for. */
+			/* Its SYN does not come again in place of the one that a test awaits. */
 			peer_close(hole->fill[hole->nfill]);
 			return true;
 		}
