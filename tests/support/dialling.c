@@ -25,6 +25,8 @@ void line_open(struct line_pair *pair, const sttcp_options *options)
 	pair->conn = dial_port(port, options);
 	pair->peer = peer_accept(pair->listener);
 	assert_true(pair->peer >= 0);
+	/* To a peer in the middle of its handshake a reset is no more than an end. */
+	assert_true(over_tls_settle(pair->peer, now_ms() + DEADLINE_MS));
 }
 
 void line_close(struct line_pair *pair)
