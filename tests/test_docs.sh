@@ -43,7 +43,7 @@ must_fail()
 	cp "$file" "$work/kept"
 	sed "$edit" "$work/kept" >"$file"
 	! cmp -s "$file" "$work/kept" || { echo "$edit changes nothing" >&2 && exit 1; }
-	if STTCP_TEST_DEADLINE_S=5 $run --root "$work/tree" "$@" >"$work/out" 2>&1; then
+	if STTCP_TEST_DEADLINE_S=2 $run --root "$work/tree" "$@" >"$work/out" 2>&1; then
 		echo "not found: $edit in $file" >&2
 		exit 1
 	fi
@@ -58,7 +58,16 @@ must_fail man/sttcp.3 's/^\.B "int sttcp_conn_close(sttcp_conn \*conn);"/.B "voi
 	'conflicting types' --only nothing man/sttcp.3
 must_fail include/sttcp.h 's/^ \*\t	sttcp_conn_send(conn, data, size);/ *\t	sttcp_conn_send(conn, data);/' \
 	'too few arguments' --only nothing include/sttcp.h
+must_fail man/sttcp.3 's/^\.B "    size_t skip, size, total;"/.B "    size_t size, skip, total;"/' 'not as in the header' \
+	--only nothing man/sttcp.3
+if [ -x "$STTCP_BUILD_DIR/cli/sttcp" ]; then
+	must_fail man/sttcp-exec.1 's/^sttcp exec \\-\\-max/sttcp exec \\-\\-most/' 'no option --most' \
+		--only nothing man/sttcp-exec.1
+fi
 must_fail README.md 's/^    make test /    make tests /' 'no target tests' --only nothing README.md
+if [ -n "${STTCP_PREFIX:-}" ]; then
+	must_fail README.md 's/sttcp::sttcp/sttcp::library/' 'sttcp::library' --only nothing README.md
+fi
 case ${CFLAGS:-} in
 *-fsanitize=*) exit 0 ;;
 esac

@@ -118,8 +118,8 @@ def manual(path, text):
             body = [unescape(each) for each in current]
             if joins and line == ".EE":
                 blocks[-1].text += "\n" + "\n".join(body) + "\n"
-            elif body and all(each.startswith(".B ") for each in body):
-                declared = "\n".join(each[3:].strip('"') for each in body)
+            elif body and all(each.startswith(".B ") or each == ".PP" for each in body):
+                declared = "\n".join(each[3:].strip('"') for each in body if each != ".PP")
                 blocks.append(Block(path, begin, section, "prototypes", declared + "\n"))
             elif body:
                 shown = dedent([each + "\n" for each in body if not each.startswith(".")])

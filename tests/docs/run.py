@@ -52,6 +52,19 @@ def with_prelude(program):
     return program if "#include" in program else PRELUDE + program
 
 
+def redeclare(declared):
+    """A struct cannot be defined twice: one of another name has to have the same fields at the same places."""
+    found = re.match(r"typedef struct (\w+) (\{.*\}) \w+;", declared, re.S)
+    if not found:
+        return declared
+    name, body = found.groups()
+    fields = re.findall(r"(\w+)(?=[,;])", body)
+    checks = [f"offsetof(struct shown_{name}, {field}) == offsetof({name}, {field})" for field in fields]
+    return f"struct shown_{name} {body};" + "".join(
+        f' _Static_assert({check}, "not as in the header");'
+        for check in [f"sizeof(struct shown_{name}) == sizeof({name})", *checks])
+
+
 class Runner:
     def __init__(self, options):
         self.root = os.path.abspath(options.root)
@@ -62,6 +75,9 @@ class Runner:
         self.left_out = []
         self.prefix = os.environ.get("STTCP_PREFIX", "")
         self.sanitized = "-fsanitize" in os.environ.get("CFLAGS", "")
+        built = os.path.join(os.environ.get("STTCP_BUILD_DIR", "/nonexistent"), "cli", "sttcp")
+        self.sttcp = built if os.path.exists(built) else None
+        self.helps = {}
         self.isolated = terminal.can_isolate()
         self.playing = []  # sections, in namespaces of their own: several at a time, for most of them wait
 
@@ -110,12 +126,12 @@ class Runner:
 
     def compile_prototypes(self, path, found):
         """Declared once more as the manual has them: what differs from the header is an error."""
-        text = PRELUDE
+        text = PRELUDE + "#include <stddef.h>\n"
         prototypes = [block for block in found if block.kind == "prototypes"]
         for block in prototypes:
-            for each in re.findall(r"[^;]+;", block.text):
-                if "(" in each and not each.lstrip().startswith("#"):
-                    text += f'#line {block.line} "{path}"\n{each.strip()}\n'
+            for each in re.findall(r"[^;{]+(?:\{[^}]*\}[^;{]*)?;", block.text):
+                if not each.lstrip().startswith("#"):
+                    text += f'#line {block.line} "{path}"\n{redeclare(each.strip())}\n'
         if len(prototypes) > 1:
             self.compile(path, "c", text)
 
@@ -132,6 +148,12 @@ class Runner:
             if done.returncode:
                 self.fail(block.where, done.stderr)
             self.check_targets(block)
+        elif block.kind == "cmake":
+            self.configure(block)
+        elif block.kind == "text":
+            self.count("pictures shown")
+        if block.kind in ("sh", "console"):
+            self.check_command(block)
 
     def check_units(self, path, found):
         """What systemd says to the units; the program that they start is not installed."""
@@ -151,6 +173,47 @@ class Runner:
             self.count("units verified")
             if wrong:
                 self.fail(path, "\n".join(wrong))
+
+    def configure(self, block):
+        """The lines of a user's CMakeLists.txt, for a program called echo."""
+        if not self.prefix or not shutil.which("cmake"):
+            self.leave_out(block.where, "no library is installed, or cmake is not there")
+            return
+        with tempfile.TemporaryDirectory(prefix="sttcp-docs-") as folder:
+            with open(os.path.join(folder, "echo.c"), "w", encoding="utf-8") as file:
+                file.write("#include <sttcp.h>\nint main(void)\n{\n\treturn !sttcp_version();\n}\n")
+            with open(os.path.join(folder, "CMakeLists.txt"), "w", encoding="utf-8") as file:
+                head, _, rest = block.text.partition("\n")
+                file.write("cmake_minimum_required(VERSION 3.22)\nproject(shown C)\n"
+                           f"{head}\nadd_executable(echo echo.c)\n{rest}")
+            for command in ["-S", ".", "-B", "build", f"-DCMAKE_PREFIX_PATH={self.prefix}"], ["--build", "build"]:
+                done = subprocess.run(["cmake", *command], cwd=folder, text=True, capture_output=True, check=False)
+                if done.returncode:
+                    self.fail(block.where, done.stdout + done.stderr)
+                    return
+        self.count("cmake built")
+
+    def help_of(self, verb):
+        """What sttcp VERB --help prints, or None where there is no such verb."""
+        if verb not in self.helps:
+            done = subprocess.run([self.sttcp, verb, "--help"], text=True, capture_output=True, check=False)
+            self.helps[verb] = done.stdout if done.returncode == 0 else None
+        return self.helps[verb]
+
+    def check_command(self, block):
+        """That each verb and option of the sttcp command that is typed there exists."""
+        for verb, rest in re.findall(r"(?:^|[$|(;] *)sttcp ([a-z]+)((?:[^\n#&|;]|\\\n)*)", block.text, re.M):
+            if not self.sttcp:
+                self.leave_out(block.where, "the sttcp command is not built here, for its options")
+                return
+            told = self.help_of(verb)
+            if told is None:
+                self.fail(block.where, f"there is no sttcp {verb}")
+                continue
+            for option in re.findall(r"(?<=\s)--?[a-zA-Z][\w-]*", rest.split(" -- ")[0]):
+                if not re.search(rf"(?<![\w-]){option}(?![\w-])", told):
+                    self.fail(block.where, f"sttcp {verb} has no option {option}")
+            self.count("commands of sttcp known")
 
     def check_targets(self, block):
         with open(f"{self.root}/Makefile", encoding="utf-8") as file:

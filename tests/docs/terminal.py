@@ -12,7 +12,8 @@ import termios
 import time
 
 PROMPT = "@@ready@@"
-DEADLINE = float(os.environ.get("STTCP_TEST_DEADLINE_S", "20"))
+# Compilers, valgrind and gdb take their time on a machine that is busy, and several sections run at once.
+DEADLINE = 3 * float(os.environ.get("STTCP_TEST_DEADLINE_S", "20"))
 # Takes the terminal, sets the loopback interface up (with no program of iproute2), and becomes the shell.
 # Whoever runs this in the background may have had SIGINT ignored, which a shell cannot undo.
 UP = """
