@@ -2,11 +2,15 @@
 """sttcp exec: a process for each connection."""
 
 import json
+import errno
 import os
+import resource
+import select
 import socket
 import struct
+import time
 
-from support import STTCP, Case, need, read_all, read_until, until
+from support import DEADLINE_S, STTCP, Case, need, read_all, read_until, until
 
 
 def runs(pid: int) -> bool:
@@ -15,6 +19,52 @@ def runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+class Crowd:
+    """Many clients that come at once, from several addresses, say one byte and wait for it to come back."""
+
+    def __init__(self, port: int, count: int, addresses: int) -> None:
+        self.poll = select.epoll()
+        self.waiting: dict[int, socket.socket] = {}
+        self.answered: list[socket.socket] = []
+        self.lost: list[OSError | None] = []
+        for number in range(count):
+            peer = socket.socket()
+            peer.setblocking(False)
+            # The kernel chooses the port when it knows the other end: addresses have ports for all.
+            peer.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
+            peer.bind((f"127.0.1.{1 + number % addresses}", 0))
+            assert peer.connect_ex(("127.0.0.1", port)) in (0, errno.EINPROGRESS)
+            self.waiting[peer.fileno()] = peer
+            self.poll.register(peer, select.EPOLLOUT)
+
+    def step(self, seconds: float) -> None:
+        for fd, events in self.poll.poll(seconds):
+            peer = self.waiting[fd]
+            try:
+                if events & select.EPOLLIN and peer.recv(1) == b"x":
+                    self.answered.append(peer)
+                elif not events & select.EPOLLIN and events & select.EPOLLOUT:
+                    peer.send(b"x")
+                    self.poll.modify(peer, select.EPOLLIN)
+                    continue
+                else:
+                    self.lost.append(None)
+            except OSError as error:
+                self.lost.append(error)
+            del self.waiting[fd]
+            self.poll.unregister(peer)
+
+    def wait_for_answers(self, count: int) -> None:
+        end = time.monotonic() + DEADLINE_S
+        while len(self.answered) < count and time.monotonic() < end and not self.lost:
+            self.step(0.1)
+
+    def close(self) -> None:
+        self.poll.close()
+        for peer in [*self.waiting.values(), *self.answered]:
+            peer.close()
 
 
 class Exec(Case):
@@ -119,6 +169,36 @@ class Exec(Case):
             peer.shutdown(socket.SHUT_WR)
         for peer in peers:
             self.assertEqual(read_all(peer), b"x")
+
+    def test_ten_thousand_clients_are_served_a_hundred_at_a_time(self) -> None:
+        server = self.serve("exec", "--", "cat")
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        count = 1000 if "-fsanitize" in os.environ.get("CFLAGS", "") else min(10000, hard - 100)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        crowd = Crowd(server.port, count, 4)
+        self.stack.callback(crowd.close)
+        crowd.wait_for_answers(100)
+        server.err.wait_for("100 connections are the limit; others wait until one ends")
+        for _ in range(20):
+            crowd.step(0.01)
+        self.assertEqual((len(crowd.answered), crowd.lost), (100, []))
+        # Each that ends lets another one in.
+        for peer in crowd.answered[:50]:
+            peer.close()
+        crowd.wait_for_answers(150)
+        self.assertEqual((len(crowd.answered), crowd.lost), (150, []))
+        self.assertEqual(server.err.text().count("are the limit"), 1)
+        server.signal()
+        server.err.wait_for(r"waiting for \d+ connections")
+        server.signal()
+        server.ends_with(130)
+
+    def test_more_at_a_time_than_there_may_be_files_is_refused(self) -> None:
+        program = self.run_program("sh", "-c", "ulimit -Hn 20000 2>/dev/null; exec \"$0\" exec --max 10000 "
+                                   "127.0.0.1:0 cat", STTCP)
+        program.ends_with(3)
+        self.assertRegex(program.err.text(), "10000 connections need 30064 files, and at most [0-9]+ may be "
+                         "open: see 'ulimit -Hn'")
 
     def test_the_limit_on_files_is_raised_and_not_inherited(self) -> None:
         server = self.run_program("sh", "-c", "ulimit -Sn 150; exec \"$0\" exec --max 200 127.0.0.1:0 -- "
