@@ -170,6 +170,7 @@ need_abi()
 need_deb()
 {
 	need_demo
+	need build-essential false # every package is built with it, and dpkg-buildpackage looks for it
 	need dpkg-dev command_found dpkg-buildpackage
 	need debhelper command_found dh
 	need dh-python command_found dh_python3
