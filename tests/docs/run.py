@@ -257,6 +257,9 @@ class Runner:
                 continue
             if words and words[0] not in BUILTINS and not shutil.which(words[0], path=env["PATH"]):
                 return words[0]
+            if words[:2] == ["python3", "-m"] and subprocess.run(
+                    [sys.executable, "-c", f"import {words[2]}"], stderr=subprocess.DEVNULL, check=False).returncode:
+                return words[2]
         return None
 
     def commands(self, block):
