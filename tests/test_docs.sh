@@ -28,7 +28,7 @@ $run
 # ------------------------------------------------- what is wrong has to be found
 
 mkdir -p "$work/tree/tests" "$work/tree/python" "$work/tree/examples"
-cp -R "$root/README.md" "$root/Makefile" "$root/docs" "$root/man" "$root/include" "$work/tree"
+cp -R "$root/README.md" "$root/Makefile" "$root/docs" "$root/man" "$root/include" "$root/bench" "$work/tree"
 cp -R "$root/tests/docs" "$work/tree/tests"
 cp "$root/python/README.md" "$work/tree/python"
 cp "$root/examples/README.md" "$work/tree/examples"

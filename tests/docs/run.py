@@ -29,7 +29,7 @@ import blocks  # noqa: E402
 import terminal  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-DOCUMENTS = ["README.md", "python/README.md", "examples/README.md", "include/sttcp.h"]
+DOCUMENTS = ["README.md", "python/README.md", "examples/README.md", "bench/README.md", "include/sttcp.h"]
 FOLDERS = ("docs", r"\.md$"), ("man", r"\.\d$")
 PRELUDE = """#include <stdio.h>
 #include <stdlib.h>
@@ -221,6 +221,12 @@ class Runner:
         for target in re.findall(r"^make ([a-z-]+)", block.text, re.M):
             if target not in targets:
                 self.fail(block.where, f"there is no target {target}")
+        for flags in re.findall(r"^make bench BENCH_FLAGS='([^']*)'", block.text, re.M):
+            done = subprocess.run([sys.executable, "-B", f"{self.root}/bench/run.py", "--list"], text=True,
+                                  capture_output=True, check=False)
+            for cell in [word for word in flags.split() if not word.startswith("--")]:
+                if not re.search(rf"^{cell}", done.stdout, re.M):
+                    self.fail(block.where, f"the benchmark has no cell {cell}\n{done.stderr}")
 
     # -------------------------------------------------------------- running
 
