@@ -99,7 +99,7 @@ try_python()
 try_packages()
 {
 	local start=$SECONDS
-	inside root "cd sttcp && make deb && apt-get install -qq ./dist/*.deb" >"$work/deb.log" 2>&1 || {
+	inside root "cd sttcp && make deb && apt-get install -qq pkg-config ./dist/*.deb" >"$work/deb.log" 2>&1 || {
 		tail -n 60 "$work/deb.log" >&2
 		die "make deb, or installing the packages, failed"
 	}
