@@ -571,6 +571,7 @@ static void files_that_are_no_use_are_told_by_the_start(void **state)
 	assert_int_equal(chmod(secret, 0), 0);
 	expect_no_start(missing, good_key, -ENOENT, missing, "No such file");
 	expect_no_start(good_certificate, missing, -ENOENT, missing, "No such file");
+	expect_no_start("", good_key, -ENOENT, "a file without a name", "No such file");
 	expect_no_start(empty, good_key, -EINVAL, empty, "contains no certificate");
 	expect_no_start(good_certificate, empty, -EINVAL, empty, "contains no private key");
 	expect_no_start(directory, good_key, -EISDIR, directory, "directory");

@@ -86,7 +86,8 @@ static int read_file(const char *file, struct content *content, struct stt_fault
 		close(fd);
 	if (result < 0) {
 		forget(content);
-		return stt_fault(fault, result, "%s cannot be read: %s", file,
+		return stt_fault(fault, result, "%s cannot be read: %s",
+				 *file ? file : "a file without a name (\"\")",
 				 sttcp_strerror(result));
 	}
 	return 0;
