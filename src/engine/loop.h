@@ -80,7 +80,7 @@ struct stt_loop {
 	struct stt_worker *seen_worker;
 	int64_t seen_calls;
 	bool seen_in_turn;
-	int seen_looks; /* in that call */
+	int seen_ms; /* in that call */
 	int64_t seen_cpu_us;
 	int64_t seen_at_us;
 	int dozes; /* looks running that found the worker asleep, with little CPU time used */

@@ -3,7 +3,7 @@
  * What the monitor concludes from a look at a loop in a turn:
  *
  *	the counter of handler calls has moved	nothing
- *	it has not, the worker is running	nothing, for up to ten looks
+ *	it has not, the worker is running	nothing, for up to ten milliseconds
  *	it has not, the worker is asleep	take-over
  *	it moves, but the worker was found asleep in two looks running and used
  *	less than half of the time		storm: blocks too short to be caught
@@ -28,14 +28,17 @@
 #include "engine/turn.h"
 
 enum {
-	LOOK_US = 1000,
-	/* After this many looks in succession without a suspect, looks become rarer. A look costs
-	 * 18 us, with the wake-up and what it evicts from the caches: 1.8% of a CPU at one per
-	 * millisecond. */
+	LOOK_MS = 1,
+	/* After this many looks in succession that found nothing asleep, looks become rarer. A look
+	 * costs 18 us, with the wake-up and what it evicts from the caches: 1.8% of a CPU at one
+	 * per millisecond; 25 us with a look at a thread, which is 3% of handshakes with RSA. */
 	CALM_LOOKS = 50,
-	CALM_LOOK_US = 4000,
+	CALM_LOOK_MS = 4,
 	RETRY_MS = 100,
-	/* Looks for which a worker may be running in the same call. */
+	/* For so long a worker may be running in the same call, by the monitor's own sleeps: a
+	 * process that was stopped meanwhile has not run. */
+	MAX_RUN_MS = 10,
+	/* Looks for which those of the pool may. */
 	MAX_LOOKS = 10,
 	/* Workers of the pool that are looked at in one look. */
 	MAX_STUCK = 32,
@@ -46,7 +49,12 @@ enum {
 	 * does not counted. With 2, one message every 20 ms cost 4.02 context switches; with
 	 * 1, 3.02
 	 * (`paced` of the benchmark). */
-	QUIET_LOOKS = 1
+	QUIET_LOOKS = 1,
+	/* A sleep that ends sooner than this has cost more (a post, two switches, and a look at
+	 * once) than the looks that it saved: next time there are more of these before it. Of
+	 * handshakes that keep a loop busy for nine tenths of the time this took 2%. */
+	BRIEF_MS = 4,
+	MORE_QUIET_LOOKS = 8
 };
 
 enum thread_state {
@@ -134,17 +142,20 @@ enum sight {
 };
 
 /* The call that the owner is in has not come to an end since the last look. */
-static void suspect(struct stt_loop *loop, struct stt_worker *owner, bool used_cpu, int64_t now_ms)
+static enum sight suspect(struct stt_loop *loop, struct stt_worker *owner, bool used_cpu,
+			  int64_t now_ms)
 {
-	if (++loop->seen_looks < MAX_LOOKS) {
+	loop->seen_ms += loop->engine->monitor.slept_ms;
+	if (loop->seen_ms < MAX_RUN_MS) {
 		enum thread_state state = look_at_thread(owner);
 
 		/* Without /proc a thread that has used CPU time since the last look runs. */
 		if (state == RUNS || (state == NOT_KNOWN && used_cpu))
-			return;
+			return BUSY;
 	}
 	take_over(loop, owner, now_ms);
 	loop->seen_worker = NULL;
+	return SUSPECT;
 }
 
 static enum sight look_at(struct stt_loop *loop)
@@ -177,11 +188,9 @@ static enum sight look_at(struct stt_loop *loop)
 	loop->seen_in_turn = in_turn;
 	loop->seen_cpu_us = cpu_us;
 	loop->seen_at_us = now_us;
-	if (in_turn && same_call) {
-		suspect(loop, owner, used_us > 0, now_us / 1000);
-		return SUSPECT;
-	}
-	loop->seen_looks = 0;
+	if (in_turn && same_call)
+		return suspect(loop, owner, used_us > 0, now_us / 1000);
+	loop->seen_ms = 0;
 	if (!in_turn)
 		return BUSY;
 	atomic_store_explicit(&owner->since_ms, now_us / 1000, memory_order_relaxed);
@@ -189,7 +198,7 @@ static enum sight look_at(struct stt_loop *loop)
 	look_for_dozes(loop, owner, lazy, now_us / 1000);
 	if (loop->dozes)
 		return SUSPECT;
-	return known && !lazy ? BUSY : UNSURE;
+	return known ? BUSY : UNSURE;
 }
 
 /* Whether one of these workers, or an owner in a turn, is running or ready to run. */
@@ -289,6 +298,7 @@ static void *run_monitor(void *argument)
 	int64_t retry_at = 0;
 	bool wanting = false;
 	int quiet = 0;
+	int quiet_enough = QUIET_LOOKS;
 	int calm = 0;
 	unsigned forks = stt_fork_count();
 
@@ -311,13 +321,21 @@ static void *run_monitor(void *argument)
 		for (int i = 0; i < engine->nloops; i++)
 			wanting |=
 				!atomic_load_explicit(&engine->loops[i].heir, memory_order_relaxed);
-		if (quiet >= QUIET_LOOKS) {
+		if (quiet >= quiet_enough) {
+			int64_t from = stt_now_ms();
+
 			sleep_until_woken(engine, wanting);
+
+			bool brief = stt_now_ms() - from < BRIEF_MS;
+
+			quiet_enough = brief ? MORE_QUIET_LOOKS : QUIET_LOOKS;
 			quiet = 0;
-			soon = true;
+			soon |= !brief;
 		}
 
-		const struct timespec pause = {.tv_nsec = (soon ? LOOK_US : CALM_LOOK_US) * 1000};
+		engine->monitor.slept_ms = soon ? LOOK_MS : CALM_LOOK_MS;
+
+		const struct timespec pause = {.tv_nsec = engine->monitor.slept_ms * 1000000};
 
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The monitor: one thread that looks at every loop each millisecond while there
- * is work, takes loops over from workers that are stuck in a handler, and sleeps
- * without a timeout while there is none.
+ * is work (each fourth while nothing blocks), takes loops over from workers that
+ * are stuck in a handler, and sleeps without a timeout while there is none.
  */
 #ifndef STT_ENGINE_MONITOR_H
 #define STT_ENGINE_MONITOR_H
@@ -21,6 +21,8 @@ struct stt_monitor {
 	atomic_bool asleep;
 	/* Set once, at the end of the engine. */
 	atomic_bool ending;
+	/* Before this look. Only the monitor. */
+	int slept_ms;
 	struct stt_semaphore wake;
 };
 
