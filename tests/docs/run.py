@@ -176,8 +176,8 @@ class Runner:
 
     def configure(self, block):
         """The lines of a user's CMakeLists.txt, for a program called echo."""
-        if not self.prefix or not shutil.which("cmake"):
-            self.leave_out(block.where, "no library is installed, or cmake is not there")
+        if not self.prefix:
+            self.leave_out(block.where, "no library is installed for it")
             return
         with tempfile.TemporaryDirectory(prefix="sttcp-docs-") as folder:
             with open(os.path.join(folder, "echo.c"), "w", encoding="utf-8") as file:
