@@ -26,6 +26,7 @@ class Run:
     hog: bool = False  # a process burns the server's CPU meanwhile
     words: tuple = ()  # more for the server's command line; {certs} is the folder of certs.py
     spread: bool = False  # server and load share all CPUs
+    behind: str = None  # the server that a relay connects to, beside the load
 
 
 @dataclass
@@ -307,10 +308,31 @@ def redis(command, pipelined, mark):
 
 def relay():
     """One connection through the example's relay, as much as goes through."""
-    return Cell("relay", same_load(["relay"], "relay", "socat", "haproxy"), [
+    return Cell("relay", same_load(args("relay", 1), "relay", "socat", "haproxy"), [
         Figure("bytes a second, of socat", "relay", "bytes_p90", "socat", 0.9),
         Figure("bytes a second, of HAProxy", "relay", "bytes_p90", "haproxy", 1.0),
         Figure("(per CPU second, of HAProxy)", "relay", "bytes_cpu", "haproxy"),
+    ])
+
+
+def proxy():
+    """The command's proxy beside others, as they are without options."""
+    return Cell("proxy-64", same_load(args("relay", 64), "proxy", "socat", "haproxy"), [
+        Figure("bytes a second, of HAProxy", "proxy", "bytes_p90", "haproxy", 0.95),
+        Figure("bytes a second, of socat", "proxy", "bytes_p90", "socat", 1.0),
+        Figure("(per CPU second, of HAProxy)", "proxy", "bytes_cpu", "haproxy"),
+    ])
+
+
+def proxy_new():
+    """Connections through it that come, say one message and go."""
+    runs = same_load(args("churn", 32), "proxy", "socat", "haproxy")
+    for run in runs:
+        run.behind = "epoll"
+    return Cell("proxy-new", runs, [
+        Figure("new connections a second, of HAProxy", "proxy", "quick_p90", "haproxy", 0.95),
+        Figure("new connections a second, of socat", "proxy", "quick_p90", "socat", 1.0),
+        Figure("(per CPU second, of HAProxy)", "proxy", "quick_cpu", "haproxy"),
     ])
 
 
@@ -367,6 +389,8 @@ CELLS = [
     redis("set", 16, 0.9),
     redis("get", 16, 0.9),
     relay(),
+    proxy(),
+    proxy_new(),
     tls_echo("64", 64, 64, 0.92),
     tls_echo("1000", 1000, 64, 0.92),
     tls_echo("16k", 64, 16384, 0.95),

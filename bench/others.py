@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The examples beside programs of others that do the same (redis-server, socat, HAProxy), and
-redis-benchmark as their load."""
+"""The examples and the command beside programs of others that do the same (redis-server, socat,
+HAProxy), and redis-benchmark as their load."""
 
 import os
 import shutil
@@ -18,6 +18,7 @@ COMMANDS = {
     "keyvalue": "{examples}/15_keyvalue {port}",
     "redis": "redis-server --port {port} --bind 127.0.0.1 --save  --appendonly no --loglevel warning",
     "relay": "{examples}/14_relay {port} 127.0.0.1 {target}",
+    "proxy": "{examples}/../cli/sttcp proxy 127.0.0.1:{port} 127.0.0.1:{target}",
     "socat": "socat -lf /dev/null TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork TCP:127.0.0.1:{target}",
     "haproxy": "haproxy -db -f {here}/haproxy.cfg",
 }

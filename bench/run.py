@@ -89,15 +89,15 @@ def ask_counters(port):
 
 
 def start_server(run, cpus, bench, target):
-    """Returns the child and its port. `target` is where a relay connects to."""
+    """Returns the child and its port. `target` is the port that a relay connects to."""
     if run.server not in others.COMMANDS:
         words = [word.format(certs=bench.certs) for word in run.words]
         server = start([*bench.programs[run.server], "0", *words], cpus, stdout=subprocess.PIPE, env=bench.env)
         return server, None
     port = others.free_port()
-    command, env = others.command_of(run.server, bench.examples, port, target.getsockname()[1])
+    command, env = others.command_of(run.server, bench.examples, port, target)
     return start(command, cpus, executable=bench.programs[run.server][0], stdout=subprocess.DEVNULL,
-                 env={**bench.env, **env}), port
+                 stderr=subprocess.DEVNULL, env={**bench.env, **env}), port
 
 
 def measure(run, seconds, warm, bench):
@@ -114,7 +114,12 @@ def measure(run, seconds, warm, bench):
     children = []
     target = others.listen()
     try:
-        server, port = start_server(run, server_cpus, bench, target)
+        target_port = target.getsockname()[1]
+        if run.behind:
+            behind = start([*bench.programs[run.behind], "0"], load_cpus, stdout=subprocess.PIPE)
+            children.append(behind)
+            target_port = read_port(behind)
+        server, port = start_server(run, server_cpus, bench, target_port)
         children.append(server)
         if port is None:
             port = read_port(server)
