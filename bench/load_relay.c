@@ -112,8 +112,8 @@ int load_mode_relay(const char *mode, const struct load_options *options)
 
 	uint64_t ns = load_now() - start_ns;
 
-	printf("mode=%s conns=%d seconds=%.3f errors=%llu bytes_per_s=%.0f", mode, ends.conns, (double)ns / 1e9,
-	       (unsigned long long)ends.errors,
+	printf("mode=%s conns=%d seconds=%.3f errors=%llu bytes_per_s=%.0f", mode, ends.conns,
+	       (double)ns / 1e9, (unsigned long long)ends.errors,
 	       1e9 * (double)(ends.received - done[0]) / (double)ns);
 	load_slices_print(slices, 0, "bytes");
 	printf("\n");
