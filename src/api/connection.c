@@ -188,7 +188,7 @@ static int end(sttcp_conn *conn, enum stt_end_how how)
 
 	/* In a connection handler of its own this declines, and a failure may still win over it. */
 	if (stt_conn_end(conn, STTCP_ECLOSED, how) && stt_desk_conn() == conn)
-		stt_desk_self()->ended_conn = true;
+		stt_desk_self()->call.ended_conn = true;
 	if (conn->service->dialled)
 		atomic_store(&stt_group_of(conn)->closing, true);
 	stt_call_end(cancel);

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "codec/refusal.h"
+#include "conn/call.h"
 #include "conn/input.h"
 #include "conn/service.h"
 #include "engine/engine.h"
@@ -25,16 +26,13 @@ struct stt_desk {
 	struct stt_worker worker;
 
 	/* Only its own thread. */
-	char *buffer;		 /* STT_READ_SIZE bytes that this worker reads into */
-	struct sttcp_conn *conn; /* the connection whose handler it runs */
-	enum stt_event event;	 /* that it is about */
+	char *buffer;	      /* STT_READ_SIZE bytes that this worker reads into */
+	struct stt_call call; /* the call of user code that it runs */
 	struct stt_input input;
 	sttcp_frame frame; /* of the message at input.at if that was looked at: its frame_fn's */
 	int waker; /* an eventfd that wakes it out of a wait for input; -1 while not needed yet */
 	char refusal[STT_REFUSAL_TEXT]; /* what is wrong with the last message refused */
 	unsigned char watch;		/* see watch.h */
-	bool ended_conn;		/* that handler has closed or aborted `conn` */
-	bool failed_conn;		/* that handler has failed `conn` */
 	bool in_job;			/* it runs a timer's function, or a piece of work */
 	int64_t judged_ms;		/* before a look for input: deadlines are judged by it */
 	int64_t turn_began_us;		/* pool only: when it took the connection off the queue */
@@ -61,7 +59,7 @@ static inline struct stt_desk *stt_desk_self(void)
 /* The connection whose handler the calling thread runs, or NULL. */
 static inline struct sttcp_conn *stt_desk_conn(void)
 {
-	return stt_self ? stt_desk_self()->conn : NULL;
+	return stt_self ? stt_desk_self()->call.conn : NULL;
 }
 
 enum {

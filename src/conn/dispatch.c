@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "base/clock.h"
+#include "conn/after.h"
 #include "conn/conn.h"
 #include "conn/desk.h"
 #include "conn/own_handler.h"
@@ -66,7 +67,7 @@ static long switches_so_far(void)
 static inline __attribute__((__always_inline__)) void begin_call(struct stt_desk *desk,
 								 sttcp_conn *conn)
 {
-	desk->conn = conn;
+	desk->call.conn = conn;
 	atomic_store_explicit(&desk->call_service, conn->service, memory_order_relaxed);
 	atomic_store_explicit(&desk->call_conn_id, conn->id, memory_order_relaxed);
 	int64_t call = stt_counter_add(&desk->worker.calls, 1);
@@ -131,7 +132,7 @@ static inline __attribute__((__always_inline__)) void end_call(struct stt_desk *
 	if (!desk->worker.loop)
 		learn(desk, conn);
 	stt_counter_add(&desk->worker.calls, 1);
-	desk->conn = NULL;
+	desk->call.conn = NULL;
 }
 
 static bool has_specific(const struct stt_handlers *handlers, enum stt_event event)
@@ -169,9 +170,9 @@ static bool call_own(struct stt_desk *desk, sttcp_conn *conn, const void *data, 
 	struct stt_message_handler own = stt_own_handler_get(conn);
 	bool verdict = true;
 
-	desk->event = stt_message_event(conn->service);
+	desk->call.event = stt_message_event(conn->service);
 	if (handlers->universal)
-		verdict = handlers->universal((sttcp_event)desk->event, conn, data, size,
+		verdict = handlers->universal((sttcp_event)desk->call.event, conn, data, size,
 					      handlers->context);
 	if (own.fn) {
 		own.fn(conn, data, size, own.context);
@@ -211,7 +212,7 @@ static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
 		handlers->drained(conn, context);
 		break;
 	case STT_MALFORMED:
-		handlers->malformed(conn, *(const int *)data, context);
+		handlers->malformed(conn, ((const struct stt_refused *)data)->code, context);
 		break;
 	case STT_OWN_MESSAGE:
 		return call_own(stt_desk_self(), conn, data, size);
@@ -237,10 +238,10 @@ static bool call_handlers(struct stt_desk *desk, sttcp_conn *conn, enum stt_even
 	const struct stt_handlers *handlers = &conn->service->handlers;
 	bool verdict = true;
 
-	desk->ended_conn = false;
-	desk->failed_conn = false;
+	desk->call.ended_conn = false;
+	desk->call.failed_conn = false;
 	begin_call(desk, conn);
-	desk->event = event;
+	desk->call.event = event;
 	if (handlers->universal && event < STT_DRAINED)
 		verdict = handlers->universal((sttcp_event)event, conn, data, size,
 					      handlers->context);
@@ -264,7 +265,7 @@ bool stt_dispatch(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_event
 		  const void *data, size_t size)
 {
 	if (!stt_dispatch_wanted(&conn->service->handlers, event)) {
-		desk->ended_conn = desk->failed_conn = false;
+		desk->call.ended_conn = desk->call.failed_conn = false;
 		return true;
 	}
 	desk->watch = STT_WATCH_MAY_WAIT;
@@ -289,12 +290,12 @@ void stt_dispatch_task(struct stt_desk *desk, struct sttcp_conn *conn,
 		       void (*call)(struct stt_desk *desk, sttcp_conn *conn, void *argument),
 		       void *argument)
 {
-	desk->ended_conn = false;
-	desk->failed_conn = false;
+	desk->call.ended_conn = false;
+	desk->call.failed_conn = false;
 	desk->watch = STT_WATCH_MAY_WAIT;
 	stt_turn_begin(&desk->worker);
 	begin_call(desk, conn);
-	desk->event = STT_TASK;
+	desk->call.event = STT_TASK;
 	call(desk, conn, argument);
 	stt_dispatch_stop_child(desk);
 	end_call(desk, conn);
@@ -308,14 +309,14 @@ void stt_dispatch_task(struct stt_desk *desk, struct sttcp_conn *conn,
 void stt_dispatch_malformed_inside(struct stt_desk *desk, sttcp_conn *conn, int code)
 {
 	const struct stt_handlers *handlers = &conn->service->handlers;
-	enum stt_event event = desk->event;
+	enum stt_event event = desk->call.event;
 
 	if (!handlers->malformed)
 		return;
 	/* The call still belongs to the outer handler in all measurements and waits. */
-	desk->event = STT_MALFORMED;
+	desk->call.event = STT_MALFORMED;
 	handlers->malformed(conn, code, handlers->context);
 	while (stt_self != &desk->worker)
 		pause();
-	desk->event = event;
+	desk->call.event = event;
 }

@@ -195,9 +195,10 @@ bool stt_conn_end_with(struct sttcp_conn *conn, int reason, enum stt_end_how how
 bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, char *text)
 {
 	bool own = stt_desk_conn() == conn;
-	enum rank rank = own && stt_desk_self()->ended_conn && !stt_desk_self()->failed_conn
-				 ? WINS
-				 : FIRST_COUNTS;
+	enum rank rank =
+		own && stt_desk_self()->call.ended_conn && !stt_desk_self()->call.failed_conn
+			? WINS
+			: FIRST_COUNTS;
 	unsigned what = 0;
 
 	stt_lock(&conn->output.lock);
@@ -215,7 +216,7 @@ bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, ch
 	if (!counts)
 		free(text);
 	if (counts && own)
-		stt_desk_self()->failed_conn = true;
+		stt_desk_self()->call.failed_conn = true;
 	stt_output_tell(conn, what | STT_TELL_CLOSE);
 	return counts;
 }

@@ -27,7 +27,7 @@ static bool may_read(enum stt_event event)
 
 static int check(const struct sttcp_conn *conn)
 {
-	if (stt_desk_conn() != conn || !may_read(stt_desk_self()->event) ||
+	if (stt_desk_conn() != conn || !may_read(stt_desk_self()->call.event) ||
 	    stt_desk_self()->input.in_look)
 		return -EDEADLK;
 	return atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;

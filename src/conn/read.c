@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "conn/after.h"
 #include "conn/conn.h"
 #include "conn/deadlines.h"
 #include "conn/desk.h"
@@ -50,15 +51,10 @@ static void take_fin(struct stt_desk *desk, struct sttcp_conn *conn)
 	if (first && conn->half_close) {
 		bool verdict = stt_dispatch(desk, conn, STT_END, NULL, 0);
 
-		stt_deadlines_note_input(conn);
-		if (!verdict && !conn->service->handlers.end)
-			stt_conn_wave_off(conn);
+		stt_after_call(desk, conn, STT_END, NULL, verdict);
+		return;
 	}
-
-	struct stt_output_view view = stt_output_view(conn);
-
-	if (view.broken || view.fin_sent || !conn->half_close)
-		stt_conn_end(conn, view.broken, STT_END_FLUSH);
+	stt_after_fin(conn);
 }
 
 /* Takes the error of a read that gave nothing. */
@@ -91,9 +87,11 @@ static inline void deliver(struct stt_desk *desk, struct sttcp_conn *conn, const
 /* Ends a connection because of a message that cannot be taken, after its malformed handler. */
 static void refuse_message(struct stt_desk *desk, struct sttcp_conn *conn, int code)
 {
+	const struct stt_refused refused = {.code = code, .text = desk->refusal};
+
 	if (!stt_conn_has_ended(conn))
-		stt_dispatch(desk, conn, STT_MALFORMED, &code, sizeof(code));
-	stt_conn_end_with(conn, code, STT_END_FLUSH, "%s", desk->refusal);
+		stt_dispatch(desk, conn, STT_MALFORMED, &refused, sizeof(refused));
+	stt_after_call(desk, conn, STT_MALFORMED, &refused, true);
 }
 
 /* A paused connection must notice, too, that its peer is gone; otherwise one that stays paused

@@ -26,6 +26,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "conn/after.h"
 #include "conn/conn.h"
 #include "conn/deadlines.h"
 #include "conn/desk.h"
@@ -62,8 +63,6 @@ static void end_unopened(struct sttcp_conn *conn)
 
 static void open_conn(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	bool is_client = conn->service->is_client;
-
 	if (stt_conn_has_ended(conn)) {
 		end_unopened(conn);
 		return;
@@ -71,25 +70,8 @@ static void open_conn(struct stt_desk *desk, struct sttcp_conn *conn)
 	atomic_store(&conn->opened, true);
 
 	bool verdict = stt_dispatch(desk, conn, STT_CONNECTION, NULL, 0);
-	bool failed = desk->failed_conn;
-	bool refused = !verdict || desk->ended_conn;
 
-	/* What it has read and left. */
-	if (desk->input.memory && stt_input_keep(desk, conn) < 0)
-		stt_conn_end(conn, -ENOMEM, STT_END_RESET);
-	stt_deadlines_begin(conn);
-
-	conn->phase = STT_OPEN;
-	if (failed)
-		return;
-	/* Before it joins: who waits for an open connection must not take it for one. */
-	conn->declined = refused && !is_client;
-	if (refused)
-		stt_conn_wave_off(conn);
-	if (!conn->declined)
-		conn->service->calls->joined(conn->service, conn);
-	if (!refused)
-		stt_trace(conn, "open");
+	stt_after_call(desk, conn, STT_CONNECTION, NULL, verdict);
 }
 
 static void run_last_handler(struct stt_desk *desk, struct sttcp_conn *conn)
@@ -101,20 +83,7 @@ static void run_last_handler(struct stt_desk *desk, struct sttcp_conn *conn)
 	stt_trace_ended(conn);
 	if (!conn->declined)
 		stt_dispatch(desk, conn, event, NULL, 0);
-	/* Also user code, and so a turn of its own. */
-	stt_turn_begin(&desk->worker);
-	stt_conn_free_data_if_last(conn);
-	stt_turn_end(&desk->worker);
-
-	service->calls->ended(service, conn);
-}
-
-/* Sets the time at which a connection in phase LINGERING is closed in any case. */
-static void limit_lingering(struct sttcp_conn *conn, int64_t at)
-{
-	atomic_store(&conn->owner_due_ms, at);
-	if (at != STT_NEVER)
-		stt_alarm_set(conn->loop, &conn->alarm, at);
+	stt_after_call(desk, conn, event, NULL, true);
 }
 
 /* The input goes on after a turn of the others, or when more of it comes. */
@@ -146,10 +115,6 @@ static enum next go_on_ending(struct stt_desk *desk, struct sttcp_conn *conn)
 		if (freed != STT_FREED_ALL || (!view.drained && !view.forced))
 			return go_on_dropping(desk, conn, rest);
 		run_last_handler(desk, conn);
-		conn->phase = STT_LINGERING;
-		if (!view.drained)
-			limit_lingering(conn,
-					stt_deadline_ms(atomic_load(&conn->service->flush_ms)));
 		view = stt_output_view(conn);
 	}
 
@@ -157,7 +122,7 @@ static enum next go_on_ending(struct stt_desk *desk, struct sttcp_conn *conn)
 
 	if (view.drained && !all_dropped && !conn->lingers) {
 		conn->lingers = true;
-		limit_lingering(conn, stt_now_ms() + linger_ms);
+		stt_after_limit_lingering(conn, stt_now_ms() + linger_ms);
 	}
 	if (!(view.drained && all_dropped) && stt_now_ms() < atomic_load(&conn->owner_due_ms) &&
 	    !atomic_load(&conn->loop->ending))
@@ -214,8 +179,9 @@ __attribute__((__noinline__)) static bool
 act_on_notices(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes, bool ends_idle)
 {
 	if ((wishes & STT_WISH_DRAINED) && !stt_conn_has_ended(conn)) {
-		stt_dispatch(desk, conn, STT_DRAINED, NULL, 0);
-		stt_deadlines_begin_anew(conn);
+		bool verdict = stt_dispatch(desk, conn, STT_DRAINED, NULL, 0);
+
+		stt_after_call(desk, conn, STT_DRAINED, NULL, verdict);
 	}
 	if ((wishes & STT_WISH_TIMEOUT) && !stt_conn_has_ended(conn))
 		stt_deadlines_check(conn, desk->judged_ms);

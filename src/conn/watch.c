@@ -67,7 +67,7 @@ void stt_watch_begin_locked(struct stt_output *out)
 		}
 		struct stt_desk *desk = stt_desk_of(self);
 
-		if (desk->watch == STT_WATCH_MAY_WAIT && desk->conn == conn) {
+		if (desk->watch == STT_WATCH_MAY_WAIT && desk->call.conn == conn) {
 			desk->watch = STT_WATCH_WAITS;
 			out->watch = STT_WATCH_LATE;
 			return;
