@@ -14,6 +14,7 @@ endfunction()
 
 sttcp_ask(STRERRORNAME_NP strerrorname_np string.h)
 sttcp_ask(SEM_CLOCKWAIT sem_clockwait semaphore.h)
+sttcp_ask(MAKECONTEXT makecontext ucontext.h)
 
 # Counters have 64 bits everywhere. Where the processor cannot change so many at once, the compiler
 # calls libatomic for it.

@@ -3,7 +3,8 @@
  * Functions that not every C library has. The build checks for each
  * (cmake/Portable.cmake) and defines 1 or 0; without the build, the version of
  * glibc decides, where all of them come from. The replacement of a missing one
- * is beside its use: base/error.c, base/semaphore.h.
+ * is beside its use: base/error.c, base/semaphore.h. Without makecontext there are no
+ * fibers (base/fiber.c).
  */
 #ifndef STT_BASE_PORTABLE_H
 #define STT_BASE_PORTABLE_H
@@ -24,6 +25,11 @@
 /* sem_clockwait: sem_wait(3). */
 #ifndef STT_HAVE_SEM_CLOCKWAIT
 #define STT_HAVE_SEM_CLOCKWAIT STT_GLIBC_HAS(2, 30)
+#endif
+
+/* makecontext(3), of which musl has the declaration alone. */
+#ifndef STT_HAVE_MAKECONTEXT
+#define STT_HAVE_MAKECONTEXT STT_GLIBC_HAS(2, 0)
 #endif
 
 #endif
