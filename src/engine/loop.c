@@ -93,6 +93,7 @@ int stt_loop_init(struct stt_loop *loop, struct stt_engine *engine, int index)
 				  .timer_at_ms = STT_NEVER};
 	loop->wake_actor.ops = &wake_ops;
 	loop->timer_actor.ops = &timer_ops;
+	stt_foreign_init(&loop->foreign);
 	loop->poller = stt_poller_open();
 	if (loop->poller < 0)
 		return loop->poller;
@@ -107,6 +108,7 @@ void stt_loop_fini(struct stt_loop *loop)
 {
 	/* Rare: only a thread that was stopped between two instructions, see stt_loop_push. */
 	stt_wait_for_zero(&loop->wakers);
+	stt_foreign_fini(&loop->foreign);
 	if (loop->timer >= 0)
 		close(loop->timer);
 	if (loop->waker >= 0)

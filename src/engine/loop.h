@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "engine/actor.h"
+#include "engine/foreign.h"
 #include "engine/worker.h"
 #include "net/poller.h"
 
@@ -54,6 +55,7 @@ struct stt_loop {
 	atomic_int nresidents;
 	/* Those of them whose events go to the pool (`blocks`); relaxed, a hint. */
 	atomic_int nblocking;
+	struct stt_foreign foreign; /* descriptors of others, by its own lock */
 
 	/* Only the owner, outside turns. */
 	struct epoll_event events[STT_LOOP_BATCH];

@@ -22,6 +22,13 @@ int stt_poller_add(int poller, int fd, uint32_t events, void *data)
 	return epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+int stt_poller_add_named(int poller, int fd, uint32_t events, uint64_t name)
+{
+	struct epoll_event event = {.events = events, .data.u64 = name};
+
+	return epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
 void stt_poller_change(int poller, int fd, uint32_t events, void *data)
 {
 	struct epoll_event event = {.events = events, .data.ptr = data};

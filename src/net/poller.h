@@ -24,6 +24,9 @@
 int stt_poller_open(void);
 int stt_poller_add(int poller, int fd, uint32_t events, void *data);
 
+/* The same with a number in place of a pointer. */
+int stt_poller_add_named(int poller, int fd, uint32_t events, uint64_t name);
+
 /* Changes the events of a descriptor that is registered. */
 void stt_poller_change(int poller, int fd, uint32_t events, void *data);
 
