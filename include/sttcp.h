@@ -499,6 +499,18 @@ typedef struct sttcp_options {
 	 * not asked for. Copied. Default: the host. With `tls` and a Unix socket it has to be set.
 	 */
 	const char *tls_name;
+
+	/* --- fibers --- */
+
+	/* The size of their stacks in bytes: at least 16 KiB (-EINVAL below that), rounded up to
+	 * pages; a little is added for signals. printf takes 2 to 3 KB of it, a name lookup 12, a
+	 * TLS handshake 13. What overflows ends the process with SIGSEGV. Default: 128 KiB, with 32
+	 * bits 64 KiB. */
+	int32_t fiber_stack_size;
+
+	/* Every handler of the object, and every task, runs on a stack of its own, and a wait in
+	 * the library gives its thread back: see Waiting without a thread, below. Default false. */
+	bool fibers;
 } sttcp_options;
 
 #ifndef __cplusplus
@@ -813,6 +825,8 @@ typedef struct sttcp_stats {
 	int64_t tls_failed;	  /* TLS handshakes that failed or took too long. Those before the
 				   * connection handler are not in `failed`, those of
 				   * sttcp_conn_start_tls are */
+	int64_t fibers; /* gauge: handlers of this object that have a stack of their own now */
+	int64_t fibers_waiting; /* gauge: those of them that wait, and hold no thread */
 } sttcp_stats;
 
 /* Fills the first `size` bytes of `stats`: sizeof(sttcp_stats). Visits every connection. */
@@ -1397,6 +1411,39 @@ STTCP_API void sttcp_timer_free(sttcp_timer *timer);
  * `fn` is not called. Any thread.
  */
 STTCP_API int sttcp_run(void (*fn)(void *argument), void *argument) STTCP_CHECKED;
+
+/* ---------------------------------------------------- waiting without a thread */
+
+/*
+ * With the option `fibers` every handler of an object, and every task, runs on a
+ * stack of its own (fiber_stack_size), and a wait in the library gives its thread
+ * back: sttcp_conn_recv and those like it, a send at the cap, the handshake of
+ * sttcp_conn_start_tls, sttcp_sleep, sttcp_poll. So ten thousand dialogues, each
+ * written as one function, need no more threads than one. Any other call that blocks
+ * holds its thread, as ever. Where there is no memory for a stack, a handler runs on
+ * its thread's, and its waits hold that; so it is with C libraries that lack
+ * makecontext(3), as musl does.
+ *
+ * After such a wait the handler may go on on another thread. So across one it
+ * - holds no lock that knows its owner: a mutex that is recursive, error-checking,
+ *   robust or priority-inheriting; a read-write lock; the lock of a stdio stream
+ *   (inside a function of fopencookie(3), too); a lock of C++;
+ * - keeps nothing that is the thread's own: thread-local variables, and errno, whose
+ *   address compilers find out once; a rounding mode that it has changed;
+ * - is not inside a catch block of C++.
+ * A plain mutex that is held over a wait makes each handler that wants it hold a
+ * thread, and at max_threads is a deadlock. Stacks are small: no large arrays.
+ *
+ * While a handler waits, no other one of its connection runs: no task, no drained or
+ * end handler. Limits on input rest, and those of a connection whose connection
+ * handler waits begin when that returns: give sttcp_conn_recv limits of its own. The
+ * connection cannot be detached by others (-EBUSY).
+ *
+ * A connection is ended *by force* by sttcp_conn_abort and sttcp_conn_fail_now, a
+ * forced stop, free, lifetime_ms or write_timeout_ms. That ends every
+ * wait of its handlers at once, also of the last one, and later ones return at once.
+ * Any other end only ends the wait for input.
+ */
 
 /* ------------------------------------------------------------------------ TLS */
 

@@ -18,10 +18,12 @@ sttcp_poll			select and time have it; no wait of theirs is ended by force
 sttcp_sleep			select and time have it; no wait of theirs is ended by force
 '
 
-# Options that Python has under another name.
+# Options that Python has under another name, or has not.
 not_in_hints='
 delimiter_size	the length of delimiter
 frame_fn	frame
+fibers			the state of the interpreter belongs to a thread
+fiber_stack_size	likewise
 '
 
 # One word of each line, or of each match.

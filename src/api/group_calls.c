@@ -30,9 +30,9 @@ struct stt_group *stt_api_new_group(enum stt_option_user user, const char *host,
 		return NULL;
 	struct stt_option_fault fault;
 
-	stt_dispatch_prepare(&group->service.handlers);
 	if (stt_options_read(options, user, &group->service.settings, &fault) < 0)
 		memcpy(group->bad_options, fault.text, sizeof(group->bad_options));
+	stt_dispatch_prepare(&group->service);
 	group->service.dialled = user == STT_FOR_DIAL;
 	/* No client is ever seen of it. */
 	atomic_init(&group->released, group->service.dialled);
@@ -58,7 +58,7 @@ int stt_api_begin_change(struct stt_group *group)
 
 int stt_api_end_change(struct stt_group *group)
 {
-	stt_dispatch_prepare(&group->service.handlers);
+	stt_dispatch_prepare(&group->service);
 	stt_unlock(&group->lock);
 	return 0;
 }

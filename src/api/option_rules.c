@@ -28,12 +28,13 @@ enum kind {
 	OFFSET,	 /* int32_t */
 	ANY,	 /* int32_t */
 	MESSAGE_SIZE,
-	FRAMING, /* sttcp_framing */
-	OVER,	 /* sttcp_over */
-	MODE,	 /* int32_t: permissions */
-	PORT,	 /* int32_t */
-	TEXT,	 /* const char * */
-	TLS,	 /* sttcp_tls * */
+	FRAMING,    /* sttcp_framing */
+	OVER,	    /* sttcp_over */
+	MODE,	    /* int32_t: permissions */
+	STACK_SIZE, /* int32_t */
+	PORT,	    /* int32_t */
+	TEXT,	    /* const char * */
+	TLS,	    /* sttcp_tls * */
 	FLAG,
 	DATA, /* a pointer */
 	FUNCTION,
@@ -99,6 +100,8 @@ static const struct rule {
 	OF_ALL(dead_peer_timeout_ms, TIME),
 	OF_ALL(nagle, FLAG),
 	OF_ALL(half_close, FLAG),
+	RULE(fibers, FLAG, STT_FOR_SERVER | STT_FOR_CLIENT, ANY_FRAMING, false),
+	RULE(fiber_stack_size, STACK_SIZE, STT_FOR_SERVER | STT_FOR_CLIENT, ANY_FRAMING, false),
 	OF_ALL(tls, TLS),
 	OF_ALL(tls_handshake_timeout_ms, TIME),
 	OF_CLIENTS(connect_timeout_ms, TIME),
@@ -177,6 +180,8 @@ static bool may_be(enum kind kind, int64_t value)
 		return value == STTCP_OVER_PAUSE || value == STTCP_OVER_REJECT;
 	case MODE:
 		return value >= 0 && value <= 0777;
+	case STACK_SIZE:
+		return value == 0 || value >= STT_LEAST_FIBER_STACK;
 	case PORT:
 		return value >= -1 && value <= UINT16_MAX;
 	case DATA_SIZE:
@@ -209,6 +214,8 @@ static const char *domain_of(enum kind kind)
 		return "STTCP_OVER_PAUSE (0) or STTCP_OVER_REJECT (1)";
 	case PORT:
 		return "-1 or 0 (default: any) or 1 to 65535";
+	case STACK_SIZE:
+		return "0 (default) or a number of bytes from 16384 on";
 	case MODE:
 		return "0 (default: as the umask leaves it) or 01 to 0777, which is 511";
 	default:

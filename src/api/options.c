@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/fiber.h"
 #include "net/socket.h"
 
 enum {
@@ -19,6 +20,7 @@ enum {
 	DEFAULT_WRITE_MS = 30000,
 	DEFAULT_LINGER_MS = 2000,
 	DEFAULT_HANDSHAKE_MS = 10000,
+	DEFAULT_FIBER_STACK = (int)sizeof(void *) * 16 * 1024,
 	/* A larger size can only be uninitialised memory, which is not searched for zeroes. */
 	LARGEST_STRUCT = 64 * 1024
 };
@@ -171,6 +173,9 @@ int stt_options_read(const sttcp_options *options, enum stt_option_user user,
 		.ipv6_only = given.ipv6_only,
 		.nagle = given.nagle,
 		.half_close = given.half_close,
+		.fibers = given.fibers && stt_fibers_are_there(),
+		.fiber_stack_size =
+			stt_stack_size((size_t)number(given.fiber_stack_size, DEFAULT_FIBER_STACK)),
 		.tls = given.tls,
 		.tls_handshake_timeout_ms =
 			number(given.tls_handshake_timeout_ms, DEFAULT_HANDSHAKE_MS),

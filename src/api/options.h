@@ -8,7 +8,8 @@
 
 enum {
 	STT_DEFAULT_MESSAGE = 1024 * 1024,
-	STT_DEFAULT_RECONNECT_MAX_MS = 30000
+	STT_DEFAULT_RECONNECT_MAX_MS = 30000,
+	STT_LEAST_FIBER_STACK = 16 * 1024
 };
 
 /* Fills `settings`: with the defaults for NULL, and where something is wrong. 0, or -EINVAL and

@@ -20,7 +20,7 @@ static void after_connection(struct stt_desk *desk, struct sttcp_conn *conn, boo
 	bool refused = !verdict || desk->call.ended_conn;
 
 	/* What it has read and left. */
-	if (desk->input.memory && stt_input_keep(desk, conn) < 0)
+	if (stt_input_is_in_hand(desk) && stt_input_keep(desk, conn) < 0)
 		stt_conn_end(conn, -ENOMEM, STT_END_RESET);
 	stt_deadlines_begin(conn);
 
@@ -100,7 +100,8 @@ void stt_after_call(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_eve
 		stt_deadlines_begin_anew(conn);
 		break;
 	case STT_MALFORMED:
-		stt_conn_end_with(conn, refused->code, STT_END_FLUSH, "%s", refused->text);
+		stt_conn_end_with(conn, refused->code, STT_END_FLUSH, "%s",
+				  refused->text ? refused->text : "");
 		break;
 	case STT_TASK:
 		break;

@@ -22,8 +22,8 @@ void stt_after_fin(struct sttcp_conn *conn);
 
 /* The data of STT_MALFORMED. */
 struct stt_refused {
-	int code; /* first: the handler gets it */
-	const char *text;
+	int code;	  /* first: the handler gets it */
+	const char *text; /* NULL without memory for it */
 };
 
 /* Sets the time at which a connection in phase LINGERING is closed in any case. */

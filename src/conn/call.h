@@ -8,13 +8,15 @@
 
 #include "conn/service.h"
 
+struct stt_strand;
 struct sttcp_conn;
 
 struct stt_call {
-	struct sttcp_conn *conn; /* NULL while none runs */
-	enum stt_event event;	 /* that it is about */
-	bool ended_conn;	 /* it has closed or aborted `conn`, */
-	bool failed_conn;	 /* or failed it: these two stay as they are behind the call */
+	struct sttcp_conn *conn;   /* NULL while none runs */
+	enum stt_event event;	   /* that it is about */
+	struct stt_strand *strand; /* whose stack it runs on; NULL: the thread's */
+	bool ended_conn;	   /* it has closed or aborted `conn`, */
+	bool failed_conn;	   /* or failed it: these two stay as they are behind the call */
 };
 
 #endif

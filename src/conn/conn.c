@@ -44,6 +44,15 @@ void stt_conn_ask(struct sttcp_conn *conn, unsigned wish)
 		stt_loop_push(conn->loop, &conn->actor);
 }
 
+bool stt_conn_is_forced(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	bool forced = conn->output.by_force;
+
+	stt_unlock(&conn->output.lock);
+	return forced;
+}
+
 const char *stt_conn_fail_text(const struct sttcp_conn *conn)
 {
 	/* The reason first, for it is set last: who finds it here finds the text, too. */

@@ -35,10 +35,12 @@ enum {
 	STT_WISH_OPEN = 16,    /* it is there: run the connection handler */
 	STT_WISH_DRAINED = 32, /* its queue has become empty: run the drained handler */
 	STT_WISH_TASKS = 64,   /* a task is queued or due, or its alarm is to be set: tasks.h */
-	STT_WISH_RECV = 128    /* of a dialled one: who reads it wants to be its owner: dialled.h */
+	STT_WISH_RECV = 128,   /* of a dialled one: who reads it wants to be its owner: dialled.h */
+	STT_WISH_WAKE = 256    /* a parked call of its own may go on: strand.h */
 };
 
 enum stt_phase {
+	STT_PARKED,	/* a call of user code waits: the phase that it is in stands in strand.h */
 	STT_CONNECTING, /* a client's: an attempt is under way, there is no descriptor */
 	STT_FAILED,	/* a client's: the attempt has come to nothing */
 	STT_SHAKING,	/* open in the kernel, in its TLS handshake */
@@ -244,6 +246,9 @@ static inline bool stt_conn_has_ended(const struct sttcp_conn *conn)
 {
 	return atomic_load_explicit(&conn->ended, memory_order_acquire);
 }
+
+/* Whether it was ended by force: then no handler of it waits any more. Any thread. */
+bool stt_conn_is_forced(struct sttcp_conn *conn);
 
 /* What a call on a connection that has ended returns. */
 static inline int stt_conn_end_code(const struct sttcp_conn *conn)

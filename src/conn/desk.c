@@ -5,13 +5,14 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
+#include "conn/park.h"
 #include "net/socket.h"
 
 _Static_assert(offsetof(struct stt_desk, worker) == 0, "freed through its worker");
 
 /* Mapped memory, on pages of its own, which are returned to the system with the thread. malloc has
  * one arena for every few threads, and kept a part of each burst of threads. */
-static char *new_buffer(void)
+char *stt_desk_new_buffer(void)
 {
 	void *pages = mmap(NULL, STT_READ_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			   -1, 0);
@@ -19,12 +20,18 @@ static char *new_buffer(void)
 	return pages == MAP_FAILED ? NULL : pages;
 }
 
+void stt_desk_free_buffer(char *buffer)
+{
+	if (buffer)
+		munmap(buffer, STT_READ_SIZE);
+}
+
 bool stt_desk_open(struct stt_worker *worker)
 {
 	struct stt_desk *desk = stt_desk_of(worker);
 
 	desk->waker = -1;
-	desk->buffer = new_buffer();
+	desk->buffer = stt_desk_new_buffer();
 	return desk->buffer;
 }
 
@@ -32,9 +39,9 @@ void stt_desk_close(struct stt_worker *worker)
 {
 	struct stt_desk *desk = stt_desk_of(worker);
 
-	if (desk->buffer)
-		munmap(desk->buffer, STT_READ_SIZE);
+	stt_desk_free_buffer(desk->buffer);
 	desk->buffer = NULL;
+	stt_strand_free_spare(desk);
 	stt_socket_close(desk->waker);
 	desk->waker = -1;
 }

@@ -20,6 +20,7 @@
 #include "engine/engine.h"
 #include "engine/worker.h"
 
+struct stt_strand;
 struct sttcp_conn;
 
 struct stt_desk {
@@ -38,11 +39,14 @@ struct stt_desk {
 	int64_t turn_began_us;		/* pool only: when it took the connection off the queue */
 	int64_t call_began_us;		/* pool only */
 	long call_switches;		/* likewise: see dispatch.c */
+	struct stt_strand *spare_strands;
+	int nspare_strands;
 
 	/* Written by its own thread, read by any, relaxed: only stats use them, so their order does
 	 * not matter. They describe the call that `worker.calls` counts. */
 	_Atomic(const void *) call_service;
 	_Atomic uint64_t call_conn_id;
+	atomic_bool call_has_stack; /* of its own: strand.h */
 };
 
 static inline struct stt_desk *stt_desk_of(struct stt_worker *worker)
@@ -78,6 +82,10 @@ static inline bool stt_desk_is_to_yield(const struct stt_desk *desk)
 /* For struct stt_engine_user: around the thread of a record. */
 bool stt_desk_open(struct stt_worker *worker);
 void stt_desk_close(struct stt_worker *worker);
+
+/* A buffer for a desk, NULL when out of memory; and one that is no desk's any more. */
+char *stt_desk_new_buffer(void);
+void stt_desk_free_buffer(char *buffer); /* NULL is fine */
 
 /* Not 64 KiB: an echoing peer sends such a read back as a full segment and a tail of 53 bytes, and
  * a large stream ran at 0.55 of the speed (`bulk-1` of the benchmark). */

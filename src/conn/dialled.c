@@ -76,12 +76,6 @@ bool stt_dialled_drop_handle(struct sttcp_conn *conn)
 	return atomic_fetch_sub_explicit(&dialled_of(conn)->handles, 1, memory_order_acq_rel) != 1;
 }
 
-/* What a thread of the library waits with is its own: it may have thousands of connections. */
-static struct stt_desk *waiting_desk(struct stt_desk *own)
-{
-	return stt_self ? stt_desk_self() : own;
-}
-
 /* ---------------------------------------------------------------- its opening */
 
 static bool is_open(struct sttcp_conn *conn)
@@ -96,7 +90,7 @@ int stt_dialled_wait_open(struct sttcp_conn *conn)
 	int result;
 
 	do
-		result = stt_wait(waiting_desk(&dialled_of(conn)->desk), &wait);
+		result = stt_wait(&dialled_of(conn)->desk, &wait);
 	while (result == 0 && !is_open(conn));
 	/* It may have ended since: then its calls tell. */
 	return is_open(conn) && stt_conn_has_ended(conn) ? 0 : result;
@@ -123,7 +117,7 @@ static int take_over(struct sttcp_conn *conn, struct stt_dialled *dialled, int64
 		return 0;
 	}
 	while (result == 0 && !is_granted(conn))
-		result = stt_wait(waiting_desk(&dialled->desk), &wait);
+		result = stt_wait(&dialled->desk, &wait);
 	/* It may have been granted at the last moment: then the owner goes on, and finds out by
 	 * itself. */
 	return atomic_exchange(&dialled->state, NOBODY) == GRANTED ? 0 : result;
@@ -216,16 +210,14 @@ static void lend_held(struct stt_desk *desk, struct sttcp_conn *conn)
 
 int stt_dialled_wait(struct stt_desk *desk, struct sttcp_conn *conn, int64_t until_ms)
 {
-	struct stt_desk *waits = waiting_desk(desk);
-
 	if (!conn->service->settings.times_input)
-		return stt_wait_for_stream(waits, conn, 0, until_ms);
+		return stt_wait_for_stream(desk, conn, 0, until_ms);
 	lend_held(desk, conn);
 	int64_t limit_ms = stt_deadlines_next(conn);
 
 	conn->held = NULL;
 
-	int result = stt_wait_for_stream(waits, conn, 0, limit_ms < until_ms ? limit_ms : until_ms);
+	int result = stt_wait_for_stream(desk, conn, 0, limit_ms < until_ms ? limit_ms : until_ms);
 
 	if (result != -ETIMEDOUT || limit_ms >= until_ms)
 		return result;

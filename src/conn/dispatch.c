@@ -3,15 +3,18 @@
  * blocked in the pool stays there, until a run of quick calls shows that it need not. */
 #include "conn/dispatch.h"
 
-#include <unistd.h>
-
+#include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "conn/after.h"
+#include "conn/blocking.h"
 #include "conn/conn.h"
 #include "conn/desk.h"
+#include "conn/gather.h"
 #include "conn/own_handler.h"
+#include "conn/park.h"
 #include "conn/service.h"
 #include "conn/trace.h"
 #include "conn/watch.h"
@@ -22,30 +25,18 @@ enum {
 	/* A call in the pool that is quicker than this could as well have run on its loop,
 	 * considering the cost of handing it over. */
 	QUICK_US = 50,
-	/* Quick calls in a row that clear the mark. */
-	QUICK_RUN = 8,
 	/* A call in the pool that blocks for longer than this, on a connection that was not marked,
 	 * shows that a storm continues. */
 	BLOCKED_US = 2000,
 	STORM_MS = 10,
 	/* For call_switches: not measured. */
-	NOT_COUNTED = -1
+	NOT_COUNTED = -1,
+	/* No outcome: the call runs on the stack of its thread. */
+	NO_STACK = -1,
+	/* The data of a handler with a stack of its own is copied there up to this size: then its
+	 * worker keeps its buffer when the handler waits. */
+	COPIED_BYTES = 2048
 };
-
-void stt_dispatch_mark_blocking(sttcp_conn *conn)
-{
-	if (!conn->blocking)
-		stt_loop_note_blocking(conn->loop, &conn->actor, true);
-	conn->blocking = QUICK_RUN;
-}
-
-void stt_dispatch_unmark_blocking(sttcp_conn *conn)
-{
-	if (!conn->blocking)
-		return;
-	conn->blocking = 0;
-	stt_loop_note_blocking(conn->loop, &conn->actor, false);
-}
 
 void stt_dispatch_count(struct stt_desk *desk)
 {
@@ -79,7 +70,7 @@ static inline __attribute__((__always_inline__)) void begin_call(struct stt_desk
 	 * two system calls for that took 2% of the cost of a call that sleeps (`short-100us` of the
 	 * benchmark). */
 	desk->call_switches =
-		conn->blocking == QUICK_RUN && call & 14 ? NOT_COUNTED : switches_so_far();
+		conn->blocking == STT_QUICK_RUN && call & 14 ? NOT_COUNTED : switches_so_far();
 	desk->call_began_us = stt_now_us();
 	atomic_store_explicit(&desk->worker.since_ms, desk->call_began_us / 1000,
 			      memory_order_relaxed);
@@ -113,7 +104,7 @@ static inline __attribute__((__always_inline__)) void learn(struct stt_desk *des
 		if (conn->blocking > 1)
 			conn->blocking--;
 		else
-			stt_dispatch_unmark_blocking(conn);
+			stt_blocking_unmark(conn);
 		return;
 	}
 	if (took_us > BLOCKED_US && !conn->blocking)
@@ -122,8 +113,8 @@ static inline __attribute__((__always_inline__)) void learn(struct stt_desk *des
 	 * it marked the connection, connections whose handlers share a lock met in the pool, where
 	 * such waits are more frequent. A second one soon afterwards counts. */
 	if (took_us > BLOCKED_US || conn->blocking || conn->waited)
-		stt_dispatch_mark_blocking(conn);
-	conn->waited = QUICK_RUN;
+		stt_blocking_mark(conn);
+	conn->waited = STT_QUICK_RUN;
 }
 
 static inline __attribute__((__always_inline__)) void end_call(struct stt_desk *desk,
@@ -186,8 +177,10 @@ static bool call_own(struct stt_desk *desk, sttcp_conn *conn, const void *data, 
 	return true;
 }
 
-static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
-			  enum stt_event event, const void *data, size_t size)
+/* Inlined where messages come, which would pay with a call for what has a stack of its own. */
+static inline __attribute__((__always_inline__)) bool
+call_specific(const struct stt_handlers *handlers, sttcp_conn *conn, enum stt_event event,
+	      const void *data, size_t size)
 {
 	void *context = handlers->context;
 
@@ -222,22 +215,93 @@ static bool call_specific(const struct stt_handlers *handlers, sttcp_conn *conn,
 	return true;
 }
 
-void stt_dispatch_prepare(struct stt_handlers *handlers)
+void stt_dispatch_prepare(struct stt_service *service)
 {
+	struct stt_handlers *handlers = &service->handlers;
+
 	handlers->specific = 0;
 	for (int event = STT_CONNECTION; event <= STT_OWN_MESSAGE; event++)
 		if (has_specific(handlers, (enum stt_event)event))
 			handlers->specific |= 1U << event;
 	handlers->wanted = handlers->specific | (handlers->universal ? (1U << STT_DRAINED) - 1 : 0);
+	handlers->direct = service->settings.fibers ? 0 : handlers->wanted;
 }
 
-/* The universal handler, then the specific one; returns the result that counts. */
-static bool call_handlers(struct stt_desk *desk, sttcp_conn *conn, enum stt_event event,
-			  const void *data, size_t size)
+/* A function of its own: the universal handler may have come back on another thread. */
+STT_APART static bool call_specific_apart(sttcp_conn *conn, enum stt_event event, const void *data,
+					  size_t size)
+{
+	return call_specific(&conn->service->handlers, conn, event, data, size);
+}
+
+/* The universal handler, then the specific one, of a strand; returns the result that counts. */
+static bool call_both(struct stt_strand *strand, const void *data)
+{
+	struct sttcp_conn *conn = strand->conn;
+	const struct stt_handlers *handlers = &conn->service->handlers;
+	enum stt_event event = strand->event;
+	size_t size = strand->size;
+	bool verdict = true;
+
+	if (handlers->universal && event < STT_DRAINED)
+		verdict = handlers->universal((sttcp_event)event, conn, data, size,
+					      handlers->context);
+	if (handlers->specific & (1U << event))
+		verdict = call_specific_apart(conn, event, data, size);
+	return verdict;
+}
+
+/* With a copy of its data on its stack. */
+STT_APART static bool call_with_copy(struct stt_strand *strand)
+{
+	void *copy = __builtin_alloca(strand->size);
+
+	memcpy(copy, strand->data, strand->size);
+	strand->data = copy;
+	return call_both(strand, copy);
+}
+
+/* What a strand runs on its stack. */
+static void run_call(struct stt_fiber *fiber)
+{
+	struct stt_strand *strand = stt_container_of(fiber, struct stt_strand, fiber);
+
+	if (strand->task)
+		strand->task(strand->conn, strand->argument);
+	else if (strand->copies)
+		strand->verdict = call_with_copy(strand);
+	else
+		strand->verdict = call_both(strand, strand->data);
+	/* A child that was forked there and returns stops here: everything belongs to the parent,
+	 * above all its epoll. */
+	stt_dispatch_stop_child();
+}
+
+void stt_dispatch_note_loss(struct sttcp_conn *conn)
+{
+	stt_blocking_mark(conn);
+	stt_trace(conn, "blocked and taken over");
+}
+
+/* The end of a turn in which user code has run. */
+static inline void end_turn(struct stt_desk *desk, struct sttcp_conn *conn)
+{
+	if (!stt_turn_end(&desk->worker))
+		stt_dispatch_note_loss(conn);
+	if (desk->watch == STT_WATCH_WAITS)
+		stt_watch_begin_late(&desk->worker, conn);
+	desk->watch = 0;
+}
+
+/* The universal handler, then the specific one, on the stack of the thread. */
+static inline enum stt_outcome call_in_turn(struct stt_desk *desk, struct sttcp_conn *conn,
+					    enum stt_event event, const void *data, size_t size)
 {
 	const struct stt_handlers *handlers = &conn->service->handlers;
 	bool verdict = true;
 
+	desk->watch = STT_WATCH_MAY_WAIT;
+	stt_turn_begin(&desk->worker);
 	desk->call.ended_conn = false;
 	desk->call.failed_conn = false;
 	begin_call(desk, conn);
@@ -252,63 +316,160 @@ static bool call_handlers(struct stt_desk *desk, sttcp_conn *conn, enum stt_even
 	while (stt_self != &desk->worker)
 		pause();
 	end_call(desk, conn);
-	return verdict;
+	end_turn(desk, conn);
+	return verdict ? STT_TRUE : STT_FALSE;
 }
 
-void stt_dispatch_note_loss(struct sttcp_conn *conn)
+/* From where the call was left, or from its beginning, to where it is left next; true when it has
+ * returned. For the monitor, and for what is learned, that is a call. */
+static bool run_segment(struct stt_desk *desk, struct stt_strand *strand)
 {
-	stt_dispatch_mark_blocking(conn);
-	stt_trace(conn, "blocked and taken over");
-}
+	struct sttcp_conn *conn = strand->conn;
 
-bool stt_dispatch(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_event event,
-		  const void *data, size_t size)
-{
-	if (!stt_dispatch_wanted(&conn->service->handlers, event)) {
-		desk->call.ended_conn = desk->call.failed_conn = false;
-		return true;
-	}
 	desk->watch = STT_WATCH_MAY_WAIT;
 	stt_turn_begin(&desk->worker);
-	bool verdict = call_handlers(desk, conn, event, data, size);
+	begin_call(desk, conn);
+	atomic_store_explicit(&desk->call_has_stack, true, memory_order_relaxed);
+	desk->call.strand = strand;
+	strand->desk = desk;
+	bool returned = stt_fiber_run(&strand->fiber);
 
-	if (!stt_turn_end(&desk->worker))
-		stt_dispatch_note_loss(conn);
-	if (desk->watch == STT_WATCH_WAITS)
-		stt_watch_begin_late(&desk->worker, conn);
-	desk->watch = 0;
-	return verdict;
+	desk->call.strand = NULL;
+	strand->call = desk->call;
+	atomic_store_explicit(&desk->call_has_stack, false, memory_order_relaxed);
+	end_call(desk, conn);
+	end_turn(desk, conn);
+	return returned;
 }
 
-void stt_dispatch_stop_child(const struct stt_desk *desk)
+enum stt_outcome stt_dispatch_resume(struct stt_desk *desk, struct stt_strand *strand)
 {
-	while (stt_self != &desk->worker)
+	for (;;) {
+		if (run_segment(desk, strand))
+			break;
+		if (strand->leaves == STT_LEAVES_TO_GATHER)
+			strand->gathers = stt_gather_begin(&desk->worker, strand->conn);
+		else if (stt_strand_park(desk, strand))
+			return STT_WAITS;
+		else
+			strand->stays = true;
+		desk->call = strand->call;
+	}
+	if (strand->gathers)
+		stt_gather_end(&desk->worker, strand->conn);
+	return strand->verdict ? STT_TRUE : STT_FALSE;
+}
+
+static enum stt_outcome run_strand(struct stt_desk *desk, struct stt_strand *strand)
+{
+	strand->fiber.fn = run_call;
+	strand->verdict = true;
+	desk->call.event = strand->event;
+
+	enum stt_outcome outcome = stt_dispatch_resume(desk, strand);
+
+	if (outcome == STT_WAITS)
+		return outcome;
+	/* Behind one that has waited its owner looks in any case. */
+	if (strand->left_input)
+		stt_conn_wish_again(strand->conn, STT_WISH_READ);
+	stt_strand_give(desk, strand);
+	return outcome;
+}
+
+/* Where the data of a handler stands while this runs. */
+static void place_data(struct stt_desk *desk, struct stt_strand *strand)
+{
+	const char *data = strand->data;
+
+	if (strand->event == STT_MALFORMED) {
+		const struct stt_refused *refused = strand->data;
+
+		strand->refused.code = refused->code;
+		strand->refused.text = strdup(refused->text);
+		strand->data = &strand->refused;
+		strand->copies = false;
+		return;
+	}
+	strand->copies = strand->size && strand->size <= COPIED_BYTES;
+	if (strand->copies)
+		desk->input.pinned = NULL;
+	else
+		strand->in_buffer =
+			strand->size && data >= desk->buffer && data < desk->buffer + STT_READ_SIZE;
+}
+
+/* As stt_dispatch, for a handler that has a stack of its own, or nobody to be called; or NO_STACK.
+ */
+__attribute__((__noinline__)) static int dispatch_apart(struct stt_desk *desk,
+							struct sttcp_conn *conn,
+							enum stt_event event, const void *data,
+							size_t size)
+{
+	desk->call.ended_conn = desk->call.failed_conn = false;
+	if (!stt_dispatch_wanted(&conn->service->handlers, event))
+		return (int)STT_TRUE;
+
+	struct stt_strand *strand = stt_strand_take(desk, conn);
+
+	if (!strand)
+		return NO_STACK;
+	strand->event = event;
+	strand->data = data;
+	strand->size = size;
+	place_data(desk, strand);
+	return (int)run_strand(desk, strand);
+}
+
+enum stt_outcome stt_dispatch(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_event event,
+			      const void *data, size_t size)
+{
+	if (!(conn->service->handlers.direct & (1U << event))) {
+		int outcome = dispatch_apart(desk, conn, event, data, size);
+
+		if (outcome != NO_STACK)
+			return (enum stt_outcome)outcome;
+	}
+	return call_in_turn(desk, conn, event, data, size);
+}
+
+STT_APART void stt_dispatch_stop_child(void)
+{
+	while (!stt_self)
 		pause();
 }
 
-void stt_dispatch_task(struct stt_desk *desk, struct sttcp_conn *conn,
-		       void (*call)(struct stt_desk *desk, sttcp_conn *conn, void *argument),
-		       void *argument)
+bool stt_dispatch_task(struct stt_desk *desk, struct sttcp_conn *conn,
+		       void (*call)(sttcp_conn *conn, void *argument), void *argument)
 {
+	struct stt_strand *strand =
+		conn->service->settings.fibers ? stt_strand_take(desk, conn) : NULL;
+
 	desk->call.ended_conn = false;
 	desk->call.failed_conn = false;
+	if (strand) {
+		strand->event = STT_TASK;
+		strand->task = call;
+		strand->argument = argument;
+		strand->began_ms = stt_now_ms();
+		strand->bytes_before = stt_counter_get(&conn->bytes_in);
+		return run_strand(desk, strand) != STT_WAITS;
+	}
 	desk->watch = STT_WATCH_MAY_WAIT;
 	stt_turn_begin(&desk->worker);
 	begin_call(desk, conn);
 	desk->call.event = STT_TASK;
-	call(desk, conn, argument);
-	stt_dispatch_stop_child(desk);
+	call(conn, argument);
+	stt_dispatch_stop_child();
 	end_call(desk, conn);
-	if (!stt_turn_end(&desk->worker))
-		stt_dispatch_note_loss(conn);
-	if (desk->watch == STT_WATCH_WAITS)
-		stt_watch_begin_late(&desk->worker, conn);
-	desk->watch = 0;
+	end_turn(desk, conn);
+	return true;
 }
 
 void stt_dispatch_malformed_inside(struct stt_desk *desk, sttcp_conn *conn, int code)
 {
 	const struct stt_handlers *handlers = &conn->service->handlers;
+	struct stt_strand *strand = desk->call.strand;
 	enum stt_event event = desk->call.event;
 
 	if (!handlers->malformed)
@@ -316,7 +477,6 @@ void stt_dispatch_malformed_inside(struct stt_desk *desk, sttcp_conn *conn, int 
 	/* The call still belongs to the outer handler in all measurements and waits. */
 	desk->call.event = STT_MALFORMED;
 	handlers->malformed(conn, code, handlers->context);
-	while (stt_self != &desk->worker)
-		pause();
-	desk->call.event = event;
+	stt_dispatch_stop_child();
+	stt_strand_desk(strand, desk)->call.event = event;
 }

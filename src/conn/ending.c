@@ -40,8 +40,13 @@ static unsigned flush_and_finish_locked(struct sttcp_conn *conn, enum stt_end_ho
 	if (how != STT_END_FORCE)
 		return what;
 	conn->output.forced = true;
-	/* A client's close has already waited for its bytes, for as long as it was asked to. */
-	if (!atomic_load(&conn->service->flush_ms) && !stt_output_drained_locked(&conn->output))
+	/* A client's close has already waited for its bytes, for as long as it was asked to. A send
+	 * of which a part is queued goes on for as long as its peer may take, if that has a limit.
+	 */
+	int flush_ms = atomic_load(&conn->service->flush_ms);
+
+	if ((!flush_ms || (flush_ms < 0 && conn->output.line)) &&
+	    !stt_output_drained_locked(&conn->output))
 		what |= reset_locked(conn);
 	return what;
 }
@@ -240,18 +245,30 @@ bool stt_conn_end_is_wanted(struct sttcp_conn *conn)
 	return failed || conn->waved_off || reason == STTCP_ECLOSED || reason == STTCP_EDESTROYED;
 }
 
+/* Releases it, unless there are wishes: then its loop works on it. */
+static void let_go(struct sttcp_conn *conn)
+{
+	if (!stt_conn_let_go(conn))
+		stt_loop_push(conn->loop, &conn->actor);
+}
+
 int stt_conn_detach(struct sttcp_conn *conn)
 {
 	bool own = stt_desk_conn() == conn;
+	bool owns = own || stt_conn_try_own(conn);
 
-	if (!own && !stt_conn_try_own(conn))
+	/* A handler that waits uses it. */
+	if (owns && conn->phase == STT_PARKED) {
+		let_go(conn);
+		owns = false;
+	}
+	if (!owns)
 		return atomic_load(&conn->ended) ? stt_conn_end_code(conn) : -EBUSY;
 
 	int result = stt_conn_detach_owned(conn);
 
-	/* Released, unless there are wishes: then its loop works on it. */
-	if (!own && !stt_conn_let_go(conn))
-		stt_loop_push(conn->loop, &conn->actor);
+	if (!own)
+		let_go(conn);
 	return result;
 }
 

@@ -24,6 +24,7 @@
 #include "conn/room.h"
 #include "conn/secure.h"
 #include "conn/service.h"
+#include "conn/strand.h"
 #include "conn/stream.h"
 #include "conn/wait.h"
 #include "conn/watch.h"
@@ -180,8 +181,18 @@ enum stt_shaken stt_handshake_act(struct stt_desk *desk, struct sttcp_conn *conn
 
 /* ----------------------------------------------------------- inside a handler */
 
+/* Waits for the descriptor: 0, or a code. */
+static int wait_for(struct stt_desk **desk, struct sttcp_conn *conn, short events, int64_t until_ms)
+{
+	struct stt_strand *strand = (*desk)->call.strand;
+	int result = stt_wait_for_stream(*desk, conn, events, until_ms);
+
+	*desk = stt_strand_desk(strand, *desk);
+	return result;
+}
+
 /* Waits until what was sent before has left: 0, or a code. */
-static int leave_the_clear(struct stt_desk *desk, struct sttcp_conn *conn, int64_t until_ms)
+static int leave_the_clear(struct stt_desk **desk, struct sttcp_conn *conn, int64_t until_ms)
 {
 	for (;;) {
 		stt_output_flush(conn);
@@ -193,7 +204,7 @@ static int leave_the_clear(struct stt_desk *desk, struct sttcp_conn *conn, int64
 		if (gone || broken)
 			return broken;
 
-		int result = stt_wait_for_stream(desk, conn, POLLOUT, until_ms);
+		int result = wait_for(desk, conn, POLLOUT, until_ms);
 
 		if (result < 0)
 			return result;
@@ -201,7 +212,7 @@ static int leave_the_clear(struct stt_desk *desk, struct sttcp_conn *conn, int64
 }
 
 /* The whole handshake: 0, or a code. */
-static int shake_hands(struct stt_desk *desk, struct sttcp_conn *conn, int64_t until_ms)
+static int shake_hands(struct stt_desk **desk, struct sttcp_conn *conn, int64_t until_ms)
 {
 	int result = leave_the_clear(desk, conn, until_ms);
 
@@ -215,8 +226,8 @@ static int shake_hands(struct stt_desk *desk, struct sttcp_conn *conn, int64_t u
 
 		if (step != -EAGAIN)
 			return step;
-		result = stt_wait_for_stream(
-			desk, conn, (short)(POLLIN | POLLRDHUP | (waits ? POLLOUT : 0)), until_ms);
+		result = wait_for(desk, conn, (short)(POLLIN | POLLRDHUP | (waits ? POLLOUT : 0)),
+				  until_ms);
 	}
 	return result;
 }
@@ -265,7 +276,11 @@ static int start(struct stt_desk *desk, struct sttcp_conn *conn, sttcp_tls *tls,
 	if (result < 0)
 		return result;
 	give_away_input(desk, conn);
-	result = shake_hands(desk, conn, until_ms);
+	if (desk->call.strand) {
+		desk->call.strand->emptied = false;
+		desk->call.strand->only_looks = false;
+	}
+	result = shake_hands(&desk, conn, until_ms);
 	if (result < 0)
 		return fail(conn, result);
 	open_stream(conn);

@@ -133,11 +133,31 @@ void stt_input_take(struct stt_desk *desk, struct sttcp_conn *conn)
 	in->framing = held->framing;
 }
 
+bool stt_input_is_in_hand(const struct stt_desk *desk)
+{
+	return desk->input.memory || desk->input.size;
+}
+
 /* Frees memory, if it is not what the running handler's data stands in. */
 static void let_go_of(struct stt_input *in, struct stt_held *memory)
 {
 	if (memory != in->pinned)
 		stt_held_free(memory);
+}
+
+/* Fills in what the memory that is kept knows. */
+static void note_held(const struct stt_desk *desk, struct stt_held *held)
+{
+	const struct stt_input *in = &desk->input;
+
+	held->start = (size_t)(in->at - held->bytes);
+	held->size = in->size;
+	held->scanned = in->scanned;
+	held->looked = in->looked;
+	held->whole = in->whole;
+	held->told = in->told;
+	held->frame = desk->frame;
+	held->framing = in->framing;
 }
 
 int stt_input_keep(struct stt_desk *desk, struct sttcp_conn *conn)
@@ -168,18 +188,43 @@ int stt_input_keep(struct stt_desk *desk, struct sttcp_conn *conn)
 			held->began_ms = 0;
 		else if (!held->began_ms && conn->service->settings.message_timeout_ms >= 0)
 			held->began_ms = stt_now_ms();
-		held->start = (size_t)(in->at - held->bytes);
-		held->size = in->size;
-		held->scanned = in->scanned;
-		held->looked = in->looked;
-		held->whole = in->whole;
-		held->told = in->told;
-		held->frame = desk->frame;
-		held->framing = in->framing;
+		note_held(desk, held);
 	}
 	conn->held = held;
 	*in = (struct stt_input){0};
 	return result;
+}
+
+int stt_input_park(struct stt_desk *desk, struct sttcp_conn *conn, struct stt_held **pinned)
+{
+	struct stt_input *in = &desk->input;
+	struct stt_held *held = in->memory;
+
+	if (in->size &&
+	    (!held || (held != in->pinned && held->capacity > LEAST_CAPACITY + SLACK * in->size))) {
+		size_t capacity = in->size < LEAST_CAPACITY ? LEAST_CAPACITY : in->size;
+		struct stt_held *made;
+
+		if (new_held(desk, conn, capacity, held, MUST_BE_HAD, &made) == 0) {
+			memcpy(made->bytes, in->at, in->size);
+			made->began_ms = held ? held->began_ms : 0;
+			stt_held_free(held);
+			in->at = made->bytes;
+			held = made;
+		} else if (!held) {
+			return -ENOMEM;
+		}
+	} else if (!in->size) {
+		if (held != in->pinned)
+			stt_held_free(held);
+		held = NULL;
+	}
+	if (held)
+		note_held(desk, held);
+	conn->held = held;
+	*pinned = in->pinned;
+	*in = (struct stt_input){0};
+	return 0;
 }
 
 static void forget_look(struct stt_input *in)

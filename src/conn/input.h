@@ -65,9 +65,16 @@ struct stt_message {
 /* Takes over what the connection holds. */
 void stt_input_take(struct stt_desk *desk, struct sttcp_conn *conn);
 
+/* Whether there is anything to be given back: in memory, or in the buffer of the desk. */
+bool stt_input_is_in_hand(const struct stt_desk *desk);
+
 /* Gives back what is left: 0; or it is lost, for -ENOMEM, or for STTCP_ELIMIT and then
  * desk->refusal says why. */
 int stt_input_keep(struct stt_desk *desk, struct sttcp_conn *conn);
+
+/* The same inside a handler, before its call is left, while its data may be pinned: 0, and the desk
+ * has no input in hand; or -ENOMEM, and nothing has changed. */
+int stt_input_park(struct stt_desk *desk, struct sttcp_conn *conn, struct stt_held **pinned);
 
 /* Whether the peer may send more. When not, a rest counts as the framing says. */
 enum stt_more {

@@ -7,9 +7,9 @@
 
 #include "base/clock.h"
 #include "base/slabs.h"
+#include "conn/blocking.h"
 #include "conn/conn.h"
 #include "conn/dialled.h"
-#include "conn/dispatch.h"
 #include "conn/input.h"
 #include "conn/own_framing.h"
 #include "conn/own_handler.h"
@@ -207,7 +207,7 @@ void stt_conn_die(struct sttcp_conn *conn)
 	if (other_refs)
 		stt_conn_local(conn);
 
-	stt_dispatch_unmark_blocking(conn);
+	stt_blocking_unmark(conn);
 	stt_lock(&conn->output.lock);
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
 

@@ -3,8 +3,11 @@
 #include "conn/line.h"
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "conn/conn.h"
 #include "conn/room.h"
+#include "conn/service.h"
+#include "conn/strand.h"
 #include "conn/stream.h"
 
 enum {
@@ -83,7 +86,12 @@ void stt_line_finish_locked(struct stt_output *out, struct stt_sender *sender, i
 	*link = sender->next;
 	sender->done = true;
 	sender->result = result;
-	stt_cond_wake_all(&sender->wake);
+	/* Under the lock, which whoever is woken takes before it believes it: until then the call
+	 * is there, and with it its connection. */
+	if (sender->parked)
+		stt_conn_ask(sender->parked, STT_WISH_WAKE);
+	else
+		stt_cond_wake_all(&sender->wake);
 }
 
 int stt_line_advance_locked(struct stt_output *out, size_t most)
@@ -123,8 +131,47 @@ void stt_line_join_locked(struct stt_output *out, struct stt_sender *sender)
 	out->waited = true;
 }
 
-bool stt_line_wait_locked(struct stt_output *out, struct stt_sender *sender, int64_t until_ms)
+/* The call that waits has been ended by force, with its connection: it may not wait on for another
+ * one. But what has begun is not torn; without a limit on that the one that does not move is reset.
+ */
+static void give_up_locked(struct stt_output *out, struct stt_sender *sender)
+	STT_REQUIRES(out->lock)
 {
+	struct sttcp_conn *conn = stt_output_conn(out);
+
+	if (!sender->begun)
+		stt_line_finish_locked(out, sender, stt_conn_end_code(sender->parked));
+	else if (conn->service->settings.write_timeout_ms < 0 && stt_stream_fd(conn) >= 0)
+		stt_stream_reset_locked(out);
+}
+
+/* Without a thread. False if that is not possible any more. */
+static bool wait_parked_locked(struct stt_output *out, struct stt_sender *sender,
+			       struct stt_strand *strand, int64_t until_ms) STT_REQUIRES(out->lock)
+{
+	bool waited = true;
+
+	sender->parked = strand->conn;
+	while (waited && !sender->done && (until_ms == STT_NEVER || stt_now_ms() < until_ms)) {
+		stt_unlock(&out->lock);
+		waited = stt_strand_wait(strand, STT_WISH_WAKE | STT_WISH_CLOSE, until_ms);
+		bool forced = stt_conn_is_forced(strand->conn);
+
+		stt_lock(&out->lock);
+		if (!sender->done && forced)
+			give_up_locked(out, sender);
+	}
+	sender->parked = NULL;
+	return waited;
+}
+
+STT_APART bool stt_line_wait_locked(struct stt_output *out, struct stt_sender *sender,
+				    int64_t until_ms)
+{
+	struct stt_strand *strand = stt_strand_here();
+
+	if (strand && wait_parked_locked(out, sender, strand, until_ms) && !sender->done)
+		return false;
 	while (!sender->done) {
 		if (!stt_cond_wait_until(&sender->wake, &out->lock, until_ms) && !sender->done)
 			return false;

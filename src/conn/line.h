@@ -31,6 +31,7 @@ struct stt_sender {
 	bool done;
 	int result;
 	struct stt_cond wake;
+	struct sttcp_conn *parked; /* whose call waits for it without a thread, or NULL */
 };
 
 void stt_cursor_skip(struct stt_cursor *cursor, size_t size);

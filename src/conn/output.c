@@ -350,7 +350,8 @@ void stt_output_tell(struct sttcp_conn *conn, unsigned what)
 		stt_conn_ask(conn, (what & (STT_TELL_READ | STT_TELL_RESUME) ? STT_WISH_READ : 0) |
 					   (what & STT_TELL_RESUME ? STT_WISH_TIMEOUT : 0) |
 					   (what & STT_TELL_CLOSE ? STT_WISH_CLOSE : 0) |
-					   (what & STT_TELL_DRAINED ? STT_WISH_DRAINED : 0));
+					   (what & STT_TELL_DRAINED ? STT_WISH_DRAINED : 0) |
+					   (what & STT_TELL_WAKE ? STT_WISH_WAKE : 0));
 }
 
 void stt_output_flush(struct sttcp_conn *conn)
@@ -358,6 +359,8 @@ void stt_output_flush(struct sttcp_conn *conn)
 	stt_lock(&conn->output.lock);
 	unsigned what = stt_output_flush_locked(&conn->output);
 
+	if (conn->output.receiver == STT_RECEIVER_PARKED)
+		what |= STT_TELL_WAKE;
 	stt_unlock(&conn->output.lock);
 	if (what)
 		stt_output_tell(conn, what);

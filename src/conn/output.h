@@ -29,7 +29,8 @@ struct stt_output {
 	int64_t moved_ms;	 /* when a byte last left, while there is a queue */
 	int64_t flush_until_ms;	 /* of a connection that ends; 0: not yet, or without a limit */
 	int broken;		 /* why nothing can be sent any more; 0 while it can */
-	int receiver; /* the eventfd of whoever waits in wait.h, and is to know of an end; -1 */
+	int receiver; /* the eventfd of whoever waits in wait.h, and is to know of an end;
+			 -1, or as below */
 	/* Bits, so that a connection takes no more than 472 bytes. */
 	bool fin_sent : 1;
 	bool shakes : 1;       /* the session of TLS is in its handshake */
@@ -53,6 +54,12 @@ struct stt_output {
 	_Atomic size_t queued;
 };
 
+/* Of `receiver`: who waits is parked. */
+enum {
+	STT_RECEIVER_PARKED = -2, /* a handler, until the socket takes bytes again */
+	STT_RECEIVER_WAITER = -3  /* that of another connection: rare.h has it */
+};
+
 /* Bits of `detours`. One byte, so that the short way of a send asks once for all of them. */
 enum {
 	STT_DETOUR_FIN = 1,    /* FIN when the queue and the line are empty: there are no sends */
@@ -66,7 +73,8 @@ enum {
 	STT_TELL_READ = 2,    /* sending has failed: the reader finds out what remains to be read */
 	STT_TELL_RESUME = 4,  /* the reader is to look again */
 	STT_TELL_DRAINED = 8, /* the queue is empty again */
-	STT_TELL_LOW = 16     /* with RESUME: it rested, and was released */
+	STT_TELL_LOW = 16,    /* with RESUME: it rested, and was released */
+	STT_TELL_WAKE = 32    /* the socket takes bytes, which a parked handler waits for */
 };
 
 enum stt_send_mode {

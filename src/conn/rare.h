@@ -12,6 +12,7 @@
 struct stt_dialled;
 struct stt_own_handler;
 struct stt_secure;
+struct stt_strand;
 struct stt_tasks;
 
 /* Each is atomic, set once by any thread, and NULL before that. */
@@ -21,6 +22,10 @@ struct stt_rare {
 	_Atomic(char *) local_name;
 	_Atomic(struct stt_secure *) secure;
 	_Atomic(struct stt_dialled *) dialled;
+	/* But for these two. Under output.lock: whose call waits for this one in wait.c. */
+	struct sttcp_conn *waiter;
+	/* Written by the owner, NULL while no call of user code is parked. */
+	_Atomic(struct stt_strand *) strand;
 };
 
 /* NULL if there is none of them. */

@@ -49,9 +49,10 @@ static void take_fin(struct stt_desk *desk, struct sttcp_conn *conn)
 
 	conn->fin_seen = true;
 	if (first && conn->half_close) {
-		bool verdict = stt_dispatch(desk, conn, STT_END, NULL, 0);
+		enum stt_outcome outcome = stt_dispatch(desk, conn, STT_END, NULL, 0);
 
-		stt_after_call(desk, conn, STT_END, NULL, verdict);
+		if (outcome != STT_WAITS)
+			stt_after_call(desk, conn, STT_END, NULL, outcome == STT_TRUE);
 		return;
 	}
 	stt_after_fin(conn);
@@ -73,15 +74,21 @@ static void take_error(struct sttcp_conn *conn, int code)
 	stt_conn_end_by_stream(conn, code == -EAGAIN ? broken : code);
 }
 
-static inline void deliver(struct stt_desk *desk, struct sttcp_conn *conn, const void *data,
+/* False when the handler waits. */
+static inline bool deliver(struct stt_desk *desk, struct sttcp_conn *conn, const void *data,
 			   size_t size)
 {
 	/* Acquire: with STT_OWN_MESSAGE the handler that was set is found. */
 	enum stt_event event = atomic_load_explicit(&conn->delivers, memory_order_acquire);
 
 	stt_counter_add(&conn->messages_in, 1);
-	if (!stt_dispatch(desk, conn, event, data, size))
+	enum stt_outcome outcome = stt_dispatch(desk, conn, event, data, size);
+
+	if (__builtin_expect(outcome == STT_TRUE, true))
+		return true;
+	if (outcome == STT_FALSE)
 		stt_conn_wave_off(conn);
+	return outcome == STT_FALSE;
 }
 
 /* Ends a connection because of a message that cannot be taken, after its malformed handler. */
@@ -89,8 +96,9 @@ static void refuse_message(struct stt_desk *desk, struct sttcp_conn *conn, int c
 {
 	const struct stt_refused refused = {.code = code, .text = desk->refusal};
 
-	if (!stt_conn_has_ended(conn))
-		stt_dispatch(desk, conn, STT_MALFORMED, &refused, sizeof(refused));
+	if (!stt_conn_has_ended(conn) &&
+	    stt_dispatch(desk, conn, STT_MALFORMED, &refused, sizeof(refused)) == STT_WAITS)
+		return;
 	stt_after_call(desk, conn, STT_MALFORMED, &refused, true);
 }
 
@@ -178,7 +186,8 @@ static enum delivery deliver_messages(struct stt_desk *desk, struct sttcp_conn *
 		if (!gathers && in->size)
 			gathers = stt_gather_begin(&desk->worker, conn);
 		stt_input_pin(desk);
-		deliver(desk, conn, message.data, message.size);
+		if (!deliver(desk, conn, message.data, message.size))
+			break;
 		stt_input_unpin(desk);
 	}
 	if (gathers)
@@ -225,6 +234,9 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 		}
 		came = true;
 	}
+	/* All that follows is for the owner that finds its handler at the end. */
+	if (conn->phase == STT_PARKED)
+		return false;
 	came |= budget != MESSAGES_PER_TURN;
 	if (came)
 		stt_deadlines_note_input(conn);
@@ -268,7 +280,8 @@ static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 			return is_behind(conn, size, emptied);
 
 		stt_counter_add(&conn->bytes_in, size);
-		deliver(desk, conn, desk->buffer, (size_t)size);
+		if (!deliver(desk, conn, desk->buffer, (size_t)size))
+			return false;
 		/* The handler has set a framing: further input has to be parsed. */
 		if (atomic_load_explicit(&conn->framed, memory_order_relaxed))
 			return read_messages(desk, conn);

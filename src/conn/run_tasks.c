@@ -21,12 +21,12 @@ enum {
 };
 
 /* In the call, and so in its turn. */
-static void run_one(struct stt_desk *desk, struct sttcp_conn *conn, void *argument)
+static void run_one(struct sttcp_conn *conn, void *argument)
 {
 	struct stt_task *task = argument;
 
 	task->fn(conn, task->argument);
-	stt_dispatch_stop_child(desk);
+	stt_dispatch_stop_child();
 	if (stt_tasks_finish(conn, task))
 		stt_task_free(task);
 }
@@ -40,14 +40,23 @@ static void take_input(struct stt_desk *desk, struct sttcp_conn *conn)
 
 static void keep_input(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	if (desk->input.memory && stt_input_keep(desk, conn) < 0)
+	if (stt_input_is_in_hand(desk) && stt_input_keep(desk, conn) < 0)
 		stt_conn_end(conn, -ENOMEM, STT_END_RESET);
 	stt_deadlines_watch_message(conn);
 }
 
+void stt_run_tasks_after(struct sttcp_conn *conn, int64_t began_ms, int64_t bytes_before)
+{
+	if (!conn->service->settings.times_input)
+		return;
+	if (stt_counter_get(&conn->bytes_in) != bytes_before)
+		stt_deadlines_note_input(conn);
+	else
+		stt_deadlines_leave_out(conn, began_ms);
+}
+
 bool stt_run_tasks(struct stt_desk *desk, struct sttcp_conn *conn)
 {
-	bool times_input = conn->service->settings.times_input;
 	int64_t bytes_in = stt_counter_get(&conn->bytes_in);
 	int64_t began_ms = stt_now_ms();
 	struct stt_task *task = NULL;
@@ -59,14 +68,14 @@ bool stt_run_tasks(struct stt_desk *desk, struct sttcp_conn *conn)
 		task = stt_tasks_take(conn, began_ms);
 		if (!task)
 			break;
-		stt_dispatch_task(desk, conn, run_one, task);
+		/* The rest of them is noted with the wait. */
+		if (!stt_dispatch_task(desk, conn, run_one, task))
+			return true;
 		count++;
 	}
 	keep_input(desk, conn);
-	if (times_input && stt_counter_get(&conn->bytes_in) != bytes_in)
-		stt_deadlines_note_input(conn);
-	else if (times_input && count)
-		stt_deadlines_leave_out(conn, began_ms);
+	if (count)
+		stt_run_tasks_after(conn, began_ms, bytes_in);
 	return stt_tasks_settle(&desk->worker, conn, began_ms);
 }
 

@@ -5,6 +5,7 @@
 #define STT_CONN_RUN_TASKS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct stt_desk;
 struct sttcp_conn;
@@ -12,6 +13,10 @@ struct sttcp_conn;
 /* Runs the tasks that are due, in phase OPEN: true if more are due after this one's share of the
  * turn. */
 bool stt_run_tasks(struct stt_desk *desk, struct sttcp_conn *conn);
+
+/* A task that has waited has returned: what it has read, or the time that it took, counts as it
+ * does behind the others. */
+void stt_run_tasks_after(struct sttcp_conn *conn, int64_t began_ms, int64_t bytes_before);
 
 enum stt_freed {
 	STT_FREED_ALL,

@@ -3,6 +3,7 @@
  * What the owner of a connection does, in the phase that it finds:
  *
  *	phase		it does							then
+ *	PARKED		goes on with a call that waits, or notes its wishes	as before
  *	CONNECTING	is never found: attempt.c lends it its own table	FAILED
  *	FAILED		runs the unconnected handler				DEAD
  *	SHAKING		makes a step of the TLS handshake			BORN
@@ -39,6 +40,7 @@
 #include "conn/life.h"
 #include "conn/read.h"
 #include "conn/run_tasks.h"
+#include "conn/park.h"
 #include "conn/service.h"
 #include "conn/stream.h"
 #include "conn/tasks.h"
@@ -69,9 +71,10 @@ static void open_conn(struct stt_desk *desk, struct sttcp_conn *conn)
 	}
 	atomic_store(&conn->opened, true);
 
-	bool verdict = stt_dispatch(desk, conn, STT_CONNECTION, NULL, 0);
+	enum stt_outcome outcome = stt_dispatch(desk, conn, STT_CONNECTION, NULL, 0);
 
-	stt_after_call(desk, conn, STT_CONNECTION, NULL, verdict);
+	if (outcome != STT_WAITS)
+		stt_after_call(desk, conn, STT_CONNECTION, NULL, outcome == STT_TRUE);
 }
 
 static void run_last_handler(struct stt_desk *desk, struct sttcp_conn *conn)
@@ -81,9 +84,8 @@ static void run_last_handler(struct stt_desk *desk, struct sttcp_conn *conn)
 
 	service->calls->left(service, conn);
 	stt_trace_ended(conn);
-	if (!conn->declined)
-		stt_dispatch(desk, conn, event, NULL, 0);
-	stt_after_call(desk, conn, event, NULL, true);
+	if (conn->declined || stt_dispatch(desk, conn, event, NULL, 0) != STT_WAITS)
+		stt_after_call(desk, conn, event, NULL, true);
 }
 
 /* The input goes on after a turn of the others, or when more of it comes. */
@@ -115,6 +117,8 @@ static enum next go_on_ending(struct stt_desk *desk, struct sttcp_conn *conn)
 		if (freed != STT_FREED_ALL || (!view.drained && !view.forced))
 			return go_on_dropping(desk, conn, rest);
 		run_last_handler(desk, conn);
+		if (conn->phase == STT_PARKED)
+			return LET_GO;
 		view = stt_output_view(conn);
 	}
 
@@ -179,15 +183,28 @@ __attribute__((__noinline__)) static bool
 act_on_notices(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes, bool ends_idle)
 {
 	if ((wishes & STT_WISH_DRAINED) && !stt_conn_has_ended(conn)) {
-		bool verdict = stt_dispatch(desk, conn, STT_DRAINED, NULL, 0);
+		enum stt_outcome outcome = stt_dispatch(desk, conn, STT_DRAINED, NULL, 0);
 
-		stt_after_call(desk, conn, STT_DRAINED, NULL, verdict);
+		if (outcome == STT_WAITS) {
+			stt_strand_of(conn)->noted |= wishes & STT_WISH_TIMEOUT;
+			return false;
+		}
+		stt_after_call(desk, conn, STT_DRAINED, NULL, outcome == STT_TRUE);
 	}
 	if ((wishes & STT_WISH_TIMEOUT) && !stt_conn_has_ended(conn))
 		stt_deadlines_check(conn, desk->judged_ms);
 	if (ends_idle)
 		end_if_idle(conn);
 	return desk->worker.loop && stt_conn_is_wished(conn, STT_WISH_TASKS);
+}
+
+/* Whether a call of user code waits now: then the rest of the wishes is for later. */
+static bool note_parked(struct sttcp_conn *conn, unsigned wishes)
+{
+	if (conn->phase != STT_PARKED)
+		return false;
+	stt_strand_of(conn)->noted |= wishes;
+	return true;
 }
 
 /* The phase OPEN; true when the budget of the turn is used up. */
@@ -200,23 +217,78 @@ static inline bool act_open(struct stt_desk *desk, struct sttcp_conn *conn, unsi
 	if (rare) {
 		wishes = look_before_read(desk, conn, wishes, ends_idle);
 		/* By a task: then no handler of input runs any more. */
-		if (stt_conn_has_ended(conn))
+		if (note_parked(conn, wishes) || stt_conn_has_ended(conn))
 			return false;
 	}
 	if (act_on_input(desk, conn, wishes))
 		return true;
-	return rare && act_on_notices(desk, conn, wishes, ends_idle);
+	return rare && !note_parked(conn, wishes) && act_on_notices(desk, conn, wishes, ends_idle);
 }
 
-/* The handshake, if there is one, then the connection handler. False while the handshake goes on.
- */
-__attribute__((__noinline__)) static bool act_unopened(struct stt_desk *desk,
-						       struct sttcp_conn *conn, unsigned *wishes)
+/* The call of a parked connection has returned: what would have followed it, and the wishes that
+ * were noted meanwhile. */
+static unsigned finish_call(struct stt_desk *desk, struct sttcp_conn *conn,
+			    struct stt_strand *strand, bool verdict)
 {
+	enum stt_event event = strand->event;
+	unsigned wishes = strand->noted | STT_WISH_READ;
+
+	atomic_store(&conn->owner_due_ms, STT_NEVER);
+	stt_input_unpin(desk);
+	if (stt_conn_has_ended(conn))
+		desk->input.size = 0;
+	if (stt_input_keep(desk, conn) < 0)
+		stt_conn_end(conn, -ENOMEM, STT_END_RESET);
+	if (event == STT_TASK)
+		stt_run_tasks_after(conn, strand->began_ms, strand->bytes_before);
+	else if (conn->phase == STT_OPEN && event != STT_DRAINED)
+		stt_deadlines_note_input(conn);
+	stt_after_call(desk, conn, event, strand->data, verdict);
+	stt_strand_give(desk, strand);
+	/* Its deadlines have rested, and whatever else is due by time. */
+	return wishes | STT_WISH_TIMEOUT | STT_WISH_TASKS;
+}
+
+/* What is to be done with a connection that was not open. */
+enum opening {
+	WAITS_ON,
+	GOES_ON, /* by its phase */
+	GIVEN_ON /* as HANDED_ON */
+};
+
+/* A call of user code waits. When it has returned these are the wishes. */
+static enum opening go_on_parked(struct stt_desk *desk, struct sttcp_conn *conn, unsigned *wishes)
+{
+	struct stt_strand *strand = stt_strand_of(conn);
+
+	if (!stt_strand_is_woken(desk, strand, *wishes))
+		return WAITS_ON;
+	if (atomic_load_explicit(&stt_strands_change_threads, memory_order_relaxed) &&
+	    desk->worker.loop) {
+		stt_conn_wish_again(conn, *wishes);
+		stt_pool_push(&desk->worker.engine->pool, &conn->actor);
+		return GIVEN_ON;
+	}
+	stt_strand_unpark(desk, strand);
+
+	enum stt_outcome outcome = stt_dispatch_resume(desk, strand);
+
+	if (outcome == STT_WAITS)
+		return WAITS_ON;
+	*wishes = finish_call(desk, conn, strand, outcome == STT_TRUE);
+	return GOES_ON;
+}
+
+/* A call that waits; the handshake, if there is one, then the connection handler. */
+__attribute__((__noinline__)) static enum opening
+act_unopened(struct stt_desk *desk, struct sttcp_conn *conn, unsigned *wishes)
+{
+	if (conn->phase == STT_PARKED)
+		return go_on_parked(desk, conn, wishes);
 	if (conn->phase == STT_SHAKING) {
 		switch (stt_handshake_act(desk, conn, *wishes & STT_WISH_READ)) {
 		case STT_SHAKES_ON:
-			return false;
+			return WAITS_ON;
 		case STT_SHAKEN:
 			/* What came behind the handshake raises no event. */
 			*wishes |= STT_WISH_READ;
@@ -229,17 +301,25 @@ __attribute__((__noinline__)) static bool act_unopened(struct stt_desk *desk,
 	}
 	if (conn->phase == STT_BORN) {
 		open_conn(desk, conn);
+		if (conn->phase == STT_PARKED) {
+			stt_strand_of(conn)->noted |= *wishes;
+			return WAITS_ON;
+		}
 		/* What its connection handler has given runs before the first input is read. */
 		if (stt_conn_is_wished(conn, STT_WISH_TASKS))
 			*wishes |= stt_conn_take_wishes(conn);
 	}
-	return true;
+	return GOES_ON;
 }
 
 static enum next act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 {
-	if (conn->phase < STT_OPEN && !act_unopened(desk, conn, &wishes))
-		return LET_GO;
+	if (conn->phase < STT_OPEN) {
+		enum opening opening = act_unopened(desk, conn, &wishes);
+
+		if (opening != GOES_ON)
+			return opening == WAITS_ON ? LET_GO : HANDED_ON;
+	}
 	if (conn->phase == STT_OPEN && !stt_conn_has_ended(conn)) {
 		if (act_open(desk, conn, wishes)) {
 			/* Other connections first. This one stays owned, by the list. */
@@ -249,6 +329,8 @@ static enum next act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wi
 		if (!stt_conn_has_ended(conn))
 			return LET_GO;
 	}
+	if (conn->phase == STT_PARKED)
+		return LET_GO;
 	return go_on_ending(desk, conn);
 }
 
@@ -275,6 +357,12 @@ static void work(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes
 			return;
 		}
 		wishes = stt_conn_take_wishes(conn);
+		if (conn->phase == STT_PARKED &&
+		    stt_strand_of(conn)->leaves == STT_LEAVES_TO_YIELD) {
+			stt_conn_wish_again(conn, wishes);
+			stt_loop_requeue(&desk->worker, conn->loop, &conn->actor);
+			return;
+		}
 	}
 }
 
@@ -286,6 +374,8 @@ static bool has_last_words(struct sttcp_conn *conn)
 	bool failed = conn->phase == STT_FAILED || (unopened && is_client);
 	enum stt_event event = failed ? STT_UNCONNECTED : STT_DISCONNECTION;
 
+	if (conn->phase == STT_PARKED)
+		return true;
 	if (unopened && !is_client)
 		return false;
 	if (!conn->declined && stt_dispatch_wanted(&conn->service->handlers, event))
@@ -309,7 +399,7 @@ static inline bool needs_pool(struct sttcp_conn *conn)
 		return !stt_conn_has_ended(conn) || has_last_words(conn);
 	/* A blocking connection that has ended has only its last handler left. With a thread for
 	 * each of those, a stop that closes a thousand would wait for a thousand threads. */
-	return conn->blocking && !stt_conn_has_ended(conn);
+	return conn->blocking && (!stt_conn_has_ended(conn) || conn->phase == STT_PARKED);
 }
 
 static void give_to_pool(struct stt_desk *desk, struct sttcp_conn *conn)
@@ -434,7 +524,7 @@ struct sttcp_conn *stt_serve_new(struct stt_service *service, struct stt_loop *l
 
 bool stt_serve_unopened(struct stt_desk *desk, struct sttcp_conn *conn, unsigned *wishes)
 {
-	return act_unopened(desk, conn, wishes);
+	return act_unopened(desk, conn, wishes) == GOES_ON;
 }
 
 bool stt_serve_ending(struct stt_desk *desk, struct sttcp_conn *conn)

@@ -55,6 +55,7 @@ struct stt_handlers {
 	/* A bit for each event: which have a handler of their own, and which have any. */
 	unsigned specific;
 	unsigned wanted;
+	unsigned direct; /* have any, which runs on the stack of its thread */
 };
 
 /* Options after their defaults were filled in: -1 is off or unlimited, nothing is 0 by default. */
@@ -93,7 +94,9 @@ struct stt_settings {
 	bool ipv6_only;
 	bool nagle;
 	bool half_close;
-	sttcp_tls *tls; /* a reference, or NULL */
+	bool fibers;
+	size_t fiber_stack_size; /* as stt_stack_size says */
+	sttcp_tls *tls;		 /* a reference, or NULL */
 	int tls_handshake_timeout_ms;
 	const char *tls_name; /* NULL: the host */
 };

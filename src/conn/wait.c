@@ -16,8 +16,12 @@
 #include "conn/desk.h"
 #include "conn/ending.h"
 #include "conn/output.h"
+#include "conn/rare.h"
+#include "conn/strand.h"
 #include "conn/stream.h"
 #include "conn/watch.h"
+#include "engine/foreign.h"
+#include "engine/loop.h"
 #include "engine/relief.h"
 #include "net/poller.h"
 
@@ -89,9 +93,13 @@ static int wait_there(struct stt_desk *desk, struct stt_wait_spec *wait)
 	return result;
 }
 
-int stt_wait(struct stt_desk *desk, struct stt_wait_spec *wait)
+/* The thread waits. One of the library's has a desk of its own. */
+STT_APART static int block(struct stt_desk *desk, struct stt_wait_spec *wait)
 {
 	struct parties parties = parties_of(wait);
+
+	if (stt_self)
+		desk = stt_desk_self();
 
 	if (!parties.conn && !parties.running)
 		return stt_socket_wait(wait->fd, &wait->events, -1, wait->until_ms);
@@ -113,6 +121,127 @@ int stt_wait(struct stt_desk *desk, struct stt_wait_spec *wait)
 	return ended ? ended : result;
 }
 
+/* ------------------------------------------------------------ without a thread */
+
+enum {
+	CANNOT_PARK = 1
+};
+
+/* Lets whoever ends the connection wake this parked call, or with NULL no longer; 0, or what it has
+ * ended with. */
+STT_APART static int set_waiter(struct sttcp_conn *conn, struct sttcp_conn *waiter)
+{
+	struct stt_rare *rare = stt_rare_of(conn);
+
+	stt_lock(&conn->output.lock);
+	conn->output.receiver = waiter ? STT_RECEIVER_WAITER : -1;
+	rare->waiter = waiter;
+	int result = atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;
+
+	stt_unlock(&conn->output.lock);
+	return result;
+}
+
+void stt_wait_wake_waiter_locked(struct stt_output *out)
+{
+	stt_conn_ask(stt_rare_of(stt_output_conn(out))->waiter, STT_WISH_WAKE);
+}
+
+/* On the loop of the call's connection, under the lock of its foreign descriptors. */
+static void wake_call(void *argument)
+{
+	stt_conn_ask(argument, STT_WISH_WAKE);
+}
+
+/* Looks at the descriptor, if there is one: 0 if nothing has happened there, 1 and the events, or
+ * why the system cannot tell. */
+STT_APART static int look(struct stt_wait_spec *wait, short wanted)
+{
+	short events = wanted;
+	int result = wait->fd < 0 ? -ETIMEDOUT : stt_socket_wait(wait->fd, &events, -1, 0);
+
+	wait->events = 0;
+	if (result == 0)
+		wait->events = events;
+	return result == 0 ? 1 : result == -ETIMEDOUT ? 0 : result;
+}
+
+/* Parks once, until something may have happened; false if that is not possible. */
+static bool park_once(struct stt_strand *strand, const struct stt_wait_spec *wait, short wanted)
+{
+	struct sttcp_conn *conn = strand->conn;
+	int64_t index = -1;
+
+	if (wait->fd >= 0) {
+		index = stt_foreign_add(conn->loop, wait->fd, wanted, wake_call, conn);
+		if (index < 0)
+			return false;
+	}
+	bool waited = stt_strand_wait(strand, STT_WISH_CLOSE | STT_WISH_WAKE, wait->until_ms);
+
+	if (index >= 0)
+		stt_foreign_remove(conn->loop, wait->fd, index);
+	return waited;
+}
+
+static int park_there(struct stt_strand *strand, struct stt_wait_spec *wait)
+{
+	short wanted = wait->events;
+
+	/* Only now: who makes it true wakes the waiter that it finds. */
+	if (wait->is_over && wait->is_over(wait->conn)) {
+		wait->events = 0;
+		return 0;
+	}
+
+	int found = look(wait, wanted);
+
+	if (found)
+		return found < 0 ? found : 0;
+	if (wait->until_ms != STT_NEVER && stt_now_ms() >= wait->until_ms)
+		return -ETIMEDOUT;
+	if (!park_once(strand, wait, wanted)) {
+		wait->events = wanted;
+		return CANNOT_PARK;
+	}
+	found = look(wait, wanted);
+	if (found < 0)
+		return found;
+	return !found && wait->until_ms != STT_NEVER && stt_now_ms() >= wait->until_ms ? -ETIMEDOUT
+										       : 0;
+}
+
+/* A call that has a stack of its own waits: as stt_wait, or CANNOT_PARK. */
+static int park(struct stt_strand *strand, struct stt_wait_spec *wait)
+{
+	struct sttcp_conn *running = strand->conn;
+	int result = wait->conn ? set_waiter(wait->conn, running) : 0;
+	int ended = 0;
+
+	if (result == 0 && !stt_conn_is_forced(running))
+		result = park_there(strand, wait);
+	if (wait->conn)
+		ended = set_waiter(wait->conn, NULL);
+	if (stt_conn_is_forced(running))
+		ended = stt_conn_end_code(running);
+	return ended ? ended : result;
+}
+
+STT_APART int stt_wait(struct stt_desk *desk, struct stt_wait_spec *wait)
+{
+	struct stt_strand *strand = stt_strand_here();
+
+	if (strand && wait->conn != strand->conn) {
+		int result = park(strand, wait);
+
+		if (result != CANNOT_PARK)
+			return result;
+	}
+	return block(desk, wait);
+}
+
+/* ------------------------------------------------------------- for the own peer */
+
 /* Whether what was waited for is there. */
 static bool is_ready(struct sttcp_conn *conn, short events)
 {
@@ -131,8 +260,79 @@ static int give_way(struct stt_desk *desk, struct sttcp_conn *conn)
 	return stt_conn_end_code(conn);
 }
 
-int stt_wait_for_stream(struct stt_desk *desk, struct sttcp_conn *conn, short events,
-			int64_t until_ms)
+/* The call is to be woken when the socket takes bytes again. True if it is to wait for that: the
+ * flag first, then one more look, since no second event comes. */
+STT_APART static bool expect_events(struct sttcp_conn *conn, short events)
+{
+	stt_lock(&conn->output.lock);
+	conn->output.receiver = STT_RECEIVER_PARKED;
+	/* As where output meets a full socket: its peer has the write timeout from now on. */
+	if (!atomic_load(&conn->output.pending))
+		conn->output.moved_ms = stt_now_ms();
+	atomic_store(&conn->output.pending, true);
+	stt_unlock(&conn->output.lock);
+	return stt_socket_wait(stt_stream_fd(conn), &events, -1, 0) == -ETIMEDOUT;
+}
+
+STT_APART static void expect_no_events(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	conn->output.receiver = -1;
+	stt_unlock(&conn->output.lock);
+}
+
+/* There is input, but others come first. */
+static int let_others_go(struct stt_strand *strand, int64_t until_ms)
+{
+	if (stt_now_ms() > until_ms)
+		return -ETIMEDOUT;
+	stt_strand_yield(strand);
+	return 0;
+}
+
+/* As stt_wait_for_stream, or CANNOT_PARK. */
+STT_APART static int park_for_stream(struct stt_strand *strand, short events, int64_t until_ms)
+{
+	struct sttcp_conn *conn = strand->conn;
+	const unsigned wakes = STT_WISH_READ | STT_WISH_CLOSE | STT_WISH_WAKE;
+	bool outward = events & POLLOUT;
+	bool waits = true;
+	bool parked = true;
+
+	if (stt_conn_has_ended(conn))
+		return stt_conn_end_code(conn);
+	if (conn->secure && !events && stt_secure_has_input(conn))
+		return let_others_go(strand, until_ms);
+	if (strand->only_looks)
+		return -ETIMEDOUT;
+	strand->came = 0;
+	if (outward)
+		waits = expect_events(conn, events);
+	if (waits)
+		parked = stt_strand_wait(strand, wakes, until_ms);
+	if (outward)
+		expect_no_events(conn);
+	if (!parked)
+		return CANNOT_PARK;
+	if (stt_conn_has_ended(conn))
+		return stt_conn_end_code(conn);
+	if (!waits || (strand->came & wakes))
+		return 0;
+	return stt_now_ms() >= until_ms ? -ETIMEDOUT : 0;
+}
+
+/* What may wait for this connection without a thread: a handler of it that has a stack. */
+static struct stt_strand *strand_of(const struct sttcp_conn *conn)
+{
+	struct stt_strand *strand = stt_strand_here();
+
+	return strand && strand->conn == conn ? strand : NULL;
+}
+
+/* ------------------------------------------------------------------------------ */
+
+static int block_for_stream(struct stt_desk *desk, struct sttcp_conn *conn, short events,
+			    int64_t until_ms)
 {
 	struct stt_wait_spec wait = {
 		.conn = conn,
@@ -150,6 +350,22 @@ int stt_wait_for_stream(struct stt_desk *desk, struct sttcp_conn *conn, short ev
 
 	return result == 0 && wait.in_the_way && !is_ready(conn, events) ? give_way(desk, conn)
 									 : result;
+}
+
+int stt_wait_for_stream(struct stt_desk *desk, struct sttcp_conn *conn, short events,
+			int64_t until_ms)
+{
+	struct stt_strand *strand = strand_of(conn);
+
+	if (strand) {
+		int result = park_for_stream(strand, events, until_ms);
+
+		if (result != CANNOT_PARK)
+			return result;
+		desk = strand->desk;
+		stt_output_flush(conn);
+	}
+	return block_for_stream(desk, conn, events, until_ms);
 }
 
 void stt_wait_wake(struct sttcp_conn *conn)
@@ -193,5 +409,5 @@ int stt_wait_poll(int fd, short events, int timeout_ms)
 		wait.events = events;
 		result = stt_wait(desk, &wait);
 	} while (result == 0 && !wait.events);
-	return result < 0 ? result : wait.events;
+	return result < 0 ? result : (unsigned short)wait.events;
 }

@@ -2,7 +2,8 @@
 /*
  * Where user code waits in the library, all but a send at its cap: for input, for
  * the end of a dial, for a descriptor of its own, or for time alone. This is the
- * one place that does so. A wait also ends
+ * one place that does so. What has a stack of its own (strand.h) gives its thread
+ * back meanwhile. A wait also ends
  *
  *	when						with
  *	the connection that it is for ends, in any way	what that has ended with
@@ -38,17 +39,23 @@ struct stt_wait_spec {
 int stt_wait(struct stt_desk *desk, struct stt_wait_spec *wait);
 
 /* Waits for events of the descriptor of `conn`, or with 0 for input of its stream, after a read has
- * returned -EAGAIN: codes as stt_wait. */
+ * returned -EAGAIN: codes as stt_wait. A handler of it may be on another thread after this, with
+ * the desk stt_strand_desk. */
 int stt_wait_for_stream(struct stt_desk *desk, struct sttcp_conn *conn, short events,
 			int64_t until_ms);
 
 /* Wakes whoever waits for this connection, or in a handler of it. */
 void stt_wait_wake(struct sttcp_conn *conn);
 
+/* For stt_wait_wake_locked: that is a call which is parked. */
+void stt_wait_wake_waiter_locked(struct stt_output *out) STT_REQUIRES(out->lock);
+
 static inline void stt_wait_wake_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
 	if (out->receiver >= 0)
 		stt_waker_wake(out->receiver);
+	else if (out->receiver == STT_RECEIVER_WAITER)
+		stt_wait_wake_waiter_locked(out);
 }
 
 /* As sttcp_sleep and sttcp_poll. */

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/slabs.h"
+#include "base/stacks.h"
 #include "engine/cpus.h"
 #include "engine/lookup.h"
 #include "engine/turn.h"
@@ -55,6 +56,7 @@ static void forget_engine(void)
 	holds = 0;
 	fate = STAYS;
 	stt_slabs_after_fork();
+	stt_stacks_after_fork();
 	stt_log_after_fork(stt_worker_is_ours());
 	the_user->after_fork();
 	stt_lookup_after_fork();

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "conn/conn.h"
 #include "conn/desk.h"
+#include "conn/strand.h"
 #include "engine/engine.h"
 #include "engine/turn.h"
 #include "group/group.h"
@@ -36,6 +37,10 @@ static void add_conn(struct sttcp_conn *conn, void *argument)
 	stats->messages_in += one.messages_in;
 	stats->messages_out += one.messages_out;
 	stats->queued += one.queued;
+	if (stt_strand_is_parked(conn)) {
+		stats->fibers++;
+		stats->fibers_waiting++;
+	}
 }
 
 static bool owns_loop(const struct stt_engine *engine, const struct stt_worker *worker)
@@ -60,6 +65,7 @@ static void add_worker(const struct stt_engine *engine, const struct stt_group *
 		stats->threads_blocked++;
 	if (atomic_load_explicit(&desk->call_service, memory_order_relaxed) != &group->service)
 		return;
+	stats->fibers += atomic_load_explicit(&desk->call_has_stack, memory_order_relaxed);
 	if (atomic_load_explicit(&worker->since_calls, memory_order_relaxed) == calls)
 		took_ms = now_ms - atomic_load_explicit(&worker->since_ms, memory_order_relaxed);
 	if (took_ms > stats->longest_ms || !stats->longest_id) {

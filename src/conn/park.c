@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where things are while a call is parked:
+ *
+ *	its frames			on its stack
+ *	the record of the call		in the strand
+ *	what was read, not delivered	held by the connection
+ *	a handler's small `data`	on its stack, from the start
+ *	a larger one			where it stood: in held memory, or in the buffer of the
+ *					worker, which has got another one
+ *	a deadline			in owner_due_ms: the connection's own ones rest
+ */
+#include "conn/park.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "conn/gather.h"
+#include "conn/input.h"
+#include "conn/service.h"
+#include "engine/turn.h"
+
+enum {
+	/* That a worker keeps. */
+	MOST_SPARE = 32,
+	/* A wait that has lasted as long as this, and up to twice as long, takes no more of its
+	 * stack than it needs. */
+	LOOK_MS = 1000
+};
+
+atomic_bool stt_strands_change_threads;
+
+struct stt_strand *stt_strand_take(struct stt_desk *desk, struct sttcp_conn *conn)
+{
+	size_t stack_size = conn->service->settings.fiber_stack_size;
+	struct stt_strand *strand = desk->spare_strands;
+
+	if (strand && strand->fiber.stack.size != stack_size) {
+		stt_strand_free_spare(desk);
+		strand = NULL;
+	}
+	if (strand) {
+		desk->spare_strands = strand->next;
+		desk->nspare_strands--;
+	} else {
+		struct stt_fiber *fiber = stt_fiber_new(stack_size, sizeof(struct stt_strand));
+
+		if (!fiber)
+			return NULL;
+		strand = stt_container_of(fiber, struct stt_strand, fiber);
+	}
+	strand->conn = conn;
+	strand->task = NULL;
+	strand->in_buffer = false;
+	strand->emptied = false;
+	strand->left_input = false;
+	strand->gathers = false;
+	strand->looks = false;
+	strand->nreads = 0;
+	strand->nmessages = 0;
+	strand->noted = 0;
+	return strand;
+}
+
+void stt_strand_give(struct stt_desk *desk, struct stt_strand *strand)
+{
+	stt_desk_free_buffer(strand->buffer);
+	strand->buffer = NULL;
+	free((char *)(uintptr_t)strand->refused.text);
+	strand->refused.text = NULL;
+	if (desk->nspare_strands >= MOST_SPARE) {
+		stt_fiber_free(&strand->fiber);
+		return;
+	}
+	strand->next = desk->spare_strands;
+	desk->spare_strands = strand;
+	desk->nspare_strands++;
+}
+
+void stt_strand_free_spare(struct stt_desk *desk)
+{
+	while (desk->spare_strands) {
+		struct stt_strand *strand = desk->spare_strands;
+
+		desk->spare_strands = strand->next;
+		stt_fiber_free(&strand->fiber);
+	}
+	desk->nspare_strands = 0;
+}
+
+/* Makes the connection's alarm ring by then. */
+static void ring_by(struct stt_desk *desk, struct sttcp_conn *conn, int64_t at)
+{
+	if (at >= atomic_load_explicit(&conn->owner_due_ms, memory_order_relaxed))
+		return;
+	atomic_store(&conn->owner_due_ms, at);
+	if (desk->worker.loop == conn->loop)
+		stt_alarm_set_here(conn->loop, &conn->alarm, at);
+	else
+		stt_alarm_set(conn->loop, &conn->alarm, at);
+}
+
+/* The pages of a buffer in which nothing stands go back to the system. */
+static void trim_buffer(char *buffer, const void *data, size_t size)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t begin = (uintptr_t)data & ~(page - 1);
+	uintptr_t end = ((uintptr_t)data + size + page - 1) & ~(page - 1);
+	uintptr_t low = (uintptr_t)buffer;
+	uintptr_t high = (low + STT_READ_SIZE + page - 1) & ~(page - 1);
+
+	if (begin > low)
+		(void)madvise(buffer, begin - low, MADV_DONTNEED);
+	if (high > end)
+		(void)madvise((void *)end, high - end, MADV_DONTNEED);
+}
+
+/* Takes the buffer with the handler's data along. */
+static bool take_buffer(struct stt_desk *desk, struct stt_strand *strand)
+{
+	char *another = stt_desk_new_buffer();
+
+	if (!another)
+		return false;
+	strand->buffer = desk->buffer;
+	desk->buffer = another;
+	strand->in_buffer = false;
+	trim_buffer(strand->buffer, strand->data, strand->size);
+	return true;
+}
+
+/* Takes everything along that stands on the desk. False when memory is missing: then nothing has
+ * changed. */
+static bool pack(struct stt_desk *desk, struct stt_strand *strand)
+{
+	if (!stt_rare_make(strand->conn))
+		return false;
+	if (stt_input_park(desk, strand->conn, &strand->pinned) < 0)
+		return false;
+	if (!strand->in_buffer || take_buffer(desk, strand))
+		return true;
+	stt_input_take(desk, strand->conn);
+	desk->input.pinned = strand->pinned;
+	return false;
+}
+
+bool stt_strand_park(struct stt_desk *desk, struct stt_strand *strand)
+{
+	struct sttcp_conn *conn = strand->conn;
+	int64_t at = strand->until_ms;
+
+	if (strand->gathers)
+		stt_gather_end(&desk->worker, conn);
+	strand->gathers = false;
+	if (!pack(desk, strand))
+		return false;
+	strand->nreads = 0;
+	strand->nmessages = 0;
+	strand->waits++;
+	strand->phase = conn->phase;
+	conn->phase = STT_PARKED;
+	atomic_store_explicit(&stt_rare_of(conn)->strand, strand, memory_order_relaxed);
+	if (!strand->looks) {
+		int64_t look_ms = stt_now_ms() + LOOK_MS;
+
+		/* The deadlines of the connection rest: what its alarm rings for is this wait's. */
+		atomic_store(&conn->owner_due_ms, STT_NEVER);
+		strand->looks = true;
+		strand->seen = 0;
+		if (look_ms < at)
+			at = look_ms;
+	}
+	ring_by(desk, conn, at);
+	if (strand->leaves == STT_LEAVES_TO_YIELD)
+		stt_conn_wish_again(conn, STT_WISH_WAKE);
+	return true;
+}
+
+/* The alarm has rung, and the wait is not over: gives pages back, if it has lasted since the last
+ * look. */
+static void look_again(struct stt_desk *desk, struct stt_strand *strand, int64_t now_ms)
+{
+	struct sttcp_conn *conn = strand->conn;
+	int64_t at = strand->until_ms;
+
+	atomic_store(&conn->owner_due_ms, STT_NEVER);
+	if (strand->seen == strand->waits) {
+		stt_fiber_trim(&strand->fiber);
+		/* The next wait begins to look again. */
+		strand->looks = false;
+	} else if (now_ms + LOOK_MS < at) {
+		at = now_ms + LOOK_MS;
+	}
+	strand->seen = strand->waits;
+	ring_by(desk, conn, at);
+}
+
+bool stt_strand_is_woken(struct stt_desk *desk, struct stt_strand *strand, unsigned wishes)
+{
+	if (wishes & STT_WISH_READ)
+		strand->emptied = false;
+	strand->came = wishes;
+	strand->noted |= wishes & ~(unsigned)(STT_BUSY | STT_WISH_WAKE | STT_WISH_TIMEOUT);
+	if (wishes & strand->wakes)
+		return true;
+	if (!(wishes & STT_WISH_TIMEOUT))
+		return false;
+
+	int64_t now_ms = stt_now_ms();
+
+	if (strand->until_ms <= now_ms)
+		return true;
+	look_again(desk, strand, now_ms);
+	return false;
+}
+
+void stt_strand_unpark(struct stt_desk *desk, struct stt_strand *strand)
+{
+	struct sttcp_conn *conn = strand->conn;
+
+	/* Rung, or about to be set anew. */
+	if (strand->came & STT_WISH_TIMEOUT) {
+		atomic_store(&conn->owner_due_ms, STT_NEVER);
+		strand->looks = false;
+	}
+	atomic_store_explicit(&stt_rare_of(conn)->strand, NULL, memory_order_relaxed);
+	conn->phase = strand->phase;
+	stt_input_take(desk, conn);
+	desk->input.pinned = strand->pinned;
+	strand->pinned = NULL;
+	desk->call = strand->call;
+}
