@@ -165,6 +165,10 @@ large plain width -DNWORKERS=4
 begin plain lend
 large plain lend -DNTURNS=3 -DNMESSAGES=3 -DNBLOCKS=4
 
+begin plain strand -DWITH_FORCE=1
+begin plain strand -DWITH_FORCE=0
+large plain strand -DWITH_FORCE=1 -DNBYTES=5
+
 begin plain tasks -DWITH_END=1
 begin plain tasks -DWITH_END=0
 
@@ -228,6 +232,13 @@ for rule in FLAG_FIRST REFERENCE COMPARE ASK LENT_WAITS LET_GO_CLEARS; do
 	begin drop lend -DDROP_$rule
 done
 
+for rule in FIBER_FIRST FOLLOW_UP LET_GO LET_GO_BEHIND KEEP_INPUT EMPTIED CLEAR_GATHER READ_ALWAYS; do
+	begin drop strand -DDROP_$rule -DWITH_FORCE=0
+done
+for rule in LINE_LOCK FORCE_WAKES; do
+	begin drop strand -DDROP_$rule -DWITH_FORCE=1
+done
+
 for rule in ENDED FREEING RUNNING TELL_FREED; do
 	begin drop tasks -DDROP_$rule
 done
@@ -272,7 +283,7 @@ done
 
 # Lines that no plain run came through: a model that cannot go there proves nothing of it.
 unreached=0
-for model in sleep takeover output cap relief width lend tasks stop reconnect conn; do
+for model in sleep takeover output cap relief width lend strand tasks stop reconnect conn; do
 	is_meant $model || continue
 	cat "$work/$model".*.present 2>/dev/null | sort -un >"$work/present" || :
 	cat "$work/$model".*.reached 2>/dev/null | sort -un >"$work/reached" || :
