@@ -2,6 +2,8 @@
 /* The switch of the suite over TLS, its certificate, its objects, and the cases that are left out.
  */
 #include "support/over_tls.h"
+#include "support/left_out.h"
+#include "support/on_fibers.h"
 #include "support/over_tls_inner.h"
 
 #include <errno.h>
@@ -145,7 +147,9 @@ static bool add_tls(sttcp_options *copy, const sttcp_options *options, bool serv
 sttcp_server *over_tls_server_new(const char *host, int port, const sttcp_options *options)
 {
 	sttcp_options copy;
+	sttcp_options second;
 
+	options = on_fibers(&second, options);
 	return sttcp_server_new(host, port,
 				is_on && add_tls(&copy, options, true) ? &copy : options);
 }
@@ -153,7 +157,9 @@ sttcp_server *over_tls_server_new(const char *host, int port, const sttcp_option
 sttcp_client *over_tls_client_new(const char *host, int port, const sttcp_options *options)
 {
 	sttcp_options copy;
+	sttcp_options second;
 
+	options = on_fibers(&second, options);
 	return sttcp_client_new(host, port,
 				is_on && add_tls(&copy, options, false) ? &copy : options);
 }
@@ -174,78 +180,11 @@ int over_tls_server_add_listener(sttcp_server *server, int fd)
 
 /* ------------------------------------------------------------------------ cases */
 
-/* Prints the reason; false: it is not in the list. */
-static bool is_plain_only(FILE *list, const char *name)
-{
-	char line[256];
-
-	rewind(list);
-	while (fgets(line, sizeof(line), list)) {
-		size_t size = strcspn(line, " \t\n");
-
-		if (size != strlen(name) || strncmp(line, name, size) != 0)
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		print_message("[  PLAIN   ] %s: %s\n", name,
-			      line + size + strspn(line + size, " \t"));
-		return true;
-	}
-	return false;
-}
-
-/* The list's entries for cases of this program. */
-static size_t count_entries(FILE *list)
-{
-	char line[256];
-	size_t count = 0, size = strlen(program_invocation_short_name);
-
-	rewind(list);
-	while (fgets(line, sizeof(line), list))
-		count += strncmp(line, program_invocation_short_name, size) == 0 &&
-			 line[size] == ':';
-	return count;
-}
-
-/* Keeps those that run; false: the list names cases that are not there. */
-static bool leave_out(struct CMUnitTest *tests, size_t *count)
-{
-	FILE *list = fopen(STTCP_PLAIN_ONLY, "re");
-	size_t kept = 0;
-	char name[256];
-
-	if (!list) {
-		print_message("over TLS: no list of what is plain only: %s\n", strerror(errno));
-		return false;
-	}
-	for (size_t i = 0; i < *count; i++) {
-		snprintf(name, sizeof(name), "%s:%s", program_invocation_short_name, tests[i].name);
-		if (!is_plain_only(list, name))
-			tests[kept++] = tests[i];
-	}
-	size_t entries = count_entries(list);
-	fclose(list);
-	if (entries != *count - kept)
-		print_message("over TLS: tests/plain_only.txt has %zu cases of %s, %zu of them are "
-			      "there\n",
-			      entries, program_invocation_short_name, *count - kept);
-	bool all_there = entries == *count - kept;
-	*count = kept;
-	return all_there;
-}
-
 int over_tls_run_tests(const char *group, const struct CMUnitTest *tests, size_t count,
 		       CMFixtureFunction setup, CMFixtureFunction teardown)
 {
-	if (!is_on)
-		return _cmocka_run_group_tests(group, tests, count, setup, teardown);
-	struct CMUnitTest *kept = calloc(count, sizeof(*kept));
-	int failed = 1;
+	const char *lists[] = {is_on ? STTCP_PLAIN_ONLY : NULL,
+			       on_fibers_wanted() ? STTCP_THREADS_ONLY : NULL};
 
-	if (!kept)
-		return failed;
-	memcpy(kept, tests, count * sizeof(*kept));
-	if (leave_out(kept, &count))
-		failed = _cmocka_run_group_tests(group, kept, count, setup, teardown);
-	free(kept);
-	return failed;
+	return left_out_run_tests(lists, 2, group, tests, count, setup, teardown);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Where the library is built without TLS, the suite cannot run over it. */
 #include "support/over_tls.h"
+#include "support/left_out.h"
+#include "support/on_fibers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,14 +98,18 @@ void over_tls_forget(int fd)
 
 sttcp_server *over_tls_server_new(const char *host, int port, const sttcp_options *options)
 {
+	sttcp_options copy;
+
 	over_tls();
-	return sttcp_server_new(host, port, options);
+	return sttcp_server_new(host, port, on_fibers(&copy, options));
 }
 
 sttcp_client *over_tls_client_new(const char *host, int port, const sttcp_options *options)
 {
+	sttcp_options copy;
+
 	over_tls();
-	return sttcp_client_new(host, port, options);
+	return sttcp_client_new(host, port, on_fibers(&copy, options));
 }
 
 sttcp_conn *over_tls_dial(const char *host, int port, const sttcp_options *options, int *code)
@@ -120,7 +126,9 @@ int over_tls_server_add_listener(sttcp_server *server, int fd)
 int over_tls_run_tests(const char *group, const struct CMUnitTest *tests, size_t count,
 		       CMFixtureFunction setup, CMFixtureFunction teardown)
 {
+	const char *list = on_fibers_wanted() ? STTCP_THREADS_ONLY : NULL;
+
 	over_tls();
-	return _cmocka_run_group_tests(group, tests, count, setup, teardown);
+	return left_out_run_tests(&list, 1, group, tests, count, setup, teardown);
 }
 #endif
