@@ -113,6 +113,58 @@ def last_answer(mode, text, *more):
     ])
 
 
+def talk(conns, mark):
+    """The echo as one function, the connection handler, which waits in recv. All connections are open
+    and were served once before the time begins."""
+    load = args("visited", conns)
+    return Cell(f"talk-{conns}", [Run("sttcp", "sttcp", load, words=("talk", "fibers")),
+                                  *same_load(load, "epoll", "threads")], [
+        Figure("per CPU second, of epoll loop", "sttcp", "quick_cpu", "epoll", mark),
+        Figure("(threads, of epoll loop)", "threads", "quick_cpu", "epoll"),
+        Figure("p99, of epoll loop", "sttcp", "quick_p99_us", "epoll", 1.5, most=True, near=0.08),
+        Figure("(threads at the end)", "sttcp", "threads"),
+    ])
+
+
+def talk_asleep(slow):
+    """256 dialogues, some of which sleep 50 ms in a call that is not the library's."""
+    words = ("talk", "fibers")
+    return Cell(f"talk-asleep-{slow}", [
+        Run("none", "sttcp", args("mixed", 256 - slow), words=words),
+        Run("sttcp", "sttcp", args("mixed", 256 - slow, slow, 50000), words=words),
+    ], [
+        Figure("the others, of none asleep", "sttcp", "quick_p90", "none", 0.9, near=0.08),
+        Figure("slow ones, of the ideal", "sttcp", "slow_rate", slow / 0.05, 0.97),
+    ])
+
+
+def talk_naps():
+    """As asleep-500-10ms, in sttcp_sleep."""
+    load = args("mixed", 100, 500, 10000)
+    return Cell("naps-500-10ms", [Run("sttcp", "sttcp", load, words=("talk", "fibers", "nap")),
+                                  *same_load(load, "threads")], [
+        Figure("the others, of threads", "sttcp", "quick_p90", "threads", 2.8, near=0.08),
+        Figure("slow ones, of threads", "sttcp", "slow_p90", "threads", 1.1, near=0.08),
+    ])
+
+
+def talk_idle(conns):
+    load = args("idle", conns, 0, None, "--warm", 3, "--seconds", IDLE_SECONDS)
+    return Cell(f"talk-idle-{conns}", [Run("sttcp", "sttcp", load, words=("talk", "fibers"))], [
+        Figure("memory each, bytes", "sttcp", "bytes_per_conn", None, 6144, most=True),
+        Figure("threads more", "sttcp", "grown_threads", None, 0, most=True),
+    ], once=True)
+
+
+def fibers_unused(conns):
+    """A receive handler that has a stack of its own, and never waits."""
+    load = args("echo", conns)
+    return Cell(f"fibers-echo-{conns}", [Run("sttcp", "sttcp", load, words=("fibers",)),
+                                         Run("without", "sttcp", load)], [
+        Figure("per CPU second, of the same without", "sttcp", "quick_cpu", "without", 0.96),
+    ])
+
+
 def bulk(conns):
     servers = ["sttcp", "epoll"] + (["threads"] if conns > 1 else [])
     load = args("bulk", conns, 0, None, "--bytes", 2 * GIB, "--warm", 0, "--seconds", 20)
@@ -342,6 +394,14 @@ CELLS = [
     asleep(64),
     asleep500(10, 1.6, 0.92),
     asleep500(50, 1.4, 0.97),
+    talk(64, 0.88),
+    talk(1000, 0.85),
+    talk(10000, 0.88),
+    talk_asleep(8),
+    talk_asleep(64),
+    talk_naps(),
+    talk_idle(10000),
+    fibers_unused(64),
     *[short_sleep(us) for us in (100, 300, 700)],
     *[beside_short(us) for us in (100, 300, 700)],
     Cell("blockchurn", [

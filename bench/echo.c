@@ -24,6 +24,10 @@ enum echo_lock echo_lock;
 int echo_idle_ms;
 int echo_queue_max;
 const char *echo_tls;
+bool echo_fibers;
+bool echo_talks;
+bool echo_naps;
+int (*echo_nap)(int ms);
 
 /* The number behind `name` in a word; 0 if it is another word, or no number. */
 static int number_of(const char *word, const char *name)
@@ -49,6 +53,12 @@ static bool take_word(const char *word)
 		echo_queue_max = queue_max;
 	else if (!strncmp(word, "tls=", 4))
 		echo_tls = word + 4;
+	else if (!strcmp(word, "fibers"))
+		echo_fibers = true;
+	else if (!strcmp(word, "talk"))
+		echo_talks = true;
+	else if (!strcmp(word, "nap"))
+		echo_naps = true;
 	else if (strcmp(word, "lines") != 0)
 		return false;
 	if (echo_lock || !strcmp(word, "lines"))
@@ -60,7 +70,7 @@ static void die_of_usage(const char *program)
 {
 	fprintf(stderr,
 		"usage: %s [PORT [lines | locked | unlocked] [idle-ms=MS] [queue-max=BYTES] "
-		"[tls=FILE]]\n",
+		"[tls=FILE] [fibers] [talk] [nap]]\n",
 		program);
 	exit(2);
 }
@@ -107,16 +117,25 @@ void echo_announce(int port)
 	fflush(stdout);
 }
 
-void echo_sleep(const char *data, size_t size)
+/* A function of its own: what asks for nothing does not pay for its registers. */
+__attribute__((__noinline__)) static void pause_as_asked(const char *data, size_t size)
 {
 	struct timespec pause = {0};
 	long us = 0;
 
-	if (!size || data[0] != 's')
-		return;
 	for (size_t i = 1; i < size && i < 9 && data[i] >= '0' && data[i] <= '9'; i++)
 		us = us * 10 + (data[i] - '0');
+	if (echo_nap) {
+		echo_nap((int)(us / 1000));
+		return;
+	}
 	pause.tv_sec = us / 1000000;
 	pause.tv_nsec = us % 1000000 * 1000;
 	nanosleep(&pause, NULL);
+}
+
+void echo_sleep(const char *data, size_t size)
+{
+	if (size && data[0] == 's')
+		pause_as_asked(data, size);
 }

@@ -49,6 +49,14 @@ extern int echo_queue_max;
  * echo_start. */
 extern const char *echo_tls;
 
+/* The library's server was asked for its handlers to have stacks of their own (fibers); for a
+ * dialogue in the connection handler in place of a receive handler; and for sleeping with
+ * sttcp_sleep. Set by echo_start. */
+extern bool echo_fibers;
+extern bool echo_talks;
+extern bool echo_naps;
+extern int (*echo_nap)(int ms);
+
 /* The port from the command line (default 0), with the limit of files raised as far as allowed;
  * ends the program on a wrong one. */
 int echo_start(int argc, char **argv);
@@ -60,7 +68,7 @@ int echo_listen(int port);
 /* Tells the port on standard output. */
 void echo_announce(int port);
 
-/* Sleeps if the chunk asks for it. */
+/* Sleeps if the chunk asks for it: with echo_nap where that is set. */
 void echo_sleep(const char *data, size_t size);
 
 #endif

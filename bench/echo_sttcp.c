@@ -96,6 +96,25 @@ static void on_receive(sttcp_conn *conn, const void *data, size_t size, void *co
 	sttcp_conn_send(conn, data, size);
 }
 
+/* The same as one function: the connection handler. */
+static bool talk(sttcp_conn *conn, void *context)
+{
+	char chunk[1024];
+	ssize_t size;
+
+	(void)context;
+	while ((size = sttcp_conn_recv(conn, chunk, sizeof(chunk), -1)) > 0) {
+		if (chunk[0] == 'T') {
+			answer_stats(conn);
+			continue;
+		}
+		echo_sleep(chunk, (size_t)size);
+		if (sttcp_conn_send(conn, chunk, (size_t)size) < 0)
+			break;
+	}
+	return true;
+}
+
 static void on_line(sttcp_conn *conn, const void *line, size_t size, void *context)
 {
 	(void)context;
@@ -134,14 +153,19 @@ int main(int argc, char **argv)
 		"127.0.0.1", port,
 		STTCP_OPTIONS(.framing = echo_by_line ? STTCP_FRAMING_LINE : STTCP_FRAMING_RAW,
 			      .idle_timeout_ms = echo_idle_ms, .send_queue_max = echo_queue_max,
-			      .tls = tls));
+			      .tls = tls, .fibers = echo_fibers));
 	int status = 1;
+
+	if (echo_naps)
+		echo_nap = sttcp_sleep;
 
 	sttcp_receive_handler handler = echo_lock      ? on_locked_line
 					: echo_by_line ? on_line
 						       : on_receive;
 
-	if (sttcp_server_on_receive(server, handler) < 0 || sttcp_server_start(server) < 0) {
+	if (sttcp_server_on_receive(server, handler) < 0 ||
+	    (echo_talks && sttcp_server_on_connection(server, talk) < 0) ||
+	    sttcp_server_start(server) < 0) {
 		fprintf(stderr, "%s\n", sttcp_server_error(server));
 	} else {
 		echo_announce(sttcp_server_port(server));
