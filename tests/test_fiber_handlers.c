@@ -442,11 +442,13 @@ static void send_to_the_full_one(struct book *book, sttcp_conn *conn, const void
 		return;
 	}
 	event_raise(&parked);
+	if (is(data, size, "late"))
+		ignore(sttcp_sleep(-1));
 	results[0] = sttcp_conn_send(atomic_load(&full), lot, 60000);
 	event_raise(&woken);
 }
 
-static void abort_ends_a_send_to_another_connection(void **state)
+static void end_a_send_to_the_full_one(const char *how)
 {
 	struct book *book = book_new();
 	const sttcp_options small =
@@ -454,9 +456,6 @@ static void abort_ends_a_send_to_another_connection(void **state)
 	long parks = event_count(&parked);
 	long wakes = event_count(&woken);
 
-	(void)state;
-	if (!has_fibers())
-		skip();
 	begin_anew();
 	sttcp_server *server = listen_with(book, &small, NULL, send_to_the_full_one);
 	int peer = peer_connect_narrow(sttcp_server_port(server));
@@ -465,7 +464,7 @@ static void abort_ends_a_send_to_another_connection(void **state)
 	assert_true(event_wait(&parked, parks + 1));
 	int second = peer_connect(sttcp_server_port(server));
 
-	assert_true(peer_say(second, "send"));
+	assert_true(peer_say(second, how));
 	assert_true(event_wait(&parked, parks + 2));
 	EVENTUALLY(stats_of(server).fibers_waiting == 1);
 	assert_int_equal(sttcp_conn_abort(atomic_load(&book->conn)), 0);
@@ -476,6 +475,23 @@ static void abort_ends_a_send_to_another_connection(void **state)
 	peer_close(second);
 	sttcp_server_free(server);
 	book_free(book);
+}
+
+static void abort_ends_a_send_to_another_connection(void **state)
+{
+	(void)state;
+	if (!has_fibers())
+		skip();
+	end_a_send_to_the_full_one("send");
+}
+
+/* An earlier wait has been woken by that end: the send has to look for itself. */
+static void send_behind_an_abort_does_not_wait(void **state)
+{
+	(void)state;
+	if (!has_fibers())
+		skip();
+	end_a_send_to_the_full_one("late");
 }
 
 /* ------------------------------------------------------------------ others of the connection */
@@ -760,6 +776,57 @@ static void two_may_wait_for_the_same_descriptor(void **state)
 	close(pipes[1]);
 }
 
+/* The first ones have a limit, and are still there when the number belongs to another pipe. */
+static void poll_same_number(struct book *book, sttcp_conn *conn, const void *data, size_t size)
+{
+	bool first = is(data, size, "first");
+
+	(void)book;
+	event_raise(&parked);
+	int result = sttcp_poll(pipes[0], 1, first ? 300 : 10 * DEADLINE_MS);
+
+	sttcp_conn_send(conn, result == (first ? -ETIMEDOUT : 1) ? "ok" : "no", 2);
+}
+
+static void poll_leaves_a_number_that_came_back_alone(void **state)
+{
+	struct book *book = book_new();
+	long parks = event_count(&parked);
+	int peers[8];
+	int other[2];
+
+	(void)state;
+	assert_int_equal(pipe(pipes), 0);
+	sttcp_server *server = listen_with(book, &raw, NULL, poll_same_number);
+	for (int i = 0; i < 4; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		assert_true(peer_say(peers[i], "first"));
+	}
+	assert_true(event_wait(&parked, parks + 4));
+	if (has_fibers())
+		EVENTUALLY(stats_of(server).fibers_waiting >= 1);
+	assert_int_equal(pipe(other), 0);
+	assert_int_equal(dup2(other[0], pipes[0]), pipes[0]);
+	for (int i = 4; i < 8; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		assert_true(peer_say(peers[i], "second"));
+	}
+	assert_true(event_wait(&parked, parks + 8));
+	for (int i = 0; i < 4; i++)
+		assert_true(peer_expect(peers[i], "ok"));
+	assert_int_equal(write(other[1], "x", 1), 1);
+	for (int i = 4; i < 8; i++)
+		assert_true(peer_expect(peers[i], "ok"));
+	for (int i = 0; i < 8; i++)
+		peer_close(peers[i]);
+	sttcp_server_free(server);
+	book_free(book);
+	for (int i = 0; i < 2; i++) {
+		close(pipes[i]);
+		close(other[i]);
+	}
+}
+
 /* ------------------------------------------------------------------ anywhere */
 
 static void waits_work_outside_handlers(void **state)
@@ -811,6 +878,7 @@ int main(void)
 		cmocka_unit_test(forced_stop_wakes_the_last_handler),
 		cmocka_unit_test(send_at_the_cap_holds_no_thread),
 		cmocka_unit_test(abort_ends_a_send_to_another_connection),
+		cmocka_unit_test(send_behind_an_abort_does_not_wait),
 		cmocka_unit_test(tasks_wait_for_the_handler),
 		cmocka_unit_test(tasks_may_wait),
 		cmocka_unit_test(parked_connection_is_not_detached),
@@ -819,6 +887,7 @@ int main(void)
 		cmocka_unit_test(poll_waits_for_a_descriptor),
 		cmocka_unit_test(poll_is_that_of_the_system),
 		cmocka_unit_test(two_may_wait_for_the_same_descriptor),
+		cmocka_unit_test(poll_leaves_a_number_that_came_back_alone),
 		cmocka_unit_test(waits_work_outside_handlers),
 		cmocka_unit_test(stack_size_is_checked),
 	};

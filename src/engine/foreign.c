@@ -2,12 +2,14 @@
 /*
  * An event carries the index and the generation of a record, and records are never
  * freed: the descriptor may have been closed while a copy of it goes on to bring
- * events, for nobody or for somebody who came later.
+ * events, for nobody or for somebody who came later. And its number may be another
+ * one's, who registers it, too: only who has done so last takes it out.
  */
 #include "engine/foreign.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/list.h"
 #include "engine/engine.h"
@@ -15,7 +17,8 @@
 #include "net/socket.h"
 
 enum {
-	BATCH = 64
+	BATCH = 64,
+	LEAST_USERS = 64
 };
 
 struct stt_foreign_record {
@@ -70,6 +73,7 @@ void stt_foreign_fini(struct stt_foreign *foreign)
 	for (uint32_t i = 0; i < foreign->nrecords; i++)
 		free(foreign->records[i]);
 	free(foreign->records);
+	free(foreign->users);
 	stt_socket_close(foreign->poller);
 	stt_mutex_fini(&foreign->lock);
 }
@@ -134,6 +138,23 @@ static void give_back_locked(struct stt_foreign *foreign, struct stt_foreign_rec
 	foreign->unused = record;
 }
 
+/* Whether there is a place for that descriptor in `users`. */
+static bool has_place_locked(struct stt_foreign *foreign, size_t fd) STT_REQUIRES(foreign->lock)
+{
+	if (fd < foreign->nusers)
+		return true;
+
+	size_t count = 2 * fd < LEAST_USERS ? LEAST_USERS : 2 * fd;
+	uint32_t *more = realloc(foreign->users, count * sizeof(*more));
+
+	if (!more)
+		return false;
+	memset(more + foreign->nusers, 0, (count - foreign->nusers) * sizeof(*more));
+	foreign->users = more;
+	foreign->nusers = count;
+	return true;
+}
+
 static int64_t add_locked(struct stt_foreign *foreign, struct stt_loop *loop, int fd, short events,
 			  void (*wake)(void *argument), void *argument) STT_REQUIRES(foreign->lock)
 {
@@ -142,7 +163,8 @@ static int64_t add_locked(struct stt_foreign *foreign, struct stt_loop *loop, in
 	if (result < 0)
 		return result;
 
-	struct stt_foreign_record *record = take_record_locked(foreign);
+	struct stt_foreign_record *record =
+		has_place_locked(foreign, (size_t)fd) ? take_record_locked(foreign) : NULL;
 
 	if (!record)
 		return -ENOMEM;
@@ -155,6 +177,7 @@ static int64_t add_locked(struct stt_foreign *foreign, struct stt_loop *loop, in
 		give_back_locked(foreign, record);
 		return result;
 	}
+	foreign->users[fd] = record->index + 1;
 	return record->index;
 }
 
@@ -175,8 +198,11 @@ void stt_foreign_remove(struct stt_loop *loop, int fd, int64_t index)
 	struct stt_foreign *foreign = &loop->foreign;
 
 	stt_lock(&foreign->lock);
-	/* It may be closed by now, or another one. */
-	stt_poller_remove(foreign->poller, fd);
+	if (foreign->users[fd] == index + 1) {
+		/* It may be closed by now, or another one that nobody waits for. */
+		stt_poller_remove(foreign->poller, fd);
+		foreign->users[fd] = 0;
+	}
 	give_back_locked(foreign, foreign->records[index]);
 	stt_unlock(&foreign->lock);
 }

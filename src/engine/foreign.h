@@ -25,6 +25,8 @@ struct stt_foreign {
 	struct stt_foreign_record **records;
 	uint32_t nrecords;
 	struct stt_foreign_record *unused;
+	uint32_t *users; /* by descriptor: who has registered it last, 1 + index; 0: nobody */
+	size_t nusers;
 };
 
 void stt_foreign_init(struct stt_foreign *foreign);
