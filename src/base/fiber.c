@@ -81,8 +81,8 @@ static inline __attribute__((__always_inline__)) void depart(struct stt_fiber *f
 #if STT_ASAN
 	/* NULL: nothing on it is needed any more. */
 	fiber->asan_own = NULL;
-	__sanitizer_start_switch_fiber(fiber->returned ? NULL : &fiber->asan_own,
-				       fiber->asan_bottom, fiber->asan_size);
+	__sanitizer_start_switch_fiber(fiber->ends ? NULL : &fiber->asan_own, fiber->asan_bottom,
+				       fiber->asan_size);
 #endif
 #if STT_TSAN
 	__tsan_switch_to_fiber(fiber->tsan_back, 0);
@@ -220,9 +220,22 @@ static void tell_tools(struct stt_fiber *fiber)
 	(void)fiber;
 }
 
+#if STT_ASAN
+static void do_nothing(struct stt_fiber *fiber)
+{
+	(void)fiber;
+}
+#endif
+
 static void untell_tools(struct stt_fiber *fiber)
 {
 #if STT_ASAN
+	/* The frames that stand elsewhere go when it is left for good. To let them go at each
+	 * return takes two system calls, for which the threads wait for each other. */
+	fiber->ends = true;
+	fiber->fn = do_nothing;
+	if (fiber->returned)
+		stt_fiber_run(fiber);
 	__lsan_unregister_root_region(fiber->stack.low, fiber->stack.size);
 	/* Frames that were never left have their red zones on it. */
 	__asan_unpoison_memory_region(fiber->stack.low, fiber->stack.size);

@@ -35,6 +35,7 @@ struct stt_fiber {
 	jmp_buf *there; /* who runs it */
 	void *sp;	/* nothing that it still needs stands below, while it is left */
 	bool returned;
+	bool ends; /* it is about to be freed */
 	/* For the tools that have to know of stacks. */
 	void *asan_own;
 	void *asan_back;
