@@ -102,6 +102,20 @@ PyObject *conn_make_dialled(sttcp_conn *conn, PyObject *frame)
 	return (PyObject *)self;
 }
 
+PyObject *conn_make_far(sttcp_conn *conn, PyObject *owner)
+{
+	PyObject *made = conn_make_dialled(sttcp_conn_ref(conn), Py_None);
+	conn_object *self = (conn_object *)made;
+
+	if (!made)
+		return NULL;
+	Py_INCREF(owner);
+	self->owner = owner;
+	self->far = true;
+	self->paused = true;
+	return made;
+}
+
 void conn_untie(sttcp_conn *conn)
 {
 	PyObject *known = conn_peek(conn);
@@ -156,6 +170,9 @@ static void dealloc(conn_object *self)
 	PyObject_GC_UnTrack(self);
 	if (self->dialled)
 		sttcp_conn_set_data(conn, NULL, NULL);
+	/* The library's last reference is its client's. */
+	if (self->far)
+		sttcp_conn_close(conn);
 	if (self->weakrefs)
 		PyObject_ClearWeakRefs((PyObject *)self);
 	clear(self);
@@ -508,6 +525,15 @@ static PyObject *conn_anext(conn_object *self)
 
 /* ---------------------------------------------------------------- attributes */
 
+static PyObject *get_owner(conn_object *self, void *unused)
+{
+	PyObject *owner = self->owner && !self->dialled ? self->owner : Py_None;
+
+	(void)unused;
+	Py_INCREF(owner);
+	return owner;
+}
+
 static PyObject *get_id(conn_object *self, void *unused)
 {
 	(void)unused;
@@ -555,6 +581,7 @@ static PyObject *get_reason_code(conn_object *self, void *unused)
 }
 
 static PyGetSetDef getset[] = {
+	{"owner", (getter)get_owner, NULL, "Its Server or Client; None for a dialled one.", NULL},
 	{"id", (getter)get_id, NULL,
 	 "A number, 1 or more, that is unique among all connections of the process.", NULL},
 	{"is_open", (getter)get_is_open, NULL, "Whether it has opened, and not ended.", NULL},
@@ -580,8 +607,6 @@ static PyGetSetDef getset[] = {
 static PyMemberDef members[] = {
 	{"address", T_OBJECT_EX, offsetof(conn_object, address), READONLY,
 	 "The peer: (host, port); a Unix socket has port 0."},
-	{"owner", T_OBJECT, offsetof(conn_object, owner), READONLY,
-	 "Its Server or Client; None for a dialled one."},
 	{"data", T_OBJECT, offsetof(conn_object, data), 0, "Anything of yours; None at first."},
 	{"_timeout_ms", T_INT, offsetof(conn_object, timeout_ms), 0, NULL},
 	{NULL, 0, 0, 0, NULL},

@@ -3,6 +3,7 @@
 #include "ext.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -208,9 +209,6 @@ PyObject *conn_sendv_message(conn_object *self, PyObject *buffers)
 /* ---------------------------------------------------------------- receiving */
 
 enum {
-	/* How long Ctrl+C may have to wait for a read on the main thread: the library goes on after
-	 * a signal. */
-	SIGNAL_MS = 50,
 	/* A handler of a signal has raised; no code of the library's. */
 	SIGNAL_RAISED = -1000000
 };
@@ -233,7 +231,7 @@ PyObject *io_raise(conn_object *self, int code, int timeout_ms)
 /* One of the library's calls that read into a buffer. */
 typedef ssize_t read_fn(sttcp_conn *conn, void *buffer, size_t room, int timeout_ms);
 
-static bool on_main_thread(void)
+bool io_on_main_thread(void)
 {
 	PyObject *threading = PyImport_ImportModule("threading");
 	PyObject *main = threading ? PyObject_CallMethod(threading, "main_thread", NULL) : NULL;
@@ -273,21 +271,22 @@ static ssize_t read_waiting(conn_object *self, read_fn *read, void *memory, size
 			    int timeout_ms)
 {
 	int64_t until = clock_ms() + timeout_ms + 1;
-	ssize_t result = read_once(self, read, memory, room, self->dialled ? 0 : timeout_ms);
+	bool looks = self->dialled && !self->far;
+	ssize_t result = read_once(self, read, memory, room, looks ? 0 : timeout_ms);
 
-	if (!self->dialled || result != -ETIMEDOUT || timeout_ms == 0)
+	if (!looks || result != -ETIMEDOUT || timeout_ms == 0)
 		return result;
-	if (!on_main_thread())
+	if (!io_on_main_thread())
 		return read_once(self, read, memory, room, timeout_ms);
 	for (;;) {
-		int64_t left = timeout_ms < 0 ? SIGNAL_MS : until - clock_ms();
+		int64_t left = timeout_ms < 0 ? IO_SIGNAL_MS : until - clock_ms();
 
 		if (PyErr_CheckSignals() < 0)
 			return SIGNAL_RAISED;
 		if (left <= 0)
 			return -ETIMEDOUT;
 		result = read_once(self, read, memory, room,
-				   (int)(left < SIGNAL_MS ? left : SIGNAL_MS));
+				   (int)(left < IO_SIGNAL_MS ? left : IO_SIGNAL_MS));
 		if (result != -ETIMEDOUT)
 			return result;
 	}
@@ -315,9 +314,23 @@ static PyObject *read_bytes(conn_object *self, read_fn *read, Py_ssize_t room, i
 	return NULL;
 }
 
+/* What a connection that is far has to say first. NULL with nothing set: it is to be read. */
+static PyObject *ask_far(conn_object *self, enum wait_kind kind, Py_ssize_t size, int timeout_ms)
+{
+	if (!self->far)
+		return NULL;
+	return far_is_here(self) ? wait_take_rest(self, kind, size, timeout_ms)
+				 : far_read(self, kind, size, timeout_ms);
+}
+
 PyObject *io_recv(conn_object *self, Py_ssize_t size, int timeout_ms)
 {
+	PyObject *here = ask_far(self, WAIT_RECV, size, timeout_ms);
 	int code;
+
+	if (here || PyErr_Occurred())
+		return here;
+
 	PyObject *bytes = read_bytes(self, sttcp_conn_recv, size, timeout_ms, &code);
 
 	return code ? io_raise(self, code, timeout_ms) : bytes;
@@ -357,7 +370,18 @@ PyObject *conn_recv_into(conn_object *self, PyObject *args)
 	}
 	if (size == 0)
 		size = into.len;
-	result = dialogue_has(self) ? dialogue_read_rest(into.buf, size) : 0;
+	if (self->far) {
+		PyObject *read = io_recv(self, size, self->timeout_ms);
+
+		result = read ? PyBytes_GET_SIZE(read) : -1;
+		if (read)
+			memcpy(into.buf, PyBytes_AS_STRING(read), (size_t)result);
+		Py_XDECREF(read);
+		PyBuffer_Release(&into);
+		return read ? PyLong_FromSsize_t(result) : NULL;
+	}
+	result = dialogue_now() && dialogue_now()->conn == self ? dialogue_read_rest(into.buf, size)
+								: 0;
 	if (result == 0)
 		result = read_waiting(self, sttcp_conn_recv, into.buf, (size_t)size,
 				      self->timeout_ms);
@@ -369,6 +393,10 @@ PyObject *conn_recv_into(conn_object *self, PyObject *args)
 /* One that does not fit stays to be read, into more room. */
 PyObject *io_recv_message(conn_object *self, int timeout_ms)
 {
+	PyObject *here = ask_far(self, WAIT_MESSAGE, 0, timeout_ms);
+
+	if (here || PyErr_Occurred())
+		return here;
 	for (Py_ssize_t room = 4096;; room *= 4) {
 		int code;
 		PyObject *bytes =
@@ -393,7 +421,12 @@ PyObject *conn_recv_message(conn_object *self, PyObject *unused)
 
 PyObject *io_recv_exactly(conn_object *self, Py_ssize_t size, int timeout_ms)
 {
+	PyObject *here = ask_far(self, WAIT_EXACTLY, size, timeout_ms);
 	int code;
+
+	if (here || PyErr_Occurred())
+		return here;
+
 	PyObject *bytes = read_bytes(self, sttcp_conn_recv_exactly, size, timeout_ms, &code);
 
 	if (code == -ENODATA)
@@ -426,8 +459,11 @@ static ssize_t next_size(sttcp_conn *conn, void *buffer, size_t room, int timeou
 
 PyObject *io_next_size(conn_object *self, int timeout_ms)
 {
+	PyObject *here = ask_far(self, WAIT_SIZE, 0, timeout_ms);
 	ssize_t result;
 
+	if (here || PyErr_Occurred())
+		return here;
 	result = read_waiting(self, next_size, NULL, 0, timeout_ms);
 	if (result == -ENODATA)
 		Py_RETURN_NONE;

@@ -37,7 +37,8 @@ enum came coroutine_send(PyObject *coroutine, PyObject **result)
 
 static const char may_be_awaited[] =
 	"a handler may await recv(), recv_exactly(), recv_message(), next_size(), sendall() and "
-	"send_message() of its connection, sttcp.sleep(), and coroutines that do";
+	"send_message() of its connection and of those that it dials, sttcp.sleep(), sttcp.dial(), "
+	"and coroutines that do";
 
 enum came coroutine_refuse(PyObject *coroutine, PyObject *yielded, PyObject **result)
 {

@@ -355,7 +355,8 @@ static void go_on_asked(sttcp_conn *conn, void *argument)
 	if (d) {
 		d->asked = false;
 		if (!d->coroutine ||
-		    (d->wait && d->wait->kind == WAIT_ROOM && wait_send_again(d->wait)))
+		    (d->wait && (wait_is_over(d->wait) ||
+				 (d->wait->kind == WAIT_ROOM && wait_send_again(d->wait)))))
 			go_on(d);
 	}
 	log_drain();
@@ -372,6 +373,13 @@ static void ask(struct dialogue *d)
 		Py_DECREF(d->conn);
 	else
 		d->asked = true;
+}
+
+void dialogue_wake(conn_object *self, const wait_object *wait)
+{
+	/* Where it is not parked so far, park_begin finds out. */
+	if (self->dialogue && self->dialogue->coroutine && self->dialogue->wait == wait)
+		ask(self->dialogue);
 }
 
 /* Puts bytes behind what nobody has read. Takes the reference. */
@@ -523,8 +531,11 @@ void dialogue_finish(conn_object *self)
 	}
 }
 
+/* Of one that is far pausing is in force whenever nobody reads it. */
 int dialogue_pause(conn_object *self)
 {
+	if (self->far && sttcp_conn_is_open(self->conn))
+		return 0;
 	self->paused = true;
 	/* In force when the coroutine has returned. */
 	if (self->dialogue && sttcp_conn_is_open(self->conn))
@@ -536,12 +547,73 @@ int dialogue_resume(conn_object *self)
 {
 	struct dialogue *d = self->dialogue;
 
+	if (self->far && sttcp_conn_is_open(self->conn))
+		return 0;
 	self->paused = false;
 	if (!d || !sttcp_conn_is_open(self->conn))
 		return sttcp_conn_resume(self->conn);
 	if (!d->coroutine)
 		ask(d);
 	return 0;
+}
+
+/* ---------------------------------------------------------------- of one that is far */
+
+void dialogue_interrupt(conn_object *self, const PyObject *coroutine)
+{
+	struct dialogue *d = self->dialogue;
+
+	if (!d || !d->coroutine || d->coroutine != coroutine)
+		return;
+	park_end_part(d);
+	wait_fail(d->wait, -ECANCELED);
+	go_on(d);
+}
+
+void dialogue_put_back(conn_object *self, PyObject *bytes)
+{
+	struct dialogue *d = self->dialogue;
+	PyObject *rest = d ? d->rest : NULL;
+	Py_ssize_t at = d ? d->rest_at : 0;
+
+	if (!d) {
+		dialogue_stash(self, bytes);
+		Py_DECREF(bytes);
+		return;
+	}
+	d->rest = bytes;
+	d->rest_at = 0;
+	if (!rest)
+		return;
+
+	PyObject *behind = at ? PyBytes_FromStringAndSize(PyBytes_AS_STRING(rest) + at,
+							  PyBytes_GET_SIZE(rest) - at)
+			      : rest;
+
+	if (at)
+		Py_DECREF(rest);
+	if (behind)
+		add_rest(d, behind);
+	else
+		PyErr_Clear();
+}
+
+void dialogue_stash(conn_object *self, PyObject *bytes)
+{
+	struct dialogue first = {.conn = self, .until_ms = -1, .holds = true};
+
+	if (!self->dialogue && !keep(self, &first))
+		return;
+	Py_INCREF(bytes);
+	add_rest(self->dialogue, bytes);
+}
+
+void dialogue_settle(conn_object *self)
+{
+	struct dialogue *d = self->dialogue;
+
+	if (d && !d->coroutine)
+		settle(d);
 }
 
 Py_ssize_t dialogue_read_rest(void *memory, Py_ssize_t size)

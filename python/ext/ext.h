@@ -96,11 +96,14 @@ typedef struct conn {
 	PyObject *own;	     /* its own handler of messages, or NULL */
 	PyObject *weakrefs;
 	struct dialogue *dialogue; /* a coroutine of its handlers waits; or NULL */
+	struct wait *senders;	   /* of other connections' coroutines: they wait for room */
 	int timeout_ms;		   /* of recv; -1 waits */
 	atomic_size_t want;	   /* what a coroutine takes at most; 0: whatever comes */
 	bool paused;		   /* by pause() */
 	unsigned char framing;	   /* of its own: a value of enum own_framing */
-	bool dialled; /* by dial.c: the connection's data is its object, without a reference */
+	bool dialled;		   /* the connection's data is its object, without a reference */
+	bool far;		   /* a coroutine has dialled it: far.c */
+	bool fin;		   /* far: the peer's has come */
 } conn_object;
 
 enum own_framing {
@@ -148,6 +151,9 @@ PyObject *conn_make_reason(sttcp_conn *conn, int code, PyObject *known);
  * callable, or None. NULL with an exception set: then the handle is gone, too. */
 PyObject *conn_make_dialled(sttcp_conn *conn, PyObject *frame);
 
+/* That of one which a coroutine has dialled, as the client `owner`. */
+PyObject *conn_make_far(sttcp_conn *conn, PyObject *owner);
+
 /* ---------------------------------------------------------------- dial.c */
 
 /* _dial(host, port, options, frame): a connection, or (code, text). */
@@ -174,6 +180,13 @@ int io_try(conn_object *self, PyObject *data, enum way way);
 
 /* Raises what a read ended in; returns NULL. */
 PyObject *io_raise(conn_object *self, int code, int timeout_ms);
+
+/* How long Ctrl+C may have to wait for a wait on the main thread: the library goes on after a
+ * signal. */
+enum {
+	IO_SIGNAL_MS = 50
+};
+bool io_on_main_thread(void);
 
 /* Methods of a connection. */
 PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
@@ -207,6 +220,7 @@ enum slot {
 };
 
 struct group;
+struct wait;
 
 /* What the library's handlers get as their context. It outlives the object, which a handler that
  * was held up finds gone then. */
@@ -237,8 +251,9 @@ typedef struct group {
 	int unconnected_args;
 	unsigned long last_thread; /* that runs the last handler now, or 0 */
 	bool restarted;		   /* and has started the client again in it */
-	bool reconnects; /* the end of its connection is not its own: Python waits for that */
-	bool framed;	 /* it has messages */
+	bool reconnects;   /* the end of its connection is not its own: Python waits for that */
+	bool framed;	   /* it has messages */
+	struct wait *dial; /* far.c: who waits for its connection, borrowed, or NULL */
 } group_object;
 
 extern PyTypeObject group_type;
@@ -345,6 +360,9 @@ struct task {
 /* Calls its function. */
 enum verdict tasks_call(struct task *task);
 
+/* Whether this thread runs a plain one of the connection. */
+bool tasks_runs(const conn_object *conn);
+
 /* sttcp_task, and its free_fn; any thread, without the GIL. */
 void tasks_run(sttcp_conn *conn, void *argument);
 void tasks_free(void *argument);
@@ -376,7 +394,9 @@ enum wait_kind {
 	WAIT_NEXT, /* the same in `async for` */
 	WAIT_SIZE,
 	WAIT_ROOM, /* in the send queue */
-	WAIT_TIME
+	WAIT_TIME,
+	WAIT_DIAL, /* far.c, and these, too: */
+	WAIT_FAR   /* another connection is asked to do it */
 };
 
 /* What a coroutine awaits. */
@@ -390,6 +410,14 @@ typedef struct wait {
 	unsigned char kind;
 	unsigned char state;
 	unsigned char way; /* of sending */
+	bool entered;	   /* by `async with` */
+	/* What another connection is waited for with: */
+	bool tries;	     /* a thread is trying to send, */
+	bool tries_again;    /* and there may be room since it began */
+	bool listed;	     /* among the senders of `conn` */
+	conn_object *waiter; /* whose coroutine waits, a reference */
+	PyObject *far;	     /* the client that dials, or what `conn` is asked to do */
+	struct wait *behind; /* senders */
 } wait_object;
 
 extern PyTypeObject wait_type;
@@ -402,11 +430,32 @@ PyObject *wait_send(conn_object *self, PyObject *data, enum way way);
 /* For the dialogue in which it waits. Takes the reference to the value, which may not be NULL. */
 void wait_give(wait_object *self, PyObject *value);
 void wait_fail(wait_object *self, int code);
+void wait_raise(wait_object *self, PyObject *exception);
 void wait_end_of_input(wait_object *self);
 void wait_end_of_connection(wait_object *self);
 
 /* Tries once more: true when it is over. */
 bool wait_send_again(wait_object *self);
+
+/* Whether it waits no longer, and the coroutine has not heard of it. */
+bool wait_is_over(const wait_object *self);
+
+enum outcome {
+	RETURNS,
+	YIELDS
+};
+
+/* One step: a value, or NULL with an exception set; or itself. */
+enum outcome wait_step(wait_object *self, PyObject **value);
+
+/* Nobody will ask what it comes to. */
+void wait_spend(wait_object *self);
+
+/* For a plain task: what has come and lies here. NULL without an exception: nothing of use does. */
+PyObject *wait_take_rest(conn_object *conn, enum wait_kind kind, Py_ssize_t size, int timeout_ms);
+
+/* Its failure is told by calling `complain` with the code and a text. Takes the reference. */
+void wait_fail_dial(wait_object *self, int code, PyObject *text);
 
 /* Adds the functions of it to the module. -1 with an exception set. */
 int waits_init(PyObject *module);
@@ -499,7 +548,7 @@ static inline bool dialogue_has(const conn_object *self)
 {
 	const struct dialogue *now = dialogue_now();
 
-	return now && (now->conn == self || !now->conn);
+	return now && (now->conn == self || !now->conn || self->dialled);
 }
 
 /* Whether a coroutine waits: no other handler may run. */
@@ -528,6 +577,17 @@ void dialogue_drop(conn_object *self);
 int dialogue_pause(conn_object *self);
 int dialogue_resume(conn_object *self);
 
+/* Goes on with the coroutine as a task, if it waits in that. */
+void dialogue_wake(conn_object *self, const wait_object *wait);
+
+/* By the owner of a connection that is far: a coroutine's wait comes to nothing; what it has come
+ * to and nobody wants (takes the reference), or what has come for nobody, stays to be read; nothing
+ * waits any more. */
+void dialogue_interrupt(conn_object *self, const PyObject *coroutine);
+void dialogue_put_back(conn_object *self, PyObject *bytes);
+void dialogue_stash(conn_object *self, PyObject *bytes);
+void dialogue_settle(conn_object *self);
+
 /* What the coroutine that this thread runs has left: copies up to so many bytes of it. */
 Py_ssize_t dialogue_read_rest(void *memory, Py_ssize_t size);
 
@@ -540,6 +600,27 @@ bool dialogue_cancel(conn_object *self, int64_t id);
 /* For the collector of garbage. */
 int dialogue_traverse(conn_object *self, visitproc visit, void *arg);
 void dialogue_clear(conn_object *self);
+
+/* ---------------------------------------------------------------- far.c */
+
+/* Begins what a coroutine of another connection awaits: YIELDS, or RETURNS with a value. */
+enum outcome far_begin_dial(wait_object *self, PyObject **value);
+enum outcome far_begin(wait_object *self, PyObject **value);
+
+/* Nobody waits in it any more. */
+void far_give_up(wait_object *self);
+
+/* Whether this thread runs the connection's own handlers, and reads it itself. */
+bool far_is_here(const conn_object *self);
+
+/* A read of one that is far by a thread that waits: what it comes to. */
+PyObject *far_read(conn_object *self, enum wait_kind kind, Py_ssize_t size, int timeout_ms);
+
+/* _dial_waiting(host, port, options, frame, timeout_ms, complain): what is to be awaited. */
+PyObject *far_dial(PyObject *module, PyObject *args);
+
+/* -1 with an exception set. */
+int far_init(void);
 
 /* ---------------------------------------------------------------- timer.c */
 

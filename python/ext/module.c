@@ -74,6 +74,7 @@ static PyMethodDef functions[] = {
 	{"_configure", configure, METH_VARARGS, NULL},
 	{"_engine_shutdown", engine_shutdown, METH_NOARGS, NULL},
 	{"_dial", dial, METH_VARARGS, NULL},
+	{"_dial_waiting", far_dial, METH_VARARGS, NULL},
 	{"_in_handler", in_handler, METH_NOARGS, NULL},
 	{"_leave", leave, METH_NOARGS, NULL},
 	{"error_text", error_text, METH_O,
@@ -117,7 +118,8 @@ __attribute__((visibility("default"))) PyMODINIT_FUNC PyInit__sttcp(void)
 	if (!module)
 		return NULL;
 	if (log_init(module) < 0 || gil_init() < 0 || timers_init(module) < 0 ||
-	    waits_init(module) < 0 || add_type(module, "ConnectionBase", &conn_type) < 0 ||
+	    waits_init(module) < 0 || far_init() < 0 ||
+	    add_type(module, "ConnectionBase", &conn_type) < 0 ||
 	    add_type(module, "GroupBase", &group_type) < 0 ||
 	    add_type(module, "TimerBase", &timer_type) < 0 ||
 	    add_type(module, "TLSBase", &tls_type) < 0 || add_codes(module) < 0 ||

@@ -195,6 +195,9 @@ bool park_begin(struct dialogue *d)
 	if (is_first)
 		d->holds = d->conn->paused;
 	d->until_ms = -1;
+	/* What another connection does may be over by now. */
+	if (wait_is_over(wait))
+		return false;
 	if (wait->kind == WAIT_EXACTLY && !begin_part(d)) {
 		wait_fail(wait, -ENOMEM);
 		return false;

@@ -9,12 +9,25 @@ static _Thread_local struct {
 	struct task *first;
 } cancelling;
 
+/* Whose plain task this thread runs. */
+static _Thread_local const conn_object *now;
+
+bool tasks_runs(const conn_object *conn)
+{
+	return now == conn;
+}
+
 enum verdict tasks_call(struct task *task)
 {
 	PyObject *args[] = {(PyObject *)task->conn};
+	const conn_object *outer = now;
+
+	now = task->conn;
+
 	enum verdict verdict = call_python(task->function, args, task->takes_connection, task->conn,
 					   PARKS_AND_READS);
 
+	now = outer;
 	return verdict == PARKED || verdict == FAILED ? verdict : NOTHING;
 }
 

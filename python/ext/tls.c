@@ -243,7 +243,7 @@ PyObject *conn_start_tls(conn_object *self, PyObject *args)
 	    tls_read(object, &tls) < 0 || read_path(name, &asked) < 0)
 		return NULL;
 	/* What was read in the clear and lies here cannot be given to TLS. */
-	if (dialogue_has(self) && dialogue_now()->rest) {
+	if (dialogue_now() && dialogue_now()->conn == self && dialogue_now()->rest) {
 		PyErr_SetString(PyExc_RuntimeError,
 				"start_tls: read what has come before, which is no TLS");
 		return NULL;

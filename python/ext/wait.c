@@ -9,6 +9,8 @@
  *	PARKED	the dialogue		gives it what it has waited for		GIVEN
  *	GIVEN	the coroutine		goes on with that			SPENT
  *
+ * In a coroutine of one connection what another one is to do is begun in far.c.
+ *
  * Sending begins in the method itself, so that what is not awaited has been sent nevertheless, but
  * at the cap.
  */
@@ -23,6 +25,8 @@ enum state {
 	PARKED_NOW,
 	GIVEN,
 	FAILED_WITH, /* its code */
+	RAISES,	     /* its value */
+	NO_CONN,     /* its value: whom to tell, a code, a text */
 	INPUT_ENDED, /* the peer's FIN */
 	CONN_ENDED,
 	SPENT
@@ -51,6 +55,13 @@ PyObject *wait_make(conn_object *conn, enum wait_kind kind, Py_ssize_t size, int
 	self->kind = (unsigned char)kind;
 	self->state = NEW;
 	self->way = SEND;
+	self->entered = false;
+	self->tries = false;
+	self->tries_again = false;
+	self->listed = false;
+	self->waiter = NULL;
+	self->far = NULL;
+	self->behind = NULL;
 	PyObject_GC_Track(self);
 	return (PyObject *)self;
 }
@@ -88,7 +99,8 @@ static PyObject *wait_for_room(conn_object *self, PyObject *data, enum way way)
 
 PyObject *wait_send(conn_object *self, PyObject *data, enum way way)
 {
-	int result = dialogue_now()->conn == self ? io_try(self, data, way) : -EMSGSIZE;
+	const conn_object *own = dialogue_now()->conn;
+	int result = own && (own == self || self->far) ? io_try(self, data, way) : -EMSGSIZE;
 
 	if (result == -EAGAIN)
 		return wait_for_room(self, data, way);
@@ -107,12 +119,42 @@ PyObject *wait_send(conn_object *self, PyObject *data, enum way way)
 	return result > 0 ? NULL : conn_raise(self->conn, result);
 }
 
+/* On another connection both sides may try: who waits, and who hears of the room. */
+static int try_alone(wait_object *self)
+{
+	int result;
+
+	self->tries = true;
+	do {
+		self->tries_again = false;
+		result = io_try(self->conn, self->value, (enum way)self->way);
+	} while (result == -EAGAIN && self->tries_again);
+	self->tries = false;
+	return result;
+}
+
 bool wait_send_again(wait_object *self)
 {
-	int result = io_try(self->conn, self->value, (enum way)self->way);
+	int result;
 
-	if (result == -EAGAIN)
+	if (self->tries) {
+		self->tries_again = true;
 		return false;
+	}
+	if (wait_is_over(self))
+		return true;
+	/* The coroutine may be gone meanwhile. */
+	Py_INCREF(self);
+	result = try_alone(self);
+	if (result == -EAGAIN || self->state != PARKED_NOW) {
+		bool is_over = self->state != PARKED_NOW;
+
+		if (result > 0)
+			PyErr_Clear();
+		Py_DECREF(self);
+		return is_over;
+	}
+	Py_DECREF(self);
 	if (result > 0) {
 		PyErr_Clear();
 		result = -ENOMEM;
@@ -138,6 +180,34 @@ void wait_fail(wait_object *self, int code)
 	self->state = FAILED_WITH;
 }
 
+void wait_raise(wait_object *self, PyObject *exception)
+{
+	Py_XSETREF(self->value, exception);
+	self->state = RAISES;
+}
+
+void wait_fail_dial(wait_object *self, int code, PyObject *text)
+{
+	PyObject *told = Py_BuildValue("(OiN)", self->value, code, text);
+
+	if (told) {
+		Py_XSETREF(self->value, told);
+		self->state = NO_CONN;
+	} else {
+		wait_raise(self, take_exception());
+	}
+}
+
+bool wait_is_over(const wait_object *self)
+{
+	return self->state > PARKED_NOW && self->state < SPENT;
+}
+
+void wait_spend(wait_object *self)
+{
+	self->state = SPENT;
+}
+
 void wait_end_of_input(wait_object *self)
 {
 	self->state = INPUT_ENDED;
@@ -145,7 +215,11 @@ void wait_end_of_input(wait_object *self)
 
 void wait_end_of_connection(wait_object *self)
 {
+	/* What another connection has done is told first. */
+	if (self->state != PARKED_NOW)
+		return;
 	self->state = CONN_ENDED;
+	far_give_up(self);
 }
 
 /* ---------------------------------------------------------------- awaiting it */
@@ -208,6 +282,8 @@ static PyObject *wait_here(const wait_object *self, int timeout_ms)
 		return message_or_end(self, io_recv_message(self->conn, timeout_ms));
 	case WAIT_SIZE:
 		return io_next_size(self->conn, timeout_ms);
+	case WAIT_ROOM:
+		return io_send(self->conn, self->value, (enum way)self->way);
 	default:
 		sleep_ms(timeout_ms);
 		Py_RETURN_NONE;
@@ -241,25 +317,17 @@ static PyObject *take_rest(struct dialogue *d, Py_ssize_t size)
 	return taken;
 }
 
-static PyObject *take_exactly(struct dialogue *d, const wait_object *self)
+/* What lies here, and behind it what has come now: so many bytes. Takes the reference. */
+static PyObject *join_rest(struct dialogue *d, PyObject *more, Py_ssize_t size)
 {
 	Py_ssize_t here = rest_size(d);
-	PyObject *more;
-
-	if (here >= self->size)
-		return take_rest(d, self->size);
-	/* Without a limit of its own: no wait is left but that for no time at all. */
-	more = io_recv_exactly(self->conn, self->size - here, 0);
-	if (!here || !more || more == Py_None)
-		return more;
-
-	PyObject *all = PyBytes_FromStringAndSize(NULL, self->size);
+	PyObject *all = PyBytes_FromStringAndSize(NULL, size);
 
 	if (all) {
 		memcpy(PyBytes_AS_STRING(all), PyBytes_AS_STRING(d->rest) + d->rest_at,
 		       (size_t)here);
 		memcpy(PyBytes_AS_STRING(all) + here, PyBytes_AS_STRING(more),
-		       (size_t)(self->size - here));
+		       (size_t)(size - here));
 		Py_CLEAR(d->rest);
 		d->rest_at = 0;
 	}
@@ -267,12 +335,21 @@ static PyObject *take_exactly(struct dialogue *d, const wait_object *self)
 	return all;
 }
 
-/* ---------------------------------------------------------------- beginning to wait */
+/* Of what is there. */
+static PyObject *take_exactly(struct dialogue *d, const wait_object *self)
+{
+	Py_ssize_t here = rest_size(d);
+	PyObject *more;
 
-enum outcome {
-	RETURNS,
-	YIELDS
-};
+	if (here >= self->size)
+		return take_rest(d, self->size);
+	more = io_recv_exactly(self->conn, self->size - here, 0);
+	if (!here || !more || more == Py_None)
+		return more;
+	return join_rest(d, more, self->size);
+}
+
+/* ---------------------------------------------------------------- beginning to wait */
 
 /* A read of what has come, if it need not wait for more. */
 static enum outcome begin_with_rest(wait_object *self, struct dialogue *d, PyObject **value)
@@ -297,6 +374,35 @@ static enum outcome begin_with_rest(wait_object *self, struct dialogue *d, PyObj
 	}
 }
 
+PyObject *wait_take_rest(conn_object *conn, enum wait_kind kind, Py_ssize_t size, int timeout_ms)
+{
+	struct dialogue *d = conn->dialogue;
+	wait_object *wait;
+	PyObject *value = NULL;
+
+	if (!d || !d->rest || (dialogue_now() && dialogue_now()->conn == conn) ||
+	    ((kind == WAIT_RECV || kind == WAIT_EXACTLY) && size == 0))
+		return NULL;
+	wait = (wait_object *)wait_make(conn, kind, size, timeout_ms);
+	if (!wait)
+		return NULL;
+	wait_spend(wait);
+	if (begin_with_rest(wait, d, &value) == YIELDS) {
+		PyObject *kept = d->rest;
+		Py_ssize_t at = d->rest_at;
+
+		/* The rest is not looked for again. */
+		d->rest = NULL;
+		value = io_recv_exactly(conn, size - (PyBytes_GET_SIZE(kept) - at), timeout_ms);
+		d->rest = kept;
+		d->rest_at = at;
+		if (value && value != Py_None)
+			value = join_rest(d, value, size);
+	}
+	Py_DECREF(wait);
+	return value;
+}
+
 static enum outcome begin_read(wait_object *self, struct dialogue *d, PyObject **value)
 {
 	bool of_bytes = self->kind == WAIT_RECV || self->kind == WAIT_EXACTLY;
@@ -316,7 +422,7 @@ static enum outcome begin_read(wait_object *self, struct dialogue *d, PyObject *
 	}
 	if (d->rest && begin_with_rest(self, d, value) == RETURNS)
 		return RETURNS;
-	if (d->fin) {
+	if (d->fin || self->conn->fin) {
 		*value = end_of_input(self);
 		return RETURNS;
 	}
@@ -332,31 +438,46 @@ static enum outcome begin_read(wait_object *self, struct dialogue *d, PyObject *
 	return YIELDS;
 }
 
+/* Where `d` may wait for it, in its own place or another. */
+static bool may_be_awaited(const wait_object *self, const struct dialogue *d)
+{
+	if (!d || (self->kind == WAIT_DIAL && !d->conn))
+		return false;
+	return !self->conn || !d->conn || self->conn == d->conn || self->conn->dialled;
+}
+
 static enum outcome begin(wait_object *self, PyObject **value)
 {
 	struct dialogue *d = dialogue_now();
+	bool is_far = self->kind == WAIT_DIAL || (self->conn && d && self->conn != d->conn);
 
-	if (!d || (self->conn && d->conn && self->conn != d->conn)) {
+	if (!may_be_awaited(self, d)) {
 		PyErr_SetString(PyExc_TypeError, "it can be awaited in a coroutine that is a "
 						 "handler of this connection only");
 		*value = NULL;
 		return RETURNS;
 	}
 	self->state = SPENT;
-	if (!d->conn) {
+	if (!d->conn || (is_far && self->conn && !self->conn->far)) {
 		*value = wait_here(self, self->timeout_ms);
 		return RETURNS;
 	}
 	if (d->ended || !sttcp_conn_is_open(d->conn->conn)) {
 		/* The peer's FIN stands behind what has come. */
-		if (!reads(self) || !d->rest || sttcp_conn_reason(d->conn->conn) < 0 ||
+		if (is_far || !reads(self) || !d->rest || sttcp_conn_reason(d->conn->conn) < 0 ||
 		    begin_with_rest(self, d, value) == YIELDS)
 			*value = end_of_connection(self, d->conn->conn);
 		return RETURNS;
 	}
-	if (reads(self) && begin_read(self, d, value) == RETURNS)
+	if (!is_far && reads(self) && begin_read(self, d, value) == RETURNS)
 		return RETURNS;
 	self->state = PARKED_NOW;
+	if (is_far) {
+		Py_INCREF(d->conn);
+		Py_XSETREF(self->waiter, d->conn);
+		if ((self->kind == WAIT_DIAL ? far_begin_dial : far_begin)(self, value) == RETURNS)
+			return RETURNS;
+	}
 	Py_INCREF(self);
 	Py_XSETREF(d->wait, self);
 	Py_INCREF(self);
@@ -369,13 +490,23 @@ static sttcp_conn *conn_of(const wait_object *self)
 {
 	const struct dialogue *d = dialogue_now();
 
-	if (self->conn)
-		return self->conn->conn;
-	return d && d->conn ? d->conn->conn : NULL;
+	if (d && d->conn)
+		return d->conn->conn;
+	return self->conn ? self->conn->conn : NULL;
 }
 
-/* One step: a value, or NULL with an exception set; or itself. */
-static enum outcome step(wait_object *self, PyObject **value)
+static PyObject *raise_no_conn(PyObject *told)
+{
+	PyObject *result =
+		PyObject_CallFunctionObjArgs(PyTuple_GET_ITEM(told, 0), PyTuple_GET_ITEM(told, 1),
+					     PyTuple_GET_ITEM(told, 2), NULL);
+
+	/* It raises. */
+	Py_XDECREF(result);
+	return NULL;
+}
+
+enum outcome wait_step(wait_object *self, PyObject **value)
 {
 	unsigned char state = self->state;
 
@@ -391,10 +522,24 @@ static enum outcome step(wait_object *self, PyObject **value)
 	case GIVEN:
 		*value = self->value;
 		self->value = NULL;
+		if (self->entered) {
+			Py_INCREF(*value);
+			Py_XSETREF(self->far, *value);
+		}
+		break;
+	case RAISES:
+		PyErr_SetObject((PyObject *)Py_TYPE(self->value), self->value);
+		*value = NULL;
+		break;
+	case NO_CONN:
+		*value = raise_no_conn(self->value);
 		break;
 	case FAILED_WITH:
-		*value = reads(self) ? io_raise(self->conn, self->code, self->timeout_ms)
-				     : raise_code(self->code, NULL);
+		if (reads(self))
+			*value = io_raise(self->conn, self->code, self->timeout_ms);
+		else
+			*value = self->conn ? conn_raise(self->conn->conn, self->code)
+					    : raise_code(self->code, NULL);
 		break;
 	case INPUT_ENDED:
 		*value = end_of_input(self);
@@ -406,6 +551,8 @@ static enum outcome step(wait_object *self, PyObject **value)
 		PyErr_SetString(PyExc_RuntimeError, "it was awaited already");
 		*value = NULL;
 	}
+	if (self->listed)
+		far_give_up(self);
 	return RETURNS;
 }
 
@@ -413,7 +560,7 @@ static PyObject *next(wait_object *self)
 {
 	PyObject *value;
 
-	if (step(self, &value) == YIELDS || !value)
+	if (wait_step(self, &value) == YIELDS || !value)
 		return value;
 	/* None needs no exception. */
 	if (value != Py_None)
@@ -426,7 +573,7 @@ static PyObject *next(wait_object *self)
 static PySendResult send_to(wait_object *self, PyObject *unused, PyObject **value)
 {
 	(void)unused;
-	if (step(self, value) == YIELDS)
+	if (wait_step(self, value) == YIELDS)
 		return PYGEN_NEXT;
 	return *value ? PYGEN_RETURN : PYGEN_ERROR;
 }
@@ -438,13 +585,18 @@ static int traverse(wait_object *self, visitproc visit, void *arg)
 {
 	Py_VISIT(self->conn);
 	Py_VISIT(self->value);
+	Py_VISIT(self->waiter);
+	Py_VISIT(self->far);
 	return 0;
 }
 
 static int clear(wait_object *self)
 {
+	far_give_up(self);
 	Py_CLEAR(self->conn);
 	Py_CLEAR(self->value);
+	Py_CLEAR(self->waiter);
+	Py_CLEAR(self->far);
 	return 0;
 }
 
@@ -458,6 +610,7 @@ static void warn(wait_object *self)
 		[WAIT_SIZE] = "next_size",
 		[WAIT_ROOM] = "a send at the cap",
 		[WAIT_TIME] = "sleep",
+		[WAIT_DIAL] = "dial",
 	};
 	PyObject *type;
 	PyObject *value;
@@ -479,6 +632,40 @@ static void dealloc(wait_object *self)
 	PyObject_GC_Del(self);
 }
 
+/* async with sttcp.dial(...) as connection: it is awaited, and closed in the end. */
+static PyObject *enter(wait_object *self, PyObject *unused)
+{
+	(void)unused;
+	if (self->kind != WAIT_DIAL && self->kind != WAIT_NOT) {
+		PyErr_SetString(PyExc_TypeError, "it is to be awaited");
+		return NULL;
+	}
+	self->entered = true;
+	Py_INCREF(self);
+	return (PyObject *)self;
+}
+
+static PyObject *leave(wait_object *self, PyObject *args)
+{
+	PyObject *made = self->kind == WAIT_NOT ? self->value : self->far;
+
+	(void)args;
+	if (made && PyObject_TypeCheck(made, &conn_type)) {
+		PyObject *closed = PyObject_CallMethod(made, "close", NULL);
+
+		if (!closed)
+			return NULL;
+		Py_DECREF(closed);
+	}
+	return wait_done(Py_None);
+}
+
+static PyMethodDef methods[] = {
+	{"__aenter__", (PyCFunction)enter, METH_NOARGS, NULL},
+	{"__aexit__", (PyCFunction)leave, METH_VARARGS, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
 static PyAsyncMethods as_async = {
 	.am_await = PyObject_SelfIter,
 #if PY_VERSION_HEX >= 0x030a0000
@@ -497,6 +684,7 @@ PyTypeObject wait_type = {
 	.tp_clear = (inquiry)clear,
 	.tp_iter = PyObject_SelfIter,
 	.tp_iternext = (iternextfunc)next,
+	.tp_methods = methods,
 };
 
 /* ---------------------------------------------------------------- functions */
@@ -521,7 +709,25 @@ static PyObject *slept(PyObject *module, PyObject *unused)
 	return wait_done(Py_None);
 }
 
+/* None outside coroutines; whether one can be parked here. */
+static PyObject *awaits(PyObject *module, PyObject *unused)
+{
+	(void)module;
+	(void)unused;
+	if (!dialogue_now())
+		Py_RETURN_NONE;
+	return PyBool_FromLong(dialogue_now()->conn != NULL);
+}
+
+static PyObject *done_with(PyObject *module, PyObject *value)
+{
+	(void)module;
+	return wait_done(value);
+}
+
 static PyMethodDef functions[] = {
+	{"_awaits", awaits, METH_NOARGS, NULL},
+	{"_done", done_with, METH_O, NULL},
 	{"_sleep", sleep_function, METH_O, NULL},
 	{"_slept", slept, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},

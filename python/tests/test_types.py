@@ -73,6 +73,14 @@ RIGHT = """
         await connection.send_message(data)
         await connection.start_tls(sttcp.TLS(), "localhost")
         await sttcp.sleep(0.5)
+        back = await sttcp.dial("localhost", 7, framing="line", timeout=None)
+        reply: Optional[bytes] = await back.recv_message()
+        async with sttcp.dial("localhost", 7) as other:
+            await other.sendall(reply or b"")
+            reply = await other.recv(1)
+        async with back:
+            async for reply in back:
+                await back.send_message(reply)
         server.broadcast(data, exclude=connection)
         return bool(line and four and length)
 
@@ -248,6 +256,8 @@ WRONG = [
     "size_of: bytes = waiting.recv(1)",
     "next_line: int = waiting.recv_message()",
     "waiting.start_tls(True)",
+    "sttcp.dial('localhost', tls=7)",
+    "dialled: int = sttcp.dial('localhost', 7)",
 ]
 
 

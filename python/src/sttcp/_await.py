@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What handlers that are coroutines await beside the methods of their connection."""
+"""What handlers that are coroutines await beside the methods of connections, and dial."""
 
 from __future__ import annotations
 
