@@ -11,7 +11,9 @@
  * left so: 64 busy connections alone stay on one thread (tests/test_threads.py), and beside a
  * thread that computes in Python, which gives the GIL away every 5 ms only, each thread in line
  * gets a turn: 16 000 to 24 000 answers in 3 s with 66 threads, 10 000 to 13 000 when waits for the
- * GIL were not counted as blocking, 15 000 with a thread for each connection (socketserver).
+ * GIL were not counted as blocking, 15 000 with a thread for each connection (socketserver). What
+ * bounds the line is max_threads, which is less than the library's own for that reason
+ * (sttcp/_engine.py).
  *
  * When the interpreter ends, no thread may ask for the GIL any more: it would be ended in the
  * middle of the library, or crash. `closing` turns newcomers away, and `entering` counts those who

@@ -209,7 +209,7 @@ with server:
 """)
 
     def test_the_first_start_configures_it_where_nobody_has(self):
-        for early, expected in ("", [(1, 0, 0)]), ("sttcp.configure(loops=2)", [(2, 0, 0)]):
+        for early, expected in ("", [(1, 512, 0)]), ("sttcp.configure(loops=2)", [(2, 512, 0)]):
             run("""
 from sttcp import _sttcp
 

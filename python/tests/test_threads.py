@@ -202,6 +202,67 @@ server.stop(0)
         # An owner and an heir, and what a noisy machine makes the monitor take for blocked.
         self.assertLessEqual(threads, 6)
 
+    @unittest.skipIf(SANITIZED, "threads take ten times as long")
+    def test_there_are_five_hundred_and_twelve_for_handlers_at_most(self):
+        """Of handlers that sleep, and of those that all want the GIL at once: the ends of connections
+        beside a thread that computes."""
+        result = run_python('''
+import os, resource, socket, threading, time
+from sttcp.server import Server
+
+MANY = 1200
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+server = Server("127.0.0.1", 0)
+inside = threading.Semaphore(0)
+go = threading.Event()
+ended = threading.Semaphore(0)
+
+@server.receive_handler
+def receive(address, connection, data):
+    inside.release()
+    go.wait(60)
+    connection.sendall(data)
+
+@server.disconnection_handler
+def gone(address, reason):
+    ended.release()
+
+def compute():
+    while not done:
+        sum(range(1000))
+
+server.start()
+others = len(os.listdir("/proc/self/task"))
+peers = [socket.create_connection(server.sock_name, 60) for _ in range(MANY)]
+for peer in peers[:600]:
+    peer.sendall(b"x")
+for _ in range(512):
+    assert inside.acquire(timeout=60)
+time.sleep(0.2)  # others would come, if any could
+asleep = len(os.listdir("/proc/self/task"))
+hits = server.stats().thread_cap_hits
+go.set()
+for peer in peers[:600]:
+    assert peer.recv(1) == b"x"
+done = []
+threading.Thread(target=compute, daemon=True).start()
+for peer in peers:
+    peer.close()
+awake = 0
+for _ in peers:
+    assert ended.acquire(timeout=60)
+    awake = max(awake, len(os.listdir("/proc/self/task")))
+done.append(True)
+print(others, asleep, awake, hits > 0)
+server.stop(0)
+''')
+        others, asleep, awake, hits = result.stdout.split()
+        # Some more own a loop or are to own it.
+        self.assertGreaterEqual(int(asleep), 512)
+        self.assertLess(int(asleep), 512 + int(others) + 8)
+        self.assertLess(int(awake), 512 + int(others) + 8)
+        self.assertEqual(hits, "True")
+
 
 if __name__ == "__main__":
     unittest.main()
