@@ -31,6 +31,24 @@ struct dialogue *dialogue_now(void)
 	return now;
 }
 
+/* Of a child that was forked in a coroutine. */
+static struct dialogue of_child;
+
+static void leave_parent(void)
+{
+	if (now)
+		now = &of_child;
+}
+
+int dialogues_init(void)
+{
+	if (pthread_atfork(NULL, NULL, leave_parent)) {
+		PyErr_NoMemory();
+		return -1;
+	}
+	return 0;
+}
+
 struct dialogue *dialogue_swap(struct dialogue *other)
 {
 	struct dialogue *before = now;

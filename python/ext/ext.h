@@ -395,8 +395,9 @@ enum wait_kind {
 	WAIT_SIZE,
 	WAIT_ROOM, /* in the send queue */
 	WAIT_TIME,
-	WAIT_DIAL, /* far.c, and these, too: */
-	WAIT_FAR   /* another connection is asked to do it */
+	WAIT_CALL, /* far.c, and these, too: of its value, on the connection's turn */
+	WAIT_DIAL,
+	WAIT_FAR /* another connection is asked to do it */
 };
 
 /* What a coroutine awaits. */
@@ -540,6 +541,9 @@ struct dialogue *dialogue_now(void);
 /* sttcp_task of its timer: the argument is its connection. */
 void dialogue_ring(sttcp_conn *conn, void *argument);
 
+/* In a forked child nobody goes on with a coroutine: it waits on the spot. */
+int dialogues_init(void);
+
 /* Makes it another one; returns the one before. */
 struct dialogue *dialogue_swap(struct dialogue *other);
 
@@ -615,6 +619,10 @@ bool far_is_here(const conn_object *self);
 
 /* A read of one that is far by a thread that waits: what it comes to. */
 PyObject *far_read(conn_object *self, enum wait_kind kind, Py_ssize_t size, int timeout_ms);
+
+/* Method of a connection, _on_turn(function): None where it is to be called right here; True when
+ * it was called elsewhere; in a coroutine what is to be awaited. */
+PyObject *conn_on_turn(conn_object *self, PyObject *function);
 
 /* _dial_waiting(host, port, options, frame, timeout_ms, complain): what is to be awaited. */
 PyObject *far_dial(PyObject *module, PyObject *args);

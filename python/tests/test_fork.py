@@ -51,6 +51,43 @@ if child == 0:
                 text = text.replace("        server.stop(0)\n", "        if child: server.stop(0)\n")
             run_python(text)
 
+    def test_a_child_of_a_coroutine_goes_on_with_it_by_itself(self):
+        run_python('''
+import os, socket
+import sttcp
+from sttcp.server import Server
+
+server = Server("127.0.0.1", 0)
+other = socket.create_server(("127.0.0.1", 0))
+
+@server.connection_handler
+async def handler(address, connection):
+    await connection.recv(1)
+    child = os.fork()
+    if child:
+        await connection.sendall(b"%d\\n" % (os.waitpid(child, 0)[1] >> 8))
+        return
+    try:
+        await sttcp.sleep(0.01)
+        try:
+            await connection.recv(1)
+        except RuntimeError:  # it is the parent's
+            async with sttcp.dial(*other.getsockname()) as dialled:
+                await dialled.sendall(b"child")
+                other.accept()[0].sendall(b"x")
+                assert await dialled.recv(1) == b"x"
+                os._exit(7)
+    finally:
+        os._exit(1)
+
+server.start()
+peer = socket.create_connection(server.sock_name, 20)
+peer.settimeout(20)
+peer.sendall(b"x")
+assert peer.recv(10) == b"7\\n"
+server.stop(0)
+''')
+
 
 if __name__ == "__main__":
     unittest.main()
