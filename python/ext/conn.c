@@ -666,6 +666,7 @@ static PyMethodDef methods[] = {
 	{"_give", (PyCFunction)conn_give, METH_VARARGS, NULL},
 	{"_cancel", (PyCFunction)conn_cancel, METH_VARARGS, NULL},
 	{"_start_tls", (PyCFunction)conn_start_tls, METH_VARARGS, NULL},
+	{"_on_turn", (PyCFunction)conn_on_turn, METH_O, NULL},
 	{"_stats", (PyCFunction)conn_stats, METH_NOARGS, NULL},
 	{"fileno", (PyCFunction)conn_fileno, METH_NOARGS,
 	 "fileno($self, /)\n--\n\nThe descriptor, to look at; -1 once it is closed. Do not read or "

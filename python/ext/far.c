@@ -176,6 +176,13 @@ static errand_object *make_errand(conn_object *conn, enum wait_kind kind, Py_ssi
 	return self;
 }
 
+/* What is to be called. */
+static void pass_value(errand_object *self, PyObject *value)
+{
+	Py_XINCREF(value);
+	self->inner->value = value;
+}
+
 /* ---------------------------------------------------------------- on the connection's turn */
 
 static void run_errand(errand_object *self)
@@ -293,8 +300,11 @@ enum outcome far_begin(wait_object *self, PyObject **value)
 	errand_object *errand =
 		make_errand(self->conn, (enum wait_kind)self->kind, self->size, self->timeout_ms);
 
-	if (!errand)
+	if (!errand) {
+		wait_spend(self);
 		return RETURNS;
+	}
+	pass_value(errand, self->value);
 	errand->outer = self;
 	Py_XSETREF(self->far, (PyObject *)errand);
 	self->kind = WAIT_FAR;
@@ -390,9 +400,9 @@ static PyObject *run_for_thread(errand_object *errand)
 	return result == -1 ? NULL : raise_code(result, NULL);
 }
 
-PyObject *far_read(conn_object *self, enum wait_kind kind, Py_ssize_t size, int timeout_ms)
+/* Takes the reference. */
+static PyObject *send_for_thread(errand_object *errand)
 {
-	errand_object *errand = make_errand(self, kind, size, timeout_ms);
 	PyObject *value = NULL;
 
 	if (!errand)
@@ -412,6 +422,40 @@ PyObject *far_read(conn_object *self, enum wait_kind kind, Py_ssize_t size, int 
 	return value;
 }
 
+PyObject *far_read(conn_object *self, enum wait_kind kind, Py_ssize_t size, int timeout_ms)
+{
+	return send_for_thread(make_errand(self, kind, size, timeout_ms));
+}
+
+PyObject *conn_on_turn(conn_object *self, PyObject *function)
+{
+	if (!self->far || far_is_here(self))
+		Py_RETURN_NONE;
+	if (dialogue_now() && dialogue_now()->conn) {
+		wait_object *wait = (wait_object *)wait_make(self, WAIT_CALL, 0, -1);
+
+		if (wait) {
+			Py_INCREF(function);
+			wait->value = function;
+		}
+		return (PyObject *)wait;
+	}
+
+	errand_object *errand = make_errand(self, WAIT_CALL, 0, -1);
+
+	if (errand)
+		pass_value(errand, function);
+
+	PyObject *none = send_for_thread(errand);
+
+	if (!none)
+		return NULL;
+	Py_DECREF(none);
+	if (dialogue_now())
+		return wait_done(Py_None);
+	Py_RETURN_TRUE;
+}
+
 /* ---------------------------------------------------------------- handlers of its client */
 
 /* The connection is open: who has dialled it gets it. */
@@ -427,8 +471,6 @@ static bool give_connection(group_object *group, sttcp_conn *conn)
 
 	if (made) {
 		((conn_object *)made)->timeout_ms = (int)wait->size;
-		Py_INCREF(group->frame);
-		((conn_object *)made)->frame = group->frame;
 		sttcp_conn_pause(conn);
 		wait_give(wait, made);
 	} else {

@@ -469,6 +469,14 @@ static enum outcome begin(wait_object *self, PyObject **value)
 			*value = end_of_connection(self, d->conn->conn);
 		return RETURNS;
 	}
+	if (!is_far && self->kind == WAIT_CALL) {
+		*value = PyObject_CallNoArgs(self->value);
+		if (*value) {
+			Py_INCREF(Py_None);
+			Py_SETREF(*value, Py_None);
+		}
+		return RETURNS;
+	}
 	if (!is_far && reads(self) && begin_read(self, d, value) == RETURNS)
 		return RETURNS;
 	self->state = PARKED_NOW;
@@ -610,6 +618,7 @@ static void warn(wait_object *self)
 		[WAIT_SIZE] = "next_size",
 		[WAIT_ROOM] = "a send at the cap",
 		[WAIT_TIME] = "sleep",
+		[WAIT_CALL] = "start_tls",
 		[WAIT_DIAL] = "dial",
 	};
 	PyObject *type;
@@ -635,8 +644,11 @@ static void dealloc(wait_object *self)
 /* async with sttcp.dial(...) as connection: it is awaited, and closed in the end. */
 static PyObject *enter(wait_object *self, PyObject *unused)
 {
+	bool of_dial = self->kind == WAIT_DIAL ||
+		       (self->kind == WAIT_NOT && PyObject_TypeCheck(self->value, &conn_type));
+
 	(void)unused;
-	if (self->kind != WAIT_DIAL && self->kind != WAIT_NOT) {
+	if (!of_dial) {
 		PyErr_SetString(PyExc_TypeError, "it is to be awaited");
 		return NULL;
 	}

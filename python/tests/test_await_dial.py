@@ -752,6 +752,58 @@ class TLSTest(DialCase):
 
         self.assertEqual(self.outcome(work), (True, b"m", b"ore"))
 
+    def start_server(self):
+        """One that goes over to TLS when it is asked to."""
+        tls = sttcp.TLS(self.certs.path("good.pem"), self.certs.path("good.key"))
+
+        async def handler(address, connection):
+            async for line in connection:
+                await connection.send_message(line.upper())
+                if line == b"starttls":
+                    await connection.start_tls(tls)
+
+        server = self.server(framing="line")
+        server.connection_handler(handler)
+        server.start()
+        return server
+
+    def test_going_over_to_it(self):
+        back = self.start_server()
+
+        async def work(connection):
+            async with sttcp.dial("localhost", back.port, framing="line") as dialled:
+                await dialled.send_message(b"starttls")
+                got = [await dialled.recv_message()]
+                await dialled.start_tls(sttcp.TLS(trust=self.certs.path("ca.pem")), "localhost")
+                got.append(dialled.tls.peer_verified)
+                await dialled.send_message(b"secret")
+                got.append(await dialled.recv_message())
+                try:
+                    await dialled.start_tls(sttcp.TLS())
+                except RuntimeError:
+                    got.append("twice")
+                return got
+
+        self.assertEqual(self.outcome(work), [b"STARTTLS", True, b"SECRET", "twice"])
+
+    def test_going_over_to_it_in_a_thread(self):
+        back = self.start_server()
+
+        async def work(connection):
+            dialled = await sttcp.dial("localhost", back.port, framing="line")
+            self.seen.tell(dialled)
+            await connection.recv(1)
+
+        peer = self.peer(self.front(work))
+        dialled = self.seen.next()
+        dialled.send_message(b"starttls")
+        self.assertEqual(dialled.recv_message(), b"STARTTLS")
+        with self.assertRaises(sttcp.TLSError):
+            dialled.start_tls(sttcp.TLS(), "localhost")  # which does not trust it
+        self.assertRaises(sttcp.TLSError, dialled.recv_message)
+        peer.sendall(b"x")
+        self.seen.next()
+
     def test_a_certificate_that_is_not_trusted(self):
         back = self.back_end()
 

@@ -155,10 +155,16 @@ class Connection(_sttcp.ConnectionBase):
         What was sent before leaves as plain bytes. What came behind the message that is being
         handled is taken for the peer's first bytes of TLS: nobody can put plain commands in front
         of encrypted ones. A handshake that fails raises a TLSError, and ends the connection.
-        In a coroutine it is awaited, too, but holds its thread for the handshake.
+        One that was dialled begins it anywhere. In a coroutine it is awaited, too, but a thread is
+        held for the handshake.
         RuntimeError: it has TLS already."""
         if not isinstance(tls, TLS):
             raise TypeError(f"tls must be a TLS, not {tls!r}")
+        elsewhere = self._on_turn(functools.partial(self.start_tls, tls, name))
+        if elsewhere is True:
+            return None
+        if elsewhere is not None:
+            return elsewhere  # type: ignore[return-value]
         done = self._start_tls(tls, None if name is None else host_name(name).encode())
         if isinstance(done, int):
             self._raise_start_tls(done, tls)
