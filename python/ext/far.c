@@ -26,6 +26,7 @@ typedef struct errand {
 	wait_object *inner; /* what it awaits there, a reference */
 	wait_object *outer; /* who wants it, borrowed; NULL: */
 	int fd;		    /* a thread does, and waits for this one; or -1 */
+	bool begun;	    /* its turn has come */
 	bool over;
 	PyObject *value;     /* for the thread: what it has come to, */
 	PyObject *exception; /* or what was raised */
@@ -170,6 +171,7 @@ static errand_object *make_errand(conn_object *conn, enum wait_kind kind, Py_ssi
 	self->inner = (wait_object *)inner;
 	self->outer = NULL;
 	self->fd = -1;
+	self->begun = false;
 	self->over = false;
 	self->value = NULL;
 	self->exception = NULL;
@@ -187,6 +189,7 @@ static void pass_value(errand_object *self, PyObject *value)
 
 static void run_errand(errand_object *self)
 {
+	self->begun = true;
 	if (!is_wanted(self))
 		return;
 	if (dialogue_waits(self->conn)) {
@@ -225,7 +228,7 @@ static void on_errand_gone(void *argument)
 	if (!gil_enter())
 		return;
 	/* The connection has ended before it. */
-	if (!self->over && is_wanted(self) && !dialogue_waits(self->conn)) {
+	if (!self->begun && is_wanted(self)) {
 		int reason = sttcp_conn_reason(self->conn->conn);
 
 		conn_raise(self->conn->conn, reason ? reason : STTCP_ECLOSED);
