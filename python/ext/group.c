@@ -525,14 +525,14 @@ static PyObject *group_stats(group_object *self, PyObject *unused)
 		return raise_code(result, NULL);
 
 #define COUNTER(name) #name, (long long)stats.name
-	return Py_BuildValue("{sLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsL}", COUNTER(connections),
+	return Py_BuildValue("{sLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsLsL}", COUNTER(connections),
 			     COUNTER(total), COUNTER(declined), COUNTER(failed), COUNTER(bytes_in),
 			     COUNTER(bytes_out), COUNTER(messages_in), COUNTER(messages_out),
 			     COUNTER(queued), COUNTER(threads), COUNTER(threads_blocked),
 			     COUNTER(takeovers), COUNTER(longest_ms), COUNTER(longest_id),
 			     COUNTER(accept_pauses), COUNTER(over_connections),
 			     COUNTER(over_per_ip), COUNTER(over_rate), COUNTER(thread_cap_hits),
-			     COUNTER(tls_failed));
+			     COUNTER(tls_failed), COUNTER(fibers), COUNTER(fibers_waiting));
 #undef COUNTER
 }
 

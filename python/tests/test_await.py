@@ -48,6 +48,7 @@ class ReadingTest(AwaitCase):
         peers = [self.peer(server) for _ in range(200)]
         wait_for(lambda: server.count == 200, "200 connections")
         self.assertLess(server.stats().threads, 20)
+        self.assertEqual((server.stats().fibers, server.stats().fibers_waiting), (0, 0))
         for peer in peers:
             peer.sendall(b"x")
         for peer in peers:

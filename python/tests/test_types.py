@@ -177,6 +177,7 @@ RIGHT = """
     Client("example.org", 443, tls=True)
     Client("example.org", 443, tls=mine, tls_name="db.example")
     failures: int = counts.tls_failed
+    waiting: int = counts.fibers + counts.fibers_waiting
 
     def go_over(connection: Connection) -> Optional[str]:
         connection.start_tls(tls)

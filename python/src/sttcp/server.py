@@ -33,7 +33,8 @@ class Stats(NamedTuple):
     """Counters of a server since it was made. connections, queued, threads, threads_blocked,
     longest_ms and longest_id are gauges: they tell the present. threads, takeovers and
     thread_cap_hits are the process's. tls_failed: TLS handshakes, those of start_tls included; of
-    the others no handler was told."""
+    the others no handler was told. fibers and fibers_waiting are gauges, too, and 0: handlers in
+    Python run on threads."""
 
     connections: int
     total: int
@@ -55,6 +56,8 @@ class Stats(NamedTuple):
     over_rate: int
     thread_cap_hits: int
     tls_failed: int
+    fibers: int
+    fibers_waiting: int
 
 
 def _room(room: str | bytes | None) -> bytes | None:
