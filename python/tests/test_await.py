@@ -467,7 +467,7 @@ class SendingTest(AwaitCase):
                 seen.tell(number)
             connection.close()
 
-        before = self.server().stats().threads  # there may be some of other tests
+        before = self.server(start=True).stats().threads  # there may be some of other tests
         server, peer = self.fill(handler)
         wait_for(lambda: server.count and server.connections()[0].stats().queued > 100000,
                  "a full queue")
