@@ -224,7 +224,8 @@ static void handle_release(void *context)
 		probe->release(probe);
 	pthread_mutex_lock(&probe->lock);
 	probe->releases++;
-	for (int i = 0; i < PROBE_CONNS; i++) {
+	/* Of several objects, others may be busy until the last one is released. */
+	for (int i = 0; probe->releases == probe->objects && i < PROBE_CONNS; i++) {
 		if (probe->conns[i].busy)
 			violate_locked(probe, "released while a handler runs", probe->conns[i].id,
 				       (sttcp_event)probe->conns[i].phase);
@@ -259,6 +260,13 @@ static bool wants(const struct probe *probe, sttcp_event event)
 	return (probe->without & (1u << event)) == 0;
 }
 
+static void count_object(struct probe *probe)
+{
+	pthread_mutex_lock(&probe->lock);
+	probe->objects++;
+	pthread_mutex_unlock(&probe->lock);
+}
+
 sttcp_server *probe_server(struct probe *probe, const char *host, int port,
 			   const sttcp_options *options)
 {
@@ -266,6 +274,7 @@ sttcp_server *probe_server(struct probe *probe, const char *host, int port,
 
 	if (!server)
 		return NULL;
+	count_object(probe);
 	assert_int_equal(sttcp_server_set_context(server, probe), 0);
 	assert_int_equal(sttcp_server_on_release(server, handle_release), 0);
 	if (wants(probe, STTCP_CONNECTION))
@@ -288,6 +297,7 @@ sttcp_client *probe_client(struct probe *probe, const char *host, int port,
 
 	if (!client)
 		return NULL;
+	count_object(probe);
 	assert_int_equal(sttcp_client_set_context(client, probe), 0);
 	assert_int_equal(sttcp_client_on_release(client, handle_release), 0);
 	if (wants(probe, STTCP_CONNECTION))

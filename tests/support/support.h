@@ -210,6 +210,7 @@ struct probe {
 	pthread_cond_t changed;
 	long counts[STTCP_UNCONNECTED + 1];
 	long universals[STTCP_UNCONNECTED + 1];
+	long objects; /* servers and clients that report to it */
 	long releases;
 	int reason;
 	uint64_t last_id;
