@@ -163,28 +163,49 @@ static void g14_message_ends_who_drips(void **state)
 	pair_close(&pair);
 }
 
+enum {
+	MESSAGE = 800
+};
+
+/* Says many messages, and leaves none open, each within a part of the limit: how many, or -1 where
+ * this process had no CPU for so long that one of them was late. */
+static long say_quick_messages(struct pair *pair)
+{
+	int64_t begin = now_ms(), last = begin, longest = 0;
+	bool said = peer_say(pair->peer, "a");
+	long messages = 0;
+
+	for (bool more = true; said && more; messages += 2) {
+		nap_ms(50);
+		more = now_ms() - begin < 3 * MESSAGE;
+		said = peer_say(pair->peer, more ? "bc\nd\na" : "bc\nlast\n");
+		longest = now_ms() - last > longest ? now_ms() - last : longest;
+		last = now_ms();
+	}
+	if (longest > MESSAGE / 2)
+		return -1;
+	assert_true(said);
+	return messages;
+}
+
 /* Each message has the time anew, also one that begins in the same read as the last one ended. */
 static void g14_message_is_quick_enough_many_times(void **state)
 {
-	enum {
-		MESSAGE = 800
-	};
 	struct pair pair = {0};
-	long lines = 0;
+	long messages = -1;
 
 	(void)state;
-	pair_open(&pair,
-		  STTCP_OPTIONS(.message_timeout_ms = MESSAGE, .framing = STTCP_FRAMING_LINE));
-	assert_true(peer_say(pair.peer, "a"));
-	for (int64_t begin = now_ms(); now_ms() - begin < 3 * MESSAGE; nap_ms(50), lines++)
-		assert_true(peer_say(pair.peer, "bc\nd\na"));
-	assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 2 * lines));
-	expect_open(&pair);
-	assert_true(peer_say(pair.peer, "last\n"));
-	assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 2 * lines + 1));
-	assert_true(peer_quiet(pair.peer, 2 * MESSAGE));
-	expect_open(&pair);
-	pair_close(&pair);
+	for (int64_t until = now_ms() + DEADLINE_MS; messages < 0; pair_close(&pair)) {
+		assert_true(now_ms() < until);
+		pair_open(&pair, STTCP_OPTIONS(.message_timeout_ms = MESSAGE,
+					       .framing = STTCP_FRAMING_LINE));
+		messages = say_quick_messages(&pair);
+		if (messages < 0)
+			continue;
+		assert_true(probe_wait(pair.probe, STTCP_RECEIVE, messages));
+		assert_true(peer_quiet(pair.peer, 2 * MESSAGE));
+		expect_open(&pair);
+	}
 }
 
 static void g14_write_ends_who_does_not_read(void **state)
