@@ -179,10 +179,10 @@ static void send_waits_for_the_connection(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, send_late, client), 0);
 	assert_true(probe_wait(probe, STTCP_UNCONNECTED, 3));
 	assert_int_equal(sttcp_client_send(client, "x", 1, 10), -ETIMEDOUT);
-	peer_close(refusing);
 	struct probe *side = probe_new();
 	sttcp_server *server = probe_server(side, "127.0.0.1", port, NULL);
 	assert_int_equal(sttcp_server_start(server), 0);
+	peer_close(refusing);
 	assert_int_equal(pthread_join(thread, &result), 0);
 	assert_int_equal((intptr_t)result, 0);
 	assert_true(probe_wait_bytes(side, 4));
@@ -241,13 +241,15 @@ static void send_to_whom_is_there(sttcp_client *client)
 
 static void send_goes_on_over_a_restart(void **state)
 {
+	int port;
+	int held = peer_refuse(&port);
 	struct probe *side = probe_new();
-	sttcp_server *server = probe_listen(side, NULL);
+	sttcp_server *server = probe_server(side, "127.0.0.1", port, NULL);
 	struct probe *probe = probe_new();
-	int port = sttcp_server_port(server);
-	sttcp_client *client = probe_dial(probe, port, STTCP_OPTIONS(SOON));
 
 	(void)state;
+	assert_int_equal(sttcp_server_start(server), 0);
+	sttcp_client *client = probe_dial(probe, port, STTCP_OPTIONS(SOON));
 	for (int round = 0; round < 10; round++) {
 		send_to_whom_is_there(client);
 		assert_int_equal(sttcp_server_stop_within(server, 0, NULL), 0);
@@ -258,6 +260,7 @@ static void send_goes_on_over_a_restart(void **state)
 	}
 	sttcp_client_free(client);
 	sttcp_server_free(server);
+	peer_close(held);
 	probe_free(side);
 	probe_free(probe);
 }
@@ -365,9 +368,9 @@ static void handlers_of_others_may_wait(void **state)
 	peer_say(peer, "through");
 	/* Others are served meanwhile: the handler has no loop. */
 	assert_true(probe_wait(probe, STTCP_UNCONNECTED, 5));
-	peer_close(refusing);
 	sttcp_server *behind = probe_server(back, "127.0.0.1", port, NULL);
 	assert_int_equal(sttcp_server_start(behind), 0);
+	peer_close(refusing);
 	assert_true(probe_wait_bytes(back, 7));
 	assert_string_equal(probe_text(back), "through");
 	sttcp_client_close(relayed.client);

@@ -214,12 +214,10 @@ static void everything_at_once_ends_in_order(void **state)
 	static struct helper helpers[CLIENTS][HELPERS];
 	uint32_t seed = test_seed();
 	struct probe *side = probe_new();
-	sttcp_server *first = probe_listen(side, NULL);
+	int held = peer_refuse(&port);
 	pthread_t server;
 
 	(void)state;
-	port = sttcp_server_port(first);
-	sttcp_server_free(first);
 	side->data = echo_data;
 	for (int i = 0; i < CLIENTS; i++) {
 		struct one *one = &all[i];
@@ -250,6 +248,7 @@ static void everything_at_once_ends_in_order(void **state)
 		for (int j = 0; j < HELPERS; j++)
 			assert_int_equal(pthread_join(all[i].helpers[j], NULL), 0);
 	assert_int_equal(pthread_join(server, NULL), 0);
+	peer_close(held);
 	for (int i = 0; i < CLIENTS; i++) {
 		sttcp_client_free(all[i].client);
 		pthread_rwlock_destroy(&all[i].alive);

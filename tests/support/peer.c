@@ -135,14 +135,15 @@ int peer_connect_unix(const char *path)
 }
 
 /* A bound TCP socket on the loopback and a free port. */
-static int bound(int *port)
+static int bound(int *port, int shared)
 {
 	struct sockaddr_in addr = loopback(0);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -1;
-	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &shared, sizeof(shared)) < 0 ||
+	    bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		close(fd);
 		return -1;
 	}
@@ -152,7 +153,7 @@ static int bound(int *port)
 
 int peer_listen(int *port, int backlog)
 {
-	int fd = bound(port);
+	int fd = bound(port, 0);
 
 	if (fd >= 0 && listen(fd, backlog) == 0) {
 		over_tls_listen(fd);
@@ -162,9 +163,11 @@ int peer_listen(int *port, int backlog)
 	return -1;
 }
 
+/* The kernel gives the port to nobody who leaves the choice to it, and to a listener who names it:
+ * both have SO_REUSEADDR, and this one does not listen. */
 int peer_refuse(int *port)
 {
-	return bound(port);
+	return bound(port, 1);
 }
 
 int peer_accept(int listener)

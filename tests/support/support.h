@@ -161,7 +161,8 @@ void peer_reset(int fd);
 void peer_close(int fd);
 void peer_shutdown(int fd);
 
-/* A port on which nobody listens, held so that nobody else gets it. */
+/* A port on which nobody listens, held so that nobody else gets it. A server may be started on it
+ * while it is held: who lets go of it first may find that another program has it. */
 int peer_refuse(int *port);
 
 /* A port of 127.0.0.1 that nobody has, below those that the kernel chooses from: another program
