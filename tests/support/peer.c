@@ -377,22 +377,62 @@ bool have_ipv6(void)
 	return have;
 }
 
+enum {
+	FIRST_PORT = 10000, /* to 29999, see the header */
+	BLOCK_PORTS = 32,
+	BLOCKS = 20000 / BLOCK_PORTS
+};
+
+static int nblocks; /* each with a descriptor */
+
+/* Ports for this program alone, as long as it runs: its name for them is taken. The first of
+ * them, or -1. */
+static int take_block(int block)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX}; /* of the abstract kind, without a file */
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "sttcp-test-ports-%d", block);
+	if (bind(fd, (struct sockaddr *)&name, sizeof(name)) == 0) {
+		nblocks++;
+		return FIRST_PORT + block * BLOCK_PORTS;
+	}
+	close(fd);
+	return -1;
+}
+
+/* No address has it, and none of those that were let go of a moment ago (TIME_WAIT). */
+static bool is_free(int port)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	bool result = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
+	close(fd);
+	return result;
+}
+
 int free_port(void)
 {
-	static int tried;
-	struct sockaddr_in addr = {.sin_family = AF_INET,
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	static int next, left;
 
-	for (;;) {
-		int port = 10000 + (int)((unsigned)getpid() * 16 + (unsigned)tried++) % 20000;
-		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-		assert_true(fd >= 0);
-		addr.sin_port = htons((uint16_t)port);
-		bool is_free = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
-		peer_close(fd);
-		if (is_free)
-			return port;
-		assert_true(tried < 20000);
+	for (int tries = 0; tries < BLOCKS;) {
+		if (!left) {
+			next = take_block((getpid() + tries++) % BLOCKS);
+			left = next < 0 ? 0 : BLOCK_PORTS;
+			continue;
+		}
+		left--;
+		if (is_free(next++))
+			return next - 1;
 	}
+	fail_msg("no port is free");
+	return -1;
+}
+
+int free_port_fds(void)
+{
+	return nblocks;
 }

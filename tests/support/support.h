@@ -165,9 +165,11 @@ void peer_shutdown(int fd);
  * while it is held: who lets go of it first may find that another program has it. */
 int peer_refuse(int *port);
 
-/* A port of 127.0.0.1 that nobody has, below those that the kernel chooses from: another program
- * might have taken one of these by the time that it is used. */
+/* A port that nobody has on any address, below those that the kernel chooses from: another program
+ * might have taken one of these by the time that it is used. No other test is given the same one
+ * while this one runs. For that it holds descriptors, which count_fds leaves out. */
 int free_port(void);
+int free_port_fds(void);
 
 /* A port that drops every SYN: a listener whose queue is full. */
 struct blackhole {
