@@ -290,12 +290,14 @@ static void place_given_back_calls_the_other_listener(void **state)
 /* Every address that the name has is tried: the first one refuses. */
 static void client_tries_the_next_address(void **state)
 {
+	int port = free_port(); /* nobody listens there on 127.0.0.2, either */
 	struct probe *serving = probe_new();
 	struct probe *calling = probe_new();
-	sttcp_server *server = probe_listen(serving, NULL); /* on 127.0.0.1 alone */
+	sttcp_server *server = probe_server(serving, "127.0.0.1", port, NULL);
 
 	(void)state;
-	sttcp_client *client = probe_client(calling, "two.test", sttcp_server_port(server), NULL);
+	assert_int_equal(sttcp_server_start(server), 0);
+	sttcp_client *client = probe_client(calling, "two.test", port, NULL);
 	for (int i = 1; i <= 5; i++) {
 		assert_int_equal(sttcp_client_start(client), 0);
 		assert_true(probe_wait(calling, STTCP_CONNECTION, i));
@@ -314,17 +316,14 @@ static void client_tries_the_next_address(void **state)
 /* All of them refuse: one unconnected handler. */
 static void client_fails_once_when_all_addresses_do(void **state)
 {
-	int port;
-	int refusing = peer_refuse(&port);
 	struct probe *probe = probe_new();
-	sttcp_client *client = probe_client(probe, "two.test", port, NULL);
+	sttcp_client *client = probe_client(probe, "two.test", free_port(), NULL);
 
 	(void)state;
 	assert_int_equal(sttcp_client_start(client), 0);
 	assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), -ECONNREFUSED);
 	assert_string_equal(probe_order(probe), "uU");
 	sttcp_client_free(client);
-	peer_close(refusing);
 	probe_free(probe);
 }
 
@@ -333,15 +332,17 @@ static void client_fails_once_when_all_addresses_do(void **state)
 static void client_does_not_wait_for_a_silent_address(void **state)
 {
 	struct sockaddr_in silent = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002)};
+	int port = free_port();
 	struct probe *serving = probe_new();
 	struct probe *calling = probe_new();
-	sttcp_server *server = probe_listen(serving, NULL);
+	sttcp_server *server = probe_server(serving, "127.0.0.1", port, NULL);
 	int fill[8];
 	int nfill = 0;
 
 	(void)state;
 	atomic_store(&port_thefts, 0);
-	silent.sin_port = htons((uint16_t)sttcp_server_port(server));
+	assert_int_equal(sttcp_server_start(server), 0);
+	silent.sin_port = htons((uint16_t)port);
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(listener, (struct sockaddr *)&silent, sizeof(silent)), 0);
 	assert_int_equal(listen(listener, 0), 0);
@@ -349,8 +350,8 @@ static void client_does_not_wait_for_a_silent_address(void **state)
 		fill[nfill] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		connect(fill[nfill++], (struct sockaddr *)&silent, sizeof(silent));
 	}
-	sttcp_client *client = probe_client(calling, "two.test", sttcp_server_port(server),
-					    STTCP_OPTIONS(.connect_timeout_ms = -1));
+	sttcp_client *client =
+		probe_client(calling, "two.test", port, STTCP_OPTIONS(.connect_timeout_ms = -1));
 	assert_int_equal(sttcp_client_start(client), 0);
 	assert_true(probe_wait(calling, STTCP_CONNECTION, 1));
 	sttcp_conn *conn = client_conn(client);
