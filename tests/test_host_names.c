@@ -12,8 +12,10 @@
 
 static struct event resolving = EVENT_INIT; /* who asks for "slow.test" */
 static struct event answered = EVENT_INIT;
-/* How often the port is still taken on 127.0.0.1, the second address of "two.test". */
+/* How often the port is still taken on 127.0.0.1, the second address of "two.test", and how many
+ * have been chosen on its first one. */
 static atomic_int port_thefts;
+static atomic_int ports_chosen;
 
 static struct addrinfo *make_entry(const char *host, const char *service,
 				   const struct addrinfo *hints, struct addrinfo *next)
@@ -95,8 +97,11 @@ static int steal_port(int fd, int backlog)
 	socklen_t len = sizeof(addr);
 
 	atomic_store(&last_backlog, backlog);
-	if (getsockname(fd, (struct sockaddr *)&addr, &len) == 0 && addr.sin_family == AF_INET &&
-	    addr.sin_addr.s_addr == htonl(0x7f000001) && atomic_load(&port_thefts) > 0) {
+	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 || addr.sin_family != AF_INET)
+		return real_listen(fd, backlog);
+	if (addr.sin_addr.s_addr == htonl(0x7f000002))
+		atomic_fetch_add(&ports_chosen, 1);
+	if (addr.sin_addr.s_addr == htonl(0x7f000001) && atomic_load(&port_thefts) > 0) {
 		atomic_fetch_sub(&port_thefts, 1);
 		errno = EADDRINUSE; /* as if another had been quicker, see listen(2) */
 		return -1;
@@ -190,12 +195,17 @@ static void server_tries_another_port_16_times(void **state)
 		assert_null(sttcp_server_address(server, 2));
 		assert_int_equal(sttcp_server_stop(server), 0);
 	}
+	/* Nor is anything left of these. */
+	EVENTUALLY(sttcp_engine_shutdown() == 0);
 	int fds = count_fds();
 	atomic_store(&port_thefts, INT32_MAX);
+	atomic_store(&ports_chosen, 0);
 	assert_int_equal(sttcp_server_start(server), -EADDRINUSE);
-	int tries = INT32_MAX - atomic_load(&port_thefts);
-	assert_in_range(tries, 16, 17);
+	/* Not the thefts: other programs may have some of the ports there, and they never get so
+	 * far. */
+	assert_in_range(atomic_load(&ports_chosen), 16, 17);
 	assert_non_null(strstr(sttcp_server_error(server), "127.0.0.1:"));
+	EVENTUALLY(sttcp_engine_shutdown() == 0);
 	assert_int_equal(count_fds(), fds); /* the first address listens no more */
 	atomic_store(&port_thefts, 0);
 	sttcp_server_free(server);
