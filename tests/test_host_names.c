@@ -414,8 +414,11 @@ static void slow_resolver_holds_up_nobody(void **state)
 	clients[2] = probe_client(closed, "slow.test", port, NULL);
 	clients[3] = probe_client(freed, "slow.test", port, NULL);
 	for (int i = 0; i < 4; i++)
-		assert_int_equal(sttcp_client_start(clients[i]), 0);
-	assert_true(event_wait(&resolving, 4)); /* all four at once */
+		if (i != 1)
+			assert_int_equal(sttcp_client_start(clients[i]), 0);
+	assert_true(event_wait(&resolving, 3)); /* all at once */
+	/* Its time may be over before a thread comes to ask for it. */
+	assert_int_equal(sttcp_client_start(clients[1]), 0);
 	assert_int_equal(sttcp_client_wait(clients[1], DEADLINE_MS), STTCP_ETIME_CONNECT);
 	char given[64]; /* the name as it was given: it never resolved */
 	snprintf(given, sizeof(given), "slow.test:%d", port);
