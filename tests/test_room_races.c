@@ -47,13 +47,29 @@ static void forget(void *record)
 
 /* -------------------------------------------------------------------- what is done */
 
-/* Those that a walk has seen. */
+/* Those that a walk has seen, of whom a room may have any number: who has gone is a member until the
+ * server has noticed. */
 struct walk {
 	int colour;
 	int count;
-	uint64_t ids[PEERS * 8];
+	int room_for;
+	uint64_t *ids;
 	uint32_t *random;
 };
+
+static void note_member(struct walk *walk, uint64_t id)
+{
+	if (walk->count == walk->room_for) {
+		walk->room_for += 64;
+		walk->ids = realloc(walk->ids, (size_t)walk->room_for * sizeof(*walk->ids));
+		if (!walk->ids)
+			abort();
+	}
+	for (int i = 0; i < walk->count; i++)
+		if (walk->ids[i] == id)
+			violate("a walk has come to one twice");
+	walk->ids[walk->count++] = id;
+}
 
 static void do_in_walk(sttcp_conn *conn, void *argument)
 {
@@ -62,11 +78,7 @@ static void do_in_walk(sttcp_conn *conn, void *argument)
 
 	if (colour_of(conn) != walk->colour)
 		violate("a connection in a room that it has never joined");
-	for (int i = 0; i < walk->count; i++)
-		if (walk->ids[i] == sttcp_conn_id(conn))
-			violate("a walk has come to one twice");
-	if (walk->count < PEERS * 8)
-		walk->ids[walk->count++] = sttcp_conn_id(conn);
+	note_member(walk, sttcp_conn_id(conn));
 	switch (next_random(walk->random) % 16) {
 	case 0:
 		sttcp_conn_leave(conn, room);
@@ -112,6 +124,7 @@ static void do_something(sttcp_conn *conn, uint32_t *random)
 	case 6:
 		if (sttcp_server_each_in(server, room, do_in_walk, &walk) != walk.count)
 			violate("a walk has told another number of calls");
+		free(walk.ids);
 		break;
 	case 7:
 		if (sttcp_server_count_in(server, room) < 0)
