@@ -235,8 +235,8 @@ static void race_goes_on_from_the_same_port(void **state)
 
 	(void)state;
 	assert_int_equal(sttcp_server_start(server), 0);
-	sttcp_client *client = probe_client(calling, "two.test", to_port,
-					    STTCP_OPTIONS(.local_port = port));
+	sttcp_client *client =
+		probe_client(calling, "two.test", to_port, STTCP_OPTIONS(.local_port = port));
 	assert_int_equal(sttcp_client_start(client), 0);
 	assert_int_equal(atoi(strrchr(seen_from(server, serving, 1), ':') + 1), port);
 	sttcp_server_free(server);

@@ -47,8 +47,8 @@ static void forget(void *record)
 
 /* -------------------------------------------------------------------- what is done */
 
-/* Those that a walk has seen, of whom a room may have any number: who has gone is a member until the
- * server has noticed. */
+/* Those that a walk has seen, of whom a room may have any number: who has gone is a member until
+ * the server has noticed. */
 struct walk {
 	int colour;
 	int count;

@@ -389,7 +389,8 @@ static int nblocks; /* each with a descriptor */
  * them, or -1. */
 static int take_block(int block)
 {
-	struct sockaddr_un name = {.sun_family = AF_UNIX}; /* of the abstract kind, without a file */
+	struct sockaddr_un name = {.sun_family =
+					   AF_UNIX}; /* of the abstract kind, without a file */
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
