@@ -57,7 +57,6 @@ static void attempt_without_an_answer_times_out(void **state)
 	int64_t begin = now_ms();
 	sttcp_client *client =
 		probe_dial(probe, hole.port, STTCP_OPTIONS(.connect_timeout_ms = 300));
-	assert_int_equal(sttcp_client_wait(client, 10), -ETIMEDOUT);
 	assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), STTCP_ETIME_CONNECT);
 	assert_true(now_ms() - begin >= 295);
 	assert_string_equal(probe_order(probe), "uU");
@@ -81,7 +80,7 @@ static void close_during_the_attempt_ends_it(void **state)
 			probe_dial(probe, hole.port, STTCP_OPTIONS(.connect_timeout_ms = -1));
 
 		if (i % 2 == 0)
-			nap_ms(i);
+			assert_int_equal(sttcp_client_wait(client, i), -ETIMEDOUT);
 		if (i < 8) {
 			assert_int_equal(sttcp_client_close(client), 0);
 			assert_int_equal(sttcp_client_wait(client, 0), STTCP_EDESTROYED);
