@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -328,42 +329,37 @@ void peer_shutdown(int fd)
 	over_tls_shutdown(fd);
 }
 
-/* Whether a connection to the port comes about within a moment; kept in *fd either way. */
-static bool connects(int port, int *fd)
+/* Whether the kernel drops each further SYN. Of a listener tcp_info has how many connections wait
+ * to be accepted, and how many may. */
+static bool is_full(int listener)
 {
-	struct sockaddr_in addr = loopback(port);
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
 
-	*fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (*fd < 0)
-		return false;
-	if (connect(*fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
-		return true;
-	return ready(*fd, POLLOUT, now_ms() + 300);
+	return getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+	       info.tcpi_unacked > info.tcpi_sacked;
 }
 
+/* A queue of length 0 takes one. */
 bool blackhole_open(struct blackhole *hole)
 {
-	memset(hole, 0, sizeof(*hole));
+	struct sockaddr_in addr;
+
+	*hole = (struct blackhole){.fill = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
 	hole->listener = peer_listen(&hole->port, 0);
-	if (hole->listener < 0)
-		return false;
 	over_tls_forget(hole->listener);
-	while (hole->nfill < 16) {
-		if (!connects(hole->port, &hole->fill[hole->nfill])) {
-			/* Its SYN does not come again in place of the one that a test awaits. */
-			peer_close(hole->fill[hole->nfill]);
-			return true;
-		}
-		hole->nfill++;
-	}
+	addr = loopback(hole->port);
+	if (hole->listener >= 0 && connect(hole->fill, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+		for (int64_t until = now_ms() + DEADLINE_MS; now_ms() < until; nap_ms(1))
+			if (is_full(hole->listener))
+				return true;
 	blackhole_close(hole);
 	return false;
 }
 
 void blackhole_close(struct blackhole *hole)
 {
-	for (int i = 0; i < hole->nfill; i++)
-		peer_close(hole->fill[i]);
+	peer_close(hole->fill);
 	peer_close(hole->listener);
 }
 

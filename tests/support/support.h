@@ -175,8 +175,7 @@ int free_port_fds(void);
 struct blackhole {
 	int port;
 	int listener;
-	int nfill; /* in its queue */
-	int fill[16];
+	int fill; /* in its queue */
 };
 
 bool blackhole_open(struct blackhole *hole);
