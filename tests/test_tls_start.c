@@ -311,8 +311,8 @@ static void queue_leaves_in_the_clear_first(void **state)
 
 	assert_non_null(conn);
 	EVENTUALLY(sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 && counts.queued > 0);
-	/* Inside the handler the start may still be to come: then this is plain, too. */
-	nap_ms(50);
+	/* Before the start in the handler this would be plain, too. */
+	EVENTUALLY(stt_secure_of(conn));
 	assert_int_equal(sttcp_conn_send(conn, "behind", 6), 0);
 	assert_true(peer_recv(fd, got, sizeof(got)));
 	assert_memory_equal(got, long_text, sizeof(got));
@@ -345,7 +345,7 @@ static void close_amid_the_clear_part_is_no_orderly_end(void **state)
 
 	assert_non_null(conn);
 	EVENTUALLY(sttcp_conn_stats(conn, &counts, sizeof(counts)) == 0 && counts.queued > 0);
-	nap_ms(50);
+	EVENTUALLY(stt_secure_of(conn));
 	sttcp_conn_close(conn);
 	assert_true(event_wait(&start_done, 1));
 	assert_int_equal(started, STTCP_ECLOSED);
