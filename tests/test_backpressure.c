@@ -184,12 +184,16 @@ enum {
 	WHILE_MS = 50
 };
 
+static struct event paused = EVENT_INIT;
+
 /* Pauses at the line "pause", and goes on by itself at "both". */
 static bool pause_at_line(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
 {
 	(void)probe;
-	if (size == 5 && memcmp(data, "pause", 5) == 0)
+	if (size == 5 && memcmp(data, "pause", 5) == 0) {
 		sttcp_conn_pause(conn);
+		event_raise(&paused);
+	}
 	if (size == 4 && memcmp(data, "both", 4) == 0) {
 		sttcp_conn_pause(conn);
 		sttcp_conn_resume(conn);
@@ -200,12 +204,13 @@ static bool pause_at_line(struct probe *probe, sttcp_conn *conn, const void *dat
 static void pause_in_a_handler_holds_the_rest_of_the_read(void **state)
 {
 	struct pair pair = {.probe = probe_new()};
+	long before = event_count(&paused);
 
 	(void)state;
 	pair.probe->data = pause_at_line;
 	pair_open(&pair, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE));
 	assert_true(peer_say(pair.peer, "one\npause\nthree\nfour\nfi"));
-	assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 2));
+	assert_true(event_wait(&paused, before + 1));
 	nap_ms(WHILE_MS);
 	assert_string_equal(probe_text(pair.probe), "onepause");
 	/* New input does not bring it about either. */
@@ -222,13 +227,14 @@ static void pause_in_a_handler_holds_the_rest_of_the_read(void **state)
 static void resume_delivers_what_was_read(void **state)
 {
 	struct pair pair = {.probe = probe_new()};
+	long before = event_count(&paused);
 
 	(void)state;
 	pair.probe->data = pause_at_line;
 	pair_open(&pair, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE));
 	assert_true(peer_say(pair.peer, "pause\npause\npause\npause\n"));
 	for (int i = 1; i <= 4; i++) {
-		assert_true(probe_wait(pair.probe, STTCP_RECEIVE, i));
+		assert_true(event_wait(&paused, before + i));
 		nap_ms(10);
 		assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), i);
 		assert_int_equal(sttcp_conn_resume(pair.conn), 0);
@@ -261,13 +267,14 @@ static void pause_of_another_thread_stops_bytes_too(void **state)
 static void fin_while_paused_comes_after_the_rest(void **state)
 {
 	struct pair pair = {.probe = probe_new()};
+	long before = event_count(&paused);
 
 	(void)state;
 	pair.probe->data = pause_at_line;
 	pair_open(&pair, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .half_close = true));
 	assert_true(peer_say(pair.peer, "pause\nrest\n"));
 	peer_shutdown(pair.peer);
-	assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 1));
+	assert_true(event_wait(&paused, before + 1));
 	nap_ms(WHILE_MS);
 	assert_string_equal(probe_order(pair.probe), "cCrR");
 	assert_int_equal(sttcp_conn_resume(pair.conn), 0);
@@ -302,12 +309,13 @@ static void end_in_order_while_paused_is_found_after_resume(void **state)
 static void close_while_paused_works(void **state)
 {
 	struct pair pair = {.probe = probe_new()};
+	long before = event_count(&paused);
 
 	(void)state;
 	pair.probe->data = pause_at_line;
 	pair_open(&pair, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE));
 	assert_true(peer_say(pair.peer, "pause\nlost\n"));
-	assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 1));
+	assert_true(event_wait(&paused, before + 1));
 	assert_int_equal(sttcp_conn_send(pair.conn, "bye", 3), 0);
 	assert_int_equal(sttcp_conn_close(pair.conn), 0);
 	assert_true(peer_expect(pair.peer, "bye"));
