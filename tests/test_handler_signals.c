@@ -51,7 +51,7 @@ static int end_of(pid_t pid)
 	int status = 0;
 
 	CHECK(kill(pid, SIGTERM) == 0);
-	for (int64_t until = now_ms() + 5000; now_ms() < until; nap_ms(2)) {
+	for (int64_t until = now_ms() + DEADLINE_MS; now_ms() < until; nap_ms(2)) {
 		if (waitpid(pid, &status, WNOHANG) == pid)
 			return WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM ? 0 : 2;
 	}
