@@ -203,6 +203,83 @@ static void paused_connections_are_not_ended(void **state)
 	assert_int_equal(event_count(&refused), 0);
 }
 
+/* ------------------------------------------------------- handlers that wait meanwhile */
+
+static struct event waited;
+
+static void wait_at_the_end(sttcp_conn *conn, int reason, void *context)
+{
+	(void)conn;
+	(void)reason;
+	(void)context;
+	sttcp_sleep(1);
+	event_raise(&waited);
+}
+
+static void wait_when_drained(sttcp_conn *conn, void *context)
+{
+	(void)conn;
+	(void)context;
+	sttcp_sleep(1);
+	event_raise(&waited);
+}
+
+/* Also where the last handler waits without a thread. */
+static void held_memory_is_given_back_behind_a_wait(void **state)
+{
+	static const sttcp_options on_fibers =
+		FRAMED(.framing = STTCP_FRAMING_LENGTH, .prefix_size = 2, .total_queue_max = CAP,
+		       .fibers = true);
+	struct event fresh = EVENT_INIT;
+	struct book *book = book_new();
+	sttcp_server *server = listen_capped(book, &on_fibers);
+
+	(void)state;
+	waited = fresh;
+	sttcp_server_stop(server);
+	assert_int_equal(sttcp_server_on_disconnection(server, wait_at_the_end), 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	for (int i = 0; i < PEERS; i++) {
+		int peer = book_join(server);
+
+		assert_true(say_part(server, peer, part, PART));
+		assert_int_equal(sttcp_conn_close(book->conn), 0);
+		assert_true(event_wait(&waited, i + 1));
+		peer_close(peer);
+	}
+	assert_int_equal(event_count(&refused), 0);
+	sttcp_server_free(server);
+	book_free(book);
+}
+
+/* G5: what came of a message before the drained handler waits is not lost. */
+static void message_goes_on_behind_a_drained_handler_that_waits(void **state)
+{
+	static const sttcp_options on_fibers =
+		FRAMED(.framing = STTCP_FRAMING_LINE, .fibers = true);
+	struct talk talk = {.book = book_new()};
+	struct event fresh = EVENT_INIT;
+	static char chunk[65536];
+	static char got[65536];
+	size_t queued = 0;
+
+	(void)state;
+	waited = fresh;
+	talk.server = book_listen(talk.book, &on_fibers);
+	sttcp_server_stop(talk.server);
+	assert_int_equal(sttcp_server_on_drained(talk.server, wait_when_drained), 0);
+	assert_int_equal(sttcp_server_start(talk.server), 0);
+	talk.peer = book_join(talk.server);
+	say_and_wait(&talk, "hel", 3);
+	while (sttcp_conn_try_send(talk.book->conn, chunk, sizeof(chunk)) == 0)
+		queued += sizeof(chunk);
+	for (; queued; queued -= sizeof(got))
+		assert_true(peer_recv(talk.peer, got, sizeof(got)));
+	assert_true(event_wait(&waited, 1));
+	say_and_wait(&talk, "lo\n", 3);
+	talk_ends(&talk, "<hello>", 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -210,6 +287,8 @@ int main(void)
 		cmocka_unit_test(held_memory_is_given_back),
 		cmocka_unit_test(handler_that_reads_is_told_of_the_cap),
 		cmocka_unit_test(paused_connections_are_not_ended),
+		cmocka_unit_test(held_memory_is_given_back_behind_a_wait),
+		cmocka_unit_test(message_goes_on_behind_a_drained_handler_that_waits),
 	};
 
 	if (sttcp_engine_configure(1, 0, 0) < 0)

@@ -200,6 +200,10 @@ int stt_input_park(struct stt_desk *desk, struct sttcp_conn *conn, struct stt_he
 	struct stt_input *in = &desk->input;
 	struct stt_held *held = in->memory;
 
+	*pinned = in->pinned;
+	/* Handlers that are not about input have left it where it was. */
+	if (conn->held)
+		return 0;
 	if (in->size &&
 	    (!held || (held != in->pinned && held->capacity > LEAST_CAPACITY + SLACK * in->size))) {
 		size_t capacity = in->size < LEAST_CAPACITY ? LEAST_CAPACITY : in->size;
@@ -222,7 +226,6 @@ int stt_input_park(struct stt_desk *desk, struct sttcp_conn *conn, struct stt_he
 	if (held)
 		note_held(desk, held);
 	conn->held = held;
-	*pinned = in->pinned;
 	*in = (struct stt_input){0};
 	return 0;
 }
