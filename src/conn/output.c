@@ -328,10 +328,12 @@ unsigned stt_output_flush_locked(struct stt_output *out)
 	}
 	if (result < 0 && result != -EAGAIN)
 		return stt_output_break_locked(out, stt_error_of_peer(result));
-	/* The end of the handshake makes it go on. */
+	/* The end of the handshake makes it go on; a handler that waits for the socket in there has
+	 * to look, for no event is told any more. */
 	if (waits_locked(out)) {
 		atomic_store(&out->pending, false);
-		return stt_output_finish_locked(out);
+		return stt_output_finish_locked(out) |
+		       (out->receiver == STT_RECEIVER_PARKED ? STT_TELL_WAKE : 0);
 	}
 	/* Also for the copies of a sender for whose bytes there is room. */
 	if (!stt_output_drained_locked(out) &&
