@@ -28,6 +28,12 @@ class Block:
     def is_program(self):
         return self.kind in ("c", "cpp") and bool(re.search(r"^int main\(", self.text, re.M))
 
+    @property
+    def is_unit(self):
+        """A file that is compiled by itself: a program, or a part of one that has its own includes."""
+        part = self.kind == "c" and self.name and "#include" in self.text
+        return self.is_program or self.kind == "cpp" or bool(part)
+
 
 @dataclass
 class Section:
@@ -46,6 +52,8 @@ INFO = {"c": "c", "cpp": "cpp", "python": "python", "console": "console", "sh": 
 def guess(path, text):
     """The kind of a block that does not say it: an indented one, or one of a manual page."""
     first = text.split("\n", 1)[0]
+    if re.match(r"// [\w.-]+\.cpp\b", first):
+        return "cpp"
     if first.startswith("$ "):
         return "console"
     if first.startswith("find_package("):

@@ -52,6 +52,12 @@ def with_prelude(program):
     return program if "#include" in program else PRELUDE + program
 
 
+def is_run(block, shown):
+    """Whether what is typed starts the program, or links the file into another one."""
+    stem = (block.name or "").split(".")[0]
+    return stem and re.search(r"\./%s\b|\b%s\.o\b" % (stem, stem), shown)
+
+
 def redeclare(declared):
     """A struct cannot be defined twice: one of another name has to have the same fields at the same places."""
     found = re.match(r"typedef struct (\w+) (\{.*\}) \w+;", declared, re.S)
@@ -112,7 +118,7 @@ class Runner:
     def compile_fragments(self, path, found):
         """What is no program, together: one block may use what another one defines."""
         text = PRELUDE + UNUSED
-        fragments = [block for block in found if block.kind == "c" and not block.is_program]
+        fragments = [block for block in found if block.kind == "c" and not block.is_unit]
         for number, block in enumerate(fragments):
             place = f'#line {block.line + 1} "{path}"\n'
             if re.search(r"^(static|int|void|bool|struct|enum|typedef|sttcp_\w+ \*\w+\()", block.text, re.M):
@@ -240,7 +246,8 @@ class Runner:
             path = shutil.which(os.environ.get(variable) or name)
             if path:  # which finds the library as the reader's does after ldconfig
                 with open(os.path.join(bin_dir, name), "w", encoding="utf-8") as file:
-                    file.write(f'#!/bin/sh\nexec {path} "$@" -Wl,-rpath,{lib}\n')
+                    file.write(f'#!/bin/sh\ncase " $* " in *" -c "*) exec {path} "$@" ;; esac\n'
+                               f'exec {path} "$@" -Wl,-rpath,{lib}\n')
                 os.chmod(os.path.join(bin_dir, name), 0o755)
         env = {name: value for name, value in os.environ.items() if name in ("HOME", "PYTHONPATH", "LANG", "TMPDIR")}
         build = os.environ.get("STTCP_BUILD_DIR", "/nonexistent")
@@ -321,8 +328,7 @@ class Runner:
         for section in blocks.sections(found):
             shown = "".join(block.text for block in section.of_kind("console"))
             for block in section.blocks:
-                if block.is_program and not self.python and not (
-                        block.name and re.search(r"\./%s\b" % block.name.split(".")[0], shown)):
+                if block.is_unit and not self.python and not is_run(block, shown):
                     self.fail(block.where, "nothing runs this program")
             if not shown:
                 continue
@@ -376,7 +382,7 @@ class Runner:
     def compile_all(self, path, found):
         for block in found:
             self.parse(block)
-            if block.is_program or block.kind == "cpp":
+            if block.is_unit:
                 self.compile(block.where, block.kind, with_prelude(block.text))
         self.compile_fragments(path, found)
         self.compile_prototypes(path, found)
