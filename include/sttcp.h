@@ -1231,8 +1231,8 @@ STTCP_API int sttcp_conn_detach(sttcp_conn *conn) STTCP_CHECKED;
  * Unix sockets, framing, write_timeout_ms, dead_peer_timeout_ms, lifetime_ms. The
  * limits for input run while a call waits for input. Any thread may dial, also
  * inside handlers; that blocks it, and loops are taken over as for any handler
- * that blocks. Name lookups have threads of their own, up to eight beyond
- * max_threads, and cannot keep a handler from one.
+ * that blocks (with `fibers` it holds no thread). Name lookups have threads of
+ * their own, up to eight beyond max_threads, and cannot keep a handler from one.
  *
  * NULL with a code in `*code` (may be NULL) if there is no connection: what a
  * client's unconnected handler is told; -EINVAL for arguments and options that
@@ -1418,11 +1418,11 @@ STTCP_API int sttcp_run(void (*fn)(void *argument), void *argument) STTCP_CHECKE
  * With the option `fibers` every handler of an object, and every task, runs on a
  * stack of its own (fiber_stack_size), and a wait in the library gives its thread
  * back: sttcp_conn_recv and those like it, a send at the cap, the handshake of
- * sttcp_conn_start_tls, sttcp_sleep, sttcp_poll. So ten thousand dialogues, each
- * written as one function, need no more threads than one. Any other call that blocks
- * holds its thread, as ever. Where there is no memory for a stack, a handler runs on
- * its thread's, and its waits hold that; so it is with C libraries that lack
- * makecontext(3), as musl does.
+ * sttcp_conn_start_tls, sttcp_dial, sttcp_sleep, sttcp_poll. So ten thousand
+ * dialogues, each written as one function, need no more threads than one. Any other
+ * call that blocks holds its thread, as ever. Where there is no memory for a stack, a
+ * handler runs on its thread's, and its waits hold that; so it is with C libraries
+ * that lack makecontext(3), as musl does.
  *
  * After such a wait the handler may go on on another thread. So across one it
  * - holds no lock that knows its owner: a mutex that is recursive, error-checking,
@@ -1433,6 +1433,7 @@ STTCP_API int sttcp_run(void (*fn)(void *argument), void *argument) STTCP_CHECKE
  * - is not inside a catch block of C++.
  * A plain mutex that is held over a wait makes each handler that wants it hold a
  * thread, and at max_threads is a deadlock. Stacks are small: no large arrays.
+ * sttcp-fibers(7) has a program for each of these rules.
  *
  * While a handler waits, no other one of its connection runs: no task, no drained or
  * end handler. Limits on input rest, and those of a connection whose connection

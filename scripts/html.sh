@@ -72,7 +72,7 @@ source_page() # FILE
 
 cp docs/style.css "$target/style.css"
 list=
-for file in man/sttcp.[137] man/sttcp-*.1; do
+for file in man/sttcp.[137] man/sttcp-*.[17]; do
 	page "$file"
 	name=${file##*/}
 	about=$(sed -n '/^\.SH NAME/{n;s/.*\\- *//p;q}' "$file")

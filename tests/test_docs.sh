@@ -76,4 +76,10 @@ esac
 must_fail docs/guide.md 's/^Meow!$/Woof!/' 'expected: Woof!' --only Echo docs/guide.md
 must_fail docs/guide.md 's/sttcp_conn_send(conn, data, size);/sttcp_conn_send(conn, data, 1);/' 'came: *M' \
 	--only Echo docs/guide.md
+# A rule of fibers whose program does not break it.
+must_fail man/sttcp-fibers.7 's/^number is 0$/number is 7/' 'expected: number is 7' --only RULES man/sttcp-fibers.7
+must_fail man/sttcp-fibers.7 's/^_Thread_local int number;$/static int number;/' 'came: *number is 7' \
+	--only RULES man/sttcp-fibers.7
+must_fail man/sttcp-fibers.7 's/ local\.c stage\.o/ local.c/; s/^\$ \.\/local$/$ true/' 'nothing runs this program' \
+	--only nothing man/sttcp-fibers.7
 must_fail docs/guide.md '/^\$ \.\/echo &$/d; s/^\$ cc -o echo echo.c.*/$ true/' 'nothing runs this program' --only Echo docs/guide.md
