@@ -160,6 +160,22 @@ check_calls()
 	done
 }
 
+# A page of the manual is named by the first page of its section, or it is not found.
+check_pages()
+{
+	list=${only:-$(cd man && ls)}
+	expect_many 'manual pages' 10 "$list"
+	for name in $list; do
+		case $name in
+		sttcp.*) continue ;;
+		*.1) first=man/sttcp.1 ;;
+		*) first=man/sttcp.7 ;;
+		esac
+		page=$(echo "${name%.*}" | sed 's/-/\\\\-/g')
+		expect "$name" "^\\(\\.BR \\|.*\\\\fB\\)$page\\( \\|\\\\fP\\)(${name##*.})" "$first"
+	done
+}
+
 # The recipes name files that are there, and words that stand in them.
 check_recipes()
 {
@@ -185,6 +201,7 @@ check()
 	check_codes
 	check_framings
 	check_calls
+	check_pages
 	check_recipes
 	[ "$failed" = 0 ]
 }
@@ -236,7 +253,9 @@ self_test()
 			without check_framings LENGTH '"length"' python/src/sttcp/_options.py &&
 			without check_calls sttcp_conn_flush sttcp_conn_flush man/sttcp.3 &&
 			without check_calls sttcp_set_log sttcp_set_log \
-				$(grep -lw sttcp_set_log python/ext/*.c)
+				$(grep -lw sttcp_set_log python/ext/*.c) &&
+			without check_pages sttcp-fibers.7 'fBsttcp\\-fibers' man/sttcp.7 &&
+			without check_pages sttcp-echo.1 'sttcp\\-echo' man/sttcp.1
 	} || return 1
 	only=
 	sed -i 's/^} sttcp_options;/	int32_t brand_new_ms;\n&/
