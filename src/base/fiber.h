@@ -27,6 +27,9 @@
 #define STT_APART __attribute__((__noinline__))
 #endif
 
+/* Those of a handler that waits in recv, most often. */
+#define STT_FIBER_FRAMES 768
+
 /* Stands at the top of its stack, as the first member of the user's record. */
 struct stt_fiber {
 	struct stt_stack stack;
@@ -59,6 +62,17 @@ void stt_fiber_free(struct stt_fiber *fiber);
 /* Begins `fn(fiber)`, or goes on with it. Returns true when it has returned: then it may begin
  * anew, with another `fn`. False when it was left. */
 bool stt_fiber_run(struct stt_fiber *fiber);
+
+/* One that was left, and will be run soon: asks for its record and its frames to be brought into
+ * the CPU's cache, all at once. Else each of them is waited for: of an echo on 1000 stacks in turn
+ * that was 4% of the CPU time. */
+static inline void stt_fiber_fetch(const struct stt_fiber *fiber, size_t record_size)
+{
+	const char *frames = (const char *)fiber - STT_FIBER_FRAMES;
+
+	for (const char *at = frames; at < (const char *)fiber + record_size; at += 64)
+		__builtin_prefetch(at, 1);
+}
 
 /* On the fiber: back to who runs it. Returns when it is run again. */
 void stt_fiber_leave(struct stt_fiber *fiber);
