@@ -24,7 +24,9 @@ trap 'rm -rf "$work"' EXIT
 
 # Without the paths and lines of whoever built it: these are no part of the ABI.
 abidw --exported-interfaces-only --no-show-locs --no-corpus-path --no-comp-dir-path \
-	--no-elf-needed --drop-private-types --headers-dir "$root/include" "$build/libsttcp.so" >"$work/abi"
+	--no-elf-needed --drop-private-types --headers-dir "$root/include" "$build/libsttcp.so" \
+	>"$work/absolute"
+sed "s|path='$root/|path='|" "$work/absolute" >"$work/abi"
 
 if [ -n "$write" ]; then
 	if grep -q "^## \[$version\]" "$root/CHANGELOG.md" && [ -e "$dump" ]; then
