@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading a dialled connection: by any thread, one at a time; the peer's FIN, limits, tasks. */
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
 #include "support/dialling.h"
 
 /* ------------------------------------------------------------------- what is read */
@@ -477,6 +481,50 @@ static void read_waits_for_a_task(void **state)
 	line_close(&pair);
 }
 
+static int task_pipe[2];
+
+static void wait_there(sttcp_conn *conn, void *argument)
+{
+	(void)conn;
+	(void)argument;
+	event_raise(&in_task);
+	task_read = sttcp_poll(task_pipe[0], POLLIN, -1);
+	event_raise(&in_task);
+}
+
+/* Both wait in the library, and neither takes the other's place there: the reader learns that the
+ * task has returned, and an abort ends them both. */
+static void read_waits_for_a_task_that_waits(void **state)
+{
+	struct line_pair pair;
+	struct reader reader;
+	char byte;
+
+	(void)state;
+	assert_int_equal(pipe2(task_pipe, O_CLOEXEC), 0);
+	for (int aborts = 0; aborts <= 1; aborts++) {
+		long before = event_count(&in_task);
+
+		line_open(&pair, NULL);
+		assert_int_equal(sttcp_conn_run(pair.conn, wait_there, NULL, NULL), 0);
+		assert_true(event_wait(&in_task, before + 1));
+		assert_true(peer_say(pair.peer, "x"));
+		reader_start(&reader, pair.conn, -1);
+		if (aborts)
+			assert_int_equal(sttcp_conn_abort(pair.conn), 0);
+		else
+			assert_int_equal(write(task_pipe[1], "x", 1), 1);
+		assert_true(event_wait(&in_task, before + 2));
+		assert_int_equal(task_read, aborts ? STTCP_ECLOSED : POLLIN);
+		assert_true(event_wait(&reader.ended, 1));
+		assert_int_equal(reader_end(&reader), aborts ? STTCP_ECLOSED : 1);
+		assert_int_equal(aborts || read(task_pipe[0], &byte, 1) == 1, 1);
+		line_close(&pair);
+	}
+	close(task_pipe[0]);
+	close(task_pipe[1]);
+}
+
 static atomic_int beats;
 
 static void beat(sttcp_conn *conn, void *argument)
@@ -538,6 +586,7 @@ int main(void)
 		cmocka_unit_test(task_runs_on_it_and_reads),
 		cmocka_unit_test(task_waits_for_a_read),
 		cmocka_unit_test(read_waits_for_a_task),
+		cmocka_unit_test(read_waits_for_a_task_that_waits),
 		cmocka_unit_test(reads_and_tasks_take_turns),
 	};
 

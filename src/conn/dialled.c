@@ -51,6 +51,7 @@ int stt_dialled_init(struct sttcp_conn *conn)
 	atomic_init(&dialled->handles, 1);
 	atomic_init(&dialled->state, NOBODY);
 	dialled->desk.waker = -1;
+	rare->reader = -1;
 	atomic_store(&rare->dialled, dialled);
 	return 0;
 }

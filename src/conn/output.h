@@ -29,8 +29,8 @@ struct stt_output {
 	int64_t moved_ms;	 /* when a byte last left, while there is a queue */
 	int64_t flush_until_ms;	 /* of a connection that ends; 0: not yet, or without a limit */
 	int broken;		 /* why nothing can be sent any more; 0 while it can */
-	int receiver; /* the eventfd of whoever waits in wait.h, and is to know of an end;
-			 -1, or as below */
+	int receiver; /* the eventfd of a handler of its own that waits in wait.h, and is to know of
+			 an end; -1, or as below */
 	/* Bits, so that a connection takes no more than 472 bytes. */
 	bool fin_sent : 1;
 	bool shakes : 1;       /* the session of TLS is in its handshake */
@@ -54,10 +54,9 @@ struct stt_output {
 	_Atomic size_t queued;
 };
 
-/* Of `receiver`: who waits is parked. */
+/* Of `receiver`: the handler is parked until the socket takes bytes again. */
 enum {
-	STT_RECEIVER_PARKED = -2, /* a handler, until the socket takes bytes again */
-	STT_RECEIVER_WAITER = -3  /* that of another connection: rare.h has it */
+	STT_RECEIVER_PARKED = -2
 };
 
 /* Bits of `detours`. One byte, so that the short way of a send asks once for all of them. */

@@ -22,7 +22,10 @@ struct stt_rare {
 	_Atomic(char *) local_name;
 	_Atomic(struct stt_secure *) secure;
 	_Atomic(struct stt_dialled *) dialled;
-	/* But for these two. Under output.lock: whose call waits for this one in wait.c. */
+	/* But for these three. Under output.lock: who waits in wait.c for a dialled one, outside
+	 * its tasks, which may wait meanwhile: by its eventfd, or -1; or whose call does so without
+	 * a thread. */
+	int reader;
 	struct sttcp_conn *waiter;
 	/* Written by the owner, NULL while no call of user code is parked. */
 	_Atomic(struct stt_strand *) strand;

@@ -2,9 +2,10 @@
 /*
  * The thread waits in poll(2) for a descriptor and for an eventfd. The number of
  * the eventfd stands in `output.receiver` of the connections that may end the
- * wait, and whoever ends one writes to it: shutting a socket down for sending does
- * not wake a poll for input. In a handler the loop is taken over meanwhile, as
- * with any handler that blocks.
+ * wait (in `reader` of rare.h for whoever reads a dialled one), and whoever ends
+ * one writes to it: shutting a socket down for sending does not wake a poll for
+ * input. In a handler the loop is taken over meanwhile, as with any handler that
+ * blocks.
  */
 #include "conn/wait.h"
 
@@ -17,6 +18,7 @@
 #include "conn/ending.h"
 #include "conn/output.h"
 #include "conn/rare.h"
+#include "conn/service.h"
 #include "conn/strand.h"
 #include "conn/stream.h"
 #include "conn/watch.h"
@@ -36,9 +38,13 @@ enum ends {
 static int set_receiver(struct sttcp_conn *conn, int waker, enum ends ends)
 {
 	struct stt_output *out = &conn->output;
+	bool outside = conn->service->dialled && stt_desk_conn() != conn;
 
 	stt_lock(&out->lock);
-	out->receiver = waker;
+	if (outside)
+		stt_rare_of(conn)->reader = waker;
+	else
+		out->receiver = waker;
 	bool ended = ends == ANY_END ? atomic_load(&conn->ended) : out->by_force;
 	int result = ended ? stt_conn_end_code(conn) : 0;
 
@@ -134,17 +140,11 @@ STT_APART static int set_waiter(struct sttcp_conn *conn, struct sttcp_conn *wait
 	struct stt_rare *rare = stt_rare_of(conn);
 
 	stt_lock(&conn->output.lock);
-	conn->output.receiver = waiter ? STT_RECEIVER_WAITER : -1;
 	rare->waiter = waiter;
 	int result = atomic_load(&conn->ended) ? stt_conn_end_code(conn) : 0;
 
 	stt_unlock(&conn->output.lock);
 	return result;
-}
-
-void stt_wait_wake_waiter_locked(struct stt_output *out)
-{
-	stt_conn_ask(stt_rare_of(stt_output_conn(out))->waiter, STT_WISH_WAKE);
 }
 
 /* On the loop of the call's connection, under the lock of its foreign descriptors. */
@@ -366,6 +366,23 @@ int stt_wait_for_stream(struct stt_desk *desk, struct sttcp_conn *conn, short ev
 		stt_output_flush(conn);
 	}
 	return block_for_stream(desk, conn, events, until_ms);
+}
+
+void stt_wait_wake_locked(struct stt_output *out)
+{
+	struct sttcp_conn *conn = stt_output_conn(out);
+
+	if (out->receiver >= 0)
+		stt_waker_wake(out->receiver);
+	if (!conn->service->dialled)
+		return;
+
+	struct stt_rare *rare = stt_rare_of(conn);
+
+	if (rare->reader >= 0)
+		stt_waker_wake(rare->reader);
+	if (rare->waiter)
+		stt_conn_ask(rare->waiter, STT_WISH_WAKE);
 }
 
 void stt_wait_wake(struct sttcp_conn *conn)

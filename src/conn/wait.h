@@ -47,16 +47,7 @@ int stt_wait_for_stream(struct stt_desk *desk, struct sttcp_conn *conn, short ev
 /* Wakes whoever waits for this connection, or in a handler of it. */
 void stt_wait_wake(struct sttcp_conn *conn);
 
-/* For stt_wait_wake_locked: that is a call which is parked. */
-void stt_wait_wake_waiter_locked(struct stt_output *out) STT_REQUIRES(out->lock);
-
-static inline void stt_wait_wake_locked(struct stt_output *out) STT_REQUIRES(out->lock)
-{
-	if (out->receiver >= 0)
-		stt_waker_wake(out->receiver);
-	else if (out->receiver == STT_RECEIVER_WAITER)
-		stt_wait_wake_waiter_locked(out);
-}
+void stt_wait_wake_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
 /* As sttcp_sleep and sttcp_poll. */
 int stt_wait_sleep(int ms);

@@ -51,6 +51,7 @@ static void *read_there(void *argument)
 	while (reader->result == -EBUSY);
 	if (reader->result >= 0)
 		reader->text[reader->result] = '\0';
+	event_raise(&reader->ended);
 	return NULL;
 }
 
@@ -59,7 +60,8 @@ void reader_start(struct reader *reader, sttcp_conn *conn, int timeout_ms)
 	const struct event none = EVENT_INIT;
 	char byte;
 
-	*reader = (struct reader){.conn = conn, .timeout_ms = timeout_ms, .begun = none};
+	*reader = (struct reader){
+		.conn = conn, .timeout_ms = timeout_ms, .begun = none, .ended = none};
 	assert_int_equal(pthread_create(&reader->thread, NULL, read_there, reader), 0);
 	assert_true(event_wait(&reader->begun, 1));
 	EVENTUALLY(sttcp_conn_recv(conn, &byte, 0, 0) == -EBUSY);

@@ -24,6 +24,7 @@ struct reader {
 	sttcp_conn *conn;
 	int timeout_ms;
 	struct event begun;
+	struct event ended;
 	pthread_t thread;
 	char text[64];
 	ssize_t result;
