@@ -14,6 +14,8 @@ import time
 PROMPT = "@@ready@@"
 # Compilers, valgrind and gdb take their time on a machine that is busy, and several sections run at once.
 DEADLINE = 3 * float(os.environ.get("STTCP_TEST_DEADLINE_S", "20"))
+# For what a command prints that has ended: shorter where it is known that it does not come.
+OUTPUT_DEADLINE = float(os.environ.get("STTCP_TEST_OUTPUT_S", DEADLINE))
 # Takes the terminal, sets the loopback interface up (with no program of iproute2), and becomes the shell.
 # Whoever runs this in the background may have had SIGINT ignored, which a shell cannot undo.
 UP = """
@@ -96,8 +98,8 @@ class Terminal:
                 return False
         return True
 
-    def wait(self, condition, what):
-        end = time.monotonic() + DEADLINE
+    def wait(self, condition, what, seconds=DEADLINE):
+        end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end or not self.read(0.05):
                 raise Mismatch(f"waited for {what}")
@@ -127,7 +129,8 @@ class Terminal:
         os.write(self.fd, (command + "\n").encode())
         self.wait(lambda: PROMPT in self.text, f"the end of: {command}")
         try:
-            self.wait(lambda: matches(expected, self.lines(), in_order, figures), f"the output of: {command}")
+            self.wait(lambda: matches(expected, self.lines(), in_order, figures), f"the output of: {command}",
+                      OUTPUT_DEADLINE)
             if background and not expected:
                 self.wait(lambda: self.sockets() - before, f"a socket that listens or is connected, of: {command}")
             self.read(0.02)
