@@ -11,7 +11,7 @@
 enum {
 	LIMIT = 200,
 	/* A machine at work on other things may be late by as much. */
-	LATE = 5000
+	LATE = DEADLINE_MS
 };
 
 /* It ends for this reason, `limit` after `begin`. */
@@ -105,20 +105,28 @@ static void g14_idle_counts_bytes_of_both_directions(void **state)
 	};
 
 	(void)state;
-	for (int out = 0; out < 2; out++) {
+	for (int out = 0; out < 2;) {
 		struct pair pair = {0};
-		int64_t last = 0;
 
 		pair_open(&pair, STTCP_OPTIONS(.idle_timeout_ms = IDLE));
-		for (int64_t begin = now_ms(); now_ms() - begin < 2 * IDLE; nap_ms(50)) {
+
+		int64_t begin = now_ms(), last = begin, longest = 0;
+		bool said = true;
+
+		while (said && now_ms() - begin < 2 * IDLE) {
+			nap_ms(50);
+			longest = now_ms() - last > longest ? now_ms() - last : longest;
 			last = now_ms();
-			if (out)
-				assert_int_equal(sttcp_conn_send(pair.conn, "x", 1), 0);
-			else
-				assert_true(peer_say(pair.peer, "x"));
+			said = out ? sttcp_conn_send(pair.conn, "x", 1) == 0
+				   : peer_say(pair.peer, "x");
 		}
-		expect_open(&pair);
-		expect_end(&pair, STTCP_ETIME_IDLE, last, IDLE);
+		/* Not where this process had no CPU for so long that a byte was late. */
+		if (longest <= IDLE / 2 && now_ms() - last <= IDLE / 2) {
+			assert_true(said);
+			expect_open(&pair);
+			expect_end(&pair, STTCP_ETIME_IDLE, last, IDLE);
+			out++;
+		}
 		pair_close(&pair);
 	}
 }
@@ -281,14 +289,13 @@ static void note_death(struct probe *probe, sttcp_conn *conn, int reason)
 		;
 }
 
-/* Whatever they do; each at its own time in between; by a reset. */
-static void g14_lifetime_ends_all_not_at_once(void **state)
+/* How far apart the shortest and the longest life were. */
+static long long end_lives(void)
 {
 	struct probe *probe = probe_new();
 	struct lives lives = {.shortest = INT64_MAX};
 	int peers[LIVES];
 
-	(void)state;
 	probe->connection = note_birth;
 	probe->data = echo_data;
 	probe->ended = note_death;
@@ -307,8 +314,6 @@ static void g14_lifetime_ends_all_not_at_once(void **state)
 	assert_int_equal(atomic_load(&lives.others), 0);
 	assert_true(atomic_load(&lives.shortest) >= LIFE);
 	assert_true(atomic_load(&lives.longest) < LIFE + JITTER + LATE);
-	/* That 24 of them fall into one fifth of the jitter: once in 10^15 times. */
-	assert_true(atomic_load(&lives.longest) - atomic_load(&lives.shortest) >= JITTER / 5);
 	for (int i = 0; i < LIVES; i++) {
 		/* Those that went on sending may have had the error already. */
 		int end = peer_end(peers[i]);
@@ -317,6 +322,19 @@ static void g14_lifetime_ends_all_not_at_once(void **state)
 	}
 	sttcp_server_free(server);
 	probe_free(probe);
+	return atomic_load(&lives.longest) - atomic_load(&lives.shortest);
+}
+
+/* Whatever they do; each at its own time in between; by a reset. That 24 of them fall into one
+ * fifth of the jitter: once in 10^15 times, but for a machine that stands still meanwhile, and ends
+ * all of them then. */
+static void g14_lifetime_ends_all_not_at_once(void **state)
+{
+	int tries = 1;
+
+	(void)state;
+	while (end_lives() < JITTER / 5)
+		assert_true(tries++ < 10);
 }
 
 static void g14_lifetime_without_jitter_is_exact(void **state)
