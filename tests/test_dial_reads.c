@@ -442,19 +442,39 @@ static void task_runs_on_it_and_reads(void **state)
 	line_close(&pair);
 }
 
+static void *read_two(void *argument)
+{
+	struct reader *reader = argument;
+
+	reader->result = sttcp_conn_recv_exactly(reader->conn, reader->text, 2, DEADLINE_MS);
+	return NULL;
+}
+
+static int64_t bytes_read(sttcp_conn *conn)
+{
+	sttcp_conn_counts counts;
+
+	assert_int_equal(sttcp_conn_stats(conn, &counts, sizeof(counts)), 0);
+	return counts.bytes_in;
+}
+
 /* A read is as a handler: what is given meanwhile runs after it. */
 static void task_waits_for_a_read(void **state)
 {
 	struct line_pair pair;
-	struct reader reader;
+	struct reader reader = {.result = 0};
 	long before = event_count(&in_task);
 
 	(void)state;
 	line_open(&pair, NULL);
-	reader_start(&reader, pair.conn, DEADLINE_MS);
+	reader.conn = pair.conn;
+	assert_int_equal(pthread_create(&reader.thread, NULL, read_two, &reader), 0);
+	/* From the first byte on it is under way, and no longer waits for its turn. */
+	assert_true(peer_say(pair.peer, "w"));
+	EVENTUALLY(bytes_read(pair.conn) == 1);
 	assert_int_equal(sttcp_conn_run(pair.conn, read_there, NULL, NULL), 0);
 	assert_true(peer_say(pair.peer, "x"));
-	assert_int_equal(reader_end(&reader), 1);
+	assert_int_equal(reader_end(&reader), 2);
 	assert_true(peer_say(pair.peer, "y"));
 	assert_true(event_wait(&in_task, before + 1));
 	assert_int_equal(task_read, 1);
