@@ -241,23 +241,6 @@ static void peer_that_is_rejected_learns_of_it(void **state)
 	}
 }
 
-/* Whether the kernel still tries to connect to the port (proc(5): state 02 is SYN_SENT). */
-static bool is_connecting(int port)
-{
-	FILE *file = fopen("/proc/net/tcp", "re");
-	unsigned remote_port;
-	unsigned state;
-	char line[512];
-	bool found = false;
-
-	assert_non_null(file);
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%*d: %*x:%*x %*x:%x %x", &remote_port, &state) == 2)
-			found |= (int)remote_port == port && state == 2;
-	fclose(file);
-	return found;
-}
-
 /* An attempt that was given up does not connect later, to be a connection of nobody. */
 static void attempt_that_is_given_up_ends(void **state)
 {
@@ -267,19 +250,20 @@ static void attempt_that_is_given_up_ends(void **state)
 		struct blackhole hole;
 
 		assert_true(blackhole_open(&hole));
-		assert_false(is_connecting(hole.port));
+		assert_false(blackhole_has_an_attempt(&hole));
 		sttcp_client *client =
 			probe_client(probe, "127.0.0.1", hole.port,
 				     STTCP_OPTIONS(.connect_timeout_ms = i ? 3000 : 0));
 		assert_int_equal(sttcp_client_start(client), 0);
-		EVENTUALLY(is_connecting(hole.port) || probe_count(probe, STTCP_UNCONNECTED));
+		EVENTUALLY(blackhole_has_an_attempt(&hole) ||
+			   probe_count(probe, STTCP_UNCONNECTED));
 		pid_t child = make_copies();
 		assert_true(child > 0);
 		if (i == 0)
 			assert_int_equal(sttcp_client_close(client), 0);
 		assert_true(probe_wait(probe, STTCP_UNCONNECTED, 1));
 		sttcp_client_free(client);
-		assert_false(is_connecting(hole.port));
+		assert_false(blackhole_has_an_attempt(&hole));
 		end_copies(child);
 		blackhole_close(&hole);
 		probe_free(probe);

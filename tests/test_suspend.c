@@ -186,6 +186,7 @@ static void attempt_that_came_through_meanwhile_is_connected(void **state)
 	setenv("STTCP_TEST_HOLE", port, 1);
 	start(&stopped);
 	unsetenv("STTCP_TEST_HOLE");
+	EVENTUALLY(blackhole_has_an_attempt(&hole));
 	assert_int_equal(kill(stopped.process.pid, SIGSTOP), 0);
 	/* Its queue is free now, and the kernel's next SYN comes through: after a second, or on a
 	 * busy machine, where that one has come too early, after three. */

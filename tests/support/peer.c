@@ -357,6 +357,21 @@ bool blackhole_open(struct blackhole *hole)
 	return false;
 }
 
+bool blackhole_has_an_attempt(const struct blackhole *hole)
+{
+	FILE *file = fopen("/proc/net/tcp", "re");
+	unsigned remote_port, state;
+	char line[512];
+	bool found = false;
+
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%*d: %*x:%*x %*x:%x %x", &remote_port, &state) == 2)
+			found |= (int)remote_port == hole->port && state == 2; /* SYN_SENT */
+	fclose(file);
+	return found;
+}
+
 void blackhole_close(struct blackhole *hole)
 {
 	peer_close(hole->fill);

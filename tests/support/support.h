@@ -181,6 +181,9 @@ struct blackhole {
 bool blackhole_open(struct blackhole *hole);
 void blackhole_close(struct blackhole *hole);
 
+/* Whether the kernel tries to connect to it (proc(5)). */
+bool blackhole_has_an_attempt(const struct blackhole *hole);
+
 /* Whether this machine has ::1. */
 bool have_ipv6(void);
 
