@@ -67,7 +67,28 @@ enum {
 
 #if STT_HAVE_MAKECONTEXT
 
-/* Behind a switch on to the fiber's stack, and before one off it. */
+/* Before a switch on to the fiber's stack, and behind one off it: on the stack of who runs it. */
+static inline __attribute__((__always_inline__)) void enter(struct stt_fiber *fiber)
+{
+#if STT_ASAN
+	__sanitizer_start_switch_fiber(&fiber->asan_back, fiber->stack.low, fiber->stack.size);
+#endif
+#if STT_TSAN
+	fiber->tsan_back = __tsan_get_current_fiber();
+	__tsan_switch_to_fiber(fiber->tsan_own, 0);
+#endif
+	(void)fiber;
+}
+
+static inline __attribute__((__always_inline__)) void come_back(struct stt_fiber *fiber)
+{
+#if STT_ASAN
+	__sanitizer_finish_switch_fiber(fiber->asan_back, NULL, NULL);
+#endif
+	(void)fiber;
+}
+
+/* Behind a switch on to it, and before one off it: on the fiber's own. */
 static inline __attribute__((__always_inline__)) void arrive(struct stt_fiber *fiber)
 {
 #if STT_ASAN
@@ -121,19 +142,10 @@ NOT_WATCHED bool stt_fiber_run(struct stt_fiber *fiber)
 
 	fiber->there = &there;
 	if (_setjmp(there) == 0) {
-#if STT_ASAN
-		__sanitizer_start_switch_fiber(&fiber->asan_back, fiber->stack.low,
-					       fiber->stack.size);
-#endif
-#if STT_TSAN
-		fiber->tsan_back = __tsan_get_current_fiber();
-		__tsan_switch_to_fiber(fiber->tsan_own, 0);
-#endif
+		enter(fiber);
 		_longjmp(fiber->here, 1);
 	}
-#if STT_ASAN
-	__sanitizer_finish_switch_fiber(fiber->asan_back, NULL, NULL);
-#endif
+	come_back(fiber);
 	return fiber->returned;
 }
 
@@ -153,20 +165,11 @@ NOT_WATCHED static bool begin(struct stt_fiber *fiber)
 		    (unsigned)argument);
 	fiber->there = &there;
 	if (_setjmp(there) == 0) {
-#if STT_ASAN
-		__sanitizer_start_switch_fiber(&fiber->asan_back, fiber->stack.low,
-					       fiber->stack.size);
-#endif
-#if STT_TSAN
-		fiber->tsan_back = __tsan_get_current_fiber();
-		__tsan_switch_to_fiber(fiber->tsan_own, 0);
-#endif
+		enter(fiber);
 		setcontext(&context);
 		return false;
 	}
-#if STT_ASAN
-	__sanitizer_finish_switch_fiber(fiber->asan_back, NULL, NULL);
-#endif
+	come_back(fiber);
 	return true;
 }
 
