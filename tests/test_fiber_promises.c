@@ -4,7 +4,9 @@
  * that blocks its thread. */
 #include "support/support.h"
 
+#include <sched.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 static bool is_child;
 
@@ -403,6 +405,61 @@ static void handler_may_leave_by_exit(void **state)
 	assert_int_equal(process_wait_pid(child), 7);
 }
 
+/* ------------------------------------------------------------------ G13: drained */
+
+static struct event filled = EVENT_INIT;
+static struct event emptied = EVENT_INIT;
+static struct event drained = EVENT_INIT;
+
+/* More than goes out, and then a wait over which all of it does. */
+static bool fill_and_wait(sttcp_conn *conn, void *context)
+{
+	static char chunk[65536];
+
+	(void)context;
+	while (sttcp_conn_try_send(conn, chunk, sizeof(chunk)) == 0)
+		;
+	sttcp_conn_ref(conn);
+	sttcp_conn_unref(atomic_exchange(&last, conn));
+	event_raise(&filled);
+	while (!event_count(&emptied))
+		ignore(sttcp_sleep(1));
+	return true;
+}
+
+static void note_drained(sttcp_conn *conn, void *context)
+{
+	(void)conn;
+	(void)context;
+	event_raise(&drained);
+}
+
+/* Output that went out while a handler waits is told of when it has returned. */
+static void drained_is_told_behind_a_wait(void **state)
+{
+	static char sink[65536];
+	sttcp_conn_counts counts = {.queued = 1};
+	sttcp_server *server = new_server(fill_and_wait);
+
+	(void)state;
+	assert_int_equal(sttcp_server_on_drained(server, note_drained), 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	int peer = peer_connect_narrow(sttcp_server_port(server));
+	assert_true(event_wait(&filled, 1));
+	for (int64_t until = now_ms() + DEADLINE_MS; counts.queued; sched_yield()) {
+		assert_true(now_ms() < until);
+		while (recv(peer, sink, sizeof(sink), MSG_DONTWAIT) > 0)
+			;
+		assert_int_equal(sttcp_conn_stats(atomic_load(&last), &counts, sizeof(counts)), 0);
+	}
+	assert_int_equal(event_count(&drained), 0);
+	event_raise(&emptied);
+	assert_true(event_wait(&drained, 1));
+	peer_close(peer);
+	forget_last();
+	sttcp_server_free(server);
+}
+
 /* Where no stack is to be had, a handler runs on that of its thread, and a wait of it holds that.
  */
 static int serve_without_stacks(void)
@@ -464,6 +521,7 @@ int main(void)
 		cmocka_unit_test(requested_stop_ends_waits),
 		cmocka_unit_test(child_has_waits_of_its_own),
 		cmocka_unit_test(handler_may_leave_by_exit),
+		cmocka_unit_test(drained_is_told_behind_a_wait),
 		cmocka_unit_test(handlers_wait_without_a_stack_of_their_own),
 	};
 
