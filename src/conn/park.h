@@ -24,6 +24,10 @@ void stt_strand_free_spare(struct stt_desk *desk);
  * as before, and the call has to go on, to block its thread. */
 bool stt_strand_park(struct stt_desk *desk, struct stt_strand *strand);
 
+/* Outside turns, while this one is parked: the connections whose events come next on the loop most
+ * often are, too. Asks for what they will touch to be brought into the CPU's cache meanwhile. */
+void stt_strand_fetch_next(const struct stt_desk *desk, const struct sttcp_conn *conn);
+
 /* Outside turns: whether these wishes may end the wait. Otherwise they are noted. */
 bool stt_strand_is_woken(struct stt_desk *desk, struct stt_strand *strand, unsigned wishes);
 
