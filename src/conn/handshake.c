@@ -54,16 +54,19 @@ static bool flush_step(struct sttcp_conn *conn)
 	return waits;
 }
 
-/* From now on sends go through the session. */
-static void open_stream(struct sttcp_conn *conn)
+/* From now on sends go through the session. `holds`: tickets are for stt_handshake_release. */
+static void open_stream(struct sttcp_conn *conn, bool holds)
 {
 	stt_lock(&conn->output.lock);
 	conn->output.shakes = false;
 	/* Its last bytes (a server's tickets) are under way, and a peer may vanish right now. */
 	if (conn->output.watch == STT_WATCH_QUIET && stt_stream_fd(conn) >= 0)
 		stt_watch_begin_locked(&conn->output);
-	unsigned what = stt_output_flush_locked(&conn->output);
 
+	unsigned what = 0;
+
+	if (!holds || !stt_secure_is_held_locked(&conn->output))
+		what = stt_output_flush_locked(&conn->output);
 	stt_unlock(&conn->output.lock);
 	stt_output_tell(conn, what);
 }
@@ -168,7 +171,7 @@ enum stt_shaken stt_handshake_act(struct stt_desk *desk, struct sttcp_conn *conn
 	int result = make_step(desk, conn);
 
 	if (result == 0) {
-		open_stream(conn);
+		open_stream(conn, true);
 		return STT_SHAKEN;
 	}
 	/* If the descriptor does not take it now, an event makes the next step. */
@@ -177,6 +180,26 @@ enum stt_shaken stt_handshake_act(struct stt_desk *desk, struct sttcp_conn *conn
 		return stt_conn_has_ended(conn) ? shake_off(conn, false) : STT_SHAKES_ON;
 	end_by(conn, result);
 	return shake_off(conn, true);
+}
+
+bool stt_handshake_holds(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	bool holds = stt_secure_is_held_locked(&conn->output);
+
+	stt_unlock(&conn->output.lock);
+	return holds;
+}
+
+void stt_handshake_release(struct sttcp_conn *conn)
+{
+	unsigned what = 0;
+
+	stt_lock(&conn->output.lock);
+	if (stt_secure_is_held_locked(&conn->output))
+		what = stt_output_flush_locked(&conn->output);
+	stt_unlock(&conn->output.lock);
+	stt_output_tell(conn, what);
 }
 
 /* ----------------------------------------------------------- inside a handler */
@@ -283,7 +306,7 @@ static int start(struct stt_desk *desk, struct sttcp_conn *conn, sttcp_tls *tls,
 	result = shake_hands(&desk, conn, until_ms);
 	if (result < 0)
 		return fail(conn, result);
-	open_stream(conn);
+	open_stream(conn, false);
 	/* What came behind the handshake raises no event. */
 	stt_conn_wish_again(conn, STT_WISH_READ);
 	return 0;

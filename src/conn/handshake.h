@@ -21,6 +21,11 @@ enum stt_shaken {
  * input, or the peer's end. */
 enum stt_shaken stt_handshake_act(struct stt_desk *desk, struct sttcp_conn *conn, bool may_read);
 
+/* Whether a server's tickets wait for its first answer, to leave with that. By the owner, behind
+ * STT_SHAKEN: when there was none so far, `release` lets them go. */
+bool stt_handshake_holds(struct sttcp_conn *conn);
+void stt_handshake_release(struct sttcp_conn *conn);
+
 /* Sets the alarm for its time limit. By the owner, in phase SHAKING. */
 void stt_handshake_limit(struct sttcp_conn *conn);
 

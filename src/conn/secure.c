@@ -203,6 +203,11 @@ bool stt_secure_is_torn_locked(const struct stt_output *out)
 	return !is_clear_out_locked(out);
 }
 
+bool stt_secure_is_held_locked(const struct stt_output *out)
+{
+	return stt_tls_is_held(session_of(out));
+}
+
 bool stt_secure_is_drained_locked(const struct stt_output *out)
 {
 	return !out->shakes && !stt_tls_rest(session_of(out));

@@ -68,6 +68,9 @@ bool stt_secure_waits_locked(const struct stt_output *out) STT_REQUIRES(out->loc
 /* Whether a part of what was sent before TLS has not left. */
 bool stt_secure_is_torn_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
 
+/* Whether all that waits for the descriptor is tickets, for which no peer waits. */
+bool stt_secure_is_held_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
+
 /* Whether no record waits for the descriptor. */
 bool stt_secure_is_drained_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
 

@@ -208,7 +208,8 @@ static bool note_parked(struct sttcp_conn *conn, unsigned wishes)
 }
 
 /* The phase OPEN; true when the budget of the turn is used up. */
-static inline bool act_open(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
+__attribute__((__always_inline__)) static inline bool
+act_open(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 {
 	bool ends_idle = atomic_load_explicit(&conn->service->ends_idle, memory_order_relaxed);
 
@@ -280,6 +281,42 @@ static enum opening go_on_parked(struct stt_desk *desk, struct sttcp_conn *conn,
 	return GOES_ON;
 }
 
+/* The connection handler. */
+static enum opening act_born(struct stt_desk *desk, struct sttcp_conn *conn, unsigned *wishes)
+{
+	open_conn(desk, conn);
+	if (conn->phase == STT_PARKED) {
+		stt_strand_of(conn)->noted |= *wishes;
+		return WAITS_ON;
+	}
+	/* What its connection handler has given runs before the first input is read. */
+	if (stt_conn_is_wished(conn, STT_WISH_TASKS))
+		*wishes |= stt_conn_take_wishes(conn);
+	return GOES_ON;
+}
+
+/* The same behind a handshake. A client sends its first message behind its last one of that, and
+ * then a server's tickets leave with the answer: a send less, which is 3% of a handshake with
+ * P-256. */
+static enum opening act_shaken(struct stt_desk *desk, struct sttcp_conn *conn, unsigned *wishes)
+{
+	conn->phase = STT_BORN;
+	/* What came behind the handshake raises no event. */
+	*wishes |= STT_WISH_READ;
+	if (!stt_handshake_holds(conn))
+		return act_born(desk, conn, wishes);
+
+	enum opening opening = act_born(desk, conn, wishes);
+
+	if (opening == GOES_ON && conn->phase == STT_OPEN && !stt_conn_has_ended(conn)) {
+		/* What is left to do then is wished for. */
+		(void)act_open(desk, conn, *wishes);
+		*wishes = 0;
+	}
+	stt_handshake_release(conn);
+	return opening;
+}
+
 /* A call that waits; the handshake, if there is one, then the connection handler. */
 __attribute__((__noinline__)) static enum opening
 act_unopened(struct stt_desk *desk, struct sttcp_conn *conn, unsigned *wishes)
@@ -291,26 +328,13 @@ act_unopened(struct stt_desk *desk, struct sttcp_conn *conn, unsigned *wishes)
 		case STT_SHAKES_ON:
 			return WAITS_ON;
 		case STT_SHAKEN:
-			/* What came behind the handshake raises no event. */
-			*wishes |= STT_WISH_READ;
-			conn->phase = STT_BORN;
-			break;
+			return act_shaken(desk, conn, wishes);
 		case STT_SHAKEN_OFF:
 			end_unopened(conn);
-			break;
+			return GOES_ON;
 		}
 	}
-	if (conn->phase == STT_BORN) {
-		open_conn(desk, conn);
-		if (conn->phase == STT_PARKED) {
-			stt_strand_of(conn)->noted |= *wishes;
-			return WAITS_ON;
-		}
-		/* What its connection handler has given runs before the first input is read. */
-		if (stt_conn_is_wished(conn, STT_WISH_TASKS))
-			*wishes |= stt_conn_take_wishes(conn);
-	}
-	return GOES_ON;
+	return conn->phase == STT_BORN ? act_born(desk, conn, wishes) : GOES_ON;
 }
 
 static enum next act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)

@@ -47,6 +47,7 @@ struct stt_tls_session {
 	uint64_t moved;
 	int out_code;	/* why the wire takes no more */
 	bool has_plain; /* plain bytes are in the rest, not only TLS's own */
+	bool held;	/* the rest is tickets alone, and has not been offered to the wire */
 
 	/* The whole. */
 	bool open;	     /* the handshake is done */

@@ -242,6 +242,12 @@ int stt_tls_flush(struct stt_tls_session *session)
 	return -ENOSYS;
 }
 
+bool stt_tls_is_held(const struct stt_tls_session *session)
+{
+	(void)session;
+	return false;
+}
+
 size_t stt_tls_rest(const struct stt_tls_session *session)
 {
 	(void)session;

@@ -254,6 +254,9 @@ static int step(struct stt_tls_session *session)
 	if (!stt_facts_gather(session))
 		return stt_end_with(session, -ENOMEM, "out of memory");
 	session->open = true;
+	/* RFC 8446, 4.6.1. In TLS 1.2 it has the server's Finished, for which its peer waits. */
+	session->held = session->rest.size && SSL_is_server(session->ssl) &&
+			SSL_version(session->ssl) >= TLS1_3_VERSION;
 	session->out_of_memory = false;
 	/* What the peer sent behind its last message may be in OpenSSL's buffer. */
 	session->more = true;

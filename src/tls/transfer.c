@@ -145,6 +145,7 @@ int stt_tls_flush(struct stt_tls_session *session)
 {
 	struct iovec parts[PARTS_AT_ONCE];
 
+	session->held = false;
 	while (session->rest.size) {
 		int count = stt_bytes_peek(&session->rest, parts, PARTS_AT_ONCE, SIZE_MAX);
 		ssize_t taken = session->wire->send(session->context, parts, count);
@@ -162,6 +163,11 @@ int stt_tls_flush(struct stt_tls_session *session)
 	}
 	session->has_plain = false;
 	return 0;
+}
+
+bool stt_tls_is_held(const struct stt_tls_session *session)
+{
+	return session->held;
 }
 
 size_t stt_tls_rest(const struct stt_tls_session *session)
@@ -273,20 +279,21 @@ static int send_batch(struct stt_tls_session *session)
 	return 0;
 }
 
-/* `memory` has room for the batch, and behind it for a record that is gathered. */
+/* `memory` has room for the batch, and behind it for a record that is gathered. Behind a rest there
+ * is no batch. */
 static int send_through(struct stt_tls_session *session, const struct iovec *parts, size_t *size,
 			unsigned char *memory, size_t batch_room)
 {
 	int result;
 
-	session->batch = memory;
+	session->batch = session->rest.size ? NULL : memory;
 	session->batch_size = 0;
 	session->batch_room = batch_room;
 	result = write_records(session, (struct source){parts, 0}, size, memory + batch_room);
 	if (result == 0 && session->batch)
 		result = send_batch(session);
 	else if (result == 0) {
-		/* It has become the rest. */
+		/* It has become the rest, or a part of it. */
 		session->has_plain = true;
 		result = stt_tls_flush(session);
 		result = result == -EAGAIN ? 0 : result;
@@ -324,7 +331,8 @@ static ssize_t send_some(struct stt_tls_session *session, const struct iovec *pa
 ssize_t stt_tls_send(struct stt_tls_session *session, const struct iovec *parts, int count)
 {
 	size_t size = size_of(parts, count);
-	ssize_t result = stt_tls_flush(session);
+	bool together = session->held && size <= SMALL;
+	ssize_t result = together ? 0 : stt_tls_flush(session);
 	struct stt_visit visit;
 
 	if (result < 0)
