@@ -17,6 +17,7 @@ def options():
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int, nargs="?", default=0)
     parser.add_argument("--dialogue", action="store_true", help="read message by message, in one function")
+    parser.add_argument("--coroutine", action="store_true", help="echo_sttcp.py: that function is async")
     parser.add_argument("--uvloop", action="store_true", help="echo_asyncio.py: on uvloop's event loop")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

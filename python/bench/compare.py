@@ -28,12 +28,15 @@ from cells import Cell, Run, args  # noqa: E402
 # The name, the script with its words, and what has to be there to import.
 SERVERS = {
     "sttcp": (["echo_sttcp.py"], "sttcp"),
+    "sttcp-async": (["echo_sttcp.py", "--coroutine"], "sttcp"),
     "socketserver": (["echo_socketserver.py"], "socketserver"),
     "asyncio": (["echo_asyncio.py"], "asyncio"),
     "uvloop": (["echo_asyncio.py", "--uvloop"], "uvloop"),
     "gevent": (["echo_gevent.py"], "gevent"),
     "trio": (["echo_trio.py"], "trio"),
 }
+# The same server as the one above it, but for its dialogue.
+DIALOGUE_ALONE = {"sttcp-async"}
 BASE = "a loop in C"
 IDLE = 5000
 SLEEP_US = 50000
@@ -47,12 +50,13 @@ def runs(names, load, words=(), with_base=True):
 
 def cells(names, short):
     dialogue = ("--dialogue",)
+    others = [name for name in names if name not in DIALOGUE_ALONE]
     return [
-        Cell("echo 64", runs(names, args("visited", 64)), []),
-        Cell("echo 1000", runs(names, args("visited", 1000)), []),
+        Cell("echo 64", runs(others, args("visited", 64)), []),
+        Cell("echo 1000", runs(others, args("visited", 1000)), []),
         Cell("dialogue 64", runs(names, args("visited", 64), dialogue), []),
-        Cell("asleep 8 of 64", runs(names, args("mixed", 56, 8, SLEEP_US), with_base=False), []),
-        Cell("idle", runs(names, args("idle", 500 if short else IDLE, 0, None, "--warm", 1, "--seconds", 1)), [],
+        Cell("asleep 8 of 64", runs(others, args("mixed", 56, 8, SLEEP_US), with_base=False), []),
+        Cell("idle", runs(others, args("idle", 500 if short else IDLE, 0, None, "--warm", 1, "--seconds", 1)), [],
              once=True),
     ]
 

@@ -9,7 +9,14 @@ TELL = ord("T")  # the engine's counters, for bench/run.py
 options = common.options()
 server = Server("127.0.0.1", options.port, backlog=common.BACKLOG)
 
-if options.dialogue:
+if options.dialogue and options.coroutine:
+
+    @server.connection_handler
+    async def converse_async(address, connection):
+        while data := await connection.recv_exactly(common.SIZE):
+            await connection.sendall(data)
+
+elif options.dialogue:
 
     @server.connection_handler
     def converse(address, connection):
