@@ -69,7 +69,7 @@ extern "C" {
 #endif
 
 #define STTCP_VERSION_MAJOR 0
-#define STTCP_VERSION_MINOR 1
+#define STTCP_VERSION_MINOR 2
 #define STTCP_VERSION_PATCH 0
 
 #if defined(__GNUC__)
@@ -91,7 +91,7 @@ extern "C" {
 #endif
 #endif
 
-/* The version of the library at run time, "0.1.0"; static. */
+/* The version of the library at run time, "0.2.0"; static. */
 STTCP_API const char *sttcp_version(void);
 
 typedef struct sttcp_server sttcp_server;
