@@ -1515,7 +1515,8 @@ STTCP_API sttcp_tls *sttcp_tls_client(void) STTCP_CHECKED;
 
 /* A sentence about what is wrong, with the name of the file in it; "" when all is well. It tells of
  * the last call that could fail, on whichever thread; a start of a server or client that has the
- * object is one, too. The text itself does not change, and is valid until the last unref. */
+ * object is one, too, and an sttcp_conn_start_tls that it refuses. The text itself does not change,
+ * and is valid until the last unref. */
 STTCP_API const char *sttcp_tls_error(const sttcp_tls *tls);
 
 /*
@@ -1591,8 +1592,9 @@ STTCP_API void sttcp_tls_unref(sttcp_tls *tls);
  *
  * 0; -EBUSY: it has TLS already, or another call is beginning it; -EDEADLK: not on
  * the thread of such a handler; -EINVAL: no `tls`, a client's object that verifies
- * and has no name; -EPIPE after sttcp_conn_shutdown; a code of the object as from
- * a start; -ENOMEM. After these nothing has changed. STTCP_ETLS,
+ * and has no name, or a name that no certificate can be for; a code of the object
+ * as from a start: sttcp_tls_error has a sentence about both; -EPIPE after
+ * sttcp_conn_shutdown; -ENOMEM. After these nothing has changed. STTCP_ETLS,
  * STTCP_ETIME_HANDSHAKE, or why the peer is gone: the connection ends with this
  * code.
  */

@@ -242,29 +242,48 @@ static void calls_elsewhere_are_refused(void **state)
 	probe_free(probe);
 }
 
-static bool start_without_name(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+static const char *_Atomic asked_for;
+
+static bool start_in_vain(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
 {
 	(void)probe;
-	started = sttcp_conn_start_tls(conn, stage_shared_client(), NULL);
+	started = sttcp_conn_start_tls(conn, stage_shared_client(), asked_for);
 	/* Nothing has changed. */
 	sttcp_conn_send(conn, data, size);
 	event_raise(&start_done);
 	return true;
 }
 
-static void refusal_changes_nothing(void **state)
+static void refusal_changes_nothing_and_says_why(void **state)
 {
+	static const struct {
+		const char *name, *text;
+	} cases[] = {
+		{NULL, "needs the name"},
+		{"", "no certificate can be for"},
+		{".example", "no certificate can be for"},
+		{"db.example:5432", "no certificate can be for"},
+		{"a b", "no certificate can be for"},
+		{NULL, "needs the name"},
+	};
 	struct probe *probe = probe_new();
 
 	(void)state;
 	begin();
-	probe->data = start_without_name;
+	probe->data = start_in_vain;
 	sttcp_server *server = probe_listen(probe, NULL);
 	int fd = peer_connect(sttcp_server_port(server));
 
-	assert_true(peer_say(fd, "still plain"));
-	assert_true(peer_expect(fd, "still plain"));
-	assert_int_equal(started, -EINVAL);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		asked_for = cases[i].name;
+		assert_true(peer_say(fd, "still plain"));
+		assert_true(peer_expect(fd, "still plain"));
+		assert_int_equal(started, -EINVAL);
+		const char *text = sttcp_tls_error(stage_shared_client());
+
+		assert_non_null(strstr(text, "sttcp_conn_start_tls"));
+		assert_non_null(strstr(text, cases[i].text));
+	}
 	peer_close(fd);
 	sttcp_server_free(server);
 	probe_free(probe);
@@ -484,7 +503,7 @@ int main(void)
 		cmocka_unit_test(handshake_that_does_not_come_has_a_limit),
 		cmocka_unit_test(stop_ends_the_wait),
 		cmocka_unit_test(calls_elsewhere_are_refused),
-		cmocka_unit_test(refusal_changes_nothing),
+		cmocka_unit_test(refusal_changes_nothing_and_says_why),
 		cmocka_unit_test(queue_leaves_in_the_clear_first),
 		cmocka_unit_test(close_amid_the_clear_part_is_no_orderly_end),
 		cmocka_unit_test(senders_that_are_turned_away_are_not_waited_for),

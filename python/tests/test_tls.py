@@ -808,6 +808,29 @@ class StartTLSTest(TLSCase):
         self.assertEqual(caught.exception.name, "EDEADLK")
         self.assertIn("handlers", str(caught.exception))
 
+    def test_a_name_that_is_missing_or_none(self):
+        seen = Seen()
+        server = self.server()
+        tls = client_tls()
+
+        @server.receive_handler
+        def receive(address, connection, data):
+            for name in None, "db.example:5432":
+                with self.assertRaises(ValueError) as caught:
+                    connection.start_tls(tls, name)
+                seen.tell(str(caught.exception))
+            connection.sendall(data)
+
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(b"Meow!")
+        self.assertIn("start_tls needs the name", seen.next())
+        text = seen.next()
+        self.assertIn("no certificate can be for", text)
+        self.assertIn("without a port", text)
+        self.assertNotIn("sttcp_conn", text)
+        self.assertEqual(peer.read(5), b"Meow!")
+
     def test_what_is_wrong_with_the_object_changes_nothing(self):
         seen = Seen()
         server = self.server()

@@ -280,6 +280,16 @@ static void give_away_input(struct stt_desk *desk, struct sttcp_conn *conn)
 		desk->input.memory->began_ms = 0;
 }
 
+/* The connection goes on, so it is the object that says what was wrong. */
+static void explain_refusal(sttcp_tls *tls, const char *name)
+{
+	stt_tls_note(tls, -EINVAL,
+		     name ? "sttcp_conn_start_tls was given a name that no certificate can be for: "
+			    "it may be a DNS name or an address, without a port"
+			  : "sttcp_conn_start_tls needs the name that the peer's certificate has "
+			    "to be for, and was given none");
+}
+
 static int start(struct stt_desk *desk, struct sttcp_conn *conn, sttcp_tls *tls, const char *name,
 		 int64_t until_ms)
 {
@@ -290,12 +300,16 @@ static int start(struct stt_desk *desk, struct sttcp_conn *conn, sttcp_tls *tls,
 
 	if (result < 0)
 		return result;
+	if (!name)
+		name = default_name(conn->service);
 	result = stt_secure_begin(conn, &(struct stt_secure_start){
 						.tls = tls,
-						.name = name ? name : default_name(conn->service),
+						.name = name,
 						.early = desk->input.at,
 						.early_size = desk->input.size,
 					});
+	if (result == -EINVAL)
+		explain_refusal(tls, name);
 	if (result < 0)
 		return result;
 	give_away_input(desk, conn);

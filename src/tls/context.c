@@ -180,6 +180,14 @@ void stt_tls_copy_error(struct sttcp_tls *tls, char *text, size_t size)
 	stt_unlock(&tls->lock);
 }
 
+void stt_tls_note(struct sttcp_tls *tls, int code, const char *text)
+{
+	struct stt_fault fault;
+
+	stt_fault(&fault, code, "%s", text);
+	conclude(tls, &fault);
+}
+
 /* Puts credentials in the place of those that counted: all files were good. */
 static void swap(struct sttcp_tls *tls, struct stt_credentials *credentials)
 {

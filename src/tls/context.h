@@ -31,6 +31,11 @@ const char *stt_tls_error(struct sttcp_tls *tls);
 /* The same into memory of the caller's. */
 void stt_tls_copy_error(struct sttcp_tls *tls, char *text, size_t size);
 
+/* A use of the object was refused, though nothing is wrong with its files and settings:
+ * stt_tls_error tells it as the fault of a call of its own. `text` is one of a few, since each that
+ * is told is kept. */
+void stt_tls_note(struct sttcp_tls *tls, int code, const char *text);
+
 /* The process that it belongs to: a number of the caller's, 0 until it is set. Before anybody else
  * can find the object. */
 void stt_tls_set_owner(struct sttcp_tls *tls, unsigned owner);

@@ -64,6 +64,13 @@ const char *stt_tls_error(struct sttcp_tls *tls)
 	return "this library was built without TLS (-DSTTCP_TLS=ON needs OpenSSL 3)";
 }
 
+void stt_tls_note(struct sttcp_tls *tls, int code, const char *text)
+{
+	(void)tls;
+	(void)code;
+	(void)text;
+}
+
 void stt_tls_copy_error(struct sttcp_tls *tls, char *text, size_t size)
 {
 	snprintf(text, size, "%s", stt_tls_error(tls));

@@ -157,7 +157,8 @@ class Connection(_sttcp.ConnectionBase):
         of encrypted ones. A handshake that fails raises a TLSError, and ends the connection.
         One that was dialled begins it anywhere. In a coroutine it is awaited, too, but a thread is
         held for the handshake.
-        RuntimeError: it has TLS already."""
+        RuntimeError: it has TLS already. ValueError: a client's object that verifies needs a name,
+        a DNS name or an address."""
         if not isinstance(tls, TLS):
             raise TypeError(f"tls must be a TLS, not {tls!r}")
         elsewhere = self._on_turn(functools.partial(self.start_tls, tls, name))
@@ -179,8 +180,10 @@ class Connection(_sttcp.ConnectionBase):
         if code == -errno.EBUSY:
             raise make_tls_exception(code, "the connection has TLS already")
         text = tls._error()
-        if code == -errno.EINVAL and not text:
-            raise make_exception(code, "start_tls needs the name that the certificate has to be for")
+        # About the name. Another thread's use of the object may have put its own in this place.
+        if code == -errno.EINVAL and (not text or text.startswith("sttcp_conn_start_tls")):
+            raise make_exception(code, text.removeprefix("sttcp_conn_") or
+                                 "start_tls needs the name that the certificate has to be for")
         raise make_tls_exception(code, text or _sttcp.error_text(code))
 
     # ------------------------------------------------------------ flow
