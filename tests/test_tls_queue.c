@@ -3,6 +3,8 @@
  * queue works as without TLS. */
 #include <openssl/err.h>
 
+#include "conn/conn.h"
+#include "conn/secure.h"
 #include "support/support.h"
 #include "support/tls_stage.h"
 
@@ -136,6 +138,89 @@ static void rest_alone_counts_for_the_write_timeout(void **state)
 	assert_true(ended);
 	assert_int_equal(probe_reason(pair.probe), STTCP_ETIME_WRITE);
 	assert_int_equal(event_count(&drained), 0);
+	close_pair(&pair);
+}
+
+static size_t rest_of(sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	size_t rest = stt_tls_rest(stt_secure_of(conn)->session);
+
+	stt_unlock(&conn->output.lock);
+	return rest;
+}
+
+/* Sends until records wait for the descriptor, and nothing else does: how many bytes. */
+static size_t send_up_to_a_rest(struct secure_pair *pair)
+{
+	sttcp_conn_counts counts;
+	size_t sent = 0;
+
+	for (; !rest_of(pair->conn); sent += BATCH) {
+		assert_true(sent + BATCH <= LONG);
+		assert_int_equal(sttcp_conn_send(pair->conn, long_text + sent, BATCH), 0);
+	}
+	assert_int_equal(sttcp_conn_stats(pair->conn, &counts, sizeof(counts)), 0);
+	assert_int_equal(counts.queued, 0);
+	return sent;
+}
+
+static int64_t moved_ms(sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	int64_t at = conn->output.moved_ms;
+
+	stt_unlock(&conn->output.lock);
+	return at;
+}
+
+/* For the write timeout. The queue was empty all the while. */
+static void bytes_that_leave_the_rest_count_as_moved(void **state)
+{
+	struct secure_pair pair;
+
+	(void)state;
+	open_narrow(&pair, STTCP_OPTIONS(0));
+
+	size_t sent = send_up_to_a_rest(&pair);
+	int64_t moved = moved_ms(pair.conn);
+
+	nap_ms(20);
+	assert_true(tls_peer_recv(&pair.peer, got, sent));
+	EVENTUALLY(!rest_of(pair.conn));
+	assert_true(moved_ms(pair.conn) > moved);
+	close_pair(&pair);
+}
+
+static void drained_follows_a_rest_alone(void **state)
+{
+	struct secure_pair pair;
+
+	(void)state;
+	open_narrow(&pair, STTCP_OPTIONS(0));
+
+	size_t sent = send_up_to_a_rest(&pair);
+
+	assert_int_equal(event_count(&drained), 0);
+	assert_true(tls_peer_recv(&pair.peer, got, sent));
+	assert_true(event_wait(&drained, 1));
+	close_pair(&pair);
+}
+
+/* However little the peer takes at a time. */
+static void close_with_a_rest_alone_has_a_limit(void **state)
+{
+	struct secure_pair pair;
+
+	(void)state;
+	open_narrow(&pair, STTCP_OPTIONS(0));
+	send_up_to_a_rest(&pair);
+	assert_int_equal(sttcp_conn_close(pair.conn), 0);
+	stt_lock(&pair.conn->output.lock);
+	int64_t until = pair.conn->output.flush_until_ms;
+
+	stt_unlock(&pair.conn->output.lock);
+	assert_true(until > now_ms());
 	close_pair(&pair);
 }
 
@@ -331,6 +416,9 @@ int main(void)
 		cmocka_unit_test(try_send_is_all_or_nothing),
 		cmocka_unit_test(peer_that_takes_nothing_ends_by_the_write_timeout),
 		cmocka_unit_test(rest_alone_counts_for_the_write_timeout),
+		cmocka_unit_test(bytes_that_leave_the_rest_count_as_moved),
+		cmocka_unit_test(drained_follows_a_rest_alone),
+		cmocka_unit_test(close_with_a_rest_alone_has_a_limit),
 		cmocka_unit_test(sends_in_vain_do_not_put_the_write_timeout_off),
 		cmocka_unit_test(close_flushes_and_says_so),
 		cmocka_unit_test(paused_input_is_delivered_after_resume),
