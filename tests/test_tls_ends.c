@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* A peer that is cut off, told to each way of reading, in both roles; objects and the engine that
- * end while handshakes are under way. */
+/* A peer that is cut off, told to each way of reading, in both roles; what a peer sends behind a
+ * failure; objects and the engine that end while handshakes are under way. */
 #include "support/support.h"
 #include "support/tls_stage.h"
 
 enum {
-	NPEERS = 12
+	NPEERS = 12,
+	/* More than a read takes. */
+	LONG = 400 * 1024
 };
 
 /* ------------------------------------------------------------------------------ cut */
@@ -121,6 +123,93 @@ static void cut_is_told_to_each_way_of_reading_of_a_client(void **state)
 	}
 }
 
+/* ------------------------------------------------------------------------ failures */
+
+/* What a peer goes on to send behind a failure is dropped until its FIN. A reset would take the
+ * alert away, on its way or out of the peer's buffer. */
+static void expect_that_it_may_send_on(int fd)
+{
+	for (int i = 0; i < 20; i++) {
+		assert_true(peer_send(fd, "x", 1));
+		nap_ms(5);
+	}
+}
+
+static size_t take_hello(struct tls_peer *peer, char *into, size_t room)
+{
+	BIO *out = BIO_new(BIO_s_mem());
+	char *hello;
+
+	SSL_set_bio(peer->ssl, BIO_new(BIO_s_mem()), out);
+	assert_false(tls_peer_shake(peer));
+	size_t size = (size_t)BIO_get_mem_data(out, &hello);
+
+	assert_true(size <= room);
+	memcpy(into, hello, size);
+	return size;
+}
+
+static void bytes_behind_a_failed_hello_are_dropped(void **state)
+{
+	enum {
+		ALERT = 21, /* RFC 8446, 5.1 and 6 */
+		FATAL = 2,
+		PROTOCOL_VERSION = 70
+	};
+	static char sent[LONG];
+	unsigned char alert[7];
+	struct probe *probe = probe_new();
+	struct tls_peer peer;
+	sttcp_stats stats;
+
+	(void)state;
+	sttcp_tls *tls = stage_server();
+
+	assert_int_equal(sttcp_tls_set_versions(tls, 13, 13), 0);
+	sttcp_server *server =
+		probe_listen(probe, STTCP_OPTIONS(.tls = tls, .linger_timeout_ms = DEADLINE_MS));
+
+	tls_peer_prepare(&peer, sttcp_server_port(server), TLS1_2_VERSION);
+	take_hello(&peer, sent, sizeof(sent));
+	assert_true(peer_send(peer.fd, sent, sizeof(sent)));
+	assert_true(peer_recv(peer.fd, alert, sizeof(alert)));
+	assert_int_equal(alert[0], ALERT);
+	assert_int_equal(alert[5], FATAL);
+	assert_int_equal(alert[6], PROTOCOL_VERSION);
+	assert_int_equal(peer_end(peer.fd), 0);
+	EVENTUALLY(sttcp_server_stats(server, &stats, sizeof(stats)) == 0 && stats.tls_failed == 1);
+	expect_that_it_may_send_on(peer.fd);
+	tls_peer_close(&peer);
+	sttcp_server_free(server);
+	sttcp_tls_unref(tls);
+	probe_free(probe);
+}
+
+static void bytes_behind_a_changed_record_are_dropped(void **state)
+{
+	static const char header[] = {0x17, 3, 3, 0, 64};
+	static char sent[LONG];
+	struct probe *probe = probe_new();
+	struct tls_peer peer;
+
+	(void)state;
+	memcpy(sent, header, sizeof(header));
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.tls = stage_shared_server(),
+								 .linger_timeout_ms = DEADLINE_MS));
+
+	tls_peer_open(&peer, sttcp_server_port(server));
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
+	assert_true(peer_send(peer.fd, sent, sizeof(sent)));
+	assert_int_equal(tls_peer_end(&peer), STTCP_ETLS);
+	assert_int_equal(peer_end(peer.fd), 0);
+	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(probe), STTCP_ETLS);
+	expect_that_it_may_send_on(peer.fd);
+	tls_peer_close(&peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 /* ----------------------------------------------------------------- amid handshakes */
 
 /* All stages: nothing said, a part of the hello, all of it, an open connection. */
@@ -220,6 +309,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cut_is_told_to_each_way_of_reading_of_a_server),
 		cmocka_unit_test(cut_is_told_to_each_way_of_reading_of_a_client),
+		cmocka_unit_test(bytes_behind_a_failed_hello_are_dropped),
+		cmocka_unit_test(bytes_behind_a_changed_record_are_dropped),
 		cmocka_unit_test(engine_ends_amid_handshakes_and_begins_again),
 		cmocka_unit_test(client_is_freed_in_its_handshake),
 	};
