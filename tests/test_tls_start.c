@@ -137,6 +137,46 @@ static void hello_behind_starttls_is_the_first_of_tls(void **state)
 	probe_free(probe);
 }
 
+/* Over memory, until nothing more can be done without the peer; then all of it leaves at once. */
+static bool step(struct tls_peer *peer, const char *text)
+{
+	bool done = tls_peer_shake(peer);
+	char *bytes;
+
+	if (done)
+		assert_true(tls_peer_say(peer, text));
+
+	size_t size = (size_t)BIO_get_mem_data(SSL_get_wbio(peer->ssl), &bytes);
+
+	assert_true(peer_send(peer->fd, bytes, size));
+	assert_int_equal(BIO_reset(SSL_get_wbio(peer->ssl)), 1);
+	return done;
+}
+
+/* It is read together with the peer's last message, and raises no event of its own. */
+static void line_behind_the_handshake_is_delivered(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = serve(probe);
+	struct tls_peer peer;
+	char byte;
+
+	(void)state;
+	tls_peer_prepare(&peer, sttcp_server_port(server), 0);
+	assert_true(peer_say(peer.fd, "STARTTLS\n"));
+	assert_true(peer_expect(peer.fd, "go ahead\n"));
+	SSL_set_bio(peer.ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+	while (!step(&peer, "two\n")) {
+		assert_true(peer_recv(peer.fd, &byte, 1));
+		assert_int_equal(BIO_write(SSL_get_rbio(peer.ssl), &byte, 1), 1);
+	}
+	SSL_set_fd(peer.ssl, peer.fd);
+	assert_true(tls_peer_expect(&peer, "secure two\n"));
+	tls_peer_close(&peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 /* ----------------------------------------------------------------- the other side */
 
 static bool begin_as_client(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
@@ -499,6 +539,7 @@ int main(void)
 		cmocka_unit_test(plain_lines_turn_into_tls),
 		cmocka_unit_test(plain_line_behind_starttls_is_no_line),
 		cmocka_unit_test(hello_behind_starttls_is_the_first_of_tls),
+		cmocka_unit_test(line_behind_the_handshake_is_delivered),
 		cmocka_unit_test(both_sides_are_of_the_library),
 		cmocka_unit_test(handshake_that_does_not_come_has_a_limit),
 		cmocka_unit_test(stop_ends_the_wait),
