@@ -17,6 +17,7 @@ enum {
 
 static atomic_bool is_slow;
 static atomic_int signatures; /* since then */
+static atomic_int inside;     /* of them wait */
 static struct event is_quick = EVENT_INIT;
 
 static int (*sign_behind)(EVP_MD_CTX *context, unsigned char *signature, size_t *size,
@@ -31,8 +32,11 @@ __attribute__((constructor)) static void find_behind(void)
 int EVP_DigestSign(EVP_MD_CTX *context, unsigned char *signature, size_t *size,
 		   const unsigned char *data, size_t data_size)
 {
-	if (atomic_load(&is_slow) && atomic_fetch_add(&signatures, 1) < NSLOW)
+	if (atomic_load(&is_slow) && atomic_fetch_add(&signatures, 1) < NSLOW) {
+		atomic_fetch_add(&inside, 1);
 		event_wait(&is_quick, 1);
+		atomic_fetch_sub(&inside, 1);
+	}
 	return sign_behind(context, signature, size, data, data_size);
 }
 
@@ -111,6 +115,8 @@ static void slow_handshakes_hold_nobody_else_up(void **state)
 	atomic_store(&is_slow, true);
 	begin_slowly(slow, sttcp_server_port(server));
 	expect_that_others_go_on(server, &open);
+	/* Else they may have waited for one of these. */
+	assert_int_equal(atomic_load(&inside), NSLOW);
 	event_raise(&is_quick);
 	finish(slow);
 	expect_echo(&open);
@@ -119,10 +125,62 @@ static void slow_handshakes_hold_nobody_else_up(void **state)
 	probe_free(probe);
 }
 
+/* ------------------------------------------------------------------------ starttls */
+
+static bool go_over(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)probe;
+	(void)data;
+	(void)size;
+	return sttcp_conn_start_tls(conn, stage_shared_server(), NULL) == 0;
+}
+
+/* Its connection is a member all the while: whoever sends to it, or asks about it, goes on. */
+static void calls_do_not_wait_for_a_slow_start_tls(void **state)
+{
+	struct event fresh = EVENT_INIT;
+	struct probe *probe = probe_new();
+	struct slow_peer slow;
+	sttcp_conn_counts counts;
+	sttcp_tls_info info;
+
+	(void)state;
+	is_quick = fresh;
+	/* One of them waits. */
+	atomic_store(&signatures, NSLOW - 1);
+	probe->data = go_over;
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE));
+
+	tls_peer_prepare(&slow.peer, sttcp_server_port(server), 0);
+	assert_true(peer_say(slow.peer.fd, "STARTTLS\n"));
+	EVENTUALLY(sttcp_server_count(server) == 1);
+	sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
+
+	assert_non_null(conn);
+	assert_int_equal(pthread_create(&slow.thread, NULL, shake, &slow), 0);
+	EVENTUALLY(atomic_load(&inside) == 1);
+	assert_int_equal(sttcp_conn_try_send(conn, "one ", 4), 0);
+	assert_int_equal(sttcp_server_broadcast(server, "two ", 4), 1);
+	assert_int_equal(sttcp_conn_send(conn, "three", 5), 0);
+	assert_int_equal(sttcp_conn_stats(conn, &counts, sizeof(counts)), 0);
+	assert_int_equal(counts.queued, 13);
+	assert_int_equal(sttcp_conn_tls(conn, &info, sizeof(info)), -ENOENT);
+	assert_int_equal(atomic_load(&inside), 1);
+	event_raise(&is_quick);
+	pthread_join(slow.thread, NULL);
+	assert_true(slow.shaken);
+	assert_true(tls_peer_expect(&slow.peer, "one two three"));
+	sttcp_conn_unref(conn);
+	tls_peer_close(&slow.peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(slow_handshakes_hold_nobody_else_up),
+		cmocka_unit_test(calls_do_not_wait_for_a_slow_start_tls),
 	};
 
 	return cmocka_run_group_tests(tests, stage_open, stage_close);
