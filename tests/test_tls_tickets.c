@@ -324,6 +324,58 @@ static void one_that_takes_what_follows_and_says_nothing_gives_them(void **state
 	}
 }
 
+static struct event may_end = EVENT_INIT;
+static atomic_bool blocks;
+
+static bool block(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	(void)conn;
+	atomic_store(&blocks, true);
+	event_wait(&may_end, 1);
+	atomic_store(&blocks, false);
+	return true;
+}
+
+static bool block_with_data(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)data;
+	(void)size;
+	return block(probe, conn);
+}
+
+/* In something that is none of the library's, for as long as it likes. A browser opens further
+ * connections meanwhile, which want to resume. */
+static void a_handler_that_blocks_gives_them(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct event fresh = EVENT_INIT;
+		struct probe *probe = probe_new();
+		struct tls_peer peer;
+
+		may_end = fresh;
+		if (i == 0)
+			probe->connection = block;
+		else
+			probe->data = block_with_data;
+		sttcp_server *server =
+			probe_listen(probe, STTCP_OPTIONS(.tls = stage_shared_server(),
+							  .framing = i == 2 ? STTCP_FRAMING_LINE
+									    : STTCP_FRAMING_RAW));
+
+		open_and_say(&peer, server, "a\nb\n", 4);
+		be_quick(&peer);
+		EVENTUALLY(atomic_load(&blocks));
+		EVENTUALLY(sees_tickets(&peer));
+		assert_true(atomic_load(&blocks));
+		event_raise(&may_end);
+		tls_peer_close(&peer);
+		sttcp_server_free(server);
+		probe_free(probe);
+	}
+}
+
 static bool answer(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
 {
 	(void)probe;
@@ -365,6 +417,7 @@ int main(void)
 		cmocka_unit_test(nothing_else_is_held),
 		cmocka_unit_test(a_silent_server_gives_them),
 		cmocka_unit_test(a_handler_that_waits_gives_them),
+		cmocka_unit_test(a_handler_that_blocks_gives_them),
 		cmocka_unit_test(one_that_ends_at_once_gives_them),
 		cmocka_unit_test(the_answer_to_what_follows_has_them_in_its_segment),
 		cmocka_unit_test(one_that_takes_what_follows_and_says_nothing_gives_them),

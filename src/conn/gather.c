@@ -10,6 +10,9 @@
  *
  * Whoever does it also clears the flag in the output: later sends of the blocked
  * handler leave at once. Doing it twice is harmless.
+ *
+ * The tickets of a TLS handshake that wait for the first answer are flushed the same
+ * way, but that they do not wait at all where a worker owns no loop.
  */
 #include "conn/gather.h"
 
@@ -44,6 +47,20 @@ void stt_gather_end(struct stt_worker *worker, struct sttcp_conn *conn)
 		/* Never the last one: the loop has its own, and this worker owns the connection. */
 		stt_conn_unref(conn);
 	stt_output_stop_gathering(conn);
+}
+
+bool stt_gather_begin_hold(struct stt_worker *worker, struct sttcp_conn *conn)
+{
+	if (!worker->loop)
+		return false;
+	worker->loop->current = &conn->actor;
+	return true;
+}
+
+void stt_gather_end_hold(struct stt_worker *worker)
+{
+	if (worker->loop)
+		worker->loop->current = NULL;
 }
 
 void stt_gather_lost(struct stt_worker *worker, struct stt_actor *actor)

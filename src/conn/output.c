@@ -375,13 +375,19 @@ void stt_output_gather(struct sttcp_conn *conn)
 	stt_unlock(&conn->output.lock);
 }
 
+/* Whether tickets of TLS wait for an answer to leave with. */
+static bool holds_tickets_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
+{
+	return (out->detours & STT_DETOUR_TLS) && !out->shakes && stt_secure_is_held_locked(out);
+}
+
 void stt_output_stop_gathering(struct sttcp_conn *conn)
 {
 	unsigned what = 0;
 
 	stt_lock(&conn->output.lock);
 	conn->output.detours &= (unsigned char)~STT_DETOUR_GATHER;
-	if (!stt_bytes_empty(&conn->output.queue))
+	if (!stt_bytes_empty(&conn->output.queue) || holds_tickets_locked(&conn->output))
 		what = stt_output_flush_locked(&conn->output);
 	stt_unlock(&conn->output.lock);
 	if (what)

@@ -305,6 +305,12 @@ static enum opening act_shaken(struct stt_desk *desk, struct sttcp_conn *conn, u
 	*wishes |= STT_WISH_READ;
 	if (!stt_handshake_holds(conn))
 		return act_born(desk, conn, wishes);
+	/* A handler that is known to block may do so for ever, and one that is found to: then
+	 * whoever takes the loop over lets them go. */
+	if (!stt_gather_begin_hold(&desk->worker, conn)) {
+		stt_handshake_release(conn);
+		return act_born(desk, conn, wishes);
+	}
 
 	enum opening opening = act_born(desk, conn, wishes);
 
@@ -313,6 +319,7 @@ static enum opening act_shaken(struct stt_desk *desk, struct sttcp_conn *conn, u
 		(void)act_open(desk, conn, *wishes);
 		*wishes = 0;
 	}
+	stt_gather_end_hold(&desk->worker);
 	stt_handshake_release(conn);
 	return opening;
 }
