@@ -566,6 +566,24 @@ static void a_reset_during_the_handshake_is_the_wires(void **state)
 	tls_pair_close(&pair);
 }
 
+/* Of a client that takes no tickets: what a server kept for it would be memory for each handshake.
+ */
+static void a_server_remembers_no_session(void **state)
+{
+	struct tls_pair pair;
+	unsigned size;
+
+	(void)state;
+	open_pair(&pair);
+	assert_int_equal(SSL_set_max_proto_version(pair.client.session->ssl, TLS1_2_VERSION), 1);
+	SSL_set_options(pair.client.session->ssl, SSL_OP_NO_TICKET);
+	tls_pair_agree(&pair);
+	assert_int_equal(SSL_CTX_sess_number(SSL_get_SSL_CTX(pair.server.session->ssl)), 0);
+	SSL_SESSION_get_id(SSL_get_session(pair.server.session->ssl), &size);
+	assert_int_equal(size, 0);
+	tls_pair_close(&pair);
+}
+
 /* ---------------------------------------------------------------------- STARTTLS */
 
 static void bytes_behind_starttls_are_the_first_of_tls(void **state)
@@ -681,6 +699,7 @@ int main(void)
 		cmocka_unit_test(a_record_that_was_changed_is_an_error),
 		cmocka_unit_test(an_end_during_the_handshake_is_told_as_one),
 		cmocka_unit_test(a_reset_during_the_handshake_is_the_wires),
+		cmocka_unit_test(a_server_remembers_no_session),
 		cmocka_unit_test(bytes_behind_starttls_are_the_first_of_tls),
 		cmocka_unit_test(plain_text_behind_starttls_fails),
 		cmocka_unit_test(a_stale_error_queue_changes_nothing),
