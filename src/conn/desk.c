@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
-#include "conn/park.h"
 #include "net/socket.h"
 
 _Static_assert(offsetof(struct stt_desk, worker) == 0, "freed through its worker");
@@ -41,7 +40,7 @@ void stt_desk_close(struct stt_worker *worker)
 
 	stt_desk_free_buffer(desk->buffer);
 	desk->buffer = NULL;
-	stt_strand_free_spare(desk);
+	stt_spares_fini(&desk->spares);
 	stt_socket_close(desk->waker);
 	desk->waker = -1;
 }

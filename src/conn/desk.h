@@ -17,10 +17,10 @@
 #include "conn/call.h"
 #include "conn/input.h"
 #include "conn/service.h"
+#include "conn/spares.h"
 #include "engine/engine.h"
 #include "engine/worker.h"
 
-struct stt_strand;
 struct sttcp_conn;
 
 struct stt_desk {
@@ -39,8 +39,7 @@ struct stt_desk {
 	int64_t turn_began_us;		/* pool only: when it took the connection off the queue */
 	int64_t call_began_us;		/* pool only */
 	long call_switches;		/* likewise: see dispatch.c */
-	struct stt_strand *spare_strands;
-	int nspare_strands;
+	struct stt_spares spares;
 
 	/* Written by its own thread, read by any, relaxed: only stats use them, so their order does
 	 * not matter. They describe the call that `worker.calls` counts. */

@@ -24,8 +24,6 @@
 #include "engine/turn.h"
 
 enum {
-	/* That a worker keeps. */
-	MOST_SPARE = 32,
 	/* A wait that has lasted as long as this, and up to twice as long, takes no more of its
 	 * stack than it needs. */
 	LOOK_MS = 1000
@@ -36,16 +34,9 @@ atomic_bool stt_strands_change_threads;
 struct stt_strand *stt_strand_take(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	size_t stack_size = conn->service->settings.fiber_stack_size;
-	struct stt_strand *strand = desk->spare_strands;
+	struct stt_strand *strand = stt_spares_take(&desk->spares, stack_size);
 
-	if (strand && strand->fiber.stack.size != stack_size) {
-		stt_strand_free_spare(desk);
-		strand = NULL;
-	}
-	if (strand) {
-		desk->spare_strands = strand->next;
-		desk->nspare_strands--;
-	} else {
+	if (!strand) {
 		struct stt_fiber *fiber = stt_fiber_new(stack_size, sizeof(struct stt_strand));
 
 		if (!fiber)
@@ -71,24 +62,7 @@ void stt_strand_give(struct stt_desk *desk, struct stt_strand *strand)
 	strand->buffer = NULL;
 	free((char *)(uintptr_t)strand->refused.text);
 	strand->refused.text = NULL;
-	if (desk->nspare_strands >= MOST_SPARE) {
-		stt_fiber_free(&strand->fiber);
-		return;
-	}
-	strand->next = desk->spare_strands;
-	desk->spare_strands = strand;
-	desk->nspare_strands++;
-}
-
-void stt_strand_free_spare(struct stt_desk *desk)
-{
-	while (desk->spare_strands) {
-		struct stt_strand *strand = desk->spare_strands;
-
-		desk->spare_strands = strand->next;
-		stt_fiber_free(&strand->fiber);
-	}
-	desk->nspare_strands = 0;
+	stt_spares_give(&desk->spares, strand);
 }
 
 /* Makes the connection's alarm ring by then. */

@@ -17,9 +17,6 @@ struct stt_strand *stt_strand_take(struct stt_desk *desk, struct sttcp_conn *con
 /* It has returned. */
 void stt_strand_give(struct stt_desk *desk, struct stt_strand *strand);
 
-/* With the thread of the desk. */
-void stt_strand_free_spare(struct stt_desk *desk);
-
 /* The call has left its stack, and the worker its turn. False when memory is missing: then all is
  * as before, and the call has to go on, to block its thread. */
 bool stt_strand_park(struct stt_desk *desk, struct stt_strand *strand);
