@@ -97,9 +97,23 @@ bool thread_sleeps(int tid)
 	return tid != 0 && stat_thread(name, &state, &flags) && state == 'S';
 }
 
+/* Under valgrind malloc is not the C library's. */
+static bool malloc_is_measured(void)
+{
+	enum {
+		SIZE = 1 << 20
+	};
+	size_t before = bytes_in_use();
+	void *volatile memory = malloc(SIZE);
+	bool measured = bytes_in_use() >= before + SIZE / 2;
+
+	free(memory);
+	return measured;
+}
+
 bool memory_is_measured(void)
 {
-	bool measured = STT_HAVE_MALLINFO2 && !UNDER_ASAN && !UNDER_TSAN;
+	bool measured = STT_HAVE_MALLINFO2 && !UNDER_ASAN && !UNDER_TSAN && malloc_is_measured();
 
 	if (!measured)
 		print_message("nobody tells here how much memory is in use\n");

@@ -75,8 +75,9 @@ int count_threads(void);
 /* Whether this thread of the process sleeps; 0 is none yet. */
 bool thread_sleeps(int tid);
 
-/* Whether bytes_in_use tells what malloc and the library's slabs have given out; if not (a
- * sanitizer's malloc, or that of a C library without mallinfo2) it is 0, and this says so. */
+/* Whether bytes_in_use tells what malloc and the library's slabs have given out; if not (the
+ * malloc of a sanitizer or of valgrind, or that of a C library without mallinfo2) it is 0, and this
+ * says so. */
 bool memory_is_measured(void);
 size_t bytes_in_use(void);
 
