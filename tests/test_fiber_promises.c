@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Promises of sttcp(7) whose handler is parked meanwhile (the option `fibers`). Those about waits
- * themselves are in test_fiber_handlers.c. Where there are no fibers the same holds of a handler
- * that blocks its thread. */
+ * themselves are in test_fiber_handlers.c, test_fiber_ends.c, test_fiber_sends.c and
+ * test_fiber_polls.c. Where there are no fibers the same holds of a handler that blocks its thread.
+ */
 #include "support/support.h"
 
 #include <sched.h>
