@@ -115,6 +115,25 @@ static void what_is_in_use_takes_no_settings(void **state)
 	stt_tls_unref(tls);
 }
 
+/* The kind of the object says who begins: the other kind would wait for ever. */
+static void an_object_of_the_other_kind_is_refused(void **state)
+{
+	sttcp_tls *of_server = sttcp_tls_server(good_certificate, good_key);
+	sttcp_tls *of_client = sttcp_tls_client();
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, STTCP_OPTIONS(.tls = of_client));
+	sttcp_client *client = sttcp_client_new("127.0.0.1", 1, STTCP_OPTIONS(.tls = of_server));
+
+	(void)state;
+	assert_int_equal(sttcp_server_start(server), -EINVAL);
+	expect_text(sttcp_server_error(server), "tls");
+	assert_int_equal(sttcp_client_start(client), -EINVAL);
+	expect_text(sttcp_client_error(client), "tls");
+	sttcp_server_free(server);
+	sttcp_client_free(client);
+	sttcp_tls_unref(of_server);
+	sttcp_tls_unref(of_client);
+}
+
 /* An application's own errors of OpenSSL are left as they were. */
 static void the_error_queue_is_left_alone(void **state)
 {
@@ -363,6 +382,7 @@ int main(void)
 		cmocka_unit_test(the_start_tells_a_setting_that_was_refused),
 		cmocka_unit_test(a_cipher_that_nobody_knows_is_refused),
 		cmocka_unit_test(what_is_in_use_takes_no_settings),
+		cmocka_unit_test(an_object_of_the_other_kind_is_refused),
 		cmocka_unit_test(the_error_queue_is_left_alone),
 		cmocka_unit_test(a_reload_counts_for_later_handshakes),
 		cmocka_unit_test(a_reload_before_the_start_is_fine),

@@ -2,11 +2,12 @@
 /* The files of a TLS object, and what is said about those that are wrong: by the object, by the
  * start and in the log. */
 #include "support/support.h"
+#include "support/tls_gate.h"
 #include "support/tls_good.h"
 
 #include <sys/stat.h>
 
-/* ------------------------------------------------------------------------ files */
+/* ---------------------------------------------------------------------- objects */
 
 /* Told by the object at once, and by the start. */
 static void expect_fault(const char *certificate, const char *key, int code, const char *file,
@@ -187,6 +188,95 @@ static void an_expired_certificate_is_warned_of_once(void **state)
 	cert_free(&old);
 }
 
+/* -------------------------------------------------------- servers and clients */
+
+/* The start says it, with the file's name, and nobody listens; set right, it starts. */
+static void expect_no_start(const char *certificate, const char *key, int code, const char *file,
+			    const char *words)
+{
+	sttcp_tls *tls = sttcp_tls_server(certificate, key);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, STTCP_OPTIONS(.tls = tls));
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(sttcp_server_start(server), code);
+		expect_text(sttcp_server_error(server), file);
+		expect_text(sttcp_server_error(server), words);
+		expect_text(sttcp_server_error(server), sttcp_tls_error(tls));
+	}
+	sttcp_server_free(server);
+	sttcp_tls_unref(tls);
+}
+
+static void files_that_are_no_use_are_told_by_the_start(void **state)
+{
+	const char *missing = certs_path("missing.pem");
+	const char *empty = certs_write_text("empty.pem", "");
+	const char *directory = certs_path("directory_at_start");
+	const char *encrypted = certs_write_encrypted_key("encrypted.key", &host);
+	const char *other = certs_write_key("other.key", &authority);
+	const char *secret = certs_write_key("secret_at_start.key", &host);
+
+	(void)state;
+	assert_int_equal(mkdir(directory, 0700), 0);
+	assert_int_equal(chmod(secret, 0), 0);
+	expect_no_start(missing, good_key, -ENOENT, missing, "No such file");
+	expect_no_start(good_certificate, missing, -ENOENT, missing, "No such file");
+	expect_no_start("", good_key, -ENOENT, "a file without a name", "No such file");
+	expect_no_start(empty, good_key, -EINVAL, empty, "contains no certificate");
+	expect_no_start(good_certificate, empty, -EINVAL, empty, "contains no private key");
+	expect_no_start(directory, good_key, -EISDIR, directory, "directory");
+	expect_no_start(good_certificate, directory, -EISDIR, directory, "directory");
+	expect_no_start(good_certificate, encrypted, -EINVAL, encrypted, "decrypt it");
+	expect_no_start(good_certificate, other, -EINVAL, other, "does not fit");
+	if (geteuid() != 0) /* root reads everything */
+		expect_no_start(good_certificate, secret, -EACCES, secret, "Permission denied");
+}
+
+/* What was wrong is set right in the file, and the same objects do. */
+static void a_start_after_the_file_was_mended_is_fine(void **state)
+{
+	const char *file = certs_write_text("mended.pem", "");
+	struct probe *probe = probe_new();
+	struct gate gate = {.probe = probe};
+
+	(void)state;
+	probe->data = echo_data;
+	gate.tls = sttcp_tls_server(file, good_key);
+	gate.server = probe_server(probe, "127.0.0.1", 0, STTCP_OPTIONS(.tls = gate.tls));
+	assert_int_equal(sttcp_server_start(gate.server), -EINVAL);
+	certs_write_chain("mended.pem", &host, NULL);
+	assert_int_equal(sttcp_server_start(gate.server), 0);
+	assert_string_equal(sttcp_server_error(gate.server), "");
+	assert_string_equal(sttcp_tls_error(gate.tls), "");
+	gate.port = sttcp_server_port(gate.server);
+	expect_service(&gate);
+	gate_close(&gate);
+}
+
+static void a_client_tells_files_that_are_no_use(void **state)
+{
+	const char *missing = certs_path("missing.pem");
+	sttcp_tls *tls = sttcp_tls_client();
+	sttcp_client *client = sttcp_client_new("127.0.0.1", 1, STTCP_OPTIONS(.tls = tls));
+
+	(void)state;
+	assert_int_equal(sttcp_tls_trust(tls, missing), -ENOENT);
+	assert_int_equal(sttcp_client_start(client), -ENOENT);
+	expect_text(sttcp_client_error(client), missing);
+	sttcp_client_free(client);
+	sttcp_tls_unref(tls);
+
+	tls = sttcp_tls_client();
+	client = sttcp_client_new("127.0.0.1", 1, STTCP_OPTIONS(.tls = tls));
+	assert_int_equal(sttcp_tls_set_certificate(tls, good_certificate,
+						   certs_write_key("other.key", &authority)),
+			 -EINVAL);
+	assert_int_equal(sttcp_client_start(client), -EINVAL);
+	expect_text(sttcp_client_error(client), "does not fit");
+	sttcp_client_free(client);
+	sttcp_tls_unref(tls);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -197,7 +287,10 @@ int main(void)
 		cmocka_unit_test(one_bad_certificate_of_several_is_told),
 		cmocka_unit_test(a_policy_that_openssl_refuses_is_told),
 		cmocka_unit_test(an_expired_certificate_is_warned_of_once),
+		cmocka_unit_test(files_that_are_no_use_are_told_by_the_start),
+		cmocka_unit_test(a_start_after_the_file_was_mended_is_fine),
+		cmocka_unit_test(a_client_tells_files_that_are_no_use),
 	};
 
-	return cmocka_run_group_tests(tests, good_files_open, good_files_close);
+	return cmocka_run_group_tests(tests, gates_set_up, good_files_close);
 }
