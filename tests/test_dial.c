@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* sttcp_dial: what it connects to, what it says when there is no connection, and how the connection
- * ends. What is read from it is in test_dial_reads.c, handlers that dial in test_dial_handlers.c.
- */
+ * ends. What is read from it is in test_dial_reads.c and test_dial_ends.c, handlers that dial in
+ * test_dial_handlers.c. */
 #include "support/dialling.h"
 
 const char *__tsan_default_options(void);
