@@ -584,6 +584,31 @@ static void a_server_remembers_no_session(void **state)
 	tls_pair_close(&pair);
 }
 
+/* A server that asks for another handshake gets an alert. That one refuses a client's by itself is
+ * OpenSSL's default; this is not. */
+static void a_client_does_not_begin_again(void **state)
+{
+	struct tls_pair pair;
+	unsigned char got[10];
+	size_t before;
+	ssize_t end;
+
+	(void)state;
+	open_pair(&pair);
+	assert_int_equal(SSL_set_max_proto_version(pair.client.session->ssl, TLS1_2_VERSION), 1);
+	tls_pair_agree(&pair);
+	SSL_clear_options(pair.server.session->ssl, SSL_OP_NO_RENEGOTIATION);
+	assert_int_equal(SSL_renegotiate(pair.server.session->ssl), 1);
+	assert_int_equal(SSL_do_handshake(pair.server.session->ssl), 1);
+	assert_int_equal(stt_tls_flush(pair.server.session), 0);
+	before = pair.to_server.total;
+	assert_int_equal(tls_drain(&pair.client, got, sizeof(got), &end), 0);
+	assert_int_equal(stt_tls_flush(pair.client.session), 0);
+	assert_true(pair.to_server.total > before);
+	assert_true(pair.to_server.total - before < 100);
+	tls_pair_close(&pair);
+}
+
 /* ---------------------------------------------------------------------- STARTTLS */
 
 static void bytes_behind_starttls_are_the_first_of_tls(void **state)
@@ -699,6 +724,7 @@ int main(void)
 		cmocka_unit_test(a_record_that_was_changed_is_an_error),
 		cmocka_unit_test(an_end_during_the_handshake_is_told_as_one),
 		cmocka_unit_test(a_reset_during_the_handshake_is_the_wires),
+		cmocka_unit_test(a_client_does_not_begin_again),
 		cmocka_unit_test(a_server_remembers_no_session),
 		cmocka_unit_test(bytes_behind_starttls_are_the_first_of_tls),
 		cmocka_unit_test(plain_text_behind_starttls_fails),
