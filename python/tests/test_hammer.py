@@ -8,6 +8,7 @@ import gc
 import os
 import random
 import socket
+import sys
 import threading
 import time
 import unittest
@@ -22,6 +23,24 @@ SECONDS = float(os.environ.get("STTCP_TEST_HAMMER_S", "3"))
 
 class Expected(Exception):
     pass
+
+
+def find_left():
+    """The connections and clients that are still there."""
+    gc.collect()
+    return [each for each in gc.get_objects()
+            if type(each) in (sttcp.Connection, Client) and each.port]
+
+
+def describe(left):
+    """What it is, how it has ended, and what has a reference to it that the collector knows of:
+    where that is less than its count, the library or a call has one."""
+    told = [repr(left), "%d references" % sys.getrefcount(left)]
+    if isinstance(left, sttcp.Connection):
+        told += ["owner %r" % left.owner, "reason %r %s" % (left.reason, left.fail_text),
+                 "descriptor %d" % left.fileno(), repr(left.stats())]
+    told += ["from %.300r" % each for each in gc.get_referrers(left)]
+    return "\n    ".join(told)
 
 
 class HammerTest(unittest.TestCase):
@@ -185,12 +204,12 @@ class HammerTest(unittest.TestCase):
         for server in servers:
             server.stop(0)
 
-        def nothing_is_left():
-            gc.collect()
-            return not any(type(each) in (sttcp.Connection, Client) and each.port
-                           for each in gc.get_objects())
-
-        wait_for(nothing_is_left, "the end of all connections and clients")
+        try:
+            wait_for(lambda: not find_left(), "the end of all connections and clients")
+        except AssertionError as error:
+            left = "\n".join(map(describe, find_left()))
+            raise AssertionError("%s, seed %d\n%s\n%s" % (error, self.seed, left, self.wrong)) \
+                from None
         self.assertEqual(self.wrong, [], "seed %d" % self.seed)
 
 
