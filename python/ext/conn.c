@@ -26,7 +26,12 @@ PyObject *conn_make_address(sttcp_conn *conn, PyObject **host)
 			return NULL;
 		Py_XSETREF(*host, made);
 	}
-	return Py_BuildValue("(Oi)", *host, sttcp_conn_port(conn));
+
+	PyObject *kept = *host;
+
+	/* Memory is asked for: others may replace it meanwhile, see conn_wrap. */
+	Py_INCREF(kept);
+	return Py_BuildValue("(Ni)", kept, sttcp_conn_port(conn));
 }
 
 PyObject *conn_peek(sttcp_conn *conn)
@@ -64,6 +69,14 @@ PyObject *conn_wrap(sttcp_conn *conn, PyObject *owner, PyObject **host)
 	if (!self->address) {
 		Py_DECREF(self);
 		return NULL;
+	}
+	/* Memory was asked for, and so garbage may have been collected, of which a part lets the
+	 * GIL go: another thread may have been here. */
+	known = conn_peek(conn);
+	if (known) {
+		Py_INCREF(known);
+		Py_DECREF(self);
+		return known;
 	}
 	Py_INCREF(self);
 	sttcp_conn_set_data(conn, self, NULL);

@@ -184,6 +184,30 @@ class ConnectionTest(Case):
 
                 wait_for(are_gone, "the end of the object")
 
+    def test_same_object_where_another_thread_asks_while_it_is_made(self):
+        """Making it may collect garbage, in the midst of which others may get the GIL."""
+        server = self.server(start=True)
+        self.peer(server)
+        wait_for(lambda: server.count == 1)
+        others = []
+
+        def ask(phase, info):
+            if threading.current_thread() is threading.main_thread() and not others:
+                thread = threading.Thread(target=lambda: others.extend(server.connections()))
+                thread.start()
+                thread.join()
+
+        threshold = gc.get_threshold()
+        gc.callbacks.append(ask)
+        gc.set_threshold(1)
+        try:
+            found = server.connections()
+        finally:
+            gc.set_threshold(*threshold)
+            gc.callbacks.remove(ask)
+        self.assertEqual(found, others or found)
+        self.assertIs(found[0], server.find(found[0].id))
+
     def test_detach_gives_the_socket_away(self):
         seen = Seen()
         server = self.server()
