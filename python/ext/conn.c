@@ -279,12 +279,15 @@ int conn_fail_with(sttcp_conn *conn, conn_object *known, PyObject *exception, co
 {
 	int result;
 
-	handlers_note_fail(conn);
 	if (now)
 		result = sttcp_conn_fail_now(conn, STTCP_EHANDLER, "%.200s", text);
 	else
 		result = sttcp_conn_fail(conn, STTCP_EHANDLER, "%.200s", text);
-	if (result >= 0 && known && exception) {
+	if (result < 0)
+		return result;
+	/* Not before: another thread may end it first, and then a refusal has no last handler. */
+	handlers_note_failure(conn);
+	if (known && exception) {
 		Py_INCREF(exception);
 		Py_XSETREF(known->exception, exception);
 	}

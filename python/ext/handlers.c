@@ -26,9 +26,9 @@ void handlers_note_close(sttcp_conn *conn)
 		opening.closed = true;
 }
 
-void handlers_note_fail(sttcp_conn *conn)
+void handlers_note_failure(sttcp_conn *conn)
 {
-	if (opening.conn == conn && (opening.closed || sttcp_conn_is_open(conn)))
+	if (opening.conn == conn)
 		opening.failed = true;
 }
 
