@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""What a coroutine has dialled speaks TLS."""
+
+import tempfile
+import unittest
+
+import sttcp
+from certs import Certificates
+from test_await_dial import DialCase
+
+
+class TLSTest(DialCase):
+    def setUp(self):
+        super().setUp()
+        if not sttcp.HAS_TLS:
+            self.skipTest("built without TLS")
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.certs = Certificates(folder.name)
+        self.certs.make("good")
+
+    def back_end(self, **options):
+        tls = sttcp.TLS(self.certs.path("good.pem"), self.certs.path("good.key"))
+        return self.echo_server(tls=tls, **options)
+
+    def test_dialogue(self):
+        back = self.back_end()
+        tls = sttcp.TLS(trust=self.certs.path("ca.pem"))
+
+        async def work(connection):
+            async with sttcp.dial("localhost", back.port, tls=tls) as dialled:
+                self.assertTrue(dialled.tls.peer_verified)
+                await dialled.sendall(b"y" * 100000)
+                got = await dialled.recv_exactly(100000)
+                await dialled.sendall(b"more")
+                return got == b"y" * 100000, await dialled.recv(1), await dialled.recv(10)
+
+        self.assertEqual(self.outcome(work), (True, b"m", b"ore"))
+
+    def start_server(self):
+        """One that goes over to TLS when it is asked to."""
+        tls = sttcp.TLS(self.certs.path("good.pem"), self.certs.path("good.key"))
+
+        async def handler(address, connection):
+            async for line in connection:
+                await connection.send_message(line.upper())
+                if line == b"starttls":
+                    await connection.start_tls(tls)
+
+        server = self.server(framing="line")
+        server.connection_handler(handler)
+        server.start()
+        return server
+
+    def test_going_over_to_it(self):
+        back = self.start_server()
+
+        async def work(connection):
+            async with sttcp.dial("localhost", back.port, framing="line") as dialled:
+                await dialled.send_message(b"starttls")
+                got = [await dialled.recv_message()]
+                await dialled.start_tls(sttcp.TLS(trust=self.certs.path("ca.pem")), "localhost")
+                got.append(dialled.tls.peer_verified)
+                await dialled.send_message(b"secret")
+                got.append(await dialled.recv_message())
+                try:
+                    await dialled.start_tls(sttcp.TLS())
+                except RuntimeError:
+                    got.append("twice")
+                return got
+
+        self.assertEqual(self.outcome(work), [b"STARTTLS", True, b"SECRET", "twice"])
+
+    def test_going_over_to_it_in_a_thread(self):
+        back = self.start_server()
+
+        async def work(connection):
+            dialled = await sttcp.dial("localhost", back.port, framing="line")
+            self.seen.tell(dialled)
+            await connection.recv(1)
+
+        peer = self.peer(self.front(work))
+        dialled = self.seen.next()
+        dialled.send_message(b"starttls")
+        self.assertEqual(dialled.recv_message(), b"STARTTLS")
+        with self.assertRaises(sttcp.TLSError):
+            dialled.start_tls(sttcp.TLS(), "localhost")  # which does not trust it
+        self.assertRaises(sttcp.TLSError, dialled.recv_message)
+        peer.sendall(b"x")
+        self.seen.next()
+
+    def test_a_certificate_that_is_not_trusted(self):
+        back = self.back_end()
+
+        async def work(connection):
+            await sttcp.dial("localhost", back.port, tls=True)
+
+        with self.assertRaises(sttcp.TLSError) as waiting:
+            self.outcome(work)
+        with self.assertRaises(sttcp.TLSError) as blocking:
+            sttcp.dial("localhost", back.port, tls=True)
+        self.assertEqual(str(waiting.exception), str(blocking.exception))
+
+
+if __name__ == "__main__":
+    unittest.main()
