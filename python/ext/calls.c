@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Calls of Python's functions on threads of the library, and what becomes of what they raise. */
-#include "ext.h"
+#include "dialogue.h"
 
 void leave_python(void)
 {

@@ -7,7 +7,8 @@
  * the object one to the connection, for ever. conn_untie ends the first, so that the circle opens.
  * Both are looked at and changed under the GIL only.
  */
-#include "ext.h"
+#include "conn_methods.h"
+#include "dialogue.h"
 
 #include <errno.h>
 #include <structmember.h>

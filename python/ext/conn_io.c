@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Sending and receiving: methods of a connection that may wait, and so let the GIL go. */
-#include "ext.h"
+#include "conn_methods.h"
+#include "dialogue.h"
+#include "far.h"
 
 #include <errno.h>
 #include <string.h>

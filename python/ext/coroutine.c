@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Steps of a coroutine, whoever runs it, and what it is told when it awaits what nobody here knows.
  */
-#include "ext.h"
+#include "dialogue.h"
 
 #include <string.h>
 

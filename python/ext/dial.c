@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Dialling. What the arguments mean, and which exception a code is, are Python's. */
-#include "ext.h"
+#include "conn.h"
+#include "module.h"
 
 PyObject *dial(PyObject *module, PyObject *args)
 {

@@ -19,7 +19,7 @@
  * Where nothing can be parked, in the last handlers and in malformed ones, a coroutine has a
  * dialogue of no connection and waits on the spot.
  */
-#include "ext.h"
+#include "dialogue.h"
 
 #include <errno.h>
 #include <string.h>

@@ -11,7 +11,8 @@
  * to a coroutine of another connection, or to a thread that waits. Between two errands the library
  * does not read. A send that finds no room needs no errand: the drained handler tries again.
  */
-#include "ext.h"
+#include "far.h"
+#include "dialogue.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Framing by a Python function: where messages end. */
-#include "ext.h"
+#include "calls.h"
 
 /* What a Python function told of a message: 1, 0 or, with or without an exception, -1. */
 static int read_frame(PyObject *told, sttcp_frame *frame)

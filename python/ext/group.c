@@ -4,7 +4,7 @@
  * Python - exceptions, seconds, waiting that Ctrl+C can interrupt, staying alive while started - is
  * Python's.
  */
-#include "ext.h"
+#include "handlers.h"
 
 static int group_init(group_object *self, PyObject *args, PyObject *kwargs)
 {

@@ -6,7 +6,7 @@
  *
  * All of these are called on threads of the library, without the GIL.
  */
-#include "ext.h"
+#include "dialogue.h"
 
 #include <assert.h>
 

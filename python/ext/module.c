@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The module: its functions, types and codes. It is above all other files. */
-#include "ext.h"
+#include "dialogue.h"
+#include "far.h"
+#include "module.h"
 
 #include <string.h>
 

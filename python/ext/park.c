@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a wait asks of the library: a timer, a pause, and how many bytes it takes. By the owner of
  * the connection. */
-#include "ext.h"
+#include "dialogue.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Tasks of a connection: who calls them, and who lets them go. */
-#include "ext.h"
+#include "dialogue.h"
 
 /* The tasks that the call of cancel on this thread has freed. The thread is Python's, and gets its
  * GIL back when the call returns: until then they wait here. */

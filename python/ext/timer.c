@@ -18,7 +18,8 @@
  * Whoever must not wait for a call halts the timer: a call that runs in Python stops it at its end,
  * and one that has not come so far does nothing.
  */
-#include "ext.h"
+#include "calls.h"
+#include "module.h"
 
 #include <errno.h>
 #include <sched.h>

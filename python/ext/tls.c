@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The type that Python's TLS derives from, and TLS on a connection: the calls, as they are. What
  * they mean in Python - paths, words, exceptions - is Python's. */
-#include "ext.h"
+#include "conn_methods.h"
+#include "dialogue.h"
 
 #include <errno.h>
 #include <stddef.h>

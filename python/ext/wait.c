@@ -14,7 +14,8 @@
  * Sending begins in the method itself, so that what is not awaited has been sent nevertheless, but
  * at the cap.
  */
-#include "ext.h"
+#include "dialogue.h"
+#include "far.h"
 
 #include <errno.h>
 #include <string.h>

@@ -45,7 +45,7 @@ MalformedT = TypeVar("MalformedT", bound=Optional[MalformedHandler])
 UniversalT = TypeVar("UniversalT", bound=Optional[UniversalHandler])
 GroupT = TypeVar("GroupT", bound="Group")
 
-# As in ext.h.
+# As in group.h.
 SLOTS = range(9)
 CONNECTION, DATA, END, DISCONNECTION, UNCONNECTED, DRAINED, MALFORMED, UNIVERSAL, PLAIN = SLOTS
 

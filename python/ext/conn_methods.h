@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* The methods of a connection, from the files that have them to the table in conn_type.c; and what
+ * those of them that may wait do, for coroutines (wait.h), too. */
+#ifndef STTCP_PYTHON_CONN_METHODS_H
+#define STTCP_PYTHON_CONN_METHODS_H
+
+#include "conn.h"
+
+/* ---------------------------------------------------------------- conn_io.c */
+
+/* What the methods below do outside coroutines: they may wait. */
+PyObject *io_recv(conn_object *self, Py_ssize_t size, int timeout_ms);
+PyObject *io_recv_message(conn_object *self, int timeout_ms);
+PyObject *io_recv_exactly(conn_object *self, Py_ssize_t size, int timeout_ms);
+PyObject *io_next_size(conn_object *self, int timeout_ms);
+
+enum way {
+	SEND,
+	SEND_MESSAGE
+};
+
+/* None, or NULL. */
+PyObject *io_send(conn_object *self, PyObject *data, enum way way);
+
+/* Without waiting: the library's code; or 1 with an exception set. */
+int io_try(conn_object *self, PyObject *data, enum way way);
+
+/* Raises what a read ended in; returns NULL. */
+PyObject *io_raise(conn_object *self, int code, int timeout_ms);
+
+/* How long Ctrl+C may have to wait for a wait on the main thread: the library goes on after a
+ * signal. */
+enum {
+	IO_SIGNAL_MS = 50
+};
+bool io_on_main_thread(void);
+
+/* Methods of a connection. */
+PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *conn_send(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *conn_send_message(conn_object *self, PyObject *data);
+PyObject *conn_try_send(conn_object *self, PyObject *data);
+PyObject *conn_try_send_message(conn_object *self, PyObject *data);
+PyObject *conn_sendmsg(conn_object *self, PyObject *buffers);
+PyObject *conn_try_sendv(conn_object *self, PyObject *buffers);
+PyObject *conn_sendv_message(conn_object *self, PyObject *buffers);
+PyObject *conn_recv(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *conn_recv_into(conn_object *self, PyObject *args);
+PyObject *conn_recv_message(conn_object *self, PyObject *unused);
+PyObject *conn_recv_exactly(conn_object *self, PyObject *args);
+PyObject *conn_next_size(conn_object *self, PyObject *args);
+
+/* ---------------------------------------------------------------- far.c */
+
+/* Method of a connection, _on_turn(function): None where it is to be called right here; True when
+ * it was called elsewhere; in a coroutine what is to be awaited. */
+PyObject *conn_on_turn(conn_object *self, PyObject *function);
+
+/* ---------------------------------------------------------------- tls.c */
+
+/* A method and an attribute of a connection. */
+PyObject *conn_start_tls(conn_object *self, PyObject *args);
+PyObject *conn_tls(conn_object *self, void *unused);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* Connections that a coroutine has dialled, as others use them. */
+#ifndef STTCP_PYTHON_FAR_H
+#define STTCP_PYTHON_FAR_H
+
+#include "wait.h"
+
+/* Begins what a coroutine of another connection awaits: YIELDS, or RETURNS with a value. */
+enum outcome far_begin_dial(wait_object *self, PyObject **value);
+enum outcome far_begin(wait_object *self, PyObject **value);
+
+/* Nobody waits in it any more. */
+void far_give_up(wait_object *self);
+
+/* Whether this thread runs the connection's own handlers, and reads it itself. */
+bool far_is_here(const conn_object *self);
+
+/* A read of one that is far by a thread that waits: what it comes to. */
+PyObject *far_read(conn_object *self, enum wait_kind kind, Py_ssize_t size, int timeout_ms);
+
+/* _dial_waiting(host, port, options, frame, timeout_ms, complain): what is to be awaited. */
+PyObject *far_dial(PyObject *module, PyObject *args);
+
+/* -1 with an exception set. */
+int far_init(void);
+
+#endif
