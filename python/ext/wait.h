@@ -19,6 +19,19 @@ enum wait_kind {
 	WAIT_FAR /* another connection is asked to do it */
 };
 
+/* Its states: the table is in wait.c. */
+enum wait_state {
+	NEW,
+	PARKED_NOW,
+	GIVEN,
+	FAILED_WITH, /* its code */
+	RAISES,	     /* its value */
+	NO_CONN,     /* its value: whom to tell, a code, a text */
+	INPUT_ENDED, /* the peer's FIN */
+	CONN_ENDED,
+	SPENT
+};
+
 /* What a coroutine awaits. */
 typedef struct wait {
 	PyObject_HEAD
@@ -76,6 +89,11 @@ PyObject *wait_take_rest(conn_object *conn, enum wait_kind kind, Py_ssize_t size
 
 /* Its failure is told by calling `complain` with the code and a text. Takes the reference. */
 void wait_fail_dial(wait_object *self, int code, PyObject *text);
+
+/* Among its files. What is there of an exact read: a value, None or NULL as io_recv_exactly; and a
+ * read of what has come, if it need not wait for more. */
+PyObject *wait_take_exactly(struct dialogue *d, const wait_object *self);
+enum outcome wait_begin_with_rest(wait_object *self, struct dialogue *d, PyObject **value);
 
 /* Adds the functions of it to the module. -1 with an exception set. */
 int waits_init(PyObject *module);
