@@ -21,7 +21,9 @@ PyObject *far_read(conn_object *self, enum wait_kind kind, Py_ssize_t size, int 
 /* _dial_waiting(host, port, options, frame, timeout_ms, complain): what is to be awaited. */
 PyObject *far_dial(PyObject *module, PyObject *args);
 
-/* -1 with an exception set. */
-int far_init(void);
+/* Between its files: has the waiter of `outer` go on, where it waits by now; takes a send out of
+ * those that wait for room. */
+void far_wake(wait_object *outer);
+void far_take_sender(wait_object *self);
 
 #endif

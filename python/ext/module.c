@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The module: its functions, types and codes. It is above all other files. */
 #include "dialogue.h"
+#include "errand.h"
 #include "far.h"
 #include "module.h"
 
@@ -120,7 +121,7 @@ __attribute__((visibility("default"))) PyMODINIT_FUNC PyInit__sttcp(void)
 	if (!module)
 		return NULL;
 	if (log_init(module) < 0 || gil_init() < 0 || timers_init(module) < 0 ||
-	    waits_init(module) < 0 || far_init() < 0 || dialogues_init() < 0 ||
+	    waits_init(module) < 0 || errands_init() < 0 || dialogues_init() < 0 ||
 	    add_type(module, "ConnectionBase", &conn_type) < 0 ||
 	    add_type(module, "GroupBase", &group_type) < 0 ||
 	    add_type(module, "TimerBase", &timer_type) < 0 ||
