@@ -102,7 +102,7 @@ static enum verdict drive(struct dialogue *d)
 }
 
 /* A coroutine has been parked for the first time: the connection has a dialogue now. */
-static struct dialogue *keep(conn_object *conn, const struct dialogue *first)
+struct dialogue *dialogue_keep(conn_object *conn, const struct dialogue *first)
 {
 	struct dialogue *d = PyMem_Malloc(sizeof(*d));
 	struct binding *binding = ((group_object *)conn->owner)->binding;
@@ -129,7 +129,7 @@ enum verdict dialogue_begin(conn_object *conn, PyObject *coroutine, bool may_rea
 
 	enum verdict verdict = drive(d);
 
-	if (verdict == PARKED && d == &first && !keep(conn, d)) {
+	if (verdict == PARKED && d == &first && !dialogue_keep(conn, d)) {
 		park_cancel_timer(d);
 		park_cut(d, false);
 		park_hold(d, conn->paused);
@@ -162,7 +162,7 @@ static void drop_phase(struct phase *phase)
 }
 
 /* The connection has no dialogue any more. */
-static void over(struct dialogue *d)
+void dialogue_over(struct dialogue *d)
 {
 	conn_object *conn = d->conn;
 	group_object *owner = (group_object *)conn->owner;
@@ -193,7 +193,7 @@ void dialogue_drop(conn_object *self)
 	PyObject *coroutine = d->coroutine;
 
 	d->coroutine = NULL;
-	over(d);
+	dialogue_over(d);
 	if (!coroutine)
 		return;
 
@@ -208,7 +208,7 @@ void dialogue_drop(conn_object *self)
 void dialogue_clear(conn_object *self)
 {
 	if (self->dialogue)
-		over(self->dialogue);
+		dialogue_over(self->dialogue);
 }
 
 int dialogue_traverse(conn_object *self, visitproc visit, void *arg)
@@ -288,11 +288,19 @@ static void settle(struct dialogue *d)
 	if (d->rest && d->conn->paused && sttcp_conn_is_open(d->conn->conn))
 		park_hold(d, true);
 	else
-		over(d);
+		dialogue_over(d);
+}
+
+void dialogue_settle(conn_object *self)
+{
+	struct dialogue *d = self->dialogue;
+
+	if (d && !d->coroutine)
+		settle(d);
 }
 
 /* Goes on: with the coroutine, and with what follows it. */
-static void go_on(struct dialogue *d)
+void dialogue_go_on(struct dialogue *d)
 {
 	conn_object *conn = d->conn;
 	group_object *group = (group_object *)conn->owner;
@@ -319,335 +327,4 @@ static void go_on(struct dialogue *d)
 		settle(d);
 	Py_DECREF(group);
 	Py_DECREF(conn);
-}
-
-/* ---------------------------------------------------------------- events */
-
-/* As one of its handlers, without the GIL. */
-void dialogue_ring(sttcp_conn *conn, void *argument)
-{
-	conn_object *self = argument;
-
-	(void)conn;
-	if (!gil_enter())
-		return;
-
-	struct dialogue *d = self->dialogue;
-
-	if (d) {
-		wait_object *wait = d->wait;
-
-		d->timer_id = 0;
-		if (wait && d->until_ms >= 0 && !park_time_has_come(d)) {
-			int result = park_set_timer(d);
-
-			if (result < 0) {
-				wait_fail(wait, result);
-				go_on(d);
-			}
-		} else if (wait && d->until_ms >= 0) {
-			park_end_part(d);
-			if (wait->kind == WAIT_TIME) {
-				Py_INCREF(Py_None);
-				wait_give(wait, Py_None);
-			} else {
-				wait_fail(wait, -ETIMEDOUT);
-			}
-			go_on(d);
-		}
-	}
-	log_drain();
-	gil_leave();
-}
-
-static void go_on_asked(sttcp_conn *conn, void *argument)
-{
-	conn_object *self = argument;
-
-	(void)conn;
-	if (!gil_enter())
-		return;
-
-	struct dialogue *d = self->dialogue;
-
-	if (d) {
-		d->asked = false;
-		if (!d->coroutine ||
-		    (d->wait && (wait_is_over(d->wait) ||
-				 (d->wait->kind == WAIT_ROOM && wait_send_again(d->wait)))))
-			go_on(d);
-	}
-	log_drain();
-	gil_leave();
-}
-
-/* Goes on as a task: what is allowed in one is not where this is called. */
-static void ask(struct dialogue *d)
-{
-	if (d->asked)
-		return;
-	Py_INCREF(d->conn);
-	if (sttcp_conn_run(d->conn->conn, go_on_asked, d->conn, park_free) < 0)
-		Py_DECREF(d->conn);
-	else
-		d->asked = true;
-}
-
-void dialogue_wake(conn_object *self, const wait_object *wait)
-{
-	/* Where it is not parked so far, park_begin finds out. */
-	if (self->dialogue && self->dialogue->coroutine && self->dialogue->wait == wait)
-		ask(self->dialogue);
-}
-
-/* Puts bytes behind what nobody has read. Takes the reference. */
-static void add_rest(struct dialogue *d, PyObject *data)
-{
-	if (!d->rest) {
-		d->rest = data;
-		d->rest_at = 0;
-		return;
-	}
-	PyBytes_ConcatAndDel(&d->rest, data);
-	if (!d->rest)
-		PyErr_Clear();
-}
-
-/* Fills the part from the data; true when all of it is there. */
-static bool fill_part(struct dialogue *d, PyObject *data)
-{
-	Py_ssize_t missing = d->wait->size - d->part_size;
-	Py_ssize_t size = PyBytes_GET_SIZE(data);
-	Py_ssize_t taken = size < missing ? size : missing;
-
-	memcpy(PyBytes_AS_STRING(d->part) + d->part_size, PyBytes_AS_STRING(data), (size_t)taken);
-	d->part_size += taken;
-	if (taken < size) {
-		Py_INCREF(data);
-		d->rest = data;
-		d->rest_at = taken;
-	}
-	return taken == missing;
-}
-
-void dialogue_take_data(conn_object *self, PyObject *data)
-{
-	struct dialogue *d = self->dialogue;
-	wait_object *wait = d->wait;
-	Py_ssize_t size = PyBytes_GET_SIZE(data);
-
-	Py_INCREF(data);
-	switch (wait->kind) {
-	case WAIT_RECV:
-		if (size > wait->size) {
-			d->rest = data;
-			d->rest_at = wait->size;
-			data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), wait->size);
-		}
-		break;
-	case WAIT_EXACTLY:
-		if (!fill_part(d, data)) {
-			park_want(d);
-			Py_DECREF(data);
-			return;
-		}
-		Py_DECREF(data);
-		data = d->part;
-		d->part = NULL;
-		d->part_size = 0;
-		break;
-	case WAIT_SIZE:
-		add_rest(d, data);
-		data = PyLong_FromSsize_t(size);
-		break;
-	case WAIT_MESSAGE:
-	case WAIT_NEXT:
-		break;
-	default:
-		/* It is paused: this is what had been read. */
-		add_rest(d, data);
-		return;
-	}
-	if (data) {
-		wait_give(wait, data);
-	} else {
-		PyErr_Clear();
-		wait_fail(wait, -ENOMEM);
-	}
-	go_on(d);
-}
-
-void dialogue_take_end(conn_object *self)
-{
-	struct dialogue *d = self->dialogue;
-
-	d->fin = true;
-	d->end_due = !d->outlives_fin;
-	if (d->wait->kind >= WAIT_ROOM)
-		return;
-	park_end_part(d);
-	wait_end_of_input(d->wait);
-	go_on(d);
-}
-
-void dialogue_take_drained(conn_object *self)
-{
-	struct dialogue *d = self->dialogue;
-
-	d->drained_due = true;
-	if (d->wait->kind == WAIT_ROOM)
-		ask(d);
-}
-
-void dialogue_defer(conn_object *self, struct task *task)
-{
-	struct task **last = &self->dialogue->tasks;
-
-	/* One that comes again and again waits once. */
-	if (task->deferred)
-		return;
-	while (*last)
-		last = &(*last)->behind;
-	task->deferred = true;
-	task->refs++;
-	task->behind = NULL;
-	*last = task;
-}
-
-bool dialogue_cancel(conn_object *self, int64_t id)
-{
-	struct task **at = self->dialogue ? &self->dialogue->tasks : NULL;
-
-	while (at && *at) {
-		struct task *task = *at;
-
-		if (task->id == id) {
-			*at = task->behind;
-			task->deferred = false;
-			tasks_drop(task);
-			return true;
-		}
-		at = &task->behind;
-	}
-	return false;
-}
-
-void dialogue_finish(conn_object *self)
-{
-	struct dialogue *d = self->dialogue;
-
-	if (!d)
-		return;
-	d->ended = true;
-	park_end_part(d);
-	if (d->coroutine) {
-		if (d->wait)
-			wait_end_of_connection(d->wait);
-		go_on(d);
-	} else {
-		over(d);
-	}
-}
-
-/* Of one that is far pausing is in force whenever nobody reads it. */
-int dialogue_pause(conn_object *self)
-{
-	if (self->far && sttcp_conn_is_open(self->conn))
-		return 0;
-	self->paused = true;
-	/* In force when the coroutine has returned. */
-	if (self->dialogue && sttcp_conn_is_open(self->conn))
-		return 0;
-	return sttcp_conn_pause(self->conn);
-}
-
-int dialogue_resume(conn_object *self)
-{
-	struct dialogue *d = self->dialogue;
-
-	if (self->far && sttcp_conn_is_open(self->conn))
-		return 0;
-	self->paused = false;
-	if (!d || !sttcp_conn_is_open(self->conn))
-		return sttcp_conn_resume(self->conn);
-	if (!d->coroutine)
-		ask(d);
-	return 0;
-}
-
-/* ---------------------------------------------------------------- of one that is far */
-
-void dialogue_interrupt(conn_object *self, const PyObject *coroutine)
-{
-	struct dialogue *d = self->dialogue;
-
-	if (!d || !d->coroutine || d->coroutine != coroutine)
-		return;
-	park_end_part(d);
-	wait_fail(d->wait, -ECANCELED);
-	go_on(d);
-}
-
-void dialogue_put_back(conn_object *self, PyObject *bytes)
-{
-	struct dialogue *d = self->dialogue;
-	PyObject *rest = d ? d->rest : NULL;
-	Py_ssize_t at = d ? d->rest_at : 0;
-
-	if (!d) {
-		dialogue_stash(self, bytes);
-		Py_DECREF(bytes);
-		return;
-	}
-	d->rest = bytes;
-	d->rest_at = 0;
-	if (!rest)
-		return;
-
-	PyObject *behind = at ? PyBytes_FromStringAndSize(PyBytes_AS_STRING(rest) + at,
-							  PyBytes_GET_SIZE(rest) - at)
-			      : rest;
-
-	if (at)
-		Py_DECREF(rest);
-	if (behind)
-		add_rest(d, behind);
-	else
-		PyErr_Clear();
-}
-
-void dialogue_stash(conn_object *self, PyObject *bytes)
-{
-	struct dialogue first = {.conn = self, .until_ms = -1, .holds = true};
-
-	if (!self->dialogue && !keep(self, &first))
-		return;
-	Py_INCREF(bytes);
-	add_rest(self->dialogue, bytes);
-}
-
-void dialogue_settle(conn_object *self)
-{
-	struct dialogue *d = self->dialogue;
-
-	if (d && !d->coroutine)
-		settle(d);
-}
-
-Py_ssize_t dialogue_read_rest(void *memory, Py_ssize_t size)
-{
-	struct dialogue *d = now;
-	Py_ssize_t here = d->rest ? PyBytes_GET_SIZE(d->rest) - d->rest_at : 0;
-
-	if (size > here)
-		size = here;
-	if (!size)
-		return 0;
-	memcpy(memory, PyBytes_AS_STRING(d->rest) + d->rest_at, (size_t)size);
-	d->rest_at += size;
-	if (size == here) {
-		Py_CLEAR(d->rest);
-		d->rest_at = 0;
-	}
-	return size;
 }

@@ -153,4 +153,11 @@ bool dialogue_cancel(conn_object *self, int64_t id);
 int dialogue_traverse(conn_object *self, visitproc visit, void *arg);
 void dialogue_clear(conn_object *self);
 
+/* Between its files: makes the first wait's dialogue that of the connection, NULL without an
+ * exception if there is no memory; takes it away; goes on, with the coroutine and with what follows
+ * it. */
+struct dialogue *dialogue_keep(conn_object *conn, const struct dialogue *first);
+void dialogue_over(struct dialogue *d);
+void dialogue_go_on(struct dialogue *d);
+
 #endif
