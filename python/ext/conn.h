@@ -77,4 +77,9 @@ PyObject *conn_make_dialled(sttcp_conn *conn, PyObject *frame);
 /* That of one which a coroutine has dialled, as the client `owner`. */
 PyObject *conn_make_far(sttcp_conn *conn, PyObject *owner);
 
+/* For the table in conn_type.c. */
+int conn_traverse(conn_object *self, visitproc visit, void *arg);
+int conn_clear(conn_object *self);
+void conn_dealloc(conn_object *self);
+
 #endif

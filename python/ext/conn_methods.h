@@ -50,6 +50,27 @@ PyObject *conn_recv_message(conn_object *self, PyObject *unused);
 PyObject *conn_recv_exactly(conn_object *self, PyObject *args);
 PyObject *conn_next_size(conn_object *self, PyObject *args);
 
+/* ---------------------------------------------------------------- conn_calls.c */
+
+PyObject *conn_close(conn_object *self, PyObject *unused);
+PyObject *conn_abort(conn_object *self, PyObject *unused);
+PyObject *conn_shutdown(conn_object *self, PyObject *unused);
+PyObject *conn_flush(conn_object *self, PyObject *unused);
+PyObject *conn_pause(conn_object *self, PyObject *unused);
+PyObject *conn_resume(conn_object *self, PyObject *unused);
+PyObject *conn_detach_idle(conn_object *self, PyObject *unused);
+PyObject *conn_join(conn_object *self, PyObject *room);
+PyObject *conn_leave(conn_object *self, PyObject *room);
+PyObject *conn_fail(conn_object *self, PyObject *args);
+PyObject *conn_set_framing(conn_object *self, PyObject *args);
+PyObject *conn_give(conn_object *self, PyObject *args);
+PyObject *conn_cancel(conn_object *self, PyObject *args);
+PyObject *conn_setsockopt(conn_object *self, PyObject *args);
+PyObject *conn_getsockopt(conn_object *self, PyObject *args);
+PyObject *conn_on_message(conn_object *self, PyObject *function);
+PyObject *conn_stats(conn_object *self, PyObject *unused);
+PyObject *conn_fileno(conn_object *self, PyObject *unused);
+
 /* ---------------------------------------------------------------- far.c */
 
 /* Method of a connection, _on_turn(function): None where it is to be called right here; True when
