@@ -191,6 +191,26 @@ class TasksTest(Case):
         connection.cancel(numbers.pop())
         wait_for(lambda: not numbers)
 
+    def test_wait_of_a_coroutine_is_none(self):
+        """It has a number, too, which nobody was given."""
+        seen = Seen()
+        server = self.server()
+
+        @server.connection_handler
+        async def begin(address, connection):
+            seen.tell(connection)
+            await sttcp.sleep(0.3)
+            seen.tell("woken")
+
+        server.start()
+        self.peer(server)
+        first = seen.next()
+        # By now the first one sleeps.
+        self.peer(server)
+        seen.next()
+        self.assertEqual([first.cancel(number) for number in range(5)], [False] * 5)
+        self.assertEqual([seen.next(), seen.next()], ["woken", "woken"])
+
     def test_wrong_arguments_are_refused(self):
         peer, connection = self.open()
         async def wrong_kind():
