@@ -1289,7 +1289,8 @@ STTCP_API int sttcp_sleep(int ms);
  * after `timeout_ms` (-1: no limit; 0: a look), or as sttcp_sleep. A regular file is
  * always ready. -EINVAL: a descriptor below 0, or a limit below -1. As with poll(2),
  * closing the descriptor meanwhile wakes nobody. The library does not read, write
- * or keep it; several threads may wait for one.
+ * or keep it; several may wait for one, but with `fibers` only the first of them
+ * without a thread.
  */
 STTCP_API int sttcp_poll(int fd, short events, int timeout_ms);
 
