@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Gathering (read.c, output.c, loop.c): a worker delivers several messages of
+ * Gathering (read.c, output.c, flush.c, loop.c): a worker delivers several messages of
  * one read, and what their handlers send is queued until the end; a handler may
  * block at any message, until its peer has all that was sent before. The monitor
  * may take the loop over in any turn, blocked or not.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The way out of one connection (output.c, with ending.c and what serve.c does
+ * The way out of one connection (output.c, flush.c, ending.c, and what serve.c does
  * about the end): the output lock, the flag `pending`, the queue with its cap,
  * the line of senders that wait, and the end that may come at any time.
  *

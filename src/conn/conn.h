@@ -2,7 +2,7 @@
 /*
  * A connection: its memory, and the word that says who may work on it. How it is
  * born and dies is in life.c, what its owner does with it in serve.c, what goes
- * out in output.c, how it ends in ending.c.
+ * out in output.c and flush.c, how it ends in ending.c.
  */
 #ifndef STT_CONN_CONN_H
 #define STT_CONN_CONN_H

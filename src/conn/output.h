@@ -3,7 +3,8 @@
  * What goes out on a connection: straight to the socket while nothing is
  * queued, else through a queue with a cap, behind which sends wait in a line.
  * Everything here is under the output lock, and does not need the connection's
- * owner: a handler that sleeps delays no output.
+ * owner: a handler that sleeps delays no output. What sends do is in output.c, how
+ * all that waits leaves in flush.c.
  */
 #ifndef STT_CONN_OUTPUT_H
 #define STT_CONN_OUTPUT_H
