@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Turns, take-overs, heirs and the pool (turn.h, pool.c, monitor.c, and the
+ * Turns, take-overs, heirs and the pool (turn.h, pool.c, heirs.c, monitor.c, and the
  * rounds of loop.c). One loop with its word, its batch of events and its lists;
  * handlers that are quick, or block until everything else stands still; threads
  * that cannot be had, and threads that leave.

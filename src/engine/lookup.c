@@ -18,7 +18,7 @@
 #include "base/list.h"
 #include "base/mutex.h"
 #include "engine/loop.h"
-#include "engine/pool.h"
+#include "engine/thread.h"
 #include "net/address.h"
 
 enum {

@@ -25,6 +25,7 @@
 #include "engine/engine.h"
 #include "engine/lend.h"
 #include "engine/relief.h"
+#include "engine/thread.h"
 #include "engine/turn.h"
 
 enum {

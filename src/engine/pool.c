@@ -13,20 +13,19 @@
  *	pool   -- queue empty, the engine ends -->	gone
  *
  * Only `parked` waits with a timeout, so an engine that has been idle for 5 s
- * has no wake-up left in it. At the end of the engine a thread that goes joins
- * the one that went before it: the last one's join is that of all.
+ * has no wake-up left in it. How threads come and go is in thread.c, what the
+ * monitor does with heirs in heirs.c.
  */
 #include "engine/pool.h"
 
-#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine.h"
-#include "engine/lend.h"
 #include "engine/relief.h"
+#include "engine/thread.h"
 
 enum {
 	PARK_MS = 5000
@@ -66,121 +65,16 @@ void stt_pool_fini(struct stt_pool *pool)
 	while (pool->nrunning)
 		stt_cond_wait(&pool->left, &pool->lock);
 	stt_unlock(&pool->lock);
-	/* Nobody is left who could change it. */
-	if (pool->unjoined)
-		pthread_join(pool->last_gone, NULL);
-	struct stt_worker *worker = atomic_load_explicit(&pool->records, memory_order_relaxed);
-
-	while (worker) {
-		struct stt_worker *next = worker->next_record;
-
-		stt_semaphore_fini(&worker->wake);
-		free(worker);
-		worker = next;
-	}
+	stt_thread_free_records(pool);
 	stt_cond_fini(&pool->left);
 	stt_mutex_fini(&pool->lock);
-}
-
-int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *), void *argument)
-{
-	pthread_attr_t attr;
-	sigset_t all;
-	sigset_t before;
-
-	sigfillset(&all);
-	int result = pthread_attr_init(&attr);
-
-	if (result)
-		return -result;
-	if (stack_size)
-		result = pthread_attr_setstacksize(&attr, stack_size);
-	if (!result) {
-		/* A new thread inherits the mask of its creator; not every C library can set
-		 * another one. */
-		pthread_sigmask(SIG_SETMASK, &all, &before);
-		result = pthread_create(thread, &attr, run, argument);
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
-	}
-	pthread_attr_destroy(&attr);
-	return -result;
-}
-
-static struct stt_worker *take_record(struct stt_pool *pool)
-{
-	stt_lock(&pool->lock);
-	struct stt_worker *worker = pool->free_records;
-
-	if (worker)
-		pool->free_records = worker->next_parked;
-	pool->nrunning++;
-	stt_unlock(&pool->lock);
-	if (worker)
-		return worker;
-
-	worker = calloc(1, pool->user->record_size);
-	if (!worker) {
-		stt_lock(&pool->lock);
-		pool->nrunning--;
-		stt_unlock(&pool->lock);
-		return NULL;
-	}
-	worker->engine = pool->engine;
-	stt_semaphore_init(&worker->wake);
-	stt_lend_init_worker(worker);
-	stt_lock(&pool->lock);
-	worker->next_record = atomic_load_explicit(&pool->records, memory_order_relaxed);
-	atomic_store_explicit(&pool->records, worker, memory_order_release);
-	stt_unlock(&pool->lock);
-	return worker;
-}
-
-static void give_record_back_locked(struct stt_pool *pool, struct stt_worker *worker)
-	STT_REQUIRES(pool->lock)
-{
-	worker->next_parked = pool->free_records;
-	pool->free_records = worker;
-	pool->nrunning--;
-	if (pool->closing)
-		stt_cond_wake_all(&pool->left);
-}
-
-/* Of a thread that could not be had. */
-static void give_record_back(struct stt_pool *pool, struct stt_worker *worker)
-{
-	pool->user->close_record(worker);
-	stt_lock(&pool->lock);
-	give_record_back_locked(pool, worker);
-	stt_unlock(&pool->lock);
-}
-
-/* The last step of a thread that ends. After the lock is released it may touch neither record nor
- * pool: both may be gone before it has joined the other thread. */
-static void leave(struct stt_pool *pool, struct stt_worker *worker)
-{
-	pool->user->close_record(worker);
-	stt_lock(&pool->lock);
-	bool joins = pool->unjoined;
-	pthread_t before = pool->last_gone;
-
-	if (pool->closing) {
-		pool->unjoined = true;
-		pool->last_gone = pthread_self();
-	} else {
-		/* Nobody may ever come to join it. */
-		pthread_detach(pthread_self());
-	}
-	give_record_back_locked(pool, worker);
-	stt_unlock(&pool->lock);
-	if (joins)
-		pthread_join(before, NULL);
 }
 
 static void *run_worker(void *argument);
 
 struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, struct stt_loop *loop)
 {
-	struct stt_worker *worker = take_record(pool);
+	struct stt_worker *worker = stt_thread_take_record(pool);
 	pthread_t thread;
 
 	if (!worker)
@@ -189,7 +83,7 @@ struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, str
 	worker->assigned = loop;
 	if (!pool->user->open_record(worker) ||
 	    stt_thread_start(&thread, pool->stack_size, run_worker, worker) < 0) {
-		give_record_back(pool, worker);
+		stt_thread_give_record_back(pool, worker);
 		return NULL;
 	}
 	return worker;
@@ -498,48 +392,8 @@ static void *run_worker(void *argument)
 		if (worker->role == STT_POOL && !work_pool(pool, worker, coming))
 			break;
 	}
-	leave(pool, worker);
+	stt_thread_leave(pool, worker);
 	return NULL;
-}
-
-struct stt_worker *stt_pool_find_heir(struct stt_pool *pool, struct stt_loop *loop)
-{
-	stt_lock(&pool->lock);
-	struct stt_worker *worker = pool->parked;
-	bool may_spawn = pool->nthreads < pool->max_threads;
-
-	if (worker) {
-		pool->parked = worker->next_parked;
-		pool->nparked--;
-		pool->nthreads--;
-		worker->parked = false;
-		worker->role = STT_HEIR;
-		worker->assigned = loop;
-		stt_semaphore_post(&worker->wake);
-	}
-	stt_unlock(&pool->lock);
-	return worker ? worker : may_spawn ? stt_pool_spawn(pool, STT_HEIR, loop) : NULL;
-}
-
-void stt_pool_return_heir(struct stt_pool *pool, struct stt_worker *worker)
-{
-	if (!worker)
-		return;
-	stt_lock(&pool->lock);
-	pool->nthreads++;
-	stt_unlock(&pool->lock);
-	worker->after_heir = STT_POOL;
-	stt_semaphore_post(&worker->wake);
-}
-
-void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker)
-{
-	/* From now on the old owner belongs to the pool. */
-	stt_lock(&pool->lock);
-	pool->nthreads++;
-	stt_unlock(&pool->lock);
-	worker->after_heir = STT_OWNER;
-	stt_semaphore_post(&worker->wake);
 }
 
 static int list_unproven_locked(const struct stt_pool *pool, struct stt_worker **workers, int max)
@@ -567,6 +421,15 @@ int stt_pool_find_stuck(struct stt_pool *pool, struct stt_worker **workers, int 
 	return count;
 }
 
+void stt_pool_call_worker(struct stt_pool *pool)
+{
+	stt_lock(&pool->lock);
+	struct need need = call_worker_locked(pool);
+
+	stt_unlock(&pool->lock);
+	serve_need(pool, need);
+}
+
 void stt_pool_widen(struct stt_pool *pool)
 {
 	stt_lock(&pool->lock);
@@ -576,34 +439,4 @@ void stt_pool_widen(struct stt_pool *pool)
 
 	stt_unlock(&pool->lock);
 	serve_need(pool, need);
-}
-
-bool stt_pool_retry(struct stt_pool *pool)
-{
-	struct stt_engine *engine = pool->engine;
-	bool wanting = false;
-
-	for (int i = 0; i < engine->nloops; i++) {
-		struct stt_loop *loop = &engine->loops[i];
-		struct stt_worker *none = NULL;
-
-		if (atomic_load(&loop->heir))
-			continue;
-
-		struct stt_worker *heir = stt_pool_find_heir(pool, loop);
-
-		if (!heir)
-			wanting = true;
-		else if (!atomic_compare_exchange_strong(&loop->heir, &none, heir))
-			stt_pool_return_heir(pool, heir);
-	}
-
-	if (atomic_exchange(&pool->starved, false)) {
-		stt_lock(&pool->lock);
-		struct need need = call_worker_locked(pool);
-
-		stt_unlock(&pool->lock);
-		serve_need(pool, need);
-	}
-	return wanting || atomic_load(&pool->starved);
 }

@@ -100,6 +100,11 @@ static inline bool stt_pool_has_thread_locked(const struct stt_pool *pool) STT_R
 /* A new thread that begins in `role`; NULL if it cannot be created. Not under the lock. */
 struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, struct stt_loop *loop);
 
+/* Calls a worker if there is work and none is on its way. */
+void stt_pool_call_worker(struct stt_pool *pool);
+
+/* Heirs: heirs.c. */
+
 /* A worker that is to be an heir of `loop`: a parked one or a new one, or NULL. It is not the heir
  * yet. */
 struct stt_worker *stt_pool_find_heir(struct stt_pool *pool, struct stt_loop *loop);
@@ -120,9 +125,5 @@ void stt_pool_widen(struct stt_pool *pool);
 /* Tries again to find heirs for loops without one, and a worker for the queue. Returns whether
  * something is still missing. The monitor only. */
 bool stt_pool_retry(struct stt_pool *pool);
-
-/* A new thread of the library, to be joined, on which every signal is blocked: one that runs user
- * code takes the pool's mask itself. 0 or -errno. */
-int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *), void *argument);
 
 #endif
