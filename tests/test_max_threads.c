@@ -332,6 +332,17 @@ static sttcp_server *start_at_the_cap(const sttcp_options *options)
 	return server;
 }
 
+/* What was said and not read when the threads are taken waits for one of them. */
+static void wait_for_bytes(sttcp_server *server, size_t size)
+{
+	sttcp_stats stats = {0};
+
+	for (int64_t until = now_ms() + DEADLINE_MS; stats.bytes_in < (int64_t)size; nap_ms(1)) {
+		CHECK(now_ms() < until);
+		CHECK(sttcp_server_stats(server, &stats, sizeof(stats)) == 0);
+	}
+}
+
 static int limit_at_the_cap(const sttcp_options *options, const char *said, int which)
 {
 	sttcp_server *server = start_at_the_cap(options);
@@ -347,6 +358,7 @@ static int limit_at_the_cap(const sttcp_options *options, const char *said, int 
 		if (strchr(said, '\n'))
 			CHECK(peer_expect(silent[i], said));
 	}
+	wait_for_bytes(server, 4 * strlen(said));
 	take_all_threads(peers);
 	for (int i = 0; i < 4; i++)
 		CHECK(peer_end(silent[i]) == 0);
