@@ -7,6 +7,36 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+static struct event looked = EVENT_INIT;
+static int found;
+
+static bool poll_a_closed_number(struct probe *probe, sttcp_conn *conn)
+{
+	int fd = dup(0);
+
+	(void)probe;
+	(void)conn;
+	close(fd);
+	/* With a limit, lest a failure waits for good. */
+	found = sttcp_poll(fd, POLLIN, 1000);
+	event_raise(&looked);
+	return true;
+}
+
+/* The first wait of its thread, for which the library opens a descriptor of its own: the lowest
+ * number that is free. */
+static void first_wait_tells_of_a_closed_number(void **state)
+{
+	struct pair pair = {.probe = probe_new()};
+
+	(void)state;
+	pair.probe->connection = poll_a_closed_number;
+	pair_open(&pair, NULL);
+	assert_true(event_wait(&looked, 1));
+	assert_int_equal(found, POLLNVAL);
+	pair_close(&pair);
+}
+
 /* ------------------------------------------------------------------ outside handlers */
 
 static void sleep_is_never_early(void **state)
@@ -428,6 +458,8 @@ static void work_sleeps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		/* Before its thread has waited. */
+		cmocka_unit_test(first_wait_tells_of_a_closed_number),
 		cmocka_unit_test(sleep_is_never_early),
 		cmocka_unit_test(signal_does_not_end_a_sleep),
 		cmocka_unit_test(poll_tells_what_has_come),

@@ -10,6 +10,7 @@
 #include "conn/wait.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 
 #include "base/clock.h"
@@ -99,6 +100,13 @@ static int wait_there(struct stt_desk *desk, struct stt_wait_spec *wait)
 	return result;
 }
 
+/* Before the waker is made, which would get the number of a descriptor that is not open: then the
+ * wait would be for the waker itself, and not tell POLLNVAL. */
+static bool is_lost(const struct stt_desk *desk, const struct stt_wait_spec *wait)
+{
+	return desk->waker < 0 && wait->fd >= 0 && fcntl(wait->fd, F_GETFD) < 0;
+}
+
 /* The thread waits. One of the library's has a desk of its own. */
 STT_APART static int block(struct stt_desk *desk, struct stt_wait_spec *wait)
 {
@@ -110,6 +118,7 @@ STT_APART static int block(struct stt_desk *desk, struct stt_wait_spec *wait)
 	if (!parties.conn && !parties.running)
 		return stt_socket_wait(wait->fd, &wait->events, -1, wait->until_ms);
 
+	bool lost = is_lost(desk, wait);
 	int result = make_waker(desk);
 
 	if (result < 0)
@@ -118,6 +127,8 @@ STT_APART static int block(struct stt_desk *desk, struct stt_wait_spec *wait)
 	/* Only now: who makes it true wakes the receiver that it finds. */
 	if (result == 0 && wait->is_over && wait->is_over(wait->conn))
 		wait->events = 0;
+	else if (result == 0 && lost)
+		wait->events = POLLNVAL;
 	else if (result == 0)
 		result = wait_there(desk, wait);
 
