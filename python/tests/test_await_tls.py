@@ -1,46 +1,18 @@
 # SPDX-License-Identifier: MIT
 """Handlers that are coroutines, on connections with TLS, and going over to it in one."""
 
-import os
 import socket
-import ssl
-import tempfile
 import unittest
 
 import sttcp
-from certs import Certificates, need_openssl
 from support import Seen, wait_for
 from test_await import AwaitCase
-
-
-def setUpModule():
-    global certs, folder
-    need_openssl()
-    if not sttcp.HAS_TLS:
-        if os.environ.get("CI"):
-            raise AssertionError("built without TLS; on Debian: sudo apt-get install libssl-dev")
-        raise unittest.SkipTest("built without TLS")
-    folder = tempfile.TemporaryDirectory()
-    certs = Certificates(folder.name)
-    certs.make("good")
-
-
-def tearDownModule():
-    folder.cleanup()
-
-
-def server_tls():
-    return sttcp.TLS(certs.path("good.pem"), certs.path("good.key"))
-
-
-def client_tls():
-    return sttcp.TLS(trust=certs.path("ca.pem"))
+from tls_support import client_tls, server_tls, setUpModule, ssl_client, tearDownModule  # noqa: F401
 
 
 class AwaitTLSCase(AwaitCase):
     def wrap(self, plain):
-        context = ssl.create_default_context(cafile=certs.path("ca.pem"))
-        secure = context.wrap_socket(plain, server_hostname="localhost")
+        secure = ssl_client().wrap_socket(plain, server_hostname="localhost")
         self._made.callback(secure.close)
         return secure
 
