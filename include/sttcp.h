@@ -504,7 +504,7 @@ typedef struct sttcp_options {
 
 	/* The size of their stacks in bytes: at least 16 KiB (-EINVAL below that), rounded up to
 	 * pages; a little is added for signals. printf takes 2 to 3 KB of it, a name lookup 12, a
-	 * TLS handshake 13. What overflows ends the process with SIGSEGV. Default: 128 KiB, with 32
+	 * TLS handshake 14. What overflows ends the process with SIGSEGV. Default: 128 KiB, with 32
 	 * bits 64 KiB. */
 	int32_t fiber_stack_size;
 

@@ -8,7 +8,7 @@
 
 enum {
 	SMALLEST = 16 * 1024,
-	DOCUMENTED = 13 * 1024, /* sttcp-fibers(7), STACKS */
+	DOCUMENTED = 14 * 1024, /* sttcp-fibers(7), STACKS */
 	PAINT = 0xa5
 };
 
