@@ -121,6 +121,44 @@ static void input_of_a_pause_is_read_behind_it(void **state)
 	expect_late(probe, server, &peer);
 }
 
+/* More than the peer takes while it does not read. */
+static const char much[8 * 1024 * 1024];
+
+static bool send_much(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	event_raise(&in_handler);
+	return sttcp_conn_try_send(conn, much, sizeof(much)) == 0;
+}
+
+static void input_of_a_held_reader_is_read_behind_it(void **state)
+{
+	struct probe *probe = probe_new();
+	struct tls_peer peer;
+	size_t got = 0;
+
+	(void)state;
+	begin();
+	probe->connection = send_much;
+	sttcp_server *server =
+		probe_listen(probe, STTCP_OPTIONS(.tls = stage_shared_server(), .high_water = 65536,
+
+						  .send_queue_max = 2 * sizeof(much)));
+
+	speak_meanwhile(&peer, server);
+	EVENTUALLY(sttcp_server_count(server) == 1);
+	/* For its event, as above. */
+	nap_ms(100);
+	while (got < sizeof(much)) {
+		char some[4096];
+		int now = SSL_read(peer.ssl, some, sizeof(some));
+
+		assert_true(now > 0);
+		got += (size_t)now;
+	}
+	expect_late(probe, server, &peer);
+}
+
 static _Atomic int64_t seen;
 
 static bool look_once(struct probe *probe, sttcp_conn *conn)
@@ -205,6 +243,7 @@ int main(void)
 		cmocka_unit_test(input_beside_the_first_handler_is_read),
 		cmocka_unit_test(input_in_front_of_a_task_is_read),
 		cmocka_unit_test(input_of_a_pause_is_read_behind_it),
+		cmocka_unit_test(input_of_a_held_reader_is_read_behind_it),
 		cmocka_unit_test(a_look_finds_what_is_there),
 		cmocka_unit_test(a_stop_serves_what_has_come),
 	};

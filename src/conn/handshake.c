@@ -202,6 +202,11 @@ void stt_handshake_release(struct sttcp_conn *conn)
 	stt_output_tell(conn, what);
 }
 
+void stt_handshake_read_all(struct sttcp_conn *conn, bool on)
+{
+	stt_tls_stay_dry(stt_secure_of(conn)->session, on);
+}
+
 /* ----------------------------------------------------------- inside a handler */
 
 /* Waits for the descriptor: 0, or a code. */

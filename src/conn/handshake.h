@@ -26,6 +26,10 @@ enum stt_shaken stt_handshake_act(struct stt_desk *desk, struct sttcp_conn *conn
 bool stt_handshake_holds(struct sttcp_conn *conn);
 void stt_handshake_release(struct sttcp_conn *conn);
 
+/* Whether the next read trusts that the handshake has read all that had come, which saves a
+ * recv(2) that finds nothing: true until an event was taken. By the owner. */
+void stt_handshake_read_all(struct sttcp_conn *conn, bool on);
+
 /* Sets the alarm for its time limit. By the owner, in phase SHAKING. */
 void stt_handshake_limit(struct sttcp_conn *conn);
 

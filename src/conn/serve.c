@@ -169,6 +169,9 @@ look_before_read(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes
 		stt_conn_wish_again(conn, STT_WISH_TASKS);
 	wishes &= ~(unsigned)STT_WISH_TASKS;
 	desk->judged_ms = stt_now_ms();
+	/* Only one of the descriptor can. */
+	if (conn->secure)
+		stt_handshake_read_all(conn, false);
 	if (ends_idle)
 		atomic_store(&conn->hangup, true);
 	/* A limit has passed only if a check then finds no input from before. */
@@ -315,8 +318,12 @@ static enum opening act_shaken(struct stt_desk *desk, struct sttcp_conn *conn, u
 	enum opening opening = act_born(desk, conn, wishes);
 
 	if (opening == GOES_ON && conn->phase == STT_OPEN && !stt_conn_has_ended(conn)) {
+		/* An event since is wished for, and was taken only along with tasks. */
+		stt_handshake_read_all(conn, true);
 		/* What is left to do then is wished for. */
 		(void)act_open(desk, conn, *wishes);
+		/* A connection that is held has not read. */
+		stt_handshake_read_all(conn, false);
 		*wishes = 0;
 	}
 	stt_gather_end_hold(&desk->worker);

@@ -34,8 +34,9 @@ struct stt_tls_session {
 	size_t early_at;
 	size_t early_size;
 	uint64_t heard;
-	int wire_code; /* why the wire gives no more */
-	bool dry;      /* it has nothing now: it is not asked again in this call */
+	int wire_code;	/* why the wire gives no more */
+	bool dry;	/* it has nothing now: it is not asked again in this call */
+	bool stays_dry; /* nor in the next one */
 	bool fin;
 	bool more; /* a read may have something without an event */
 

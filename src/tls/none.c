@@ -223,6 +223,12 @@ ssize_t stt_tls_recv(struct stt_tls_session *session, void *data, size_t size, b
 	return -ENOSYS;
 }
 
+void stt_tls_stay_dry(struct stt_tls_session *session, bool on)
+{
+	(void)session;
+	(void)on;
+}
+
 bool stt_tls_has_input(const struct stt_tls_session *session)
 {
 	(void)session;

@@ -86,6 +86,10 @@ uint64_t stt_tls_heard(const struct stt_tls_session *session);
 ssize_t stt_tls_recv(struct stt_tls_session *session, void *data, size_t size, bool *emptied,
 		     int *budget);
 
+/* Whether the next stt_tls_recv takes a wire whose last read was short for dry still: true as long
+ * as no event that came behind that read was taken. */
+void stt_tls_stay_dry(struct stt_tls_session *session, bool on);
+
 /* Whether stt_tls_recv may have something without an event. */
 bool stt_tls_has_input(const struct stt_tls_session *session);
 

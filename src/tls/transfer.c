@@ -103,7 +103,8 @@ ssize_t stt_tls_recv(struct stt_tls_session *session, void *data, size_t size, b
 		return session->end_code;
 	if (!stt_tls_enter(&visit, session))
 		return -ECANCELED;
-	session->dry = false;
+	session->dry &= session->stays_dry;
+	session->stays_dry = false;
 	session->refused = session->out_of_memory = false;
 	got = read_records(session, data, size, emptied, budget);
 	leave(session, &visit);
@@ -111,6 +112,11 @@ ssize_t stt_tls_recv(struct stt_tls_session *session, void *data, size_t size, b
 	if (got > 0)
 		return (ssize_t)got;
 	return session->ended ? session->end_code : -EAGAIN;
+}
+
+void stt_tls_stay_dry(struct stt_tls_session *session, bool on)
+{
+	session->stays_dry = on;
 }
 
 bool stt_tls_has_input(const struct stt_tls_session *session)
