@@ -218,7 +218,7 @@ class Bench:
         if built.returncode:
             self.missing |= {"python", "python-await", "socketserver"}
 
-    def do_round(self, cell, title, seconds, warm):
+    def do_round(self, cell, number, title, seconds, warm):
         for run in cell.runs:
             if run.server in self.missing:
                 continue
@@ -229,6 +229,7 @@ class Bench:
                 self.notes.append(f"{cell.name} {run.name}: {error}")
                 print(f": FAILED: {error}", file=sys.stderr)
                 continue
+            line["round"] = number
             self.lines.setdefault((cell.name, run.name), []).append(line)
             told = [f" {key}={show(line[key])}" for key in ("quick_rate", "slow_rate", "last_ms", "bytes_per_s", "requests_rate")
                     if key in line]
@@ -236,6 +237,13 @@ class Bench:
 
     def values(self, cell, run, key):
         return [line[key] for line in self.lines.get((cell.name, run), []) if key in line]
+
+    def ratio_of_rounds(self, cell, run, base, key):
+        """The median of a run divided by its base in the same round."""
+        bases = {line["round"]: line[key] for line in self.lines.get((cell.name, base), []) if line.get(key)}
+        ratios = [line[key] / bases[line["round"]] for line in self.lines.get((cell.name, run), [])
+                  if key in line and line["round"] in bases]
+        return statistics.median(ratios) if ratios else None
 
 
 def show(number):
@@ -256,6 +264,7 @@ def summary(values, key, plain):
 
 def judge(bench, cell, figure):
     """One row of the table, as a dictionary; None when it was not measured."""
+    by_round = None
     values = bench.values(cell, figure.run, figure.key)
     if not values:
         return None
@@ -274,6 +283,7 @@ def judge(bench, cell, figure):
             if not base_values:
                 return None
             base, base_spread = summary(base_values, figure.key, figure.plain)
+            by_round = bench.ratio_of_rounds(cell, figure.run, figure.base, figure.key)
         else:
             base, base_spread = figure.base, ""
         value = here / base if base else 0.0
@@ -286,7 +296,7 @@ def judge(bench, cell, figure):
         if near and len(values) < MOST_ROUNDS:
             verdict += ", near"
     row.update(cell=cell.name, figure=figure.text, value=value, mark=figure.mark, most=figure.most, verdict=verdict,
-               rounds=len(values))
+               rounds=len(values), by_round=by_round)
     return row
 
 
@@ -296,14 +306,15 @@ def rows_of(bench, cells):
 
 
 def print_table(rows):
-    titles = ("cell", "figure", "value", "to reach", "", "best", "median (min..max)", "base", "median (min..max)")
+    titles = ("cell", "figure", "value", "to reach", "", "by round", "best", "median (min..max)", "base", "median (min..max)")
     table = [titles]
     for row in rows:
         mark = "" if row["mark"] is None else ("<= " if row["most"] else ">= ") + show(row["mark"])
         base = "" if row["base"] is None else show(row["base"])
         value = show(row["value"]) if row["base"] is None else f"{row['value']:.3f}"
-        table.append((row["cell"], row["figure"], value, mark, row["verdict"], show(row["here"]), row["here_median"],
-                      base, row["base_median"]))
+        by_round = "" if row["by_round"] is None else f"{row['by_round']:.3f}"
+        table.append((row["cell"], row["figure"], value, mark, row["verdict"], by_round, show(row["here"]),
+                      row["here_median"], base, row["base_median"]))
     widths = [max(len(line[column]) for line in table) for column in range(len(titles))]
     for line in table:
         print("  ".join(word.ljust(width) for word, width in zip(line, widths)).rstrip())
@@ -352,17 +363,18 @@ def main():
     for number in range(1, max(wanted.values()) + 1):
         for cell in cells:
             if number <= wanted[cell.name]:
-                bench.do_round(cell, f"[{number}/{wanted[cell.name]}]", seconds, warm)
+                bench.do_round(cell, number, f"[{number}/{wanted[cell.name]}]", seconds, warm)
     if not options.short and not options.rounds:
         for number in range(rounds + 1, MOST_ROUNDS + 1):
             for cell in cells:
                 if any("near" in row["verdict"] for row in rows_of(bench, [cell])):
-                    bench.do_round(cell, f"[{number}/{MOST_ROUNDS}, near]", seconds, warm)
+                    bench.do_round(cell, number, f"[{number}/{MOST_ROUNDS}, near]", seconds, warm)
 
     rows = rows_of(bench, cells)
     print_table(rows)
     print(f"\n{rounds} rounds, {time.monotonic() - begin:.0f} s, Linux {platform.release()}, "
-          f"{os.cpu_count()} CPUs; each figure is the best of a run divided by the best of its base.")
+          f"{os.cpu_count()} CPUs; each figure is the best of a run divided by the best of its base,\n"
+          "and beside it the median of what each round gives.")
     for note in bench.notes:
         print("failed:", note)
     if options.json:
