@@ -25,8 +25,11 @@
 
 enum {
 	/* A wait that has lasted as long as this, and up to twice as long, takes no more of its
-	 * stack than it needs. */
-	LOOK_MS = 1000
+	 * stack than it needs. With each look that finds a busy handler the time doubles, so many
+	 * times at most: of 10 000 busy dialogues the looks of every second stood in the way of
+	 * messages, whose p99 was 1.5 times the loop's and is 1.15. */
+	LOOK_MS = 1000,
+	LOOKS_DOUBLE = 3
 };
 
 atomic_bool stt_strands_change_threads;
@@ -143,7 +146,8 @@ bool stt_strand_park(struct stt_desk *desk, struct stt_strand *strand)
 		/* The deadlines of the connection rest: what its alarm rings for is this wait's. */
 		atomic_store(&conn->owner_due_ms, STT_NEVER);
 		strand->looks = true;
-		strand->seen = 0;
+		strand->doubled = 0;
+		strand->seen = strand->waits - 1;
 		if (look_ms < at)
 			at = look_ms;
 	}
@@ -159,14 +163,20 @@ static void look_again(struct stt_desk *desk, struct stt_strand *strand, int64_t
 {
 	struct sttcp_conn *conn = strand->conn;
 	int64_t at = strand->until_ms;
+	unsigned waits = strand->waits - strand->seen;
 
 	atomic_store(&conn->owner_due_ms, STT_NEVER);
-	if (strand->seen == strand->waits) {
+	if (waits == 0) {
 		stt_fiber_trim(&strand->fiber);
 		/* The next wait begins to look again. */
 		strand->looks = false;
-	} else if (now_ms + LOOK_MS < at) {
-		at = now_ms + LOOK_MS;
+	} else {
+		if (waits == 1)
+			strand->doubled = 0;
+		else if (strand->doubled < LOOKS_DOUBLE)
+			strand->doubled++;
+		if (now_ms + (LOOK_MS << strand->doubled) < at)
+			at = now_ms + (LOOK_MS << strand->doubled);
 	}
 	strand->seen = strand->waits;
 	ring_by(desk, conn, at);

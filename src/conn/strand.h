@@ -75,6 +75,7 @@ struct stt_strand {
 	char *buffer;		 /* a desk's: likewise */
 	uint8_t phase;		 /* of the connection */
 	bool looks;		 /* a look is due that may trim its stack */
+	uint8_t doubled;	 /* how often the time to it has */
 	unsigned wakes;		 /* the wishes that may end the wait */
 	unsigned came;		 /* those that have */
 	unsigned noted;		 /* those that are for later */
