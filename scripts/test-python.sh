@@ -11,6 +11,9 @@
 # gcc, and leaves out the tests of what is not the package's own code.
 set -eu
 
+# Of the caller's it would hide that what a program of a test has printed was never written.
+unset PYTHONUNBUFFERED
+
 python=${PYTHON-/usr/bin/python3}
 directory=${1:?usage: test-python.sh DIRECTORY [--if-headers]}
 
