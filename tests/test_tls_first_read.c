@@ -142,7 +142,6 @@ static void input_of_a_held_reader_is_read_behind_it(void **state)
 	probe->connection = send_much;
 	sttcp_server *server =
 		probe_listen(probe, STTCP_OPTIONS(.tls = stage_shared_server(), .high_water = 65536,
-
 						  .send_queue_max = 2 * sizeof(much)));
 
 	speak_meanwhile(&peer, server);
