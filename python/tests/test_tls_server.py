@@ -8,13 +8,12 @@ import shutil
 import socket
 import ssl
 import tempfile
-import threading
 import unittest
 
 import sttcp
 from support import Seen, run_python, wait_for
-from tls_support import (TLSCase, certs, read_to_end, server_tls, setUpModule, ssl_client,
-                         tearDownModule)
+from tls_support import (TLSCase, certs, read_to_end, say_and_hear, server_tls, setUpModule,
+                         ssl_client, tearDownModule)
 
 
 class ServerTest(TLSCase):
@@ -42,10 +41,7 @@ class ServerTest(TLSCase):
         server = self.tls_echo()
         peer = self.connect(server)
         data = os.urandom(1 << 16) * 64
-        writer = threading.Thread(target=peer.sendall, args=(data,))
-        writer.start()
-        back = read_to_end(peer, len(data))
-        writer.join()
+        back = say_and_hear(peer, data)
         self.assertTrue(back == data, (len(back), len(data)))
 
     def test_handlers_read_and_send_in_all_ways(self):

@@ -4,6 +4,7 @@ peer."""
 
 import contextlib
 import os
+import select
 import socket
 import ssl
 import tempfile
@@ -126,3 +127,23 @@ def read_to_end(secure, size):
             break
         data += more
     return data
+
+
+def say_and_hear(secure, data):
+    """Sends, and reads as many bytes meanwhile. In one thread: an SSLSocket that one thread reads
+    while another one writes it may crash the process (python/cpython#143756)."""
+    sent, back = 0, bytearray()
+    secure.setblocking(False)
+    while len(back) < len(data):
+        if not any(select.select([secure], [secure] if sent < len(data) else [], [], DEADLINE)):
+            raise TimeoutError("%d bytes sent, %d came back" % (sent, len(back)))
+        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if sent < len(data):
+                sent += secure.send(data[sent:sent + 16384])
+        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            more = secure.recv(65536)
+            if not more:
+                break
+            back += more
+    secure.settimeout(DEADLINE)
+    return back
