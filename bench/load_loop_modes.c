@@ -48,13 +48,14 @@ static void shape_groups(struct load_group groups[2], const char *mode,
 /* Connects all, with one message each, a few at a time so that no queue overflows. */
 static void visit_all(struct load_loop *loop)
 {
-	loop->groups[0].last = true;
+	loop->groups[0].last = loop->groups[1].last = true;
 	for (int first = 0; first < loop->nconns; first += 64) {
 		int count = loop->nconns - first < 64 ? loop->nconns - first : 64;
 
 		load_loop_start(loop, first, count);
 		load_loop_run(loop, load_now() + seconds_to_ns(10), NULL);
 	}
+	loop->groups[0].last = loop->groups[1].last = false;
 }
 
 int load_mode_loop(const char *mode, const struct load_options *options)
@@ -67,10 +68,9 @@ int load_mode_loop(const char *mode, const struct load_options *options)
 	if (!loop || !slices || load_loop_init(loop, options, options->conns, options->slow))
 		return -1;
 	shape_groups(loop->groups, mode, options);
-	if (!strcmp(mode, "visited")) {
+	/* Connected is not accepted: threads that are busy keep the one that accepts from it. */
+	if (!strcmp(mode, "visited") || !strcmp(mode, "mixed"))
 		visit_all(loop);
-		loop->groups[0].last = false;
-	}
 	load_loop_start(loop, 0, options->conns);
 	load_loop_start(loop, options->conns, options->slow);
 	load_loop_run(loop, load_now() + seconds_to_ns(options->warm), NULL);
