@@ -38,46 +38,88 @@ static PyObject *answer_tried(conn_object *self, int result, Py_ssize_t size)
 	Py_RETURN_TRUE;
 }
 
-/* One of the library's calls for bytes in one piece. */
+/* The library's calls for bytes in one piece, by enum way. */
 typedef int send_fn(sttcp_conn *conn, const void *data, size_t size);
 
-static PyObject *send_bytes(conn_object *self, PyObject *data, send_fn *send, answer_fn *answer)
+static send_fn *const waiting[] = {sttcp_conn_send, sttcp_conn_send_message};
+static send_fn *const trying[] = {sttcp_conn_try_send, sttcp_conn_try_send_message};
+
+enum {
+	/* So little is sent in microseconds, and keeps the GIL: an answer takes 300 instructions
+	 * less of 3000, and a thread that computes in Python does not get 5 ms for it. */
+	KEPT_BYTES = 4096,
+	/* Sends that are not tried first behind one that found no room. */
+	UNTRIED = 64
+};
+
+/* Without waiting. */
+static int try_bytes(conn_object *self, const Py_buffer *bytes, enum way way)
 {
-	Py_buffer bytes;
 	int result;
 
-	if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0)
-		return NULL;
-
-	Py_ssize_t size = bytes.len;
-
+	if (bytes->len <= KEPT_BYTES)
+		return trying[way](self->conn, bytes->buf, (size_t)bytes->len);
 	Py_BEGIN_ALLOW_THREADS
-	result = send(self->conn, bytes.buf, (size_t)size);
+	result = trying[way](self->conn, bytes->buf, (size_t)bytes->len);
 	Py_END_ALLOW_THREADS
-	PyBuffer_Release(&bytes);
-	return answer(self, result, size);
+	return result;
 }
 
-PyObject *io_send(conn_object *self, PyObject *data, enum way way)
+/* Waits where there is no room. */
+static int send_bytes(conn_object *self, const Py_buffer *bytes, enum way way)
 {
-	return send_bytes(self, data, way == SEND ? sttcp_conn_send : sttcp_conn_send_message,
-			  answer_none);
+	int result;
+
+	if (bytes->len <= KEPT_BYTES && !self->untried) {
+		result = try_bytes(self, bytes, way);
+		if (result != -EAGAIN && result != -EMSGSIZE)
+			return result;
+		self->untried = UNTRIED;
+	} else if (self->untried) {
+		self->untried--;
+	}
+	Py_BEGIN_ALLOW_THREADS
+	result = waiting[way](self->conn, bytes->buf, (size_t)bytes->len);
+	Py_END_ALLOW_THREADS
+	return result;
 }
 
-int io_try(conn_object *self, PyObject *data, enum way way)
+typedef int bytes_fn(conn_object *self, const Py_buffer *bytes, enum way way);
+
+/* The code, and the size; or 1 with an exception set. */
+static int with_bytes(conn_object *self, PyObject *data, bytes_fn *send, enum way way,
+		      Py_ssize_t *size)
 {
 	Py_buffer bytes;
 	int result;
 
 	if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0)
 		return 1;
-	Py_BEGIN_ALLOW_THREADS
-	result = way == SEND
-			 ? sttcp_conn_try_send(self->conn, bytes.buf, (size_t)bytes.len)
-			 : sttcp_conn_try_send_message(self->conn, bytes.buf, (size_t)bytes.len);
-	Py_END_ALLOW_THREADS
+	*size = bytes.len;
+	result = send(self, &bytes, way);
 	PyBuffer_Release(&bytes);
 	return result;
+}
+
+static PyObject *call_bytes(conn_object *self, PyObject *data, bytes_fn *send, enum way way,
+			    answer_fn *answer)
+{
+	Py_ssize_t size;
+	int result = with_bytes(self, data, send, way, &size);
+
+	return result > 0 ? NULL : answer(self, result, size);
+}
+
+PyObject *io_send(conn_object *self, PyObject *data, enum way way)
+{
+	return call_bytes(self, data, send_bytes, way, answer_none);
+}
+
+int io_try(conn_object *self, PyObject *data, enum way way)
+{
+	Py_ssize_t size;
+
+	return with_bytes(self, data, try_bytes, way, &size);
 }
 
 static PyObject *first_of(PyObject *const *args, Py_ssize_t nargs, const char *name)
@@ -95,31 +137,31 @@ PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t narg
 
 	if (data && dialogue_now())
 		return wait_send(self, data, SEND);
-	return data ? send_bytes(self, data, sttcp_conn_send, answer_none) : NULL;
+	return data ? io_send(self, data, SEND) : NULL;
 }
 
 PyObject *conn_send(conn_object *self, PyObject *const *args, Py_ssize_t nargs)
 {
 	PyObject *data = first_of(args, nargs, "send");
 
-	return data ? send_bytes(self, data, sttcp_conn_send, answer_size) : NULL;
+	return data ? call_bytes(self, data, send_bytes, SEND, answer_size) : NULL;
 }
 
 PyObject *conn_send_message(conn_object *self, PyObject *data)
 {
 	if (dialogue_now())
 		return wait_send(self, data, SEND_MESSAGE);
-	return send_bytes(self, data, sttcp_conn_send_message, answer_none);
+	return io_send(self, data, SEND_MESSAGE);
 }
 
 PyObject *conn_try_send(conn_object *self, PyObject *data)
 {
-	return send_bytes(self, data, sttcp_conn_try_send, answer_tried);
+	return call_bytes(self, data, try_bytes, SEND, answer_tried);
 }
 
 PyObject *conn_try_send_message(conn_object *self, PyObject *data)
 {
-	return send_bytes(self, data, sttcp_conn_try_send_message, answer_tried);
+	return call_bytes(self, data, try_bytes, SEND_MESSAGE, answer_tried);
 }
 
 enum {
