@@ -141,9 +141,8 @@ static int speak_behind_a_few(void)
 		nap_ms(2);
 	}
 	visit(server);
-	CHECK(atomic_load(&nlimited) >= 1);
-	CHECK(atomic_load(&nwrong) == 0);
 	CHECK(event_wait(&text_is_there, 1));
+	CHECK(atomic_load(&nwrong) == 0);
 	CHECK(strstr(text, "max_threads was reached (4)"));
 	CHECK(peer_end(peers[0]) == 0);
 	sttcp_server_free(server);
@@ -237,7 +236,8 @@ static int speak_behind_a_crowd(void)
 		visit(server);
 		tell("served in %d ms", (int)(now_ms() - began));
 	}
-	CHECK(atomic_load(&nlimited) >= 1);
+	/* Those who came may all have been served before the first 100 ms were over. */
+	COMES(atomic_load(&nlimited) >= 1);
 	CHECK(atomic_load(&nwrong) == 0);
 	sttcp_server_free(server);
 	for (int i = 0; i < nsilent; i++)
