@@ -71,6 +71,59 @@ static void fiber_goes_on_where_it_was_left(void **state)
 	stt_fiber_free(&counter->fiber);
 }
 
+struct keeper {
+	struct stt_fiber fiber;
+	volatile long seed;
+	volatile int nwrong;
+};
+
+/* More values than there are registers, all of them needed again behind each switch. */
+#define KEEP(seed, nwrong, switch_over)                                                            \
+	do {                                                                                       \
+		long a = (seed), b = a * 3, c = a ^ 5, d = a + 7, e = a - 11, f = a * 13;          \
+		long g = a + 17, h = a ^ 19, k = a * 23, l = a - 29;                               \
+		double x = (double)a / 2, y = (double)a / 4;                                       \
+                                                                                                   \
+		for (int i = 0; i < 50; i++) {                                                     \
+			switch_over;                                                               \
+			long s = (seed) + i;                                                       \
+			(nwrong) += a != s || b != s * 3 || c != (s ^ 5) || d != s + 7;            \
+			(nwrong) += e != s - 11 || f != s * 13 || g != s + 17 || h != (s ^ 19);    \
+			(nwrong) += k != s * 23 || l != s - 29;                                    \
+			(nwrong) += x != (double)s / 2 || y != (double)s / 4;                      \
+			a = s + 1, b = a * 3, c = a ^ 5, d = a + 7, e = a - 11, f = a * 13;        \
+			g = a + 17, h = a ^ 19, k = a * 23, l = a - 29;                            \
+			x = (double)a / 2, y = (double)a / 4;                                      \
+		}                                                                                  \
+	} while (0)
+
+static void keep(struct stt_fiber *fiber)
+{
+	struct keeper *keeper = (struct keeper *)fiber;
+
+	KEEP(keeper->seed + 1000, keeper->nwrong, stt_fiber_leave(fiber));
+}
+
+static void values_are_kept_on_both_sides(void **state)
+{
+	if (!stt_fibers_are_there())
+		skip();
+
+	struct stt_fiber *fiber = stt_fiber_new(stt_stack_size(STACK), sizeof(struct keeper));
+	struct keeper *keeper = (struct keeper *)fiber;
+	volatile int nwrong = 0;
+
+	(void)state;
+	assert_non_null(fiber);
+	fiber->fn = keep;
+	keeper->seed = 4711;
+	KEEP(keeper->seed, nwrong, assert_false(stt_fiber_run(fiber)));
+	assert_true(stt_fiber_run(fiber));
+	assert_int_equal(nwrong, 0);
+	assert_int_equal(keeper->nwrong, 0);
+	stt_fiber_free(fiber);
+}
+
 static void fiber_begins_anew(void **state)
 {
 	(void)state;
@@ -259,6 +312,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fiber_goes_on_where_it_was_left),
+		cmocka_unit_test(values_are_kept_on_both_sides),
 		cmocka_unit_test(fiber_begins_anew),
 		cmocka_unit_test(fiber_goes_on_on_another_thread),
 		cmocka_unit_test(fiber_runs_another_one),

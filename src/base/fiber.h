@@ -12,9 +12,12 @@
 #ifndef STT_BASE_FIBER_H
 #define STT_BASE_FIBER_H
 
-#include <setjmp.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+#ifndef __x86_64__
+#include <setjmp.h>
+#endif
 
 #include "base/stacks.h"
 
@@ -27,6 +30,20 @@
 #define STT_APART __attribute__((__noinline__))
 #endif
 
+/* A place to jump to. On x86-64 with the compilers' own jumps, which keep the caller's registers in
+ * its frame (GCC manual, Nonlocal Gotos): longjmp(3) encrypts pointers, and walks the thread's
+ * cleanup handlers. Of 1390 instructions for an echo outside the kernel that saves 120, and 160
+ * bytes of each record. */
+#ifdef __x86_64__
+typedef void *stt_place[5];
+#define stt_place_is_set(place) (__builtin_setjmp(place) == 0)
+#define stt_place_jump(place) __builtin_longjmp(place, 1)
+#else
+typedef jmp_buf stt_place;
+#define stt_place_is_set(place) (_setjmp(place) == 0)
+#define stt_place_jump(place) _longjmp(place, 1)
+#endif
+
 /* Those of a handler that waits in recv, most often. */
 #define STT_FIBER_FRAMES 768
 
@@ -34,9 +51,9 @@
 struct stt_fiber {
 	struct stt_stack stack;
 	void (*fn)(struct stt_fiber *fiber);
-	jmp_buf here;	/* where it was left */
-	jmp_buf *there; /* who runs it */
-	void *sp;	/* nothing that it still needs stands below, while it is left */
+	stt_place here;	  /* where it was left */
+	stt_place *there; /* who runs it */
+	void *sp;	  /* nothing that it still needs stands below, while it is left */
 	bool returned;
 	bool ends; /* it is about to be freed */
 	/* For the tools that have to know of stacks. */
