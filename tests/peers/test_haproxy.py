@@ -65,8 +65,9 @@ class Haproxy(PeerCase):
 
     def test_its_checks_with_tls(self) -> None:
         server, port = self.server()
+        # A check may take as long as the time between two.
         haproxy, _ = self.haproxy(server=f"127.0.0.1:{port} ssl verify required ca-file {self.root} "
-                                  f"check check-ssl check-sni localhost inter 20ms fall 1")
+                                  f"check check-ssl check-sni localhost inter 1s fall 1")
         for _ in range(3):
             server.expect("^open .*name=localhost ")
         self.assertFalse(haproxy.says("is DOWN"), str(haproxy))
