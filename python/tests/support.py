@@ -21,6 +21,9 @@ DEADLINE = float(os.environ.get("STTCP_TEST_DEADLINE_S", "20"))
 # A build with the address sanitizer keeps freed memory; and it takes the stack of a thread that the
 # interpreter ends (pthread_exit) for one in use.
 SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
+# For tests that fork beside threads of the library, and go on in Python in the child.
+forks_beside_threads = unittest.skipIf(
+    SANITIZED, "the sanitizer's allocator may stay locked in the child (gcc before 14)")
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

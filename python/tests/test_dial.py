@@ -11,7 +11,7 @@ import time
 import unittest
 
 import sttcp
-from support import DEADLINE, Case, Seen, free_port, run_python
+from support import DEADLINE, Case, Seen, forks_beside_threads, free_port, run_python
 
 
 class DialTest(Case):
@@ -232,6 +232,7 @@ class DialTest(Case):
         self.assertEqual(run_python(text, self.port).stdout, "b'y'\n")
         self.assertEqual(seen.next(), b"")
 
+    @forks_beside_threads
     def test_child_of_a_fork_may_dial(self):
         connection, peer = self.pair()
         pid = os.fork()

@@ -3,7 +3,7 @@
 
 import unittest
 
-from support import SANITIZED, run_python
+from support import SANITIZED, forks_beside_threads, run_python
 
 
 class ExitTest(unittest.TestCase):
@@ -53,6 +53,7 @@ for peer in peers:
 time.sleep(0.1)
 ''')
 
+    @forks_beside_threads
     def test_forked_child_refuses_and_ends(self):
         run_python('''
 import os, sys

@@ -3,9 +3,10 @@
 
 import unittest
 
-from support import run_python
+from support import forks_beside_threads, run_python
 
 
+@forks_beside_threads
 class ForkTest(unittest.TestCase):
     PROGRAM = """
 import os, socket, sys

@@ -8,7 +8,7 @@ import unittest
 import unittest.mock
 
 import sttcp
-from support import DEADLINE, Case, Seen, free_port, wait_for
+from support import DEADLINE, Case, Seen, forks_beside_threads, free_port, wait_for
 
 SOON = {"reconnect": 0.001, "reconnect_max": 0.02}
 NEVER = {"reconnect": 1000000, "reconnect_max": 1000000}
@@ -297,6 +297,7 @@ class SendTest(Case):
         again.start()
         self.assertEqual({seen.next(), seen.next(), seen.next()}, {b"through", True, False})
 
+    @forks_beside_threads
     def test_child_of_a_fork_has_none(self):
         client = self.client(free_port(), **NEVER)
         client.start()

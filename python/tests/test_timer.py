@@ -10,7 +10,7 @@ import unittest
 import weakref
 
 import sttcp
-from support import DEADLINE, Case, Seen, run_python, wait_for
+from support import DEADLINE, Case, Seen, forks_beside_threads, run_python, wait_for
 
 
 class TimerCase(Case):
@@ -501,6 +501,7 @@ for _ in range(30):
                 end, -signal.SIGTERM), result.stderr)
             self.assertEqual(result.stderr if end != "raise KeyError" else "", "")
 
+    @forks_beside_threads
     def test_after_a_fork_they_are_the_parents(self):
         run_python("""
 import os, threading, sttcp

@@ -11,7 +11,7 @@ import tempfile
 import unittest
 
 import sttcp
-from support import Seen, run_python, wait_for
+from support import Seen, forks_beside_threads, run_python, wait_for
 from tls_support import (TLSCase, certs, read_to_end, say_and_hear, server_tls, setUpModule,
                          ssl_client, tearDownModule)
 
@@ -236,6 +236,7 @@ class ServerTest(TLSCase):
         # With suppress_ragged_eofs off an end without close_notify would raise.
         self.assertEqual(read_to_end(peer, 100), b"bye")
 
+    @forks_beside_threads
     def test_its_calls_fail_in_a_forked_child(self):
         said = run_python("""
 import os, sys, sttcp
