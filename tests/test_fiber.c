@@ -124,6 +124,21 @@ static void values_are_kept_on_both_sides(void **state)
 	stt_fiber_free(fiber);
 }
 
+/* Of a tool's own stack of calls, too. */
+static void switches_leave_nothing_behind(void **state)
+{
+	(void)state;
+	struct counter *counter = new_counter();
+
+	counter->fiber.fn = count;
+	counter->until = 200 * 1000;
+	for (int i = 0; i < counter->until; i++)
+		assert_false(stt_fiber_run(&counter->fiber));
+	assert_true(stt_fiber_run(&counter->fiber));
+	assert_string_equal(counter->text, "counted to 200000");
+	stt_fiber_free(&counter->fiber);
+}
+
 static void fiber_begins_anew(void **state)
 {
 	(void)state;
@@ -313,6 +328,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fiber_goes_on_where_it_was_left),
 		cmocka_unit_test(values_are_kept_on_both_sides),
+		cmocka_unit_test(switches_leave_nothing_behind),
 		cmocka_unit_test(fiber_begins_anew),
 		cmocka_unit_test(fiber_goes_on_on_another_thread),
 		cmocka_unit_test(fiber_runs_another_one),

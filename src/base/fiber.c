@@ -54,6 +54,9 @@
  */
 #if STT_ASAN
 #define NOT_WATCHED __attribute__((__noinline__, __no_sanitize_address__))
+#elif STT_TSAN && __has_attribute(disable_sanitizer_instrumentation)
+/* no_sanitize would still note calls and returns, and a call that jumps away never returns. */
+#define NOT_WATCHED __attribute__((__noinline__, disable_sanitizer_instrumentation))
 #elif STT_TSAN
 #define NOT_WATCHED __attribute__((__noinline__, no_sanitize("thread")))
 #else
