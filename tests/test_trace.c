@@ -8,7 +8,8 @@
 
 /* ---------------------------------------------------------------------- life */
 
-/* Every line of a life, once, with the address and the id. */
+/* Every line of a life, once, with the address and the id, and no other one. On a busy machine any
+ * handler may be taken for one that blocks. */
 static void assert_life(const char *address, uint64_t id, const char *accepted, const char *ended)
 {
 	char lines[3][256];
@@ -21,7 +22,9 @@ static void assert_life(const char *address, uint64_t id, const char *accepted, 
 	snprintf(lines[1], sizeof(lines[1]), "%sopen", who);
 	snprintf(lines[2], sizeof(lines[2]), "%s%s", who, ended);
 	lines_in_order(3 - first, texts + first);
-	assert_int_equal(lines_with(4, who) + lines_with(3, who), 3 - first);
+	snprintf(lines[0], sizeof(lines[0]), "%sblocked and taken over", who);
+	assert_int_equal(lines_with(4, who) + lines_with(3, who) - lines_with(4, lines[0]),
+			 3 - first);
 }
 
 static void life_is_told_from_accept_to_end(void **state)
