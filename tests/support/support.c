@@ -32,25 +32,25 @@ void nap_ms(int ms)
 		;
 }
 
-static int count_entries(const char *path)
+/* Without those of proc(5): the directory that is read here, and what the library's monitor looks
+ * at for a moment. */
+int count_fds(void)
 {
-	DIR *dir = opendir(path);
+	DIR *dir = opendir("/proc/self/fd");
 	int count = 0;
 
 	if (!dir)
 		return -1;
 	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-		if (entry->d_name[0] != '.')
+		char target[16] = "";
+
+		if (entry->d_name[0] != '.' &&
+		    readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1) > 0 &&
+		    strncmp(target, "/proc/", 6) != 0)
 			count++;
 	}
 	closedir(dir);
-	return count;
-}
-
-int count_fds(void)
-{
-	/* One is the directory's own. */
-	return count_entries("/proc/self/fd") - 1 - free_port_fds();
+	return count - free_port_fds();
 }
 
 /* What proc(5) tells about a thread of this process; false if it has gone. */
