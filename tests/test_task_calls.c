@@ -239,11 +239,12 @@ static void free_fn_may_call_the_library(void **state)
 	(void)state;
 	pair_open(&pair, NULL);
 	caller.conn = pair.conn;
-	/* After the task, which stops the server; then at the end, for what that one gives. */
+	/* After the task, which stops the server; then at the end, for what that one gives, if the
+	 * end comes within its millisecond. */
 	assert_int_equal(sttcp_conn_run(pair.conn, call_nothing, &caller, call_back), 0);
 	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
-	assert_int_equal(atomic_load(&caller.taken), 1);
-	assert_true(atomic_load(&caller.calls) >= 1);
+	assert_true(atomic_load(&caller.taken) >= 1);
+	assert_true(atomic_load(&caller.calls) >= atomic_load(&caller.taken));
 	pair_close(&pair);
 }
 
