@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* When a server's tickets leave (RFC 8446, 4.6.1): with its first answer if there is one at once,
- * else as soon as nothing more is going on. No peer waits for them. */
+ * else as soon as nothing more is going on. No peer waits for them, and none may end by them. */
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include "support/support.h"
@@ -376,6 +378,47 @@ static void a_handler_that_blocks_gives_them(void **state)
 	}
 }
 
+static struct event pauses = EVENT_INIT;
+
+/* Both ways, which is not told once only. */
+static bool is_gone(sttcp_conn *conn)
+{
+	struct pollfd look = {.fd = sttcp_conn_fd(conn)};
+
+	return poll(&look, 1, 0) == 1 && look.revents & POLLHUP;
+}
+
+static bool pause_until_it_is_gone(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	sttcp_conn_pause(conn);
+	event_raise(&pauses);
+	for (int64_t until = now_ms() + DEADLINE_MS; !is_gone(conn) && now_ms() < until;)
+		sched_yield();
+	return true;
+}
+
+/* The kernel tells a failure once: here to the tickets, of which nobody has to hear. */
+static void a_paused_connection_ends_though_they_were_told(void **state)
+{
+	struct probe *probe = probe_new();
+	struct tls_peer peer;
+
+	(void)state;
+	probe->connection = pause_until_it_is_gone;
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.tls = stage_shared_server()));
+
+	open_peer(&peer, server);
+	assert_true(event_wait(&pauses, 1));
+	peer_reset(peer.fd);
+	peer.fd = -1;
+	tls_peer_close(&peer);
+	assert_true(probe_wait(probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(probe), -ECONNRESET);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 static bool answer(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
 {
 	(void)probe;
@@ -418,6 +461,7 @@ int main(void)
 		cmocka_unit_test(a_silent_server_gives_them),
 		cmocka_unit_test(a_handler_that_waits_gives_them),
 		cmocka_unit_test(a_handler_that_blocks_gives_them),
+		cmocka_unit_test(a_paused_connection_ends_though_they_were_told),
 		cmocka_unit_test(one_that_ends_at_once_gives_them),
 		cmocka_unit_test(the_answer_to_what_follows_has_them_in_its_segment),
 		cmocka_unit_test(one_that_takes_what_follows_and_says_nothing_gives_them),

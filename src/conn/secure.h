@@ -84,5 +84,6 @@ void stt_secure_finish_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 ssize_t stt_secure_recv(struct sttcp_conn *conn, void *data, size_t size, bool *emptied);
 bool stt_secure_has_input(struct sttcp_conn *conn);
 bool stt_secure_is_amid(struct sttcp_conn *conn);
+int stt_secure_failure(struct sttcp_conn *conn);
 
 #endif

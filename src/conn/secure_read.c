@@ -39,6 +39,15 @@ bool stt_secure_is_amid(struct sttcp_conn *conn)
 	return amid;
 }
 
+int stt_secure_failure(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	int code = stt_tls_failure(stt_secure_of(conn)->session);
+
+	stt_unlock(&conn->output.lock);
+	return code;
+}
+
 bool stt_secure_has_input(struct sttcp_conn *conn)
 {
 	stt_lock(&conn->output.lock);

@@ -99,10 +99,13 @@ static inline bool stt_stream_has_news(struct sttcp_conn *conn)
 	       stt_socket_has_news(stt_stream_fd(conn));
 }
 
-/* Why the stream has failed, without a read: 0 or a code. */
+/* Why the stream has failed, without a read: 0 or a code. The kernel tells only once, and may have
+ * told it a session whose tickets nobody took. */
 static inline int stt_stream_failure(struct sttcp_conn *conn)
 {
-	return stt_socket_failure(stt_stream_fd(conn));
+	int code = stt_socket_failure(stt_stream_fd(conn));
+
+	return code == 0 && conn->secure ? stt_secure_failure(conn) : code;
 }
 
 /* For whoever knows that there is no TLS: saves the question. */

@@ -105,6 +105,9 @@ ssize_t stt_tls_send(struct stt_tls_session *session, const struct iovec *parts,
  * said before can still be read. */
 int stt_tls_flush(struct stt_tls_session *session);
 
+/* Why the wire takes or gives no more, as it told a call that kept it, or 0: it tells only once. */
+int stt_tls_failure(const struct stt_tls_session *session);
+
 /* Whether the rest is a server's tickets alone, for which no peer waits. Until the first flush.
  * They leave in front of the first bytes that are sent, and with them if these are few. */
 bool stt_tls_is_held(const struct stt_tls_session *session);

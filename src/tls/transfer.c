@@ -171,6 +171,11 @@ int stt_tls_flush(struct stt_tls_session *session)
 	return 0;
 }
 
+int stt_tls_failure(const struct stt_tls_session *session)
+{
+	return session->out_code ? session->out_code : session->wire_code;
+}
+
 bool stt_tls_is_held(const struct stt_tls_session *session)
 {
 	return session->held;
