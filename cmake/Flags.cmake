@@ -24,7 +24,7 @@ elseif(STTCP_SANITIZE STREQUAL "thread")
 	# die_after_fork would forbid what the library promises: new objects in a forked child.
 	set(STTCP_SANITIZE_FLAGS -fsanitize=thread)
 	set(STTCP_SANITIZE_ENVIRONMENT
-	    "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:die_after_fork=0")
+	    "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:die_after_fork=0:suppressions='${PROJECT_SOURCE_DIR}/tests/thread_sanitizer.txt'")
 elseif(STTCP_SANITIZE)
 	message(FATAL_ERROR "STTCP_SANITIZE is address or thread, not ${STTCP_SANITIZE}")
 endif()
