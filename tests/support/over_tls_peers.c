@@ -19,7 +19,7 @@
 
 enum {
 	EARLY_MAX = 65536,
-	/* How long an end waits for a handshake that may never come about. */
+	/* How long an end waits for a handshake that may never come about, and for tickets. */
 	PATIENCE_MS = 1000
 };
 
@@ -236,6 +236,28 @@ static bool has_unread(struct wire *wire)
 	return SSL_peek(wire->ssl, &byte, 1) > 0;
 }
 
+/* Whether a server's are still to come. */
+static bool lacks_tickets(struct wire *wire)
+{
+	return wire_says_goodbye(wire) && !SSL_is_server(wire->ssl) &&
+	       SSL_version(wire->ssl) == TLS1_3_VERSION && !has_unread(wire) && !wire->tickets &&
+	       !wire->ended;
+}
+
+/* TCP answers them by a reset if they come behind the end, and that would be of the test's making.
+ */
+static void await_tickets(int fd, int64_t until_ms)
+{
+	struct pollfd wait = {.fd = fd, .events = POLLIN};
+	int64_t left;
+
+	while (lacks_tickets(wire_own(fd)) && (left = until_ms - now_ms()) > 0) {
+		wires_unlock();
+		poll(&wait, 1, (int)left);
+		wires_lock();
+	}
+}
+
 static void say_goodbye(struct wire *wire)
 {
 	if (!wire_says_goodbye(wire))
@@ -253,6 +275,7 @@ void over_tls_close(int fd)
 	if (over_tls()) {
 		wires_lock();
 		wire_settle(fd, now_ms() + PATIENCE_MS);
+		await_tickets(fd, now_ms() + PATIENCE_MS);
 		say_goodbye(wire_own(fd));
 		wire_forget(fd);
 		wires_unlock();

@@ -234,6 +234,15 @@ static void start_pump(void)
 	pthread_attr_destroy(&attributes);
 }
 
+static int note_tickets(SSL *ssl, SSL_SESSION *session)
+{
+	struct wire *wire = BIO_get_data(SSL_get_rbio(ssl));
+
+	(void)session;
+	wire->tickets = true;
+	return 0;
+}
+
 static SSL_CTX *make_context(bool answers)
 {
 	SSL_CTX *context = SSL_CTX_new(answers ? TLS_server_method() : TLS_client_method());
@@ -247,6 +256,11 @@ static SSL_CTX *make_context(bool answers)
 	/* A retry comes with what is left, from wherever that is. */
 	SSL_CTX_set_mode(context,
 			 SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	if (!answers) {
+		SSL_CTX_set_session_cache_mode(context,
+					       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_sess_set_new_cb(context, note_tickets);
+	}
 	if (answers &&
 	    (SSL_CTX_use_certificate_chain_file(context, over_tls_file()) != 1 ||
 	     SSL_CTX_use_PrivateKey_file(context, over_tls_file(), SSL_FILETYPE_PEM) != 1))

@@ -15,6 +15,7 @@ struct wire {
 	pid_t owner;
 	SSL *ssl;
 	bool settled; /* the handshake is over, one way or the other */
+	bool tickets; /* some have come, of a server of TLS 1.3 */
 	bool ended;   /* the socket gave its end */
 	int error;    /* the socket's, or 0 */
 	char *early;  /* said before the handshake was over */
