@@ -187,14 +187,21 @@ static void free_cancels_an_attempt(void **state)
 
 /* -------------------------------------------------------------------- at max_threads */
 
+enum {
+	LAST_PEERS = 6
+};
+
+static bool (*front_data)(struct probe *probe, sttcp_conn *conn, const void *data,
+			  size_t size) = ask;
+
 /* Every thread there may be is in a handler that dials the same process. */
 static int dial_with_the_last_thread(void)
 {
 	struct probe *front = probe_new();
-	int peers[6];
+	int peers[LAST_PEERS];
 
 	CHECK(sttcp_engine_configure(1, 3, 0) == 0);
-	front->data = ask;
+	front->data = front_data;
 	sttcp_server *gateway = probe_server(front, "127.0.0.1", 0, NULL);
 
 	/* The back end is none of this library's: its handlers would need threads, too. */
@@ -202,11 +209,11 @@ static int dial_with_the_last_thread(void)
 
 	CHECK(listener >= 0);
 	CHECK(sttcp_server_start(gateway) == 0);
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < LAST_PEERS; i++) {
 		peers[i] = peer_connect(sttcp_server_port(gateway));
 		CHECK(peer_say(peers[i], "x"));
 	}
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < LAST_PEERS; i++) {
 		int asking = peer_accept(listener);
 
 		CHECK(asking >= 0);
@@ -215,7 +222,7 @@ static int dial_with_the_last_thread(void)
 		CHECK(peer_end(asking) == 0);
 		peer_close(asking);
 	}
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < LAST_PEERS; i++) {
 		CHECK(peer_expect(peers[i], "y"));
 		peer_close(peers[i]);
 	}
@@ -229,6 +236,70 @@ static void dial_needs_no_thread_of_handlers(void **state)
 {
 	(void)state;
 	assert_int_equal(process_run("dial_with_the_last_thread"), 0);
+}
+
+static struct event at_cap = EVENT_INIT;
+static atomic_int nfreed;
+
+static void note_cap(int level, const char *text, void *context)
+{
+	(void)level;
+	(void)context;
+	if (strstr(text, "all threads are inside handlers"))
+		event_raise(&at_cap);
+}
+
+static void do_nothing(sttcp_conn *conn, void *argument)
+{
+	(void)conn;
+	(void)argument;
+}
+
+static void count_free(void *argument)
+{
+	(void)argument;
+	atomic_fetch_add(&nfreed, 1);
+}
+
+/* What it dials has a task that waits for a thread: before the read begins, or soon after that. */
+static bool ask_behind_a_task(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	static atomic_int number;
+	sttcp_conn *back = sttcp_dial("127.0.0.1", back_port, NULL, NULL);
+	char answer[8];
+
+	(void)probe;
+	if (!back)
+		return false;
+	sttcp_conn_send(back, data, size);
+	event_wait(&at_cap, 1);
+	CHECK(sttcp_conn_run(back, do_nothing, NULL, count_free) == 0);
+	if (atomic_fetch_add(&number, 1) % 2)
+		nap_ms(20);
+	ssize_t got = sttcp_conn_recv(back, answer, sizeof(answer), -1);
+
+	if (got > 0)
+		sttcp_conn_send(conn, answer, (size_t)got);
+	sttcp_conn_unref(back);
+	return got > 0;
+}
+
+static int read_with_the_last_thread(void)
+{
+	sttcp_set_log(note_cap, NULL);
+	front_data = ask_behind_a_task;
+	int result = dial_with_the_last_thread();
+
+	for (int64_t until = now_ms() + DEADLINE_MS; atomic_load(&nfreed) < LAST_PEERS; nap_ms(1))
+		CHECK(now_ms() < until);
+	return result;
+}
+
+/* A task that has no thread yet is no reason for a reader to wait: nobody else would be there. */
+static void a_read_waits_for_no_task_without_a_thread(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("read_with_the_last_thread"), 0);
 }
 
 /* ------------------------------------------------------------------- other callbacks */
@@ -267,7 +338,7 @@ static void dial_in_log(int level, const char *line, void *context)
 
 	(void)level;
 	(void)context;
-	if (!strstr(line, ": open") || atomic_flag_test_and_set(&once))
+	if (!strstr(line, ": accept on") || atomic_flag_test_and_set(&once))
 		return;
 	last_code = sttcp_dial("127.0.0.1", back_port, NULL, &code) ? 1 : code;
 	event_raise(&done);
@@ -290,6 +361,7 @@ static void log_callback_on_a_loop_is_refused(void **state)
 
 static const struct child children[] = {
 	{"dial_with_the_last_thread", dial_with_the_last_thread},
+	{"read_with_the_last_thread", read_with_the_last_thread},
 	{NULL, NULL},
 };
 
@@ -302,6 +374,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(end_by_force_cancels_an_attempt),
 		cmocka_unit_test(free_cancels_an_attempt),
 		cmocka_unit_test(dial_needs_no_thread_of_handlers),
+		cmocka_unit_test(a_read_waits_for_no_task_without_a_thread),
 		cmocka_unit_test(work_dials),
 		cmocka_unit_test(log_callback_on_a_loop_is_refused),
 	};

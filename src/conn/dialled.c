@@ -15,6 +15,7 @@
 #include "conn/rare.h"
 #include "conn/service.h"
 #include "conn/wait.h"
+#include "engine/engine.h"
 #include "engine/loop.h"
 #include "net/socket.h"
 
@@ -104,6 +105,16 @@ static bool is_granted(struct sttcp_conn *conn)
 	return atomic_load(&dialled_of(conn)->state) == GRANTED;
 }
 
+/* Has its loop look whether the owner is but the pool's queue. */
+static void ask_loop(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	/* With a descriptor it has a loop: see stt_conn_die. */
+	if (atomic_load_explicit(&conn->fd, memory_order_relaxed) >= 0)
+		stt_alarm_set(conn->loop, &conn->alarm, stt_now_ms());
+	stt_unlock(&conn->output.lock);
+}
+
 /* Waits for the owner that there is, which is in a task, or has a moment's work: 0, and this thread
  * is the owner; or a code. */
 static int take_over(struct sttcp_conn *conn, struct stt_dialled *dialled, int64_t until_ms)
@@ -117,6 +128,7 @@ static int take_over(struct sttcp_conn *conn, struct stt_dialled *dialled, int64
 		atomic_store(&dialled->state, NOBODY);
 		return 0;
 	}
+	ask_loop(conn);
 	while (result == 0 && !is_granted(conn))
 		result = stt_wait(&dialled->desk, &wait);
 	/* It may have been granted at the last moment: then the owner goes on, and finds out by
@@ -136,6 +148,35 @@ bool stt_dialled_grant(struct sttcp_conn *conn)
 		stt_wait_wake(conn);
 	stt_conn_unref_anywhere(conn);
 	return granted;
+}
+
+/* Where a task waits in the library it goes first, and what has ended goes on to its end. */
+static bool take_from_queue(struct sttcp_conn *conn, struct stt_pool *pool)
+{
+	if (stt_conn_has_ended(conn) || !stt_pool_take(pool, &conn->actor))
+		return false;
+	if (conn->phase == STT_OPEN)
+		return true;
+	stt_pool_push(pool, &conn->actor);
+	return false;
+}
+
+void stt_dialled_look_in_queue(struct sttcp_conn *conn)
+{
+	struct stt_pool *pool = &conn->loop->engine->pool;
+
+	while (atomic_load(&dialled_of(conn)->state) == WANTED && take_from_queue(conn, pool) &&
+	       !stt_dialled_grant(conn))
+		stt_pool_push(pool, &conn->actor);
+}
+
+void stt_dialled_give_to_pool(struct sttcp_conn *conn)
+{
+	stt_conn_ref(conn);
+	stt_pool_push(&conn->loop->engine->pool, &conn->actor);
+	/* A reader that asked before that has been told nothing. */
+	stt_dialled_look_in_queue(conn);
+	stt_conn_unref_anywhere(conn);
 }
 
 int stt_dialled_begin(struct sttcp_conn *conn, int64_t until_ms, struct stt_desk **desk)

@@ -10,7 +10,9 @@
  *	NOBODY	a reader	owns, by its word	NOBODY
  *	NOBODY	a reader	finds an owner		WANTED, then it wishes (STT_WISH_RECV)
  *	WANTED	a reader	owns by its wish	NOBODY
+ *	WANTED	a reader	finds an owner		WANTED: its loop looks in the queue
  *	WANTED	the owner	has that wish		GRANTED: the reader is the owner
+ *	WANTED	the loop	finds it in the queue	GRANTED, likewise
  *	WANTED	a reader	waits no longer		NOBODY
  *	GRANTED	a reader	finds that		NOBODY
  */
@@ -48,6 +50,14 @@ void stt_dialled_end(struct sttcp_conn *conn);
 /* In between, as stt_wait_for_stream for input. The limits for input run in such a wait alone: they
  * are the peer's, and what nobody waits for cannot be late. */
 int stt_dialled_wait(struct stt_desk *desk, struct sttcp_conn *conn, int64_t until_ms);
+
+/* On its loop, for the owner: puts it into the pool's queue, for a task. A reader does not wait
+ * there for a thread, for it may have the last one: it is given the connection, and the task
+ * follows the read. */
+void stt_dialled_give_to_pool(struct sttcp_conn *conn);
+
+/* On its loop: the same where it stands in the queue already. */
+void stt_dialled_look_in_queue(struct sttcp_conn *conn);
 
 /* For the owner that has taken STT_WISH_RECV: true if a reader is the owner now. */
 bool stt_dialled_grant(struct sttcp_conn *conn);

@@ -74,8 +74,9 @@ static bool act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 static void work(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 {
 	while (!act(desk, conn, wishes) && !stt_conn_let_go(conn)) {
+		/* To its loop: what it needs no thread of the pool for must not wait for one. */
 		if (stt_desk_is_to_yield(desk)) {
-			stt_pool_push(&desk->worker.engine->pool, &conn->actor);
+			stt_loop_requeue(&desk->worker, conn->loop, &conn->actor);
 			return;
 		}
 		wishes = stt_conn_take_wishes(conn);
@@ -97,7 +98,7 @@ static bool needs_pool(struct sttcp_conn *conn)
 static void serve(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	if (needs_pool(conn))
-		stt_pool_push(&desk->worker.engine->pool, &conn->actor);
+		stt_dialled_give_to_pool(conn);
 	else
 		work(desk, conn, stt_conn_take_wishes(conn));
 }
@@ -140,6 +141,12 @@ static void dialled_on_pool(struct stt_worker *worker, struct stt_actor *actor)
 		work(desk, conn, stt_conn_take_wishes(conn));
 }
 
+static int64_t dialled_ring(struct stt_worker *worker, struct stt_alarm *alarm)
+{
+	stt_dialled_look_in_queue(stt_container_of(alarm, struct sttcp_conn, alarm));
+	return stt_deadlines_ring(worker, alarm);
+}
+
 static const struct stt_conn_work dialled_work = {
 	.ops =
 		{
@@ -149,7 +156,7 @@ static const struct stt_conn_work dialled_work = {
 			.on_lost = stt_gather_lost,
 			.on_lent = stt_gather_lent,
 		},
-	.ring = stt_deadlines_ring,
+	.ring = dialled_ring,
 };
 
 struct sttcp_conn *stt_serve_new_dialled(struct stt_service *service, struct stt_loop *loop)
