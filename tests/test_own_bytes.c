@@ -238,8 +238,8 @@ enum own_way {
 
 static bool answer(struct probe *probe, sttcp_conn *conn, const void *bytes, size_t size)
 {
-	static char reply[2 * HIGH];
-	const struct iovec parts[] = {{reply, HIGH}, {reply + HIGH, HIGH}};
+	static char reply[4 * HIGH];
+	const struct iovec parts[] = {{reply, 2 * HIGH}, {reply + 2 * HIGH, 2 * HIGH}};
 
 	(void)bytes;
 	(void)size;
@@ -261,6 +261,15 @@ static bool answer(struct probe *probe, sttcp_conn *conn, const void *bytes, siz
 	}
 }
 
+/* Of an answer the kernel takes less than the half, in parts of 64 KiB over TLS, and on a busy
+ * machine the last of them late: what it leaves is more than the mark in each case. */
+static void ask(struct pair *pair)
+{
+	assert_true(peer_say(pair->peer, "?"));
+	EVENTUALLY(counts_of(pair->conn).messages_out == 1);
+	assert_true(counts_of(pair->conn).queued >= 2 * HIGH);
+}
+
 static void own_handlers_hold_the_reader(void **state)
 {
 	enum own_way way;
@@ -272,11 +281,7 @@ static void own_handlers_hold_the_reader(void **state)
 		pair.probe->data = answer;
 		pair.probe->extra = &way;
 		pair_open_narrow(&pair, &marks);
-		/* What the kernel takes of it is less than the kernel's buffers and the marks. */
-		for (int asked = 1; counts_of(pair.conn).queued < HIGH; asked++) {
-			assert_true(peer_say(pair.peer, "?"));
-			EVENTUALLY(counts_of(pair.conn).messages_out == asked);
-		}
+		ask(&pair);
 		int64_t before = counts_of(pair.conn).bytes_in;
 
 		assert_true(peer_say(pair.peer, "!"));
@@ -298,18 +303,19 @@ static void reading_goes_on_when_the_own_bytes_have_left(void **state)
 	pair.probe->data = answer;
 	pair.probe->extra = &way;
 	pair_open_narrow(&pair, &marks);
-	for (int asked = 1; counts_of(pair.conn).queued < HIGH; asked++) {
-		assert_true(peer_say(pair.peer, "?"));
-		EVENTUALLY(counts_of(pair.conn).messages_out == asked);
-	}
+	ask(&pair);
 	int64_t before = counts_of(pair.conn).bytes_in;
 	int64_t own = counts_of(pair.conn).queued;
 
 	for (int i = 0; i < 3; i++)
 		by_main(&pair);
 	assert_true(peer_say(pair.peer, "!"));
-	/* Nothing may be read before the own ones are at the low mark. */
+	/* Nothing may be read before the own ones are at the low mark, but then. */
 	while (counts_of(pair.conn).bytes_in == before) {
+		if (counts_of(pair.conn).queued <= 2 * (int64_t)sizeof(foreign)) {
+			EVENTUALLY(counts_of(pair.conn).bytes_in > before);
+			break;
+		}
 		assert_true(peer_recv(pair.peer, got, sizeof(got)));
 		assert_true(counts_of(pair.conn).queued > own);
 	}
