@@ -376,15 +376,33 @@ static void block_in_the_parent(sttcp_conn *conn, const void *data, size_t size,
 	block(conn, data, size, context);
 }
 
+enum {
+	BURST = 16
+};
+
+/* They are open before the first of them says something. */
+static void block_a_burst(sttcp_server *server, int peers[BURST])
+{
+	int before = sttcp_server_count(server);
+
+	for (int i = 0; i < BURST; i++)
+		peers[i] = peer_connect(sttcp_server_port(server));
+	for (int64_t until = now_ms() + DEADLINE_MS; sttcp_server_count(server) < before + BURST;
+	     nap_ms(1))
+		CHECK(now_ms() < until);
+	for (int i = 0; i < BURST; i++)
+		CHECK(peer_say(peers[i], "x"));
+}
+
 /* The monitor finds that the handlers that run are asleep, and that no thread can be had for those
- * that wait. */
+ * that wait. Those of a burst that is slow find threads one after the other without it. */
 static int fork_in_the_monitor(void)
 {
 	enum {
-		PEERS = 16
+		BURSTS = 16
 	};
 	struct pollfd stranger;
-	int peers[PEERS];
+	int peers[BURSTS * BURST], npeers = 0;
 
 	parent = getpid();
 	CHECK(pipe(strangers) == 0);
@@ -395,18 +413,18 @@ static int fork_in_the_monitor(void)
 	CHECK(sttcp_server_on_receive(server, block_in_the_parent) == 0);
 	CHECK(sttcp_server_start(server) == 0);
 	atomic_store(&stand_in_pthread_create, deny_the_monitor);
-	for (int i = 0; i < PEERS; i++) {
-		peers[i] = peer_connect(sttcp_server_port(server));
-		CHECK(peer_say(peers[i], "x"));
-	}
-	for (int64_t until = now_ms() + DEADLINE_MS; !atomic_load(&forked);) {
-		CHECK(now_ms() < until);
-		nap_ms(1);
+	while (!atomic_load(&forked)) {
+		CHECK(npeers < BURSTS * BURST);
+		block_a_burst(server, peers + npeers);
+		npeers += BURST;
+		for (int64_t until = now_ms() + DEADLINE_MS;
+		     !atomic_load(&forked) && event_count(&inside) < npeers; nap_ms(1))
+			CHECK(now_ms() < until);
 	}
 	atomic_store(&stand_in_pthread_create, NULL);
-	CHECK(event_wait(&inside, PEERS));
+	CHECK(event_wait(&inside, npeers));
 	event_raise(&gate);
-	for (int i = 0; i < PEERS; i++) {
+	for (int i = 0; i < npeers; i++) {
 		CHECK(peer_expect(peers[i], "x"));
 		peer_close(peers[i]);
 	}
