@@ -8,12 +8,18 @@
 
 static struct event unblocked = EVENT_INIT;
 
+enum {
+	OURS = 0x7e57 /* ai_flags: to be freed here */
+};
+
+struct answer {
+	struct addrinfo infos[2];
+	struct sockaddr_in6 six;
+	struct sockaddr_in four[2];
+};
+
 /* A resolver that knows "both.test" (::1, then 127.0.0.1), "two.test" (127.0.0.1, then 127.0.0.2),
  * and "slow.test", which it does not answer before `unblocked`. */
-static struct sockaddr_in6 six;
-static struct sockaddr_in four[2];
-static struct addrinfo infos[2];
-
 static int resolve(const char *restrict host, const char *restrict service,
 		   const struct addrinfo *restrict hints, struct addrinfo **restrict list)
 {
@@ -25,28 +31,36 @@ static int resolve(const char *restrict host, const char *restrict service,
 	}
 	if (!both && strcmp(host, "two.test") != 0)
 		return real_getaddrinfo(host, service, hints, list);
-	six = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	struct answer *answer = calloc(1, sizeof(*answer));
+
+	if (!answer)
+		return EAI_MEMORY;
+	answer->six =
+		(struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
 	for (int i = 0; i < 2; i++) {
-		four[i] = (struct sockaddr_in){
+		answer->four[i] = (struct sockaddr_in){
 			.sin_family = AF_INET,
 			.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (both ? 0U : (unsigned)i))};
-		infos[i] = (struct addrinfo){.ai_family = AF_INET,
-					     .ai_addrlen = sizeof(four[i]),
-					     .ai_addr = (struct sockaddr *)&four[i],
-					     .ai_next = i ? NULL : &infos[1]};
+		answer->infos[i] = (struct addrinfo){.ai_flags = OURS,
+						     .ai_family = AF_INET,
+						     .ai_addrlen = sizeof(answer->four[i]),
+						     .ai_addr = (struct sockaddr *)&answer->four[i],
+						     .ai_next = i ? NULL : &answer->infos[1]};
 	}
 	if (both) {
-		infos[0].ai_family = AF_INET6;
-		infos[0].ai_addrlen = sizeof(six);
-		infos[0].ai_addr = (struct sockaddr *)&six;
+		answer->infos[0].ai_family = AF_INET6;
+		answer->infos[0].ai_addrlen = sizeof(answer->six);
+		answer->infos[0].ai_addr = (struct sockaddr *)&answer->six;
 	}
-	*list = infos;
+	*list = answer->infos;
 	return 0;
 }
 
 static void free_list(struct addrinfo *list)
 {
-	if (list != infos)
+	if (list && list->ai_flags == OURS)
+		free(list); /* the first of an answer */
+	else
 		real_freeaddrinfo(list);
 }
 
