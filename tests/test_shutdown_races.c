@@ -3,13 +3,6 @@
  * its own. */
 #include "support/stock.h"
 
-/* Children of a process with threads make threads of their own here. */
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void)
-{
-	return "die_after_fork=0";
-}
-
 static atomic_bool going = true;
 static atomic_long ends; /* shutdowns that found nothing started */
 
@@ -77,17 +70,11 @@ static void *look_on(void *server)
 	return NULL;
 }
 
-#ifdef __SANITIZE_ADDRESS__
-/* This sanitizer's allocator does not survive a fork while other threads allocate: its locks stay
+/* The sanitizers' allocators do not survive a fork while other threads allocate: their locks stay
  * held in the child, and the first malloc there never comes back. */
 enum {
-	CAN_FORK = 0
+	CAN_FORK = !UNDER_ASAN && !UNDER_TSAN
 };
-#else
-enum {
-	CAN_FORK = 1
-};
-#endif
 
 static int do_all_at_once(void)
 {
@@ -105,7 +92,7 @@ static int do_all_at_once(void)
 	bool forks = CAN_FORK && !over_tls();
 	if (!forks)
 		fprintf(stderr, "forks left out: a lock of %s may be held there for ever\n",
-			CAN_FORK ? "OpenSSL's" : "the address sanitizer's");
+			CAN_FORK ? "OpenSSL's" : "the sanitizer's allocator");
 	for (int round = 0; round < 40 && forks; round++) {
 		pid_t pid = fork();
 
