@@ -3,6 +3,7 @@
  * the room which send_queue_max gives (G13), and tear nothing (G11). */
 #include "support/support.h"
 
+#include <errno.h>
 #include <sched.h>
 
 enum {
@@ -86,15 +87,14 @@ static void sends_find_the_room_of_a_peer_that_stops_reading(void **state)
 	pair_close(&pair);
 }
 
-/* Whoever may not wait finds the room behind a send that waits for a shorter queue. */
-static void try_send_finds_the_room_beside_a_send_that_waits(void **state)
+/* The result of a try_send behind a send that waits for a shorter queue. */
+static int try_beside_a_send_that_waits(void)
 {
 	struct pair pair = {0};
 	struct stream stream;
 	static char parts[2 * CAP];
 	size_t ahead = 0;
 
-	(void)state;
 	pair_open_narrow(&pair, STTCP_OPTIONS(.send_queue_max = CAP));
 	/* The socket's buffers, and then the queue but for a part of a block. */
 	for (; conn_queued(pair.conn) == 0; ahead++)
@@ -119,15 +119,31 @@ static void try_send_finds_the_room_beside_a_send_that_waits(void **state)
 		assert_true(peer_recv(pair.peer, parts, 2 * BLOCK));
 		ahead -= 2 * BLOCK;
 	} while (conn_queued(pair.conn) > CAP - BLOCK);
-	assert_int_equal(sttcp_conn_try_send(pair.conn, "end", 3), 0);
+	int result = sttcp_conn_try_send(pair.conn, "end", 3);
+
 	pthread_join(stream.thread, NULL);
 	assert_int_equal(stream.result, 0);
 
 	assert_true(peer_recv(pair.peer, parts, ahead));
 	expect_blocks(pair.peer, 0, BLOCK);
-	assert_true(peer_recv(pair.peer, parts, 3));
-	assert_memory_equal(parts, "end", 3);
+	if (result == 0) {
+		assert_true(peer_recv(pair.peer, parts, 3));
+		assert_memory_equal(parts, "end", 3);
+	}
 	pair_close(&pair);
+	return result;
+}
+
+/* Whoever may not wait finds the room. On a busy machine the pace may be over by then, and the
+ * other one has it: not each time. */
+static void try_send_finds_the_room_beside_a_send_that_waits(void **state)
+{
+	int result = -EAGAIN;
+
+	(void)state;
+	for (int tries = 0; tries < 20 && result == -EAGAIN; tries++)
+		result = try_beside_a_send_that_waits();
+	assert_int_equal(result, 0);
 }
 
 int main(void)

@@ -228,13 +228,16 @@ static void reader_that_is_held_by_the_cap_of_all_tells_that(void **state)
 	pair.probe->data = try_a_byte;
 	pair.probe->connection = narrow;
 	pair_open(&pair, STTCP_OPTIONS(.high_water = 100000, .total_queue_max = 300000));
-	for (int64_t until = now_ms() + DEADLINE_MS; !lines_with(4, ": pause: "); nap_ms(1)) {
+	int64_t until = now_ms() + DEADLINE_MS;
+
+	for (int asked = 1; !lines_with(4, ": pause: "); asked++) {
 		assert_true(now_ms() < until);
 		/* Room for one of its own, and then for none. */
 		while (sttcp_conn_try_send(pair.conn, part, sizeof(part)) == 0)
 			;
 		assert_true(peer_send(pair.peer, "y", 1));
-		nap_ms(1);
+		EVENTUALLY(probe_count(pair.probe, STTCP_RECEIVE) >= asked ||
+			   lines_with(4, ": pause: "));
 		while (sttcp_conn_try_send(pair.conn, part, 1) == 0)
 			;
 	}
