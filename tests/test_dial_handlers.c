@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Handlers that dial: a gateway, whose connections end theirs; and no thread is left for it. */
 #include "support/dialling.h"
+#include "support/hall.h"
 
 /* A gateway's handler asks a back end on this port, and passes the answer on. */
 static int back_port;
@@ -191,17 +192,15 @@ enum {
 	LAST_PEERS = 6
 };
 
-static bool (*front_data)(struct probe *probe, sttcp_conn *conn, const void *data,
-			  size_t size) = ask;
-
-/* Every thread there may be is in a handler that dials the same process. */
-static int dial_with_the_last_thread(void)
+/* Every thread there may be is in this handler, which dials, and asks. */
+static int ask_with_all_threads(bool (*handler)(struct probe *probe, sttcp_conn *conn,
+						const void *data, size_t size))
 {
 	struct probe *front = probe_new();
 	int peers[LAST_PEERS];
 
 	CHECK(sttcp_engine_configure(1, 3, 0) == 0);
-	front->data = front_data;
+	front->data = handler;
 	sttcp_server *gateway = probe_server(front, "127.0.0.1", 0, NULL);
 
 	/* The back end is none of this library's: its handlers would need threads, too. */
@@ -232,6 +231,11 @@ static int dial_with_the_last_thread(void)
 	return 0;
 }
 
+static int dial_with_the_last_thread(void)
+{
+	return ask_with_all_threads(ask);
+}
+
 static void dial_needs_no_thread_of_handlers(void **state)
 {
 	(void)state;
@@ -240,14 +244,6 @@ static void dial_needs_no_thread_of_handlers(void **state)
 
 static struct event at_cap = EVENT_INIT;
 static atomic_int nfreed;
-
-static void note_cap(int level, const char *text, void *context)
-{
-	(void)level;
-	(void)context;
-	if (strstr(text, "all threads are inside handlers"))
-		event_raise(&at_cap);
-}
 
 static void do_nothing(sttcp_conn *conn, void *argument)
 {
@@ -286,9 +282,8 @@ static bool ask_behind_a_task(struct probe *probe, sttcp_conn *conn, const void 
 
 static int read_with_the_last_thread(void)
 {
-	sttcp_set_log(note_cap, NULL);
-	front_data = ask_behind_a_task;
-	int result = dial_with_the_last_thread();
+	hall_note_cap(&at_cap);
+	int result = ask_with_all_threads(ask_behind_a_task);
 
 	for (int64_t until = now_ms() + DEADLINE_MS; atomic_load(&nfreed) < LAST_PEERS; nap_ms(1))
 		CHECK(now_ms() < until);

@@ -4,7 +4,7 @@
 #include <dlfcn.h>
 #include <openssl/evp.h>
 
-#include "support/support.h"
+#include "support/hall.h"
 #include "support/tls_stage.h"
 
 enum {
@@ -207,14 +207,6 @@ static struct event at_cap = EVENT_INIT;
 static struct event dialled = EVENT_INIT;
 static struct event gate = EVENT_INIT;
 
-static void note_cap(int level, const char *text, void *context)
-{
-	(void)level;
-	(void)context;
-	if (strstr(text, "all threads are inside handlers"))
-		event_raise(&at_cap);
-}
-
 static void dial_or_stay(sttcp_conn *conn, const void *data, size_t size, void *context)
 {
 	int code;
@@ -267,7 +259,7 @@ static int dial_slowly_at_the_cap(void)
 
 	CHECK(stage_open(NULL) == 0);
 	CHECK(sttcp_engine_configure(1, 3, 0) == 0);
-	sttcp_set_log(note_cap, NULL);
+	hall_note_cap(&at_cap);
 	int listener = peer_listen(&dial_to, 8);
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
 	CHECK(sttcp_server_on_receive(server, dial_or_stay) == 0);

@@ -15,3 +15,15 @@ void hall_stay(struct hall *hall)
 	event_raise(&hall->inside);
 	event_wait_ms(&hall->gate, 1, 3 * DEADLINE_MS);
 }
+
+static void note_cap(int level, const char *text, void *context)
+{
+	(void)level;
+	if (strstr(text, "all threads are inside handlers"))
+		event_raise(context);
+}
+
+void hall_note_cap(struct event *at_cap)
+{
+	sttcp_set_log(note_cap, at_cap);
+}
