@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "support/dialling.h"
+#include "support/hall.h"
 
 static struct event in_task = EVENT_INIT;
 static struct event go_on = EVENT_INIT;
@@ -183,7 +184,79 @@ static void reads_and_tasks_take_turns(void **state)
 	probe_free(probe);
 }
 
-int main(void)
+/* --------------------------------------------------------------------- at max_threads */
+
+static struct event at_cap = EVENT_INIT;
+static struct event gate = EVENT_INIT;
+
+static void stay(sttcp_conn *conn, const void *data, size_t size, void *context)
+{
+	(void)conn;
+	(void)data;
+	(void)size;
+	(void)context;
+	event_wait(&gate, 1);
+}
+
+static void do_nothing(sttcp_conn *conn, void *argument)
+{
+	(void)conn;
+	(void)argument;
+}
+
+/* One task runs, and a reader waits for that. Behind it stands another one, for which no thread is
+ * left when the first returns. */
+static int read_between_tasks(void)
+{
+	enum {
+		FULL = 6
+	};
+	struct line_pair pair;
+	struct reader reader;
+	int peers[FULL];
+
+	CHECK(sttcp_engine_configure(1, 3, 0) == 0);
+	hall_note_cap(&at_cap);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	CHECK(sttcp_server_on_receive(server, stay) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	line_open(&pair, NULL);
+	CHECK(sttcp_conn_run(pair.conn, hold_it, NULL, NULL) == 0);
+	CHECK(event_wait(&in_task, 1));
+	reader_start(&reader, pair.conn, DEADLINE_MS);
+	CHECK(sttcp_conn_run(pair.conn, do_nothing, NULL, NULL) == 0);
+	for (int i = 0; i < FULL; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		CHECK(peer_say(peers[i], "s"));
+	}
+	CHECK(event_wait(&at_cap, 1));
+	CHECK(peer_say(pair.peer, "x"));
+	/* The loop has looked for the reader by then, and found the task that runs. */
+	nap_ms(50);
+	event_raise(&go_on);
+	CHECK(reader_end(&reader) == 1);
+	CHECK(event_count(&gate) == 0);
+	event_raise(&gate);
+	line_close(&pair);
+	sttcp_server_free(server);
+	for (int i = 0; i < FULL; i++)
+		peer_close(peers[i]);
+	return 0;
+}
+
+/* G8: a reader is no handler, and may have the last thread. */
+static void a_read_between_tasks_needs_no_thread_of_handlers(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("read_between_tasks"), 0);
+}
+
+static const struct child children[] = {
+	{"read_between_tasks", read_between_tasks},
+	{NULL, NULL},
+};
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(task_runs_on_it_and_reads),
@@ -191,7 +264,10 @@ int main(void)
 		cmocka_unit_test(read_waits_for_a_task),
 		cmocka_unit_test(read_waits_for_a_task_that_waits),
 		cmocka_unit_test(reads_and_tasks_take_turns),
+		cmocka_unit_test(a_read_between_tasks_needs_no_thread_of_handlers),
 	};
 
+	if (argc == 2)
+		return child_main(children, argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
