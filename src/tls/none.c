@@ -255,6 +255,12 @@ int stt_tls_flush(struct stt_tls_session *session)
 	return -ENOSYS;
 }
 
+int stt_tls_failure(const struct stt_tls_session *session)
+{
+	(void)session;
+	return 0;
+}
+
 bool stt_tls_is_held(const struct stt_tls_session *session)
 {
 	(void)session;
