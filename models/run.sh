@@ -169,6 +169,12 @@ begin plain strand -DWITH_FORCE=1
 begin plain strand -DWITH_FORCE=0
 large plain strand -DWITH_FORCE=1 -DNBYTES=5
 
+begin plain dialled
+begin plain dialled -DTIMEOUTS=1 -DNTASKS=1
+begin plain dialled -DWITH_END=1 -DNREADS=1 -DNTASKS=1
+large plain dialled -DWITH_END=1 -DTIMEOUTS=1 -DNREADS=1 -DNTASKS=1
+large plain dialled -DNREADS=3 -DNTASKS=1
+
 begin plain tasks -DWITH_END=1
 begin plain tasks -DWITH_END=0
 
@@ -239,6 +245,13 @@ for rule in LINE_LOCK FORCE_WAKES; do
 	begin drop strand -DDROP_$rule -DWITH_FORCE=1
 done
 
+for rule in WANTED_FIRST ASK_LOOP LOOK YIELD RECV_AGAIN FOR_LOOP FLAG_LAST; do
+	begin drop dialled -DDROP_$rule
+done
+for rule in EXCHANGE GRANT_REF PUSH_BACK FD; do
+	begin drop dialled -DDROP_$rule -DWITH_END=1 -DNREADS=1 -DNTASKS=1
+done
+
 for rule in ENDED FREEING RUNNING TELL_FREED; do
 	begin drop tasks -DDROP_$rule
 done
@@ -283,7 +296,7 @@ done
 
 # Lines that no plain run came through: a model that cannot go there proves nothing of it.
 unreached=0
-for model in sleep takeover output cap relief width lend strand tasks stop reconnect conn; do
+for model in sleep takeover output cap relief width lend strand dialled tasks stop reconnect conn; do
 	is_meant $model || continue
 	cat "$work/$model".*.present 2>/dev/null | sort -un >"$work/present" || :
 	cat "$work/$model".*.reached 2>/dev/null | sort -un >"$work/reached" || :
