@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A library without TLS: the start says so, and all else goes on. It is made of the objects of the
- * one under test, with the stand-in for TLS, so what that lacks is not linked. */
+ * one under test, with the stand-ins for TLS and for the suite over it: what they lack is not
+ * linked. */
 #include "support/support.h"
 
 #include "tls/context.h"
