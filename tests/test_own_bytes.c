@@ -37,10 +37,8 @@ static void stream(sttcp_client *client, struct probe *at_client, size_t total)
 	sttcp_conn_unref(conn);
 }
 
-/* With small buffers in the kernel, so that the queues of both ends fill often. With large ones, on
- * a busy machine, Linux 6.18 itself came to a rest now and then: 28 MB unread on one side, and both
- * sides retransmitting what the other one did not take (TCPRcvQDrop and BeyondWindow in
- * /proc/net/netstat). */
+/* With small buffers to send from, so that the queues of both ends fill often. With large ones, on
+ * a busy machine, Linux 6.18 itself came to a rest now and then: see narrow(). */
 static struct probe *plain_probe(void)
 {
 	struct probe *probe = probe_new();

@@ -462,7 +462,6 @@ bool narrow(struct probe *probe, sttcp_conn *conn)
 
 	(void)probe;
 	setsockopt(sttcp_conn_fd(conn), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	setsockopt(sttcp_conn_fd(conn), SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 	return true;
 }
 

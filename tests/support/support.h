@@ -296,7 +296,9 @@ void pair_close(struct pair *pair);
 /* A script for data: sends it back. */
 bool echo_data(struct probe *probe, sttcp_conn *conn, const void *data, size_t size);
 
-/* A script for connection: small buffers on this side, too. */
+/* A script for connection: a small buffer to send from on this side, too. Not one to receive into:
+ * the peer has been told of a larger window, and where the kernel then drops what is sent into that
+ * (from Linux 6.17 on with the acknowledgement in it), two ends that rest wait for each other. */
 bool narrow(struct probe *probe, sttcp_conn *conn);
 
 /* ------------------------------------------------------------------ children */
