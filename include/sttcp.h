@@ -1193,7 +1193,7 @@ STTCP_API bool sttcp_conn_is_open(const sttcp_conn *conn);
 STTCP_API bool sttcp_conn_stopping(const sttcp_conn *conn);
 
 /* The descriptor, borrowed, for setsockopt(2) and the like; -1 once it is closed. Reading or
- * writing it is an error of the caller. */
+ * writing it is an error of the caller, and a smaller SO_RCVBUF than it has a trap: sttcp(7). */
 STTCP_API int sttcp_conn_fd(const sttcp_conn *conn);
 
 /*
