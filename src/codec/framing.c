@@ -218,6 +218,7 @@ __attribute__((__noinline__)) static int next_of_kind(const struct stt_framing *
 	case STTCP_FRAMING_FIXED:
 		return next_fixed(framing, size, frame);
 	default:
+		size = size < STT_RAW_MAX ? size : STT_RAW_MAX;
 		return found(frame, 0, size, size);
 	}
 }

@@ -16,7 +16,8 @@
 
 enum {
 	STT_DELIMITER_MAX = 16,
-	STT_PREFIX_MAX = 10
+	STT_PREFIX_MAX = 10,
+	STT_RAW_MAX = 60 * 1024 /* of RAW at a time, as it is read */
 };
 
 /* A framing after its defaults were filled in. All functions but stt_framing_check want one that

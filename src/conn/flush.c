@@ -19,6 +19,7 @@
 #include "conn/room.h"
 #include "conn/service.h"
 #include "conn/stream.h"
+#include "conn/unheard.h"
 #include "conn/watch.h"
 #include "engine/loop.h"
 
@@ -73,8 +74,12 @@ void stt_flush_expect_writable_locked(struct stt_output *out)
 	stt_watch_wait_locked(out);
 	atomic_store(&out->pending, true);
 	out->moved_ms = stt_now_ms();
-	if (timeout_ms >= 0)
-		stt_alarm_set(conn->loop, &conn->alarm, out->moved_ms + timeout_ms);
+	int64_t at = stt_unheard_at_locked(out);
+
+	if (timeout_ms >= 0 && out->moved_ms + timeout_ms < at)
+		at = out->moved_ms + timeout_ms;
+	if (at != STT_NEVER)
+		stt_alarm_set(conn->loop, &conn->alarm, at);
 }
 
 /* Of TLS: the records that have not left. 0, -EAGAIN, or why the stream has failed. */
@@ -332,11 +337,15 @@ int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms, int *stalled)
 
 	int64_t at = stalls_at_locked(out);
 	int64_t look = stt_watch_look_locked(out);
+	bool asks = false;
+	int64_t ahead = stt_unheard_look_locked(out, now_ms, &asks);
 
 	stt_unlock(&out->lock);
-	stt_output_tell(conn, what);
-	if (at > now_ms && look > now_ms)
-		return at < look ? at : look;
+	stt_output_tell(conn, what | (asks ? STT_TELL_RESUME : 0));
+	if (at > now_ms && look > now_ms) {
+		at = at < look ? at : look;
+		return at < ahead ? at : ahead;
+	}
 	*stalled = look > now_ms ? STTCP_ETIME_WRITE : STTCP_EDEAD_PEER;
 	return STT_NEVER;
 }

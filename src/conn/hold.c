@@ -113,7 +113,10 @@ static bool look_at_queue(struct sttcp_conn *conn)
 
 bool stt_hold_stands(struct sttcp_conn *conn)
 {
-	return stt_is_paused(conn) || look_at_queue(conn);
+	if (stt_is_paused(conn) || look_at_queue(conn))
+		return true;
+	stt_release(conn, STT_HOLD_AHEAD);
+	return false;
 }
 
 static bool is_high(struct sttcp_conn *conn)

@@ -6,6 +6,8 @@
  *	PAUSED	sttcp_conn_pause	sttcp_conn_resume
  *	HIGH	the queue is full	the queue is not full any more
  *
+ * AHEAD is none: it says that the input is to be read nevertheless (unheard.h).
+ *
  * A queue is full when it holds high_water bytes of the connection's own
  * handlers, or any such bytes while the cap of all connections is used up.
  *
@@ -28,7 +30,8 @@
 
 enum stt_hold {
 	STT_HOLD_PAUSED = 1,
-	STT_HOLD_HIGH = 2
+	STT_HOLD_HIGH = 2,
+	STT_HOLD_AHEAD = 4
 };
 
 /* Adds a reason, and removes it; false if nothing has changed. Any thread, under any lock. It is up
@@ -43,6 +46,12 @@ void stt_conn_resume(struct sttcp_conn *conn);
 static inline bool stt_is_paused(struct sttcp_conn *conn)
 {
 	return atomic_load(&conn->holds) & STT_HOLD_PAUSED;
+}
+
+/* Whether AHEAD is set. */
+static inline bool stt_hold_reads_ahead(struct sttcp_conn *conn)
+{
+	return atomic_load(&conn->holds) & STT_HOLD_AHEAD;
 }
 
 /* For stt_is_held: whether one of the reasons stands. */

@@ -22,6 +22,7 @@
 #include "conn/hold.h"
 #include "conn/input.h"
 #include "conn/own_framing.h"
+#include "conn/read_ahead.h"
 #include "conn/service.h"
 #include "conn/stream.h"
 #include "conn/tasks.h"
@@ -237,6 +238,8 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 	/* All that follows is for the owner that finds its handler at the end. */
 	if (conn->phase == STT_PARKED)
 		return false;
+	if (delivery == STOPPED && !stt_conn_has_ended(conn))
+		stt_read_ahead(desk, conn);
 	came |= budget != MESSAGES_PER_TURN;
 	if (came)
 		stt_deadlines_note_input(conn);
@@ -264,8 +267,13 @@ __attribute__((__noinline__)) static bool is_behind(const struct sttcp_conn *con
 static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	for (int reads = 0; reads < READS_PER_TURN; reads++) {
-		if (is_held(conn))
-			return false;
+		if (is_held(conn)) {
+			if (!stt_hold_reads_ahead(conn))
+				return false;
+			/* What is read now has to be kept. */
+			atomic_store(&conn->framed, true);
+			return read_messages(desk, conn);
+		}
 
 		bool emptied;
 		ssize_t size = stt_stream_recv(conn, desk->buffer, STT_READ_SIZE, &emptied);

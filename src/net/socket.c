@@ -168,6 +168,31 @@ bool stt_socket_silence(int fd, struct stt_silence *silence)
 	return true;
 }
 
+bool stt_socket_is_unheard(int fd)
+{
+	enum {
+		LEAST_TRIES = 2
+	};
+	struct tcp_info info;
+	socklen_t size = sizeof(info);
+	int unread = 0;
+
+	memset(&info, 0, sizeof(info));
+	return ioctl(fd, FIONREAD, &unread) == 0 && unread &&
+	       getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+	       (info.tcpi_retransmits >= LEAST_TRIES || info.tcpi_probes >= LEAST_TRIES);
+}
+
+size_t stt_socket_memory(int fd)
+{
+	int memory = 0;
+	socklen_t size = sizeof(memory);
+
+	return getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &memory, &size) == 0 && memory > 0
+		       ? (size_t)memory
+		       : 0;
+}
+
 void stt_socket_probe_each(int fd, unsigned ms)
 {
 	const int rto_max_ms = 44; /* TCP_RTO_MAX_MS, which the C library may not know */

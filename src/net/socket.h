@@ -93,6 +93,13 @@ struct stt_silence {
 /* False when nothing is in flight: all was acknowledged. */
 bool stt_socket_silence(int fd, struct stt_silence *silence);
 
+/* Whether the kernel has repeated what it sends at least twice without an answer, while input is
+ * unread. TCP. */
+bool stt_socket_is_unheard(int fd);
+
+/* How much memory for unread input the kernel allows, in bytes (SO_RCVBUF); 0: unknown. */
+size_t stt_socket_memory(int fd);
+
 /* Makes the kernel retransmit, and probe a closed window, at least every `ms`; where it cannot
  * (before Linux 6.15) it backs off to two minutes. */
 void stt_socket_probe_each(int fd, unsigned ms);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* Finds a peer that the kernel does not hear. */
+#include "conn/unheard.h"
+
+#include "base/clock.h"
+#include "conn/conn.h"
+#include "conn/hold.h"
+#include "conn/service.h"
+#include "net/socket.h"
+
+enum {
+	/* By then the kernel has repeated itself twice on a short way. Later looks are twice as
+	 * far from the last byte each: a peer that does not read costs five of them. */
+	FIRST_LOOK_MS = 1000
+};
+
+static bool stands_still_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
+{
+	const struct sttcp_conn *conn = stt_output_conn(out);
+
+	return atomic_load(&out->pending) && !out->broken && !stt_host_is_unix(conn->service->host);
+}
+
+int64_t stt_unheard_at_locked(const struct stt_output *out)
+{
+	return stands_still_locked(out) ? out->moved_ms + FIRST_LOOK_MS : STT_NEVER;
+}
+
+int64_t stt_unheard_look_locked(struct stt_output *out, int64_t now_ms, bool *asks)
+{
+	struct sttcp_conn *conn = stt_output_conn(out);
+	int64_t still_ms = now_ms - out->moved_ms;
+	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+
+	if (fd < 0 || !stands_still_locked(out))
+		return STT_NEVER;
+	if (still_ms < FIRST_LOOK_MS)
+		return out->moved_ms + FIRST_LOOK_MS;
+	if ((out->holds_reader || stt_is_paused(conn)) && stt_socket_is_unheard(fd)) {
+		stt_hold(conn, STT_HOLD_AHEAD);
+		*asks = true;
+	}
+	return now_ms + still_ms;
+}
