@@ -72,11 +72,10 @@ static bool hear(struct probe *probe, sttcp_conn *conn, const void *data, size_t
 static bool is_answered(int fd, int ms)
 {
 	int64_t until = now_ms() + ms;
-	int left = 1;
+	int left;
 
-	do
-		ioctl(fd, TIOCOUTQ, &left);
-	while (left && now_ms() < until);
+	while (ioctl(fd, TIOCOUTQ, &left) == 0 && left && now_ms() < until)
+		nap_ms(1);
 	return !left;
 }
 
