@@ -9,8 +9,8 @@
 #include "net/socket.h"
 
 enum {
-	/* By then the kernel has repeated itself twice on a short way. Later looks are twice as
-	 * far from the last byte each: a peer that does not read costs five of them. */
+	/* Later looks are twice as far from the last byte each: within the write timeout a peer
+	 * that does not read costs five of them. */
 	FIRST_LOOK_MS = 1000
 };
 

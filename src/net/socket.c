@@ -168,19 +168,33 @@ bool stt_socket_silence(int fd, struct stt_silence *silence)
 	return true;
 }
 
-bool stt_socket_is_unheard(int fd)
+/* The kernel of a peer answers what it has no room for at most twice a second
+ * (tcp_invalid_ratelimit), so one try without an answer says nothing. Probes of a closed window are
+ * counted from the last acknowledgement on, retransmissions of data are not. */
+static bool is_unanswered(const struct tcp_info *info)
 {
 	enum {
-		LEAST_TRIES = 2
+		LEAST_TRIES = 2,
+		LEAST_SILENCE_MS = 1000,
+		RATE_LIMIT_MS = 500
 	};
+
+	if (info->tcpi_last_ack_recv < LEAST_SILENCE_MS)
+		return false;
+	return info->tcpi_probes >= LEAST_TRIES ||
+	       (info->tcpi_retransmits >= LEAST_TRIES &&
+		info->tcpi_last_ack_recv > info->tcpi_last_data_sent + RATE_LIMIT_MS);
+}
+
+bool stt_socket_is_unheard(int fd)
+{
 	struct tcp_info info;
 	socklen_t size = sizeof(info);
 	int unread = 0;
 
 	memset(&info, 0, sizeof(info));
 	return ioctl(fd, FIONREAD, &unread) == 0 && unread &&
-	       getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
-	       (info.tcpi_retransmits >= LEAST_TRIES || info.tcpi_probes >= LEAST_TRIES);
+	       getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && is_unanswered(&info);
 }
 
 size_t stt_socket_memory(int fd)
