@@ -37,6 +37,7 @@ struct stt_output {
 	bool shakes : 1;       /* the session of TLS is in its handshake */
 	bool paced : 1;	       /* a send has waited: others wait for a shorter queue (output.c) */
 	bool by_force : 1;     /* an end by force has come: no handler waits any more (wait.h) */
+	bool unheard : 1;      /* what the last look has found: see unheard.h */
 	bool forced;	       /* its end does not wait for the queue, which leaves afterwards */
 	bool holds_reader;     /* the reader rests: see hold.h */
 	unsigned char detours; /* why a send may not go straight to the socket */

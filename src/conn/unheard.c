@@ -11,7 +11,8 @@
 enum {
 	/* Later looks are twice as far from the last byte each: within the write timeout a peer
 	 * that does not read costs five of them. */
-	FIRST_LOOK_MS = 1000
+	FIRST_LOOK_MS = 1000,
+	SECOND_LOOK_MS = 1000 /* after one that has found something: see stt_socket_is_unheard */
 };
 
 static bool stands_still_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
@@ -36,7 +37,13 @@ int64_t stt_unheard_look_locked(struct stt_output *out, int64_t now_ms, bool *as
 		return STT_NEVER;
 	if (still_ms < FIRST_LOOK_MS)
 		return out->moved_ms + FIRST_LOOK_MS;
-	if ((out->holds_reader || stt_is_paused(conn)) && stt_socket_is_unheard(fd)) {
+
+	bool before = out->unheard;
+
+	out->unheard = (out->holds_reader || stt_is_paused(conn)) && stt_socket_is_unheard(fd);
+	if (out->unheard && !before)
+		return now_ms + SECOND_LOOK_MS;
+	if (out->unheard) {
 		stt_hold(conn, STT_HOLD_AHEAD);
 		*asks = true;
 	}

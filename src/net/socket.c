@@ -169,21 +169,19 @@ bool stt_socket_silence(int fd, struct stt_silence *silence)
 }
 
 /* The kernel of a peer answers what it has no room for at most twice a second
- * (tcp_invalid_ratelimit), so one try without an answer says nothing. Probes of a closed window are
- * counted from the last acknowledgement on, retransmissions of data are not. */
+ * (tcp_invalid_ratelimit). So the first two tries, 200 and 600 ms after the last answer, may have
+ * none; the third comes after 1400 ms. Probes of a closed window are counted from the last
+ * acknowledgement on, retransmissions of data are not. */
 static bool is_unanswered(const struct tcp_info *info)
 {
 	enum {
-		LEAST_TRIES = 2,
-		LEAST_SILENCE_MS = 1000,
-		RATE_LIMIT_MS = 500
+		LEAST_SILENCE_MS = 1500
 	};
 
 	if (info->tcpi_last_ack_recv < LEAST_SILENCE_MS)
 		return false;
-	return info->tcpi_probes >= LEAST_TRIES ||
-	       (info->tcpi_retransmits >= LEAST_TRIES &&
-		info->tcpi_last_ack_recv > info->tcpi_last_data_sent + RATE_LIMIT_MS);
+	return info->tcpi_probes ||
+	       (info->tcpi_retransmits && info->tcpi_last_ack_recv > info->tcpi_last_data_sent);
 }
 
 bool stt_socket_is_unheard(int fd)

@@ -93,8 +93,8 @@ struct stt_silence {
 /* False when nothing is in flight: all was acknowledged. */
 bool stt_socket_silence(int fd, struct stt_silence *silence);
 
-/* Whether the kernel has repeated what it sends at least twice, and for a second, without an
- * answer, while input is unread. TCP. */
+/* Whether the kernel has repeated what it sends, and has no answer now, nor for 1500 ms, while
+ * input is unread. An answer may be on its way: then this is no longer so a second later. TCP. */
 bool stt_socket_is_unheard(int fd);
 
 /* How much memory for unread input the kernel allows, in bytes (SO_RCVBUF); 0: unknown. */
