@@ -263,23 +263,33 @@ __attribute__((__noinline__)) static bool is_behind(const struct sttcp_conn *con
 	return stt_stream_has_more(conn, size, emptied) && !stt_conn_has_ended(conn);
 }
 
+/* For read_raw, when so many bytes may not be delivered: they are parsed later, for what is kept is
+ * messages. A FIN is read again. */
+__attribute__((__noinline__)) static bool keep_raw(struct stt_desk *desk, struct sttcp_conn *conn,
+						   size_t size)
+{
+	desk->input.at = (unsigned char *)desk->buffer;
+	desk->input.size = size;
+	stt_counter_add(&conn->bytes_in, (int64_t)size);
+	atomic_store(&conn->framed, true);
+	return read_messages(desk, conn);
+}
+
 /* The same for bytes as they come, which need no parsing. */
 static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	for (int reads = 0; reads < READS_PER_TURN; reads++) {
-		if (is_held(conn)) {
-			if (!stt_hold_reads_ahead(conn))
-				return false;
-			/* What is read now has to be kept. */
-			atomic_store(&conn->framed, true);
-			return read_messages(desk, conn);
-		}
+		if (is_held(conn))
+			return stt_hold_reads_ahead(conn) && keep_raw(desk, conn, 0);
 
 		bool emptied;
 		ssize_t size = stt_stream_recv(conn, desk->buffer, STT_READ_SIZE, &emptied);
 
 		if (size == 0)
 			size = stt_output_end_of_input(conn);
+		/* Perhaps by a call that returned before the peer sent this. */
+		if (__builtin_expect(size >= 0 && stt_is_paused(conn), false))
+			return keep_raw(desk, conn, (size_t)size);
 		if (size < 0)
 			take_error(conn, (int)size);
 		else if (size == 0)

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* sttcp_conn_pause on another thread, while the loop is about to read. */
+#include "support/faults.h"
+#include "support/support.h"
+
+/* The loop stands in front of the kernel's recv(2) until it may go on. */
+static struct event reads = EVENT_INIT;
+static struct event may_go_on = EVENT_INIT;
+static atomic_int stopped_fd = -1;
+
+static long stop_before_recv(long number, const long arguments[6])
+{
+	int fd = (int)arguments[0];
+
+	if (number == SYS_recvfrom && atomic_compare_exchange_strong(&stopped_fd, &fd, -1)) {
+		event_raise(&reads);
+		event_wait(&may_go_on, 1);
+	}
+	return real_syscall(number, arguments);
+}
+
+static void stop_at_next_read(struct pair *pair)
+{
+	struct event fresh = EVENT_INIT;
+
+	reads = may_go_on = fresh;
+	atomic_store(&stopped_fd, sttcp_conn_fd(pair->conn));
+	atomic_store(&stand_in_syscall, stop_before_recv);
+}
+
+static void note_turn(sttcp_conn *conn, void *context)
+{
+	(void)conn;
+	event_raise(context);
+}
+
+/* What the loop was doing is over when a task has run. */
+static void let_it_read(struct pair *pair)
+{
+	struct event over = EVENT_INIT;
+
+	assert_true(event_wait(&reads, 1));
+	assert_int_equal(sttcp_conn_pause(pair->conn), 0);
+	event_raise(&may_go_on);
+	assert_int_equal(sttcp_conn_run(pair->conn, note_turn, &over, NULL), 0);
+	assert_true(event_wait(&over, 1));
+	atomic_store(&stand_in_syscall, NULL);
+}
+
+static void nothing_is_delivered_after_a_pause(void **state)
+{
+	(void)state;
+	for (int framed = 0; framed < 2; framed++) {
+		struct pair pair = {0};
+
+		pair_open(&pair, STTCP_OPTIONS(.framing = framed ? STTCP_FRAMING_LINE
+								 : STTCP_FRAMING_RAW));
+		stop_at_next_read(&pair);
+		assert_true(peer_say(pair.peer, "later\n"));
+		let_it_read(&pair);
+		assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), 0);
+		sttcp_conn_resume(pair.conn);
+		assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 1));
+		assert_string_equal(probe_text(pair.probe), framed ? "later" : "later\n");
+		assert_true(peer_say(pair.peer, "last\n"));
+		assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 2));
+		pair_close(&pair);
+	}
+}
+
+static void no_end_is_told_after_a_pause(void **state)
+{
+	(void)state;
+	for (int half = 0; half < 2; half++) {
+		struct pair pair = {0};
+
+		pair_open(&pair, STTCP_OPTIONS(.half_close = half));
+		stop_at_next_read(&pair);
+		peer_shutdown(pair.peer);
+		let_it_read(&pair);
+		assert_true(sttcp_conn_is_open(pair.conn));
+		assert_int_equal(probe_count(pair.probe, STTCP_END), 0);
+		sttcp_conn_resume(pair.conn);
+		assert_true(probe_wait(pair.probe, half ? STTCP_END : STTCP_DISCONNECTION, 1));
+		pair_close(&pair);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_is_delivered_after_a_pause),
+		cmocka_unit_test(no_end_is_told_after_a_pause),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
