@@ -32,14 +32,13 @@ int64_t stt_unheard_look_locked(struct stt_output *out, int64_t now_ms, bool *as
 	struct sttcp_conn *conn = stt_output_conn(out);
 	int64_t still_ms = now_ms - out->moved_ms;
 	int fd = atomic_load_explicit(&conn->fd, memory_order_relaxed);
+	bool before = out->unheard;
 
+	out->unheard = false;
 	if (fd < 0 || !stands_still_locked(out))
 		return STT_NEVER;
 	if (still_ms < FIRST_LOOK_MS)
 		return out->moved_ms + FIRST_LOOK_MS;
-
-	bool before = out->unheard;
-
 	out->unheard = (out->holds_reader || stt_is_paused(conn)) && stt_socket_is_unheard(fd);
 	if (out->unheard && !before)
 		return now_ms + SECOND_LOOK_MS;
