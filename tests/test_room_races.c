@@ -383,11 +383,58 @@ static void a_join_beside_the_end_leaves_nothing(void **state)
 	assert_int_equal(atomic_load(&violations), 0);
 }
 
+enum {
+	MANY_ROOMS = 200,
+	NEWCOMERS = 50
+};
+
+static bool join_many(struct probe *probe, sttcp_conn *conn)
+{
+	char name[16];
+
+	(void)probe;
+	for (int i = 0; i < MANY_ROOMS; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		if (sttcp_conn_join(conn, name) < 0)
+			violate("a join has failed");
+	}
+	return true;
+}
+
+/* Whoever is seen as a member is in the rooms that its handler has joined: what is sent to them
+ * then reaches it. */
+static void a_member_is_in_its_rooms_at_once(void **state)
+{
+	struct probe *probe = probe_new();
+	int peers[NEWCOMERS];
+	char last[16];
+
+	(void)state;
+	snprintf(last, sizeof(last), "%d", MANY_ROOMS - 1);
+	probe->connection = join_many;
+	sttcp_server *many = probe_listen(probe, NULL);
+
+	for (int i = 0; i < NEWCOMERS; i++) {
+		peers[i] = peer_connect(sttcp_server_port(many));
+		assert_true(peers[i] >= 0);
+		for (int64_t until = now_ms() + DEADLINE_MS; sttcp_server_count(many) <= i;)
+			assert_true(now_ms() < until);
+		assert_int_equal(sttcp_server_count_in(many, "0"), i + 1);
+		assert_int_equal(sttcp_server_count_in(many, last), i + 1);
+	}
+	for (int i = 0; i < NEWCOMERS; i++)
+		peer_close(peers[i]);
+	sttcp_server_free(many);
+	probe_free(probe);
+	assert_int_equal(atomic_load(&violations), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rooms_hold_while_all_happens_at_once),
 		cmocka_unit_test(a_join_beside_the_end_leaves_nothing),
+		cmocka_unit_test(a_member_is_in_its_rooms_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -163,9 +163,10 @@ static void note_joined(struct stt_service *service, struct sttcp_conn *conn)
 {
 	struct stt_group *group = group_of(service);
 
-	stt_roster_join(stt_roster_of(group, conn), conn);
+	/* First: whoever finds it as a member finds it in the rooms that its handler has joined. */
 	if (group->rooms)
 		stt_rooms_admit(group->rooms, conn);
+	stt_roster_join(stt_roster_of(group, conn), conn);
 	if (service->is_client)
 		note_open(group, conn);
 }
