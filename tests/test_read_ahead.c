@@ -10,12 +10,14 @@
 
 #include "conn/conn.h"
 #include "conn/hold.h"
+#include "net/socket.h"
 
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum {
 	OUTPUT = 8 * 1024 * 1024,
+	MIB = 1024 * 1024,
 	/* Less than 1 KiB: the kernel lets a peer go so far beyond a window. */
 	SAID = 1000,
 	UNANSWERED_MS = 300,
@@ -247,6 +249,33 @@ static void the_end_comes_behind_what_was_read_ahead(void **state)
 	read_ahead_to_the_end(true);
 }
 
+/* However often it is asked for: half of SO_RCVBUF, or 1 MiB, and the last read. */
+static void g13_what_is_read_ahead_is_bounded(void **state)
+{
+	static char flood[64 * 1024];
+	struct story story = {.pauses = true};
+	struct pair pair = {.probe = probe_new()};
+
+	(void)state;
+	pair.probe->data = hear;
+	pair.probe->extra = &story;
+	pair_open(&pair, &large_queue);
+	assert_true(peer_say(pair.peer, "?"));
+	EVENTUALLY(atomic_load(&story.rests));
+	for (int i = 0; i < 100; i++) {
+		while (send(pair.peer, flood, sizeof(flood), MSG_DONTWAIT) > 0)
+			;
+		have_it_read_ahead(pair.conn);
+		nap_ms(2);
+	}
+
+	size_t half = stt_socket_memory(sttcp_conn_fd(pair.conn)) / 2;
+	size_t most = half > MIB ? half : MIB;
+
+	assert_in_range(bytes_in(pair.conn), MIB / 2, most + HANDLER_MOST);
+	pair_close(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -255,6 +284,7 @@ int main(void)
 		cmocka_unit_test(g13_output_leaves_while_messages_are_held),
 		cmocka_unit_test(a_peer_that_does_not_read_is_heard),
 		cmocka_unit_test(the_end_comes_behind_what_was_read_ahead),
+		cmocka_unit_test(g13_what_is_read_ahead_is_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
