@@ -177,6 +177,7 @@ need_deb()
 	need fakeroot command_found fakeroot
 	need lintian command_found lintian
 	need python3-dev dpkg-query -W python3-dev
+	need valgrind-if-available dpkg-query -W valgrind-if-available
 }
 
 need_check()

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/memcheck.h"
 #include "base/portable.h"
 
 #if STT_HAVE_MAKECONTEXT
@@ -42,11 +43,6 @@
 #endif
 #if STT_TSAN
 #include <sanitizer/tsan_interface.h>
-#endif
-#if defined(__has_include)
-#if __has_include(<valgrind/memcheck.h>)
-#include <valgrind/memcheck.h>
-#endif
 #endif
 
 /* What the tools watch must not be watched itself: its frame is on one stack and its end on
@@ -239,11 +235,7 @@ static void tell_tools(struct stt_fiber *fiber)
 #if STT_TSAN
 	fiber->tsan_own = __tsan_create_fiber(0);
 #endif
-#ifdef VALGRIND_STACK_REGISTER
-	fiber->valgrind_id =
-		VALGRIND_STACK_REGISTER(fiber->stack.low, fiber->stack.low + fiber->stack.size);
-#endif
-	(void)fiber;
+	fiber->valgrind_id = stt_memcheck_new_stack(fiber->stack.low, fiber->stack.size);
 }
 
 #if STT_ASAN
@@ -269,12 +261,7 @@ static void untell_tools(struct stt_fiber *fiber)
 #if STT_TSAN
 	__tsan_destroy_fiber(fiber->tsan_own);
 #endif
-#ifdef VALGRIND_STACK_REGISTER
-	VALGRIND_STACK_DEREGISTER(fiber->valgrind_id);
-	/* It takes what lies below a stack pointer for gone. */
-	(void)VALGRIND_MAKE_MEM_UNDEFINED(fiber->stack.low, fiber->stack.size);
-#endif
-	(void)fiber;
+	stt_memcheck_end_stack(fiber->valgrind_id);
 }
 
 struct stt_fiber *stt_fiber_new(size_t stack_size, size_t record_size)

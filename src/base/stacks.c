@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/list.h"
+#include "base/memcheck.h"
 #include "base/mutex.h"
 
 #ifndef MADV_GUARD_INSTALL
@@ -119,6 +120,7 @@ static struct stt_stack_block *new_block_locked(size_t size) STT_REQUIRES(lock)
 		munmap(pages, step * STACKS_PER_BLOCK);
 		goto fail;
 	}
+	stt_memcheck_forbid(pages, step * STACKS_PER_BLOCK);
 	stt_list_append(&open_blocks, &block->in_open);
 	return block;
 fail:
@@ -156,6 +158,7 @@ bool stt_stack_take(struct stt_stack *stack, size_t size)
 			.size = size,
 			.block = block,
 		};
+		stt_memcheck_allow(stack->low, size);
 	}
 	stt_unlock(&lock);
 	return block;
@@ -193,6 +196,7 @@ void stt_stack_give(const struct stt_stack *stack)
 {
 	if (stack->size > KEPT_BYTES)
 		stt_stack_trim(stack, stack->low + stack->size - KEPT_BYTES);
+	stt_memcheck_forbid(stack->low, stack->size);
 	stt_lock(&lock);
 	give_locked(stack);
 	stt_unlock(&lock);
