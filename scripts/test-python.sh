@@ -8,7 +8,8 @@
 # PYTHON in the environment says for which Python (/usr/bin/python3). What else is missing is
 # installed; with --if-headers nothing is tested, and that is said, where PYTHON is empty or its
 # headers are not there. SANITIZE=address builds with the address and undefined behaviour sanitizers of
-# gcc, and leaves out the tests of what is not the package's own code.
+# gcc, and leaves out the tests of what is not the package's own code. JOBS says how many modules run
+# at a time (as many as there are processors).
 set -eu
 
 # Of the caller's it would hide that what a program of a test has printed was never written.
@@ -34,7 +35,7 @@ PYTHON=$python "$(dirname "$0")/deps.sh" python
 mkdir -p "$directory"
 directory=$(cd "$directory" && pwd)
 cd "$(dirname "$0")/../python"
-tests=discover
+tests=
 preload=
 if [ "${SANITIZE:-}" = address ]; then
 	export CC=gcc CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
@@ -51,4 +52,4 @@ echo "python: building for $("$python" --version)"
 "$python" -B backend/sttcp_build.py "$directory"
 cd tests
 # shellcheck disable=SC2086 # lists
-env $preload PYTHONPATH="$directory" "$python" -B -X dev -m unittest $tests --buffer
+env $preload PYTHONPATH="$directory" "$python" -B -X dev run_all.py "${JOBS:-$(nproc)}" $tests

@@ -51,11 +51,12 @@ _tried = itertools.count()
 
 def free_port():
     """One that nobody has, below those that the kernel chooses from: another program might have
-    taken one of these by the time that it is used."""
+    taken one of these by the time that it is used. Processes that are born one after the other look
+    far from each other."""
     for tried in itertools.islice(_tried, 20000):
         with socket.socket() as probe:
             try:
-                port = 10000 + (os.getpid() * 16 + tried) % 20000
+                port = 10000 + (os.getpid() * 7919 + tried) % 20000
                 probe.bind(("127.0.0.1", port))
                 return port
             except OSError:
@@ -103,24 +104,25 @@ class Peer(socket.socket):
         self.connect((host, port))
 
     def read(self, size):
-        data = b""
+        data = bytearray()
         while len(data) < size:
             more = self.recv(size - len(data))
             if not more:
                 break
             data += more
-        return data
+        return bytes(data)
 
     def read_all(self):
-        data = b""
+        data = bytearray()
         while True:
             try:
                 more = self.recv(65536)
             except ConnectionResetError:
-                return data
+                break
             if not more:
-                return data
+                break
             data += more
+        return bytes(data)
 
     def reset(self):
         self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The seed's own program, as it stands in its README, and that of version 1.1."""
 
+import fcntl
 import os
 import pty
 import re
@@ -14,25 +15,31 @@ import unittest
 
 from support import DEADLINE, data_file, free_port, wait_for
 
+SEED_PORT = 62134
+
 
 def program_of_seed():
     with open(data_file("seed_README.md"), encoding="utf-8") as file:
         return re.search(r"^```py\n(.*?)^```$", file.read(), re.M | re.S).group(1)
 
 
-def wait_for_port(port):
-    """Another test, in C, uses the same one."""
+def take_seed_port(case):
+    """The one that the seed's program names is this test's until it ends. Others of the package wait
+    for a lock; one in C uses it, too."""
+    lock = open(__file__, "rb")
+    case.addCleanup(lock.close)
+    fcntl.flock(lock, fcntl.LOCK_EX)
 
     def is_free():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind(("127.0.0.1", SEED_PORT))
             except OSError:
                 return False
             return True
 
-    wait_for(is_free, "port %d free" % port)
+    wait_for(is_free, "port %d free" % SEED_PORT)
 
 
 class Terminal:
@@ -101,7 +108,7 @@ class ProgramCase(unittest.TestCase):
 
 class SeedTest(ProgramCase):
     def test_seed_program_prints_what_the_seed_demands(self):
-        wait_for_port(62134)
+        take_seed_port(self)
         terminal = self.run_program(program_of_seed())
         terminal.read_until(lambda output: "Disconnected by " in output
                             and "Disconnected from " in output and output.endswith("\n"))

@@ -120,13 +120,13 @@ class TLSCase(Case):
 
 
 def read_to_end(secure, size):
-    data = b""
+    data = bytearray()
     while len(data) < size:
         more = secure.recv(65536)
         if not more:
             break
         data += more
-    return data
+    return bytes(data)
 
 
 def say_and_hear(secure, data):
