@@ -202,6 +202,7 @@ need_ci()
 	need valgrind command_found valgrind
 	need systemd command_found systemd-socket-activate
 	need gdb command_found gdb
+	need ninja-build command_found ninja
 	need_models
 }
 
