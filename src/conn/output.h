@@ -37,12 +37,13 @@ struct stt_output {
 	bool shakes : 1;       /* the session of TLS is in its handshake */
 	bool paced : 1;	       /* a send has waited: others wait for a shorter queue (output.c) */
 	bool by_force : 1;     /* an end by force has come: no handler waits any more (wait.h) */
+	bool waited : 1;       /* bytes had to wait for the socket: the drained handler is due */
+	bool behind : 1;       /* a visit has stopped short of the socket's end: the alarm is set */
 	bool unheard : 1;      /* what the last look has found: see unheard.h */
 	bool forced;	       /* its end does not wait for the queue, which leaves afterwards */
 	bool holds_reader;     /* the reader rests: see hold.h */
 	unsigned char detours; /* why a send may not go straight to the socket */
-	bool waited;	       /* bytes had to wait for the socket: the drained handler is due */
-	bool behind;	       /* a visit has stopped short of the socket's end: the alarm is set */
+	uint16_t unheard_ms;   /* the low bits of when it first did, or last asked */
 	unsigned char watch;   /* see watch.h */
 
 	/* Atomic: the socket was full, and an event that it is writable matters. Stored before the

@@ -12,7 +12,8 @@ enum {
 	/* Later looks are twice as far from the last byte each: within the write timeout a peer
 	 * that does not read costs five of them. */
 	FIRST_LOOK_MS = 1000,
-	SECOND_LOOK_MS = 1000 /* after one that has found something: see stt_socket_is_unheard */
+	/* After one that has found something: see stt_socket_is_unheard. */
+	SECOND_LOOK_MS = 1000
 };
 
 static bool stands_still_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
@@ -40,11 +41,18 @@ int64_t stt_unheard_look_locked(struct stt_output *out, int64_t now_ms, bool *as
 	if (still_ms < FIRST_LOOK_MS)
 		return out->moved_ms + FIRST_LOOK_MS;
 	out->unheard = (out->holds_reader || stt_is_paused(conn)) && stt_socket_is_unheard(fd);
-	if (out->unheard && !before)
+	if (!out->unheard)
+		return now_ms + still_ms;
+
+	/* Other alarms of the connection's lead here, too. */
+	uint16_t since_ms = (uint16_t)((uint16_t)now_ms - out->unheard_ms);
+
+	if (before && since_ms < SECOND_LOOK_MS)
+		return now_ms + SECOND_LOOK_MS - since_ms;
+	out->unheard_ms = (uint16_t)now_ms;
+	if (!before)
 		return now_ms + SECOND_LOOK_MS;
-	if (out->unheard) {
-		stt_hold(conn, STT_HOLD_AHEAD);
-		*asks = true;
-	}
+	stt_hold(conn, STT_HOLD_AHEAD);
+	*asks = true;
 	return now_ms + still_ms;
 }
