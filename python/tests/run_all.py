@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -23,20 +24,24 @@ LONG = ("test_install", "test_types", "test_threads")
 
 def run(module):
     began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-B", "-X", "dev", "-m", "unittest", module, "--buffer"], cwd=HERE,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace")
-    try:
-        output, _ = process.communicate(timeout=TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGABRT)  # -X dev prints where each thread is
+    # A file, not a pipe: nobody waits for what a test has left behind.
+    with tempfile.TemporaryFile("w+", errors="replace") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-B", "-X", "dev", "-m", "unittest", module, "--buffer"], cwd=HERE,
+            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
         try:
-            output, _ = process.communicate(timeout=10)
+            process.wait(TIMEOUT_S)
+            late = ""
         except subprocess.TimeoutExpired:
-            process.kill()
-            output, _ = process.communicate()
-        output += "\nit did not end in %d s\n" % TIMEOUT_S
+            late = "\nit did not end in %d s\n" % TIMEOUT_S
+            process.send_signal(signal.SIGABRT)  # -X dev prints where each thread is
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        file.seek(0)
+        output = file.read() + late
     count = re.findall(r"^Ran (\d+) tests? in ", output, re.MULTILINE)
     tests = int(count[-1]) if count else 0
     return process.returncode == 0 and tests > 0, tests, time.monotonic() - began, output
