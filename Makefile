@@ -4,7 +4,7 @@
 #   BUILD=dir          where to build (build)
 #   CMAKE_FLAGS=...    passed to cmake, such as -DSTTCP_SANITIZE=thread
 #   JOBS=n             how much runs at a time (the number of CPUs)
-#   TESTS=n            how many tests do (as many; with twice as many the suite takes 2/3 of the time)
+#   TESTS=n            how many tests do (twice as many: most of them wait most of the time)
 #   PREFIX=, DESTDIR=  for install (/usr/local, none)
 #   PYTHON=program     for which Python the package is built (/usr/bin/python3); empty: for none
 #   BENCH_FLAGS=...    passed to bench/run.py (--short)
@@ -14,7 +14,7 @@
 BUILD ?= build
 CMAKE_FLAGS ?=
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-TESTS ?= $(JOBS)
+TESTS ?= $(shell expr 2 '*' $(JOBS))
 PREFIX ?= /usr/local
 PYTHON ?= /usr/bin/python3
 BENCH_FLAGS ?= --short
