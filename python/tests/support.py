@@ -67,9 +67,10 @@ def free_port():
 def run_python(text, *arguments, options=(), check=True, **environment):
     """Runs a program of its own; returns what subprocess.run does."""
     command = [sys.executable, *options, "-c", text, *map(str, arguments)]
+    path = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             universal_newlines=True, timeout=DEADLINE * 3,
-                            env={**os.environ, **environment})
+                            env={**os.environ, "PYTHONPATH": path, **environment})
     if check and result.returncode:
         raise AssertionError("exit status %d\n%s\n%s" % (result.returncode, result.stdout,
                                                          result.stderr))

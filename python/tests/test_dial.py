@@ -11,6 +11,7 @@ import time
 import unittest
 
 import sttcp
+from asleep import once_main_waits
 from support import DEADLINE, Case, Seen, forks_beside_threads, free_port, run_python
 
 
@@ -130,7 +131,7 @@ class DialTest(Case):
 
     def test_close_of_another_thread_ends_a_read(self):
         connection, _ = self.pair()
-        threading.Timer(0.05, connection.close).start()
+        once_main_waits(connection.close)
         self.assertRaises(ConnectionAbortedError, connection.recv, 1)
 
     def test_last_reference_closes_in_order(self):
@@ -211,7 +212,7 @@ class DialTest(Case):
 
         before = signal.signal(signal.SIGUSR1, wake)
         self.addCleanup(signal.signal, signal.SIGUSR1, before)
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        once_main_waits(os.kill, os.getpid(), signal.SIGUSR1)
         self.assertRaises(InterruptedError, connection.recv, 1)
         peer.sendall(b"x")
         self.assertEqual(connection.recv(1), b"x")

@@ -125,17 +125,19 @@ class LifeTest(Case):
         for number in "SIGINT", "SIGTERM":
             for wait in "server.keep_alive()", "sttcp.general.keep_alive()":
                 run_python(
-                    "import os, signal, threading, sttcp.general\n"
+                    "import os, signal, sttcp.general\n"
+                    "from asleep import once_main_waits\n"
                     "from sttcp.server import Server\n"
                     "server = Server('127.0.0.1', 0)\nserver.start()\n"
                     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-                    "threading.Timer(0.3, os.kill, (os.getpid(), signal.%s)).start()\n"
+                    "once_main_waits(os.kill, os.getpid(), signal.%s)\n"
                     "%s\nassert server.closed\nprint('swallowed')\n" % (number, wait))
 
     def test_keep_alive_is_woken_by_an_interrupt_of_another_thread(self):
-        run_python("import _thread, threading\nfrom sttcp.server import Server\n"
+        run_python("import _thread\nfrom asleep import once_main_waits\n"
+                   "from sttcp.server import Server\n"
                    "server = Server('127.0.0.1', 0)\nserver.start()\n"
-                   "threading.Timer(0.3, _thread.interrupt_main).start()\n"
+                   "once_main_waits(_thread.interrupt_main)\n"
                    "server.keep_alive()\nassert server.closed\n")
 
 

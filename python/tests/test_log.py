@@ -158,9 +158,10 @@ server.keep_alive()
                             (2, "waits for 2 connections, Ctrl.C again ends them")):
             for wait in "server.keep_alive()", "sttcp.keep_alive()":
                 said = self.said("logging.basicConfig(level=logging.INFO)", """
-import os, signal, threading
+import os, signal
+from asleep import once_main_waits
 def interrupt():
-    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+    once_main_waits(os.kill, os.getpid(), signal.SIGINT)
 server = sttcp.Server("127.0.0.1", 0)
 server.start()
 peers = [socket.create_connection(server.sock_name, 20) for _ in range(%d)]

@@ -8,6 +8,7 @@ import unittest
 import unittest.mock
 
 import sttcp
+from asleep import once_main_waits
 from support import DEADLINE, Case, Seen, forks_beside_threads, free_port, wait_for
 
 SOON = {"reconnect": 0.001, "reconnect_max": 0.02}
@@ -316,12 +317,10 @@ class SendTest(Case):
         client = self.client(free_port(), **NEVER)
         client.start()
         began = time.monotonic()
-        timer = threading.Timer(0.05, os.kill, (os.getpid(), 2))
-        timer.start()
         with self.assertRaises(KeyboardInterrupt):
+            once_main_waits(os.kill, os.getpid(), 2)
             client.send(b"x", timeout=DEADLINE)
         self.assertLess(time.monotonic() - began, DEADLINE / 2)
-        timer.join()
         client.close()
 
 

@@ -10,6 +10,7 @@ from support import DEADLINE, SANITIZED, Case, run_python
 HEAD = """
 import os, signal, socket, subprocess, sys, threading, time
 import sttcp
+from asleep import once_main_waits
 from sttcp.server import Server
 
 DEADLINE = %r
@@ -139,9 +140,9 @@ def receive(address, connection, data):
     connection.sendall(data)
 
 server.start()
-threading.Timer(0.01, ask).start()
 began = time.monotonic()
 try:
+    once_main_waits(ask)
     time.sleep(DEADLINE)
 except Woken:
     pass
@@ -174,7 +175,7 @@ server.start()
 if when == "before":
     os.kill(os.getpid(), number)
 else:
-    threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+    once_main_waits(os.kill, os.getpid(), number)
 %s
 assert server.closed
 assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == blocked

@@ -284,6 +284,7 @@ class StopTest(TimerCase):
     def test_a_signal_interrupts_the_wait(self):
         run_python("""
 import signal, threading, sttcp
+from asleep import once_main_waits
 inside, go = threading.Event(), threading.Event()
 def block():
     inside.set()
@@ -291,8 +292,8 @@ def block():
 timer = sttcp.Timer(block)
 timer.start(0, every=0.001)
 assert inside.wait(20)
-threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
 try:
+    once_main_waits(signal.pthread_kill, threading.main_thread().ident, signal.SIGINT)
     timer.stop()
 except KeyboardInterrupt:
     print("interrupted")
