@@ -139,9 +139,12 @@ static void give_up_locked(struct stt_output *out, struct stt_sender *sender)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
 
-	if (!sender->begun)
+	if (!sender->begun) {
+		/* Or as many bytes that were sent later would leave without TLS in their place. */
+		if (sender->clear && out->shakes)
+			stt_secure_of(conn)->clear -= sender->cursor.left;
 		stt_line_finish_locked(out, sender, stt_conn_end_code(sender->parked));
-	else if (conn->service->settings.write_timeout_ms < 0 && stt_stream_fd(conn) >= 0)
+	} else if (conn->service->settings.write_timeout_ms < 0 && stt_stream_fd(conn) >= 0)
 		stt_stream_reset_locked(out);
 }
 

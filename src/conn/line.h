@@ -28,6 +28,7 @@ struct stt_sender {
 	struct stt_sender *next;
 	struct stt_cursor cursor;
 	bool begun; /* some of it is queued or sent: it may not be given up alone */
+	bool clear; /* it stood here when TLS began: counted in stt_secure.clear */
 	bool done;
 	int result;
 	struct stt_cond wake;

@@ -65,12 +65,14 @@ static struct stt_resumption *resumption_of(struct stt_service *service)
 }
 
 /* Bytes of sends that have begun before, and are to leave as they are. */
-static size_t count_sent_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
+static size_t count_sent_locked(struct stt_output *out) STT_REQUIRES(out->lock)
 {
 	size_t size = out->queue.size;
 
-	for (const struct stt_sender *sender = out->line; sender; sender = sender->next)
+	for (struct stt_sender *sender = out->line; sender; sender = sender->next) {
 		size += sender->cursor.left;
+		sender->clear = true;
+	}
 	return size;
 }
 
