@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* sttcp_conn_pause on another thread, while the loop is about to read. */
+/* Calls of another thread, while the loop is about to read, or asks a frame_fn: what the peer sends
+ * after they have returned is not handled as before. */
 #include "support/faults.h"
 #include "support/support.h"
+
+#include <sys/ioctl.h>
 
 /* The loop stands in front of the kernel's recv(2) until it may go on. */
 static struct event reads = EVENT_INIT;
@@ -39,6 +42,14 @@ static void let_it_read(struct pair *pair)
 	assert_true(event_wait(&reads, 1));
 	assert_int_equal(sttcp_conn_pause(pair->conn), 0);
 	event_raise(&may_go_on);
+}
+
+static bool has_unread(const struct pair *pair, int size)
+{
+	int unread = 0;
+
+	ioctl(sttcp_conn_fd(pair->conn), FIONREAD, &unread);
+	return unread >= size;
 }
 
 /* What the loop was doing is over when a task has run. */
@@ -95,11 +106,104 @@ static void no_end_is_told_after_a_pause(void **state)
 	}
 }
 
+static void g05_a_framing_holds_for_what_comes_after_the_call(void **state)
+{
+	struct pair pair = {0};
+
+	(void)state;
+	pair_open(&pair, STTCP_OPTIONS(.framing = STTCP_FRAMING_RAW));
+	stop_at_next_read(&pair);
+	assert_true(peer_say(pair.peer, "1"));
+	assert_true(event_wait(&reads, 1));
+	assert_int_equal(
+		sttcp_conn_set_framing(pair.conn, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE)), 0);
+	assert_true(peer_say(pair.peer, "23\nsecond\nthi"));
+	EVENTUALLY(has_unread(&pair, 14));
+	event_raise(&may_go_on);
+	assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 2));
+	wait_for_a_turn(&pair);
+	assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), 2);
+	assert_string_equal(probe_text(pair.probe), "123second");
+	assert_true(peer_say(pair.peer, "rd\n"));
+	assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 3));
+	assert_string_equal(probe_text(pair.probe), "123secondthird");
+	pair_close(&pair);
+}
+
+static void nothing_is_delivered_after_a_close(void **state)
+{
+	(void)state;
+	for (int framed = 0; framed < 2; framed++) {
+		struct pair pair = {0};
+
+		pair_open(&pair, STTCP_OPTIONS(.framing = framed ? STTCP_FRAMING_LINE
+								 : STTCP_FRAMING_RAW));
+		stop_at_next_read(&pair);
+		assert_true(peer_say(pair.peer, "1\n"));
+		assert_true(event_wait(&reads, 1));
+		assert_int_equal(sttcp_conn_close(pair.conn), 0);
+		assert_true(peer_say(pair.peer, "after the close\n"));
+		event_raise(&may_go_on);
+		assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+		atomic_store(&stand_in_syscall, NULL);
+		assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), 0);
+		pair_close(&pair);
+	}
+}
+
+static atomic_int asked;
+
+/* All that is there is a message; it takes its time to say so. */
+static int think(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame, void *context)
+{
+	(void)conn;
+	(void)data;
+	(void)context;
+	atomic_fetch_add(&asked, 1);
+	event_raise(&reads);
+	event_wait(&may_go_on, 1);
+	frame->size = frame->total = size;
+	return 1;
+}
+
+static void nothing_is_delivered_that_a_frame_fn_finds_too_late(void **state)
+{
+	(void)state;
+	for (int closes = 0; closes < 2; closes++) {
+		struct event fresh = EVENT_INIT;
+		struct pair pair = {0};
+
+		reads = may_go_on = fresh;
+		atomic_store(&asked, 0);
+		pair_open(&pair, STTCP_OPTIONS(.framing = STTCP_FRAMING_CUSTOM, .frame_fn = think));
+		assert_true(peer_say(pair.peer, "late"));
+		assert_true(event_wait(&reads, 1));
+		assert_int_equal(closes ? sttcp_conn_close(pair.conn) : sttcp_conn_pause(pair.conn),
+				 0);
+		event_raise(&may_go_on);
+		if (closes) {
+			assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+			assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), 0);
+		} else {
+			wait_for_a_turn(&pair);
+			assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), 0);
+			sttcp_conn_resume(pair.conn);
+			assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 1));
+			assert_string_equal(probe_text(pair.probe), "late");
+		}
+		assert_int_equal(atomic_load(&asked), 1);
+		pair_close(&pair);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_is_delivered_after_a_pause),
 		cmocka_unit_test(no_end_is_told_after_a_pause),
+		cmocka_unit_test(g05_a_framing_holds_for_what_comes_after_the_call),
+		cmocka_unit_test(nothing_is_delivered_after_a_close),
+		cmocka_unit_test(nothing_is_delivered_that_a_frame_fn_finds_too_late),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

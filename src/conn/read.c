@@ -67,6 +67,9 @@ static void take_error(struct sttcp_conn *conn, int code)
 	/* Nothing more to read on a connection that cannot be sent to. */
 	if (code == -EAGAIN && !broken)
 		return;
+	/* It is the peer's FIN, too, and is read again, as every one behind a pause. */
+	if (code == STTCP_ECUT && !broken && stt_is_paused(conn))
+		return;
 	/* After a failure of TLS the peer may still send, which is dropped until its FIN. */
 	conn->fin_seen = code != STTCP_ETLS;
 	/* A reset that answers a send says less than what was read before it. */
@@ -130,6 +133,12 @@ static inline bool is_held(struct sttcp_conn *conn)
 	return true;
 }
 
+/* What find_message gives beside what stt_input_next does: one is there, but may not be delivered.
+ */
+enum {
+	FOUND_TOO_LATE = 2
+};
+
 /* As stt_input_next, outside turns. A frame_fn is user code and may block like a handler, so it has
  * a turn. */
 static inline int find_message(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_more more,
@@ -140,8 +149,10 @@ static inline int find_message(struct stt_desk *desk, struct sttcp_conn *conn, e
 
 	if (framing->kind != STTCP_FRAMING_CUSTOM)
 		return stt_input_next(desk, conn, framing, more, message);
+	struct stt_frame frame;
+
 	stt_turn_begin(&desk->worker);
-	int found = stt_input_next(desk, conn, framing, more, message);
+	int found = stt_input_find(desk, conn, framing, more, &frame);
 
 	/* A child that was forked there goes no further, see dispatch.c. */
 	while (stt_self != &desk->worker)
@@ -149,6 +160,11 @@ static inline int find_message(struct stt_desk *desk, struct sttcp_conn *conn, e
 	stt_dispatch_count(desk);
 	if (!stt_turn_end(&desk->worker))
 		stt_dispatch_note_loss(conn);
+	/* Perhaps by a call that returned while it ran. It is not asked for this message again. */
+	if (found == 1 && (stt_conn_has_ended(conn) || stt_is_held(conn)))
+		return FOUND_TOO_LATE;
+	if (found == 1)
+		stt_input_take_message(desk, framing, &frame, message);
 	return found;
 }
 
@@ -176,6 +192,8 @@ static enum delivery deliver_messages(struct stt_desk *desk, struct sttcp_conn *
 
 		int found = find_message(desk, conn, more, &message);
 
+		if (found == FOUND_TOO_LATE)
+			continue;
 		if (found < 0)
 			refuse_message(desk, conn, found);
 		if (found == 0)
@@ -275,6 +293,14 @@ __attribute__((__noinline__)) static bool keep_raw(struct stt_desk *desk, struct
 	return read_messages(desk, conn);
 }
 
+/* Whether a call that may have returned before the peer sent this keeps it from being delivered as
+ * it is. */
+static inline bool must_not_be_raw(const struct sttcp_conn *conn)
+{
+	return (atomic_load(&conn->holds) & STT_HOLD_PAUSED) || atomic_load(&conn->framed) ||
+	       stt_conn_has_ended(conn);
+}
+
 /* The same for bytes as they come, which need no parsing. */
 static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 {
@@ -287,8 +313,7 @@ static bool read_raw(struct stt_desk *desk, struct sttcp_conn *conn)
 
 		if (size == 0)
 			size = stt_output_end_of_input(conn);
-		/* Perhaps by a call that returned before the peer sent this. */
-		if (__builtin_expect(size >= 0 && stt_is_paused(conn), false))
+		if (__builtin_expect(size >= 0 && must_not_be_raw(conn), false))
 			return keep_raw(desk, conn, (size_t)size);
 		if (size < 0)
 			take_error(conn, (int)size);
