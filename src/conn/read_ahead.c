@@ -33,6 +33,13 @@ static void note_failure(struct sttcp_conn *conn, int code)
 	stt_output_tell(conn, what);
 }
 
+/* FIN is read again when its time comes, with close_notify or without it; and a message that finds
+ * no room may wait. */
+static bool comes_again(int code)
+{
+	return code == -EAGAIN || code == STTCP_ECUT || code == STTCP_ELIMIT || code == -ENOMEM;
+}
+
 void stt_read_ahead(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	if (!stt_release(conn, STT_HOLD_AHEAD))
@@ -47,7 +54,6 @@ void stt_read_ahead(struct stt_desk *desk, struct sttcp_conn *conn)
 		size = stt_input_read(desk, conn);
 	stt_trace(conn, "read ahead: %zu bytes, because the peer's answers do not arrive",
 		  desk->input.size - began);
-	/* FIN is read again when its time comes, and a message that finds no room may wait. */
-	if (size < 0 && size != -EAGAIN && size != STTCP_ELIMIT && size != -ENOMEM)
+	if (size < 0 && !comes_again((int)size))
 		note_failure(conn, (int)size);
 }
