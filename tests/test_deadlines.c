@@ -171,6 +171,28 @@ static void g14_message_ends_who_drips(void **state)
 	pair_close(&pair);
 }
 
+static void wait_shortly(sttcp_conn *conn, void *context)
+{
+	(void)conn;
+	(void)context;
+	sttcp_sleep(5);
+}
+
+/* A heartbeat, one that waits, too, is no progress of the message. */
+static void g14_message_ends_beside_tasks_that_wait(void **state)
+{
+	struct pair pair = {0};
+
+	(void)state;
+	pair_open(&pair,
+		  STTCP_OPTIONS(.message_timeout_ms = 2 * LIMIT, .framing = STTCP_FRAMING_LINE));
+	assert_true(sttcp_conn_every(pair.conn, LIMIT / 4, wait_shortly, NULL, NULL) > 0);
+	int64_t begin = now_ms();
+	assert_true(peer_say(pair.peer, "begun"));
+	expect_end(&pair, STTCP_ETIME_MESSAGE, begin, 2 * LIMIT);
+	pair_close(&pair);
+}
+
 enum {
 	MESSAGE = 800
 };
@@ -485,6 +507,7 @@ int main(void)
 		cmocka_unit_test(g14_idle_counts_bytes_of_both_directions),
 		cmocka_unit_test(g14_idle_ends_a_client_too),
 		cmocka_unit_test(g14_message_ends_who_drips),
+		cmocka_unit_test(g14_message_ends_beside_tasks_that_wait),
 		cmocka_unit_test(g14_message_is_quick_enough_many_times),
 		cmocka_unit_test(g14_write_ends_who_does_not_read),
 		cmocka_unit_test(g14_connect_ends_the_attempt),

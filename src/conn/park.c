@@ -259,6 +259,7 @@ void stt_strand_unpark(struct stt_desk *desk, struct stt_strand *strand)
 	atomic_store_explicit(&stt_rare_of(conn)->strand, NULL, memory_order_relaxed);
 	conn->phase = strand->phase;
 	stt_input_take(desk, conn);
+	desk->input.waits = desk->input.memory && desk->input.memory->began_ms;
 	desk->input.pinned = strand->pinned;
 	strand->pinned = NULL;
 	desk->call = strand->call;
