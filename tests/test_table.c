@@ -127,6 +127,38 @@ static void networks_of_one_prefix_do_not_meet(void **state)
 	}
 }
 
+/* Any network of IPv6 might have the key of an address of IPv4: the two differ in each bit of 32.
+ */
+static void families_do_not_meet(void **state)
+{
+	struct stt_group group = {.state = STT_RUNNING,
+				  .service.settings = {.max_connections = -1,
+						       .max_connections_per_ip = 1,
+						       .accept_rate = -1}};
+	const unsigned char address[4] = {32, 1, 13, 184}; /* 2001:db8 */
+
+	(void)state;
+	stt_mutex_init(&group.lock);
+	stt_lock(&group.lock);
+	for (int at = 0; at < 8; at += 4)
+		for (int bit = 0; bit < 32; bit++) {
+			struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+			struct sockaddr_in6 any = {.sin6_family = AF_INET};
+
+			memcpy(&((struct sockaddr_in *)&any)->sin_addr, address, sizeof(address));
+			memcpy(&six.sin6_addr.s6_addr[at], address, sizeof(address));
+			six.sin6_addr.s6_addr[(4 - at) + bit / 8] = (unsigned char)(1 << bit % 8);
+			assert_int_equal(stt_admission_enter_locked(&group, &any), STT_PLACE_FREE);
+			assert_int_equal(stt_admission_enter_locked(&group, &six), STT_PLACE_FREE);
+			assert_int_equal(group.admission.addresses.count, 2);
+			stt_admission_leave_locked(&group, &any);
+			stt_admission_leave_locked(&group, &six);
+		}
+	stt_unlock(&group.lock);
+	stt_mutex_fini(&group.lock);
+	stt_admission_fini(&group.admission);
+}
+
 static void texts_do_not_meet(void **state)
 {
 	struct stt_link *links = calloc(MANY, sizeof(*links));
@@ -278,6 +310,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(chains_are_short_whatever_keys_have_in_common),
 		cmocka_unit_test(networks_of_one_prefix_do_not_meet),
+		cmocka_unit_test(families_do_not_meet),
 		cmocka_unit_test(texts_do_not_meet),
 		cmocka_unit_test(what_is_there_is_found_and_nothing_else),
 		cmocka_unit_test(slots_go_with_the_wave),

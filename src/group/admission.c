@@ -147,23 +147,23 @@ void stt_admission_tell_refused(const struct stt_group *group, enum stt_place pl
 	else
 		stt_log(STT_LOG_INFO, "%s: ended at accept, the server is stopping", address);
 }
-/* False for what has no address. */
+
+/* The network of an address of IPv6, which is 64 bits; and an address of IPv4 as one of multicast,
+ * where no peer is (RFC 4291, 2.7). False for what has no address. */
 static bool key_of(const struct sockaddr_in6 *peer, uint64_t *key)
 {
-	uint32_t four;
+	unsigned char bytes[sizeof(*key)] = {0xff};
+	unsigned char *four = &bytes[4];
 
-	if (peer->sin6_family == AF_INET) {
-		four = ((const struct sockaddr_in *)peer)->sin_addr.s_addr;
-	} else if (peer->sin6_family != AF_INET6) {
+	if (peer->sin6_family == AF_INET)
+		memcpy(four, &((const struct sockaddr_in *)peer)->sin_addr, 4);
+	else if (peer->sin6_family != AF_INET6)
 		return false;
-	} else if (IN6_IS_ADDR_V4MAPPED(&peer->sin6_addr)) {
-		memcpy(&four, &peer->sin6_addr.s6_addr[12], sizeof(four));
-	} else {
-		memcpy(key, &peer->sin6_addr, sizeof(*key));
-		return true;
-	}
-	/* The prefix of mapped addresses is all zero, as is that of the loopback's /64. */
-	*key = (uint64_t)1 << 32 | four;
+	else if (IN6_IS_ADDR_V4MAPPED(&peer->sin6_addr))
+		memcpy(four, &peer->sin6_addr.s6_addr[12], 4);
+	else
+		memcpy(bytes, &peer->sin6_addr, sizeof(bytes));
+	memcpy(key, bytes, sizeof(*key));
 	return true;
 }
 
