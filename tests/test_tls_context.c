@@ -59,6 +59,29 @@ static void the_start_tells_a_setting_that_was_refused(void **state)
 	stt_tls_unref(tls);
 }
 
+/* Nor with fewer. */
+static void the_start_tells_what_was_not_given(void **state)
+{
+	struct sttcp_tls *server = good_server(), *client = stt_tls_new_client();
+
+	(void)state;
+	assert_int_equal(stt_tls_add_certificate(server, NULL, good_key), -EINVAL);
+	assert_int_equal(stt_tls_use(server), -EINVAL);
+	expect_words(server, "no certificate was given");
+	assert_int_equal(stt_tls_trust(client, NULL), -EINVAL);
+	assert_int_equal(stt_tls_use(client), -EINVAL);
+	expect_words(client, "to trust");
+	assert_int_equal(stt_tls_trust(client, trusted), 0);
+	assert_int_equal(stt_tls_add_certificate(client, good_certificate, good_key), -EINVAL);
+	assert_int_equal(stt_tls_use(client), -EINVAL);
+	expect_words(client, "sttcp_tls_set_certificate");
+	assert_int_equal(stt_tls_set_certificate(client, good_certificate, good_key), 0);
+	assert_string_equal(stt_tls_error(client), "");
+	assert_int_equal(stt_tls_use(client), 0);
+	stt_tls_unref(server);
+	stt_tls_unref(client);
+}
+
 static void a_cipher_that_nobody_knows_is_refused(void **state)
 {
 	static const char *const good[] = {
@@ -380,6 +403,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(settings_that_make_no_sense_are_refused),
 		cmocka_unit_test(the_start_tells_a_setting_that_was_refused),
+		cmocka_unit_test(the_start_tells_what_was_not_given),
 		cmocka_unit_test(a_cipher_that_nobody_knows_is_refused),
 		cmocka_unit_test(what_is_in_use_takes_no_settings),
 		cmocka_unit_test(an_object_of_the_other_kind_is_refused),

@@ -22,8 +22,12 @@
 
 /* What can be set, and be wrong. */
 enum setting {
+	/* Files, which a start reads again. */
 	SETTING_PAIRS,
 	SETTING_TRUST,
+	/* What is not among the settings, since it was refused. */
+	SETTING_NO_PAIR,
+	SETTING_NO_TRUST,
 	SETTING_PEER,
 	SETTING_ALPN,
 	SETTING_VERSIONS,
@@ -214,7 +218,7 @@ static bool begin_openssl(struct sttcp_tls *tls, struct stt_visit *visit, struct
 static bool is_asked_for_locked(struct sttcp_tls *tls, struct stt_fault *fault)
 	STT_REQUIRES(tls->building)
 {
-	for (int i = SETTING_PEER; i < NSETTINGS; i++) {
+	for (int i = SETTING_NO_PAIR; i < NSETTINGS; i++) {
 		if (tls->wrong[i].code) {
 			*fault = tls->wrong[i];
 			return false;
@@ -300,6 +304,10 @@ static int end_setting(struct sttcp_tls *tls, enum setting setting, const struct
 	if (fault->code || setting != SETTING_PAIRS || !tls->settings.server) {
 		stt_lock(&tls->lock);
 		tls->wrong[setting] = *fault;
+		if (!fault->code && setting == SETTING_PAIRS)
+			tls->wrong[SETTING_NO_PAIR].code = 0;
+		if (!fault->code && setting == SETTING_TRUST)
+			tls->wrong[SETTING_NO_TRUST].code = 0;
 		stt_unlock(&tls->lock);
 	}
 	return leave_setting(tls, fault);
@@ -350,7 +358,7 @@ int stt_tls_add_certificate(struct sttcp_tls *tls, const char *certificate, cons
 		stt_fault(&fault, -EINVAL,
 			  certificate ? "a client has one certificate: sttcp_tls_set_certificate"
 				      : "no certificate was given");
-		return leave_setting(tls, &fault);
+		return end_setting(tls, SETTING_NO_PAIR, &fault);
 	}
 	add_pair(tls, certificate, key, &fault);
 	return end_setting(tls, SETTING_PAIRS, &fault);
@@ -367,7 +375,7 @@ int stt_tls_set_certificate(struct sttcp_tls *tls, const char *certificate, cons
 			  certificate ? "a server's certificates are given to sttcp_tls_server and "
 					"sttcp_tls_add_certificate"
 				      : "no certificate was given");
-		return leave_setting(tls, &fault);
+		return end_setting(tls, SETTING_NO_PAIR, &fault);
 	}
 	stt_tls_settings_remove_pairs(&tls->settings);
 	add_pair(tls, certificate, key, &fault);
@@ -396,10 +404,11 @@ int stt_tls_trust(struct sttcp_tls *tls, const char *file_or_directory)
 
 	if (!begin_setting(tls, &fault))
 		return leave_setting(tls, &fault);
-	if (file_or_directory)
-		add_trust(tls, file_or_directory, &fault);
-	else
+	if (!file_or_directory) {
 		stt_fault(&fault, -EINVAL, "no file or directory was given to trust");
+		return end_setting(tls, SETTING_NO_TRUST, &fault);
+	}
+	add_trust(tls, file_or_directory, &fault);
 	return end_setting(tls, SETTING_TRUST, &fault);
 }
 

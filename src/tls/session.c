@@ -235,6 +235,13 @@ static int explain_end(struct stt_tls_session *session, int code)
 			    "the peer ended the connection during the TLS handshake");
 }
 
+static bool lacks_certificate(SSL *ssl)
+{
+	int needs = SSL_is_server(ssl) ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_PEER;
+
+	return (SSL_get_verify_mode(ssl) & needs) && !SSL_get0_peer_certificate(ssl);
+}
+
 static int step(struct stt_tls_session *session)
 {
 	for (;;) {
@@ -250,6 +257,11 @@ static int step(struct stt_tls_session *session)
 		if (verdict != 0)
 			return explain_end(session, verdict);
 	}
+	/* A cipher that needs no certificate is not agreed on but where the system's configuration
+	 * of OpenSSL has it in its default list. */
+	if (lacks_certificate(session->ssl))
+		return stt_end_with(session, STTCP_ETLS,
+				    "the peer has shown no certificate, and one is required");
 	/* Whoever finds it open finds its facts. */
 	if (!stt_facts_gather(session))
 		return stt_end_with(session, -ENOMEM, "out of memory");
