@@ -213,7 +213,7 @@ static void not_opened(sttcp_conn *conn, int reason, void *context)
 	pthread_mutex_lock(&lock);
 	note_why(conn, reason);
 	if (nfailed++ == 0 && !ending)
-		fail(STATUS_START, "%s%s", why, advice(reason));
+		fail(STATUS_START, "%s%s", why, advice(reason, why));
 	pthread_cond_signal(&changed);
 	pthread_mutex_unlock(&lock);
 }

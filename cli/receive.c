@@ -491,7 +491,7 @@ static int run(struct common *common, char **words, int nwords)
 			       .quiet = true, .wait_ms = progress_wait_ms, .tick = progress_draw});
 	if (file.part && file.size == 0 && status)
 		unlink(file.part);
-	if (!is_finished()) {
+	if (!is_finished() && status != STATUS_START) {
 		keep_part();
 		status = STATUS_INTERRUPTED;
 	}

@@ -351,7 +351,7 @@ static void cannot_connect(sttcp_conn *conn, int reason, void *context)
 	(void)context;
 	if (!*text)
 		text = sttcp_strerror(reason);
-	finish(fail(STATUS_START, "%s%s", text, advice(reason)));
+	finish(fail(STATUS_START, "%s%s", text, advice(reason, text)));
 }
 
 /* ----------------------------------------------------------------------- verb */

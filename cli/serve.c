@@ -22,7 +22,17 @@ void must(int code)
 		exit(fail(STATUS_START, "%s", sttcp_strerror(code)));
 }
 
-const char *advice(int code)
+/* By the library's sentence: another authority does not help against a wrong name. */
+static const char *advice_on_tls(const char *why)
+{
+	if (strstr(why, "trusted"))
+		return "; --ca FILE trusts another authority, and --insecure anybody";
+	if (strstr(why, "the certificate is for "))
+		return "; --tls-name NAME expects another name, and --insecure any";
+	return "";
+}
+
+const char *advice(int code, const char *why)
 {
 	switch (code) {
 	case -EADDRINUSE:
@@ -36,7 +46,7 @@ const char *advice(int code)
 	case STTCP_ERESOLVE:
 		return "; is the name right?";
 	case STTCP_ETLS:
-		return "; --ca FILE trusts another authority, and --insecure anybody";
+		return advice_on_tls(why);
 	default:
 		return "";
 	}
@@ -237,7 +247,9 @@ int serve(const struct common *common, sttcp_server *server, const struct servin
 	int code = sttcp_server_start(server);
 
 	if (code < 0) {
-		fail(STATUS_START, "%s%s", sttcp_server_error(server), advice(code));
+		const char *why = sttcp_server_error(server);
+
+		fail(STATUS_START, "%s%s", why, advice(code, why));
 		sttcp_server_free(server);
 		return STATUS_START;
 	}

@@ -33,6 +33,6 @@ int serve(const struct common *common, sttcp_server *server, const struct servin
 
 /* What is to be done about a failed start, or a failed attempt: "", or a sentence that begins with
  * "; ". */
-const char *advice(int code);
+const char *advice(int code, const char *why);
 
 #endif

@@ -51,6 +51,8 @@ class Tls(Case):
         server = self.serve("echo", "--tls", self.pair)
         self.fails(3, "not trusted; --ca FILE .*--insecure", "connect", "--tls",
                    f"localhost:{server.port}")
+        self.fails(3, "not for other; --tls-name NAME", "connect", "--tls", "--ca", self.cert,
+                   "--tls-name", "other", f"localhost:{server.port}")
         client = self.sttcp("connect", "--tls", "--insecure", f"localhost:{server.port}",
                             stdin=subprocess.DEVNULL)
         client.ends_with(0)

@@ -296,6 +296,10 @@ class Transfer(Case):
         self.target.write_bytes(b"old")
         self.fails(3, "target is there already; --force", "receive", "127.0.0.1:0", self.target)
         self.assertEqual(self.target.read_bytes(), b"old")
+        port = self.listen().getsockname()[1]
+        self.fails(3, "in use", "receive", f"127.0.0.1:{port}", self.folder / "new")
+        self.fails(3, "is the name right", "receive", "nowhere.invalid:1", self.folder / "new")
+        self.assertFalse((self.folder / "new").exists())
         self.assertFalse(self.part.exists())
 
     def test_force_replaces(self) -> None:
