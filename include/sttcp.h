@@ -1495,9 +1495,11 @@ STTCP_API int sttcp_run(void (*fn)(void *argument), void *argument) STTCP_CHECKE
  * A library that was built without OpenSSL has all these functions. New objects
  * can be made; setting anything, and a start that needs one, gives -ENOSYS.
  *
- * Setting is done before the first start that uses the object, else -EBUSY.
- * sttcp_tls_reload may be called at any time. All functions may be called on any
- * thread; those that read files wait for the disk. Files are in PEM format.
+ * Setting is done before the first start that uses the object, else -EBUSY. Files
+ * are tried when they are named, and read once more by that start: a process that
+ * gives up the right to read them does so afterwards. sttcp_tls_reload may be
+ * called at any time. All functions may be called on any thread; those that read
+ * files wait for the disk. Files are in PEM format.
  */
 
 /*
@@ -1562,15 +1564,16 @@ STTCP_API int sttcp_tls_set_alpn(sttcp_tls *tls, const char *protocols) STTCP_CH
 STTCP_API int sttcp_tls_set_versions(sttcp_tls *tls, int least, int most) STTCP_CHECKED;
 
 /* The ciphers that are allowed, separated by colons, in the syntax of openssl-ciphers(1). Names
- * that begin with TLS_ are those of 1.3. An unknown name gives -EINVAL. */
+ * that begin with TLS_ are those of 1.3. An unknown name gives -EINVAL. Those without
+ * authentication (aNULL) are left out of every list. */
 STTCP_API int sttcp_tls_set_ciphers(sttcp_tls *tls, const char *ciphers) STTCP_CHECKED;
 
 /*
  * Reads all files again. Only if all of them are good does that count, for
  * handshakes from then on; open connections are not concerned. Otherwise a code as
  * above, sttcp_tls_error has a sentence, and everything stays as it was. While
- * servers run, too. Sessions from before can still be resumed, unless what is
- * trusted has changed.
+ * servers run, too. A server's sessions from before can still be resumed, unless
+ * what is trusted has changed; a client begins with a new one.
  */
 STTCP_API int sttcp_tls_reload(sttcp_tls *tls) STTCP_CHECKED;
 

@@ -168,6 +168,13 @@ static void nobody_renegotiates(void **state)
 	/* An alert, and no other handshake. */
 	assert_true(pair.to_client.total > before);
 	assert_true(pair.to_client.total - before < 100);
+	/* The peer does not bear that; and its handshake had not been refused. */
+	tls_drain(&pair.client, got, sizeof(got), &end);
+	assert_int_equal(stt_tls_flush(pair.client.session), 0);
+	tls_drain(&pair.server, got, sizeof(got), &end);
+	assert_int_equal(end, STTCP_ETLS);
+	assert_string_equal(stt_tls_text(pair.server.session),
+			    "the peer sent the alert \"handshake failure\"");
 	tls_pair_close(&pair);
 	let_go(server, client);
 }

@@ -167,6 +167,11 @@ static int refuse_certificate(struct stt_tls_session *session)
 				    "the certificate of %s is not valid before %s", name, dates);
 	case X509_V_ERR_HOSTNAME_MISMATCH:
 	case X509_V_ERR_IP_ADDRESS_MISMATCH:
+		if (note->name && session->name && strcmp(note->name, session->name) == 0)
+			return stt_end_with(
+				session, STTCP_ETLS,
+				"the certificate has %s as a host name, not as an address",
+				note->name);
 		return stt_end_with(session, STTCP_ETLS, "the certificate is for %s, not for %s",
 				    note->name ? note->name : "no host name",
 				    or_unknown(session->name));
@@ -268,6 +273,9 @@ static int judge_queue(struct stt_tls_session *session)
 		return stt_end_with(session, -ENOMEM, "out of memory");
 	if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && session->note.error)
 		return refuse_certificate(session);
+	/* Behind the handshake it answers a wish to renegotiate, which was refused. */
+	if (session->open && reason == SSL_AD_REASON_OFFSET + ALERT_HANDSHAKE_FAILURE)
+		text = NULL;
 	if (text)
 		return stt_end_with(session, STTCP_ETLS, "%s", text);
 	/* RFC 8446, 6: what the peer sent as an alert. */
