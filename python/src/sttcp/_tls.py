@@ -102,7 +102,7 @@ class TLS(_sttcp.TLSBase):
     alpn: the application's protocols, best first: ['h2', 'http/1.1'].
     minimum_version, maximum_version: 12 or 13, or of ssl.TLSVersion (12 and 13).
     ciphers: in the syntax of openssl-ciphers(1); names that begin with TLS_ are
-        those of TLS 1.3.
+        those of TLS 1.3. Those without authentication (aNULL) are left out.
 
     A client checks that the certificate is for the name it asks for, the host
     or the option tls_name. Revocation is not checked. What is set here is set
@@ -214,9 +214,9 @@ class TLS(_sttcp.TLSBase):
         self._check(self._set_ciphers(ciphers.encode("ascii")))
 
     def reload(self) -> None:
-        """Reads all files again, while servers run, too. Only if all of them are good does that
-        count, for handshakes from then on. Otherwise it raises what making it would, and everything
-        stays as it was."""
+        """Reads all files again, while servers run, too. (The first start with it reads them before.)
+        Only if all of them are good does that count, for handshakes from then on. Otherwise it raises
+        what making it would, and everything stays as it was."""
         self._check(self._reload())
 
     def _check(self, code: int) -> None:
