@@ -151,6 +151,29 @@ static void nothing_is_delivered_after_a_close(void **state)
 	}
 }
 
+/* Which ends the connection, as the peer's FIN does in any case. */
+static void a_fin_that_meets_a_close_ends_the_connection(void **state)
+{
+	(void)state;
+	for (int half = 0; half < 2; half++) {
+		struct pair pair = {0};
+
+		pair_open(&pair, STTCP_OPTIONS(.half_close = half));
+		stop_at_next_read(&pair);
+		peer_shutdown(pair.peer);
+		assert_true(event_wait(&reads, 1));
+		assert_int_equal(sttcp_conn_close(pair.conn), 0);
+		int64_t began = now_ms();
+		event_raise(&may_go_on);
+		assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+		EVENTUALLY(sttcp_server_count(pair.server) == 0);
+		assert_true(now_ms() - began < DEADLINE_MS / 4);
+		atomic_store(&stand_in_syscall, NULL);
+		assert_int_equal(probe_count(pair.probe, STTCP_END), 0);
+		pair_close(&pair);
+	}
+}
+
 static atomic_int asked;
 
 /* All that is there is a message; it takes its time to say so. */
@@ -203,6 +226,7 @@ int main(void)
 		cmocka_unit_test(no_end_is_told_after_a_pause),
 		cmocka_unit_test(g05_a_framing_holds_for_what_comes_after_the_call),
 		cmocka_unit_test(nothing_is_delivered_after_a_close),
+		cmocka_unit_test(a_fin_that_meets_a_close_ends_the_connection),
 		cmocka_unit_test(nothing_is_delivered_that_a_frame_fn_finds_too_late),
 	};
 
