@@ -139,7 +139,7 @@ static void no_cut_is_told_after_a_pause(void **state)
 	(void)state;
 	for (int framed = 0; framed < 2; framed++) {
 		struct event fresh = EVENT_INIT;
-		struct scene scene = {0};
+		struct scene scene = {.pauses = false};
 		struct tls_dial dial;
 		struct gate gate;
 

@@ -64,11 +64,10 @@ struct looked {
 /* A look so long after the output stood still. */
 static struct looked look(struct pair *pair, int64_t still_ms) STT_REQUIRES(pair->conn->output.lock)
 {
-	struct stt_output *out = &pair->conn->output;
-	int64_t now = out->moved_ms + still_ms;
+	int64_t now = pair->conn->output.moved_ms + still_ms;
 	struct looked looked = {false, 0};
 
-	looked.next_ms = stt_unheard_look_locked(out, now, &looked.asks) - now;
+	looked.next_ms = stt_unheard_look_locked(&pair->conn->output, now, &looked.asks) - now;
 	stt_release(pair->conn, STT_HOLD_AHEAD);
 	return looked;
 }
