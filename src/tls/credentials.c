@@ -194,24 +194,6 @@ static int version_of(int number)
 	return number == 12 ? TLS1_2_VERSION : TLS1_3_VERSION;
 }
 
-/* Without those that need no certificate: whoever verifies its peer may not agree with it on one.
- */
-static bool set_ciphers(SSL_CTX *context, const char *ciphers)
-{
-	static const char but[] = ":!aNULL";
-	size_t size = strlen(ciphers);
-	char *list = malloc(size + sizeof(but));
-
-	if (!list)
-		return false;
-	memcpy(list, ciphers, size);
-	memcpy(list + size, but, sizeof(but));
-	bool taken = SSL_CTX_set_cipher_list(context, list) == 1;
-
-	free(list);
-	return taken;
-}
-
 static bool set_policy(SSL_CTX *context, const struct stt_tls_settings *settings)
 {
 	X509_VERIFY_PARAM_set_hostflags(SSL_CTX_get0_param(context),
@@ -219,7 +201,7 @@ static bool set_policy(SSL_CTX *context, const struct stt_tls_settings *settings
 						X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
 	return SSL_CTX_set_min_proto_version(context, version_of(settings->least)) == 1 &&
 	       SSL_CTX_set_max_proto_version(context, version_of(settings->most)) == 1 &&
-	       (!settings->ciphers || set_ciphers(context, settings->ciphers)) &&
+	       (!settings->ciphers || SSL_CTX_set_cipher_list(context, settings->ciphers) == 1) &&
 	       (!settings->suites || SSL_CTX_set_ciphersuites(context, settings->suites) == 1);
 }
 

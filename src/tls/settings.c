@@ -172,7 +172,9 @@ static void append_name(char *list, const char *name, size_t length)
 
 int stt_tls_settings_set_ciphers(struct stt_tls_settings *settings, const char *ciphers)
 {
-	size_t room = ciphers ? strlen(ciphers) + 1 : 1;
+	/* Whoever verifies its peer may agree with it on none that needs no certificate. */
+	static const char but[] = "!aNULL";
+	size_t room = ciphers ? strlen(ciphers) + 1 + sizeof(but) : 1;
 	char *older = calloc(1, room);
 	char *suites = calloc(1, room);
 
@@ -189,6 +191,8 @@ int stt_tls_settings_set_ciphers(struct stt_tls_settings *settings, const char *
 				    length);
 		ciphers += length + (ciphers[length] != 0);
 	}
+	if (*older)
+		append_name(older, but, strlen(but));
 	free(settings->ciphers);
 	free(settings->suites);
 	settings->ciphers = older;
