@@ -2,34 +2,10 @@
 /* Calls of another thread, while the loop is about to read, or asks a frame_fn: what the peer sends
  * after they have returned is not handled as before. */
 #include "support/faults.h"
+#include "support/read_faults.h"
 #include "support/support.h"
 
 #include <sys/ioctl.h>
-
-/* The loop stands in front of the kernel's recv(2) until it may go on. */
-static struct event reads = EVENT_INIT;
-static struct event may_go_on = EVENT_INIT;
-static atomic_int stopped_fd = -1;
-
-static long stop_before_recv(long number, const long arguments[6])
-{
-	int fd = (int)arguments[0];
-
-	if (number == SYS_recvfrom && atomic_compare_exchange_strong(&stopped_fd, &fd, -1)) {
-		event_raise(&reads);
-		event_wait(&may_go_on, 1);
-	}
-	return real_syscall(number, arguments);
-}
-
-static void stop_at_next_read(struct pair *pair)
-{
-	struct event fresh = EVENT_INIT;
-
-	reads = may_go_on = fresh;
-	atomic_store(&stopped_fd, sttcp_conn_fd(pair->conn));
-	atomic_store(&stand_in_syscall, stop_before_recv);
-}
 
 static void note_turn(sttcp_conn *conn, void *context)
 {
@@ -39,9 +15,9 @@ static void note_turn(sttcp_conn *conn, void *context)
 
 static void let_it_read(struct pair *pair)
 {
-	assert_true(event_wait(&reads, 1));
+	assert_true(read_stopped());
 	assert_int_equal(sttcp_conn_pause(pair->conn), 0);
-	event_raise(&may_go_on);
+	read_go_on();
 }
 
 static bool has_unread(const struct pair *pair, int size)
@@ -59,7 +35,6 @@ static void wait_for_a_turn(struct pair *pair)
 
 	assert_int_equal(sttcp_conn_run(pair->conn, note_turn, &over, NULL), 0);
 	assert_true(event_wait(&over, 1));
-	atomic_store(&stand_in_syscall, NULL);
 }
 
 static void nothing_is_delivered_after_a_pause(void **state)
@@ -70,7 +45,7 @@ static void nothing_is_delivered_after_a_pause(void **state)
 
 		pair_open(&pair, STTCP_OPTIONS(.framing = framed ? STTCP_FRAMING_LINE
 								 : STTCP_FRAMING_RAW));
-		stop_at_next_read(&pair);
+		read_stop(sttcp_conn_fd(pair.conn));
 		assert_true(peer_say(pair.peer, "later\n"));
 		let_it_read(&pair);
 		wait_for_a_turn(&pair);
@@ -91,7 +66,7 @@ static void no_end_is_told_after_a_pause(void **state)
 		struct pair pair = {0};
 
 		pair_open(&pair, STTCP_OPTIONS(.half_close = half));
-		stop_at_next_read(&pair);
+		read_stop(sttcp_conn_fd(pair.conn));
 		peer_shutdown(pair.peer);
 		let_it_read(&pair);
 		/* Without a task, which the end would wait for. */
@@ -112,14 +87,14 @@ static void g05_a_framing_holds_for_what_comes_after_the_call(void **state)
 
 	(void)state;
 	pair_open(&pair, STTCP_OPTIONS(.framing = STTCP_FRAMING_RAW));
-	stop_at_next_read(&pair);
+	read_stop(sttcp_conn_fd(pair.conn));
 	assert_true(peer_say(pair.peer, "1"));
-	assert_true(event_wait(&reads, 1));
+	assert_true(read_stopped());
 	assert_int_equal(
 		sttcp_conn_set_framing(pair.conn, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE)), 0);
 	assert_true(peer_say(pair.peer, "23\nsecond\nthi"));
 	EVENTUALLY(has_unread(&pair, 14));
-	event_raise(&may_go_on);
+	read_go_on();
 	assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 2));
 	wait_for_a_turn(&pair);
 	assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), 2);
@@ -138,14 +113,13 @@ static void nothing_is_delivered_after_a_close(void **state)
 
 		pair_open(&pair, STTCP_OPTIONS(.framing = framed ? STTCP_FRAMING_LINE
 								 : STTCP_FRAMING_RAW));
-		stop_at_next_read(&pair);
+		read_stop(sttcp_conn_fd(pair.conn));
 		assert_true(peer_say(pair.peer, "1\n"));
-		assert_true(event_wait(&reads, 1));
+		assert_true(read_stopped());
 		assert_int_equal(sttcp_conn_close(pair.conn), 0);
 		assert_true(peer_say(pair.peer, "after the close\n"));
-		event_raise(&may_go_on);
+		read_go_on();
 		assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
-		atomic_store(&stand_in_syscall, NULL);
 		assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), 0);
 		pair_close(&pair);
 	}
@@ -159,21 +133,22 @@ static void a_fin_that_meets_a_close_ends_the_connection(void **state)
 		struct pair pair = {0};
 
 		pair_open(&pair, STTCP_OPTIONS(.half_close = half));
-		stop_at_next_read(&pair);
+		read_stop(sttcp_conn_fd(pair.conn));
 		peer_shutdown(pair.peer);
-		assert_true(event_wait(&reads, 1));
+		assert_true(read_stopped());
 		assert_int_equal(sttcp_conn_close(pair.conn), 0);
 		int64_t began = now_ms();
-		event_raise(&may_go_on);
+		read_go_on();
 		assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
 		EVENTUALLY(sttcp_server_count(pair.server) == 0);
 		assert_true(now_ms() - began < DEADLINE_MS / 4);
-		atomic_store(&stand_in_syscall, NULL);
 		assert_int_equal(probe_count(pair.probe, STTCP_END), 0);
 		pair_close(&pair);
 	}
 }
 
+static struct event asks = EVENT_INIT;
+static struct event may_go_on = EVENT_INIT;
 static atomic_int asked;
 
 /* All that is there is a message; it takes its time to say so. */
@@ -183,7 +158,7 @@ static int think(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *f
 	(void)data;
 	(void)context;
 	atomic_fetch_add(&asked, 1);
-	event_raise(&reads);
+	event_raise(&asks);
 	event_wait(&may_go_on, 1);
 	frame->size = frame->total = size;
 	return 1;
@@ -196,11 +171,11 @@ static void nothing_is_delivered_that_a_frame_fn_finds_too_late(void **state)
 		struct event fresh = EVENT_INIT;
 		struct pair pair = {0};
 
-		reads = may_go_on = fresh;
+		asks = may_go_on = fresh;
 		atomic_store(&asked, 0);
 		pair_open(&pair, STTCP_OPTIONS(.framing = STTCP_FRAMING_CUSTOM, .frame_fn = think));
 		assert_true(peer_say(pair.peer, "late"));
-		assert_true(event_wait(&reads, 1));
+		assert_true(event_wait(&asks, 1));
 		assert_int_equal(closes ? sttcp_conn_close(pair.conn) : sttcp_conn_pause(pair.conn),
 				 0);
 		event_raise(&may_go_on);

@@ -2,6 +2,7 @@
 /* A FIN without close_notify, behind input that a reader at rest has left: it waits for its turn,
  * as a FIN does without TLS, and takes nothing along. */
 #include "support/faults.h"
+#include "support/read_faults.h"
 #include "support/support.h"
 #include "support/tls_dials.h"
 #include "support/tls_gate.h"
@@ -116,49 +117,29 @@ static void nothing_is_lost_behind_what_is_read_ahead(void **state)
 	SSL_CTX_free(context);
 }
 
-/* The loop stands in front of the kernel's recv(2) until it may go on. */
-static struct event reads = EVENT_INIT;
-static struct event may_go_on = EVENT_INIT;
-static atomic_int stopped_fd = -1;
-
-static long stop_before_recv(long number, const long arguments[6])
-{
-	int fd = (int)arguments[0];
-
-	if (number == SYS_recvfrom && atomic_compare_exchange_strong(&stopped_fd, &fd, -1)) {
-		event_raise(&reads);
-		event_wait(&may_go_on, 1);
-	}
-	return real_syscall(number, arguments);
-}
-
 static void no_cut_is_told_after_a_pause(void **state)
 {
 	SSL_CTX *context = tls_dial_context(trusted, 13);
 
 	(void)state;
 	for (int framed = 0; framed < 2; framed++) {
-		struct event fresh = EVENT_INIT;
 		struct scene scene = {.pauses = false};
 		struct tls_dial dial;
 		struct gate gate;
 
-		reads = may_go_on = fresh;
 		open_scene(
 			&gate, &dial, context, &scene,
 			STTCP_OPTIONS(.framing = framed ? STTCP_FRAMING_LINE : STTCP_FRAMING_RAW));
 		/* Behind what the handshake leaves to be read. */
 		assert_true(tls_dial_send(&dial, "x\n", 2));
 		assert_true(probe_wait(gate.probe, STTCP_RECEIVE, 1));
-		atomic_store(&stopped_fd, sttcp_conn_fd(scene.conn));
-		atomic_store(&stand_in_syscall, stop_before_recv);
+		read_stop(sttcp_conn_fd(scene.conn));
 		shutdown(dial.fd, SHUT_WR);
-		assert_true(event_wait(&reads, 1));
+		assert_true(read_stopped());
 		assert_int_equal(sttcp_conn_pause(scene.conn), 0);
-		event_raise(&may_go_on);
+		read_go_on();
 		for (int64_t until = now_ms() + 50; now_ms() < until; nap_ms(1))
 			assert_true(sttcp_conn_is_open(scene.conn));
-		atomic_store(&stand_in_syscall, NULL);
 		sttcp_conn_resume(scene.conn);
 		assert_true(probe_wait(gate.probe, STTCP_DISCONNECTION, 1));
 		assert_int_equal(probe_reason(gate.probe), STTCP_ECUT);
