@@ -1158,10 +1158,10 @@ typedef struct sttcp_conn_counts {
 /* Fills the first `size` bytes of `counts`: sizeof(sttcp_conn_counts). */
 STTCP_API int sttcp_conn_stats(const sttcp_conn *conn, sttcp_conn_counts *counts, size_t size);
 
-/* Per-connection state: a pointer of yours. `free_fn` (may be NULL) is called for it once, when it
- * is replaced or the last reference to the connection goes: on any thread, with no lock of the
- * library held. It may run inside set_data, unref, each and broadcast: a lock that it takes must
- * not be held over them. */
+/* Per-connection state: a pointer of yours. `free_fn` (may be NULL) is called for it once: when it
+ * is replaced; or after the connection's last handler, but not before the last unref of what you
+ * hold of it. On any thread, with no lock of the library held. It may run inside set_data, unref
+ * and each: a lock that it takes must not be held over them. */
 STTCP_API void sttcp_conn_set_data(sttcp_conn *conn, void *data, void (*free_fn)(void *data));
 STTCP_API void *sttcp_conn_data(const sttcp_conn *conn);
 

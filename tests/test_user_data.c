@@ -139,12 +139,90 @@ static void user_data_is_freed_without_a_lock(void **state)
 	pair_close(&pair);
 }
 
+enum {
+	GUESTS = 150 /* more than the library's walks take at a time */
+};
+
+struct guests {
+	atomic_int freed;
+	int freed_at_release;
+};
+
+static void count_guest(void *data)
+{
+	atomic_fetch_add(&((struct guests *)data)->freed, 1);
+}
+
+static bool welcome(sttcp_conn *conn, void *context)
+{
+	sttcp_conn_set_data(conn, context, count_guest);
+	return true;
+}
+
+static void look_at_release(void *context)
+{
+	struct guests *guests = context;
+
+	guests->freed_at_release = atomic_load(&guests->freed);
+}
+
+/* Peers that stay: each connection lives on for its linger time behind its last handler. */
+static void user_data_is_freed_before_release(void **state)
+{
+	(void)state;
+	for (int within = 0; within < 2; within++) {
+		struct guests guests = {.freed_at_release = -1};
+		sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+		int peers[GUESTS];
+
+		assert_int_equal(sttcp_server_set_context(server, &guests), 0);
+		assert_int_equal(sttcp_server_on_connection(server, welcome), 0);
+		assert_int_equal(sttcp_server_on_release(server, look_at_release), 0);
+		assert_int_equal(sttcp_server_start(server), 0);
+		for (int i = 0; i < GUESTS; i++)
+			peers[i] = peer_connect(sttcp_server_port(server));
+		EVENTUALLY(sttcp_server_count(server) == GUESTS);
+		if (within)
+			assert_int_equal(sttcp_server_stop_within(server, 0, NULL), 0);
+		sttcp_server_free(server);
+		assert_int_equal(guests.freed_at_release, GUESTS);
+		for (int i = 0; i < GUESTS; i++)
+			peer_close(peers[i]);
+	}
+}
+
+/* Who walks past a connection does not hold its data: what a close has ended is freed when the
+ * close is over. */
+static void user_data_is_freed_before_a_client_is(void **state)
+{
+	int port;
+	int listener = peer_listen(&port, 64);
+
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		struct guests guests = {.freed_at_release = -1};
+		sttcp_client *client = sttcp_client_new("127.0.0.1", port, NULL);
+
+		assert_int_equal(sttcp_client_set_context(client, &guests), 0);
+		assert_int_equal(sttcp_client_on_connection(client, welcome), 0);
+		assert_int_equal(sttcp_client_start(client), 0);
+		int peer = peer_accept(listener);
+		assert_int_equal(sttcp_client_wait_open(client, DEADLINE_MS), 0);
+		sttcp_client_free(client);
+		assert_int_equal(atomic_load(&guests.freed), 1);
+		peer_close(peer);
+	}
+	peer_close(listener);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(release_is_the_last_call_and_comes_once),
 		cmocka_unit_test(user_data_is_freed_exactly_once),
 		cmocka_unit_test(user_data_is_freed_without_a_lock),
+		cmocka_unit_test(user_data_is_freed_before_release),
+		cmocka_unit_test(user_data_is_freed_before_a_client_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

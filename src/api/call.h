@@ -12,6 +12,7 @@
 #include "conn/desk.h"
 #include "engine/engine.h"
 #include "group/group.h"
+#include "group/rooms.h"
 
 struct sttcp_server {
 	struct stt_group group;
@@ -53,6 +54,10 @@ static inline void stt_call_end(int before)
 /* A group that is the first member of the user's object; NULL when out of memory. */
 struct stt_group *stt_api_new_group(enum stt_option_user user, const char *host, int port,
 				    const sttcp_options *options);
+
+/* Calls `fn` for each member, of a room or (NULL) of all: how many, or STTCP_EFORK. */
+int stt_api_each(struct stt_group *group, const struct stt_room_key *room,
+		 void (*fn)(sttcp_conn *conn, void *argument), void *argument);
 
 /* Around a change of the handlers, which is possible only while the group is stopped: 0, and its
  * lock is held until the end of the change; or a code. */

@@ -263,12 +263,12 @@ int sttcp_client_send_message(sttcp_client *client, const void *data, size_t siz
 	return send_on_open(client, data, size, timeout_ms, sttcp_conn_send_message);
 }
 
-static void keep_first(struct sttcp_conn *conn, void *argument)
+static void keep_first(sttcp_conn *conn, void *argument)
 {
-	struct sttcp_conn **first = argument;
+	sttcp_conn **first = argument;
 
 	if (!*first)
-		*first = stt_conn_ref(conn);
+		*first = stt_conn_take_handle(conn);
 }
 
 sttcp_conn *sttcp_client_conn(sttcp_client *client)
@@ -278,7 +278,7 @@ sttcp_conn *sttcp_client_conn(sttcp_client *client)
 	if (stt_check_group(client ? &client->group : NULL) < 0)
 		return NULL;
 	/* Of its connections one at most is a member. */
-	stt_group_each(&client->group, STT_MEMBERS, keep_first, &conn);
+	stt_api_each(&client->group, NULL, keep_first, &conn);
 	return conn;
 }
 

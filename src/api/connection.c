@@ -374,7 +374,7 @@ sttcp_conn *sttcp_conn_ref(sttcp_conn *conn)
 		return NULL;
 	if (conn->service->dialled)
 		stt_dialled_take_handle(conn);
-	return stt_conn_ref(conn);
+	return stt_conn_take_handle(conn);
 }
 
 void sttcp_conn_unref(sttcp_conn *conn)
@@ -388,7 +388,7 @@ void sttcp_conn_unref(sttcp_conn *conn)
 		stt_dial_close(conn);
 		stt_call_end(cancel);
 	}
-	stt_conn_unref(conn);
+	stt_conn_drop_handle(conn);
 }
 
 bool sttcp_conn_is_open(const sttcp_conn *conn)

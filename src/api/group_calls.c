@@ -8,7 +8,9 @@
 #include "api/options.h"
 #include "base/log.h"
 #include "conn/dispatch.h"
+#include "conn/life.h"
 #include "group/all.h"
+#include "group/roster.h"
 #include "group/signals.h"
 #include "group/stop.h"
 #include "tls/process.h"
@@ -41,6 +43,33 @@ struct stt_group *stt_api_new_group(enum stt_option_user user, const char *host,
 		return NULL;
 	}
 	return group;
+}
+
+struct visits {
+	void (*fn)(sttcp_conn *conn, void *argument);
+	void *argument;
+	int count;
+};
+
+static void visit(struct sttcp_conn *conn, void *argument)
+{
+	struct visits *visits = argument;
+
+	visits->count += stt_conn_visit(conn, visits->fn, visits->argument);
+}
+
+/* User code runs, which may free the object: `fn`, and the free_fn of a connection that is gone. */
+int stt_api_each(struct stt_group *group, const struct stt_room_key *room,
+		 void (*fn)(sttcp_conn *conn, void *argument), void *argument)
+{
+	struct visits visits = {.fn = fn, .argument = argument};
+	int result;
+
+	stt_group_ref(group);
+	result = room ? stt_rooms_each(group->rooms, room, visit, &visits)
+		      : stt_group_each(group, STT_MEMBERS, visit, &visits);
+	stt_group_unref(group);
+	return result < 0 ? result : visits.count;
 }
 
 int stt_api_begin_change(struct stt_group *group)

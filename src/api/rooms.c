@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* What users do with rooms. The work is done in group/rooms.c. */
-#include "group/rooms.h"
-
 #include "api/call.h"
 #include "group/broadcast.h"
 
@@ -59,9 +57,6 @@ static int check(sttcp_server *server, const char *room, struct stt_room_key *ke
 	return result < 0 ? result : stt_room_key_make(key, room);
 }
 
-/* While members are walked over, user code runs, which may free the server: `fn`, and the free_fn
- * of a connection that is gone. */
-
 static int send_room(sttcp_server *server, const char *room, sttcp_conn *except, const void *data,
 		     size_t size, enum stt_broadcast_as as)
 {
@@ -75,6 +70,7 @@ static int send_room(sttcp_server *server, const char *room, sttcp_conn *except,
 
 	int cancel = stt_call_begin();
 
+	/* Handlers may free the server meanwhile. */
 	stt_group_ref(&server->group);
 	result = stt_broadcast(&server->group, &key, except, data, size, as);
 	stt_group_unref(&server->group);
@@ -102,12 +98,7 @@ int sttcp_server_each_in(sttcp_server *server, const char *room,
 
 	if (result < 0)
 		return result;
-	if (!fn)
-		return -EINVAL;
-	stt_group_ref(&server->group);
-	result = stt_rooms_each(server->group.rooms, &key, fn, argument);
-	stt_group_unref(&server->group);
-	return result;
+	return fn ? stt_api_each(&server->group, &key, fn, argument) : -EINVAL;
 }
 
 int sttcp_server_count_in(sttcp_server *server, const char *room)

@@ -284,7 +284,7 @@ int sttcp_server_each(sttcp_server *server, void (*fn)(sttcp_conn *conn, void *a
 
 	if (result < 0)
 		return result;
-	return fn ? stt_group_each(&server->group, STT_MEMBERS, fn, argument) : -EINVAL;
+	return fn ? stt_api_each(&server->group, NULL, fn, argument) : -EINVAL;
 }
 
 int sttcp_server_count(const sttcp_server *server)

@@ -64,7 +64,7 @@ static void after_last(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	/* Also user code, and so a turn of its own. */
 	stt_turn_begin(&desk->worker);
-	stt_conn_free_data_if_last(conn);
+	stt_conn_leave_data(conn);
 	stt_turn_end(&desk->worker);
 
 	conn->service->calls->ended(conn->service, conn);

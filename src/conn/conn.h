@@ -64,6 +64,10 @@ struct sttcp_conn {
 	/* Atomic: see the table below. */
 	atomic_uint word;
 	atomic_int refs;
+	/* Who may come to its data: the handles that users have, and all its handlers together,
+	 * until the last one is over. The data is freed with the last of these, and not with the
+	 * last reference: calls of the library's own that pass by must not hold it up. */
+	atomic_int handles;
 	/* Closed only by the owner, under output.lock, and -1 from then on. So no call of another
 	 * thread can reach a different connection that has got the same number. */
 	atomic_int fd;
@@ -164,6 +168,14 @@ static inline struct sttcp_conn *stt_conn_ref(struct sttcp_conn *conn)
 	 */
 	atomic_fetch_add_explicit(&conn->refs, 1, memory_order_relaxed);
 	return conn;
+}
+
+/* A reference that a user may have as a handle. Whoever takes it holds one already, or a lock under
+ * which its last handler cannot be over. */
+static inline struct sttcp_conn *stt_conn_take_handle(struct sttcp_conn *conn)
+{
+	atomic_fetch_add_explicit(&conn->handles, 1, memory_order_relaxed);
+	return stt_conn_ref(conn);
 }
 
 /*

@@ -39,6 +39,7 @@ struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_ser
 	conn->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
 	conn->born_ms = stt_now_ms();
 	atomic_init(&conn->refs, 1);
+	atomic_init(&conn->handles, 1);
 	conn->phase = STT_CONNECTING;
 	conn->half_close = service->settings.half_close;
 	if (fd >= 0)
@@ -85,7 +86,7 @@ void stt_conn_bury(struct sttcp_conn *conn)
 
 /* With what its slab takes, a connection that is idle stays below 512 bytes (`idle` of the
  * benchmark). What few of them have goes into rare.h. */
-_Static_assert(sizeof(void *) != 8 || sizeof(struct sttcp_conn) <= 472,
+_Static_assert(sizeof(void *) != 8 || sizeof(struct sttcp_conn) <= 480,
 	       "a connection takes more memory");
 
 static void free_rare(struct sttcp_conn *conn)
@@ -132,6 +133,40 @@ static bool drop_ref(struct sttcp_conn *conn)
 	return atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) == 1;
 }
 
+/* Release and acquire, likewise for the data. */
+void stt_conn_leave_data(struct sttcp_conn *conn)
+{
+	if (atomic_fetch_sub_explicit(&conn->handles, 1, memory_order_acq_rel) == 1)
+		free_data(conn);
+}
+
+void stt_conn_drop_handle(struct sttcp_conn *conn)
+{
+	unsigned forks = conn->service->fork_count;
+
+	stt_conn_leave_data(conn);
+	/* A child that was forked in free_fn has no business with it. */
+	if (!stt_forked_since(forks))
+		stt_conn_unref(conn);
+}
+
+bool stt_conn_visit(struct sttcp_conn *conn, void (*fn)(struct sttcp_conn *conn, void *argument),
+		    void *argument)
+{
+	unsigned forks = conn->service->fork_count;
+	int handles = atomic_load_explicit(&conn->handles, memory_order_relaxed);
+
+	do {
+		if (!handles)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&conn->handles, &handles, handles + 1, memory_order_relaxed, memory_order_relaxed));
+	fn(conn, argument);
+	if (!stt_forked_since(forks))
+		stt_conn_leave_data(conn);
+	return true;
+}
+
 void stt_conn_unref(struct sttcp_conn *conn)
 {
 	if (!drop_ref(conn))
@@ -165,15 +200,6 @@ void stt_conn_free_on_pool(struct sttcp_conn *conn)
 {
 	free_data(conn);
 	free_conn(conn);
-}
-
-void stt_conn_free_data_if_last(struct sttcp_conn *conn)
-{
-	/* It is on no roster any more, so a count of one, which is the loop's reference, cannot
-	 * grow. Acquire: what the others did with the data before they dropped their references has
-	 * happened. */
-	if (atomic_load_explicit(&conn->refs, memory_order_acquire) == 1)
-		free_data(conn);
 }
 
 void stt_conn_set_data(struct sttcp_conn *conn, void *data, void (*free_fn)(void *data))

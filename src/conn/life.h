@@ -50,9 +50,17 @@ void stt_conn_unref_anywhere(struct sttcp_conn *conn);
  * stt_conn_unref_on_loop has left it. */
 void stt_conn_free_on_pool(struct sttcp_conn *conn);
 
-/* Runs the user's free_fn if nobody outside the library can reach the connection any more. For its
- * owner, in a turn, after its last handler. */
-void stt_conn_free_data_if_last(struct sttcp_conn *conn);
+/* Drops a handle with its reference; the last one behind the last handler runs the user's free_fn,
+ * as does the last reference of all. Where user code may run. */
+void stt_conn_drop_handle(struct sttcp_conn *conn);
+
+/* Calls `fn` with what is a handle meanwhile, over a reference of the caller's; false if its data
+ * is gone, with its last handler. Where user code may run. */
+bool stt_conn_visit(struct sttcp_conn *conn, void (*fn)(struct sttcp_conn *conn, void *argument),
+		    void *argument);
+
+/* The handlers' share of the data. For its owner, in a turn, after the last one. */
+void stt_conn_leave_data(struct sttcp_conn *conn);
 
 /* As sttcp_conn_set_data and sttcp_conn_data. */
 void stt_conn_set_data(struct sttcp_conn *conn, void *data, void (*free_fn)(void *data));

@@ -14,7 +14,7 @@
 #include "group/group.h"
 #include "group/start.h"
 
-/* Begins the attempt: the connection with a reference of the caller's, or NULL and a code. */
+/* Begins the attempt: the connection with a handle of the caller's, or NULL and a code. */
 static struct sttcp_conn *begin(struct stt_group *group, int *code)
 {
 	*code = stt_group_begin(group);
@@ -28,7 +28,7 @@ static struct sttcp_conn *begin(struct stt_group *group, int *code)
 		*code = -ENOMEM;
 		return NULL;
 	}
-	stt_conn_ref(conn);
+	stt_conn_take_handle(conn);
 	stt_group_run(group, conn);
 	return conn;
 }
@@ -55,7 +55,7 @@ struct sttcp_conn *stt_dial(struct stt_group *group, int *code, char *text, size
 		snprintf(text, size, "cannot dial %s: %s", group->service.given,
 			 sttcp_strerror(*code));
 	atomic_store(&group->closing, true);
-	stt_conn_unref(conn);
+	stt_conn_drop_handle(conn);
 	return NULL;
 }
 

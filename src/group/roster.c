@@ -72,7 +72,7 @@ struct sttcp_conn *stt_roster_find(struct stt_roster *roster, uint64_t id)
 	struct stt_link *link = stt_table_find(&roster->members, id);
 
 	if (link)
-		conn = stt_conn_ref(stt_container_of(link, struct sttcp_conn, in_table));
+		conn = stt_conn_take_handle(stt_container_of(link, struct sttcp_conn, in_table));
 	stt_unlock(&roster->lock);
 	return conn;
 }
