@@ -1444,6 +1444,8 @@ STTCP_API int sttcp_run(void (*fn)(void *argument), void *argument) STTCP_CHECKE
  * A connection is ended *by force* by sttcp_conn_abort and sttcp_conn_fail_now, a
  * forced stop, free, lifetime_ms or write_timeout_ms. That ends every
  * wait of its handlers at once, also of the last one, and later ones return at once.
+ * A send to another connection that has begun is not torn: that one's peer has its
+ * write_timeout_ms from then on to take the rest, or the connection is reset.
  * Any other end only ends the wait for input.
  */
 

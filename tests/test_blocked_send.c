@@ -56,6 +56,7 @@ struct sender {
 	sttcp_conn *conn;
 	char *bytes;
 	int result;
+	struct event begins;
 	struct event back;
 	pthread_t thread;
 };
@@ -64,6 +65,7 @@ static void *send_large(void *argument)
 {
 	struct sender *sender = argument;
 
+	event_raise(&sender->begins);
 	sender->result = sttcp_conn_send(sender->conn, sender->bytes, LARGE);
 	event_raise(&sender->back);
 	return NULL;
@@ -71,7 +73,8 @@ static void *send_large(void *argument)
 
 static void sender_init(struct sender *sender, sttcp_conn *conn)
 {
-	*sender = (struct sender){.conn = conn, .bytes = calloc(1, LARGE), .back = EVENT_INIT};
+	*sender = (struct sender){
+		.conn = conn, .bytes = calloc(1, LARGE), .begins = EVENT_INIT, .back = EVENT_INIT};
 	assert_non_null(sender->bytes);
 }
 
@@ -107,11 +110,8 @@ static void end_server(struct pair *pair, enum way way)
 	}
 }
 
-static void open_pair(struct pair *pair, const char *path)
+static void open_pair_with(struct pair *pair, const char *path, const sttcp_options *options)
 {
-	/* Nothing but the end that is tested brings a sender back: not a stall, either, and on a
-	 * busy machine the peer may not come to read for long. */
-	const sttcp_options *options = STTCP_OPTIONS(.write_timeout_ms = -1);
 	char host[128];
 
 	*pair = (struct pair){.probe = probe_new()};
@@ -127,6 +127,13 @@ static void open_pair(struct pair *pair, const char *path)
 	EVENTUALLY(sttcp_server_count(pair->server) == 1);
 	pair->conn = sttcp_server_find(pair->server, probe_last_id(pair->probe));
 	assert_non_null(pair->conn);
+}
+
+/* Nothing but the end that is tested brings a sender back: not a stall, either, and on a busy
+ * machine the peer may not come to read for long. */
+static void open_pair(struct pair *pair, const char *path)
+{
+	open_pair_with(pair, path, STTCP_OPTIONS(.write_timeout_ms = -1));
 }
 
 static void check_senders_come_back(enum way way, const char *path)
@@ -206,6 +213,57 @@ static void a_handler_comes_back_from_a_send_elsewhere(void **state)
 	free(sender.bytes);
 }
 
+/* The handler's own connection is ended by force, and not the one that it sends on: a send that
+ * waits behind another comes back, one that has begun when its peer has had its time. */
+static void check_handler_is_ended(int write_timeout_ms, bool waits_behind)
+{
+	struct pair victim, caller = {.probe = probe_new()};
+	struct sender first, sender;
+	struct reader reader;
+
+	open_pair_with(&victim, NULL, STTCP_OPTIONS(.write_timeout_ms = write_timeout_ms));
+	reader_begin(&reader, victim.peer);
+	if (waits_behind)
+		sender_begin(&first, victim.conn);
+	sender_init(&sender, victim.conn);
+	caller.probe->data = send_on_the_other;
+	caller.probe->extra = &sender;
+	pair_open(&caller, NULL);
+	assert_true(peer_say(caller.peer, "go"));
+	if (waits_behind)
+		assert_true(event_wait(&sender.begins, 1));
+	else
+		EVENTUALLY(conn_queued(victim.conn) > 0);
+	/* Past the time for which a send waits before it is let into the queue. */
+	nap_ms(50);
+	sttcp_server_stop_within(caller.server, 0, NULL);
+	assert_true(event_wait(&sender.back, 1));
+	if (waits_behind) {
+		assert_int_equal(sender.result, STTCP_ESTOPPED);
+		assert_true(sttcp_conn_is_open(victim.conn));
+		end_server(&victim, FORCED_STOP);
+		expect_back(&first, STTCP_ESTOPPED);
+	} else {
+		assert_true(sender.result < 0);
+		EVENTUALLY(!sttcp_conn_is_open(victim.conn));
+		if (write_timeout_ms >= 0)
+			assert_int_equal(sender.result, STTCP_ETIME_WRITE);
+	}
+	pair_close(&caller);
+	reader_end(&reader);
+	pair_close(&(struct pair){
+		.probe = victim.probe, .server = victim.server, .conn = victim.conn, .peer = -1});
+	free(sender.bytes);
+}
+
+static void a_handler_that_is_ended_comes_back_from_a_send_elsewhere(void **state)
+{
+	(void)state;
+	check_handler_is_ended(-1, false);
+	check_handler_is_ended(300, false);
+	check_handler_is_ended(-1, true);
+}
+
 static void check_client(bool frees)
 {
 	struct probe *probe = probe_new();
@@ -247,6 +305,7 @@ int main(void)
 		cmocka_unit_test(senders_come_back_from_a_forced_end),
 		cmocka_unit_test(senders_come_back_on_a_unix_socket),
 		cmocka_unit_test(a_handler_comes_back_from_a_send_elsewhere),
+		cmocka_unit_test(a_handler_that_is_ended_comes_back_from_a_send_elsewhere),
 		cmocka_unit_test(a_client_s_sender_comes_back_at_the_drain_limit),
 	};
 

@@ -5,13 +5,18 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "conn/conn.h"
+#include "conn/desk.h"
 #include "conn/room.h"
 #include "conn/service.h"
 #include "conn/strand.h"
 #include "conn/stream.h"
+#include "engine/loop.h"
 
 enum {
-	PARTS_PER_CALL = 64
+	PARTS_PER_CALL = 64,
+	/* A thread that waits here in a handler of another connection looks as often whether that
+	 * has been ended by force: nobody may take two locks of output to tell it. */
+	FORCED_LOOK_MS = 100
 };
 
 void stt_cursor_skip(struct stt_cursor *cursor, size_t size)
@@ -84,6 +89,8 @@ void stt_line_finish_locked(struct stt_output *out, struct stt_sender *sender, i
 	while (*link != sender)
 		link = &(*link)->next;
 	*link = sender->next;
+	if (sender->limited && !atomic_load(&stt_output_conn(out)->ended))
+		out->flush_until_ms = 0;
 	sender->done = true;
 	sender->result = result;
 	/* Under the lock, which whoever is woken takes before it believes it: until then the call
@@ -131,21 +138,37 @@ void stt_line_join_locked(struct stt_output *out, struct stt_sender *sender)
 	out->waited = true;
 }
 
-/* The call that waits has been ended by force, with its connection: it may not wait on for another
- * one. But what has begun is not torn; without a limit on that the one that does not move is reset.
- */
-static void give_up_locked(struct stt_output *out, struct stt_sender *sender)
-	STT_REQUIRES(out->lock)
+/* What has begun is not torn, but has an end: a write timeout from now on, however the peer takes
+ * its bytes; without one it is reset at once. */
+static void limit_locked(struct stt_output *out, struct stt_sender *sender) STT_REQUIRES(out->lock)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
+	int64_t timeout_ms = conn->service->settings.write_timeout_ms;
 
+	if (stt_stream_fd(conn) < 0)
+		return;
+	if (timeout_ms < 0) {
+		stt_stream_reset_locked(out);
+	} else if (!out->flush_until_ms) {
+		sender->limited = true;
+		out->flush_until_ms = stt_now_ms() + timeout_ms;
+		stt_alarm_set(conn->loop, &conn->alarm, out->flush_until_ms);
+	}
+}
+
+/* The call that waits has been ended by force, with its connection, `running`: it may not wait on
+ * for another one. */
+static void give_up_locked(struct stt_output *out, struct stt_sender *sender,
+			   struct sttcp_conn *running) STT_REQUIRES(out->lock)
+{
 	if (!sender->begun) {
 		/* Or as many bytes that were sent later would leave without TLS in their place. */
 		if (sender->clear && out->shakes)
-			stt_secure_of(conn)->clear -= sender->cursor.left;
-		stt_line_finish_locked(out, sender, stt_conn_end_code(sender->parked));
-	} else if (conn->service->settings.write_timeout_ms < 0 && stt_stream_fd(conn) >= 0)
-		stt_stream_reset_locked(out);
+			stt_secure_of(stt_output_conn(out))->clear -= sender->cursor.left;
+		stt_line_finish_locked(out, sender, stt_conn_end_code(running));
+	} else {
+		limit_locked(out, sender);
+	}
 }
 
 /* Without a thread. False if that is not possible any more. */
@@ -162,10 +185,28 @@ static bool wait_parked_locked(struct stt_output *out, struct stt_sender *sender
 
 		stt_lock(&out->lock);
 		if (!sender->done && forced)
-			give_up_locked(out, sender);
+			give_up_locked(out, sender, strand->conn);
 	}
 	sender->parked = NULL;
 	return waited;
+}
+
+/* On a thread, in a handler of another connection: until that is ended by force. */
+static void wait_in_handler_locked(struct stt_output *out, struct stt_sender *sender,
+				   struct sttcp_conn *running) STT_REQUIRES(out->lock)
+{
+	bool forced = false;
+
+	while (!sender->done && !forced) {
+		(void)stt_cond_wait_until(&sender->wake, &out->lock, stt_now_ms() + FORCED_LOOK_MS);
+		if (sender->done)
+			break;
+		stt_unlock(&out->lock);
+		forced = stt_conn_is_forced(running);
+		stt_lock(&out->lock);
+	}
+	if (!sender->done)
+		give_up_locked(out, sender, running);
 }
 
 STT_APART bool stt_line_wait_locked(struct stt_output *out, struct stt_sender *sender,
@@ -175,6 +216,11 @@ STT_APART bool stt_line_wait_locked(struct stt_output *out, struct stt_sender *s
 
 	if (strand && wait_parked_locked(out, sender, strand, until_ms) && !sender->done)
 		return false;
+
+	struct sttcp_conn *running = stt_desk_conn();
+
+	if (running && running != stt_output_conn(out) && until_ms == STT_NEVER)
+		wait_in_handler_locked(out, sender, running);
 	while (!sender->done) {
 		if (!stt_cond_wait_until(&sender->wake, &out->lock, until_ms) && !sender->done)
 			return false;

@@ -27,8 +27,9 @@ struct stt_cursor {
 struct stt_sender {
 	struct stt_sender *next;
 	struct stt_cursor cursor;
-	bool begun; /* some of it is queued or sent: it may not be given up alone */
-	bool clear; /* it stood here when TLS began: counted in stt_secure.clear */
+	bool begun;   /* some of it is queued or sent: it may not be given up alone */
+	bool clear;   /* it stood here when TLS began: counted in stt_secure.clear */
+	bool limited; /* its call has been ended by force: it has until flush_until_ms */
 	bool done;
 	int result;
 	struct stt_cond wake;
