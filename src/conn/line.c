@@ -82,13 +82,27 @@ int stt_line_copy_locked(struct stt_output *out, struct stt_cursor *cursor, size
 	return 0;
 }
 
+static void leave_locked(struct stt_output *out, struct stt_sender *sender) STT_REQUIRES(out->lock)
+{
+	struct stt_sender *first = out->line;
+	struct stt_sender *before = first;
+
+	if (sender == first) {
+		out->line = first->next;
+		if (out->line)
+			out->line->last = first->last;
+		return;
+	}
+	while (before->next != sender)
+		before = before->next;
+	before->next = sender->next;
+	if (first->last == sender)
+		first->last = before;
+}
+
 void stt_line_finish_locked(struct stt_output *out, struct stt_sender *sender, int result)
 {
-	struct stt_sender **link = &out->line;
-
-	while (*link != sender)
-		link = &(*link)->next;
-	*link = sender->next;
+	leave_locked(out, sender);
 	if (sender->limited && !atomic_load(&stt_output_conn(out)->ended))
 		out->flush_until_ms = 0;
 	sender->done = true;
@@ -129,12 +143,12 @@ int stt_line_advance_locked(struct stt_output *out, size_t most)
 
 void stt_line_join_locked(struct stt_output *out, struct stt_sender *sender)
 {
-	struct stt_sender **link = &out->line;
-
 	stt_cond_init(&sender->wake);
-	while (*link)
-		link = &(*link)->next;
-	*link = sender;
+	if (out->line)
+		out->line->last->next = sender;
+	else
+		out->line = sender;
+	out->line->last = sender;
 	out->waited = true;
 }
 

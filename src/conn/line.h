@@ -26,6 +26,7 @@ struct stt_cursor {
 
 struct stt_sender {
 	struct stt_sender *next;
+	struct stt_sender *last; /* of the line; only in its first */
 	struct stt_cursor cursor;
 	bool begun;   /* some of it is queued or sent: it may not be given up alone */
 	bool clear;   /* it stood here when TLS began: counted in stt_secure.clear */
