@@ -54,7 +54,7 @@ struct stt_alarm {
 	/* Atomic: on the loop's list of alarms; whoever sets it pushes. */
 	atomic_bool listed;
 	/* Only the loop's owner. */
-	bool in_heap;
+	unsigned char kept; /* in which of the loop's heaps, see loop.c */
 	struct stt_heap_node node;
 	struct stt_alarm *next; /* on that list */
 	/* Set before use. On the loop, outside turns. Returns when to ring again, or STT_NEVER;

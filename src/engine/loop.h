@@ -67,6 +67,8 @@ struct stt_loop {
 	struct stt_actor *chain; /* what was taken off `ready`, first in front */
 	struct stt_actor *chain_tail;
 	struct stt_heap timers;
+	struct stt_heap at_once; /* alarms for now, by their numbers, which grow */
+	int64_t last_at_once;
 	/* The time up to which the events of the poller have been handled. Alarms ring up to here.
 	 */
 	int64_t polled_ms;
