@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 static struct event looked = EVENT_INIT;
@@ -455,6 +456,79 @@ static void work_sleeps(void **state)
 	assert_int_equal(result, 0);
 }
 
+/* ----------------------------------------------------- without a descriptor left */
+
+enum {
+	SHORT_MS = 200
+};
+
+struct poor {
+	struct event done;
+	int slept, polled, received;
+	int64_t took_ms[3];
+	int forced;
+};
+
+/* No number is free from here on: no waker can be had for the wait of this thread. */
+static struct rlimit take_descriptors_away(void)
+{
+	int lowest = dup(0);
+	struct rlimit limit;
+
+	close(lowest);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	setrlimit(RLIMIT_NOFILE,
+		  &(struct rlimit){.rlim_cur = (rlim_t)lowest, .rlim_max = limit.rlim_max});
+	return limit;
+}
+
+static bool wait_without_descriptors(struct probe *probe, sttcp_conn *conn, const void *data,
+				     size_t size)
+{
+	struct poor *poor = probe->extra;
+	struct rlimit limit = take_descriptors_away();
+	int64_t began = now_ms();
+	char rest[8];
+
+	(void)data;
+	(void)size;
+	poor->slept = sttcp_sleep(SHORT_MS);
+	poor->took_ms[0] = now_ms() - began;
+	began = now_ms();
+	poor->polled = sttcp_poll(sttcp_conn_fd(conn), POLLPRI, SHORT_MS);
+	poor->took_ms[1] = now_ms() - began;
+	began = now_ms();
+	poor->received = (int)sttcp_conn_recv(conn, rest, sizeof(rest), SHORT_MS);
+	poor->took_ms[2] = now_ms() - began;
+	event_raise(&poor->done);
+	poor->forced = sttcp_sleep(DEADLINE_MS);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	return true;
+}
+
+static void waits_need_no_descriptor(void **state)
+{
+	struct poor poor = {.done = EVENT_INIT};
+	struct pair pair = {.probe = probe_new()};
+
+	(void)state;
+	pair.probe->extra = &poor;
+	pair.probe->data = wait_without_descriptors;
+	pair_open(&pair, NULL);
+	assert_true(peer_say(pair.peer, "go"));
+	assert_true(event_wait(&poor.done, 1));
+	/* The end by force is seen, too. */
+	assert_int_equal(sttcp_server_stop_within(pair.server, 0, NULL), 0);
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(poor.slept, 0);
+	assert_int_equal(poor.polled, -ETIMEDOUT);
+	assert_int_equal(poor.received, -ETIMEDOUT);
+	for (int i = 0; i < 3; i++)
+		assert_true(poor.took_ms[i] >= SHORT_MS);
+	assert_int_equal(poor.forced, STTCP_ESTOPPED);
+	pair_close(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -475,6 +549,7 @@ int main(void)
 		cmocka_unit_test(last_handler_is_woken_by_free),
 		cmocka_unit_test(others_are_served_meanwhile),
 		cmocka_unit_test(work_sleeps),
+		cmocka_unit_test(waits_need_no_descriptor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,7 @@
  * wait (in `reader` of rare.h for whoever reads a dialled one), and whoever ends
  * one writes to it: shutting a socket down for sending does not wake a poll for
  * input. In a handler the loop is taken over meanwhile, as with any handler that
- * blocks.
+ * blocks. Where no eventfd can be had it waits in slices, and looks in between.
  */
 #include "conn/wait.h"
 
@@ -100,6 +100,32 @@ static int wait_there(struct stt_desk *desk, struct stt_wait_spec *wait)
 	return result;
 }
 
+enum {
+	SLICE_MS = 50
+};
+
+/* There is no descriptor left for a waker: looks now and then. */
+static int wait_in_slices(struct stt_desk *desk, const struct parties *parties,
+			  struct stt_wait_spec *wait)
+{
+	const struct stt_wait_spec whole = *wait;
+	int result;
+
+	do {
+		int64_t slice_ms = stt_now_ms() + SLICE_MS;
+
+		wait->events = whole.events;
+		wait->until_ms = slice_ms < whole.until_ms ? slice_ms : whole.until_ms;
+		result = set_receivers(parties, -1);
+		if (result == 0 && wait->is_over && wait->is_over(wait->conn))
+			wait->events = 0;
+		else if (result == 0)
+			result = wait_there(desk, wait);
+	} while (result == -ETIMEDOUT && stt_now_ms() < whole.until_ms);
+	wait->until_ms = whole.until_ms;
+	return result;
+}
+
 /* Before the waker is made, which would get the number of a descriptor that is not open: then the
  * wait would be for the waker itself, and not tell POLLNVAL. */
 static bool is_lost(const struct stt_desk *desk, const struct stt_wait_spec *wait)
@@ -122,7 +148,7 @@ STT_APART static int block(struct stt_desk *desk, struct stt_wait_spec *wait)
 	int result = make_waker(desk);
 
 	if (result < 0)
-		return result;
+		return wait_in_slices(desk, &parties, wait);
 	result = set_receivers(&parties, desk->waker);
 	/* Only now: who makes it true wakes the receiver that it finds. */
 	if (result == 0 && wait->is_over && wait->is_over(wait->conn))
