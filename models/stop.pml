@@ -371,6 +371,8 @@ inline stt_group_stop(limit)
 	this_run = runs;
 #endif
 	atomic {
+		/* waiter.over: whoever enters IDLE or LEFT sets it, and all that wait then are of
+		 * that run. */
 		HAS_STOPPED || this_run != runs || RETURNS_INSIDE ->
 		waits = waits - (limit != NEVER);
 		assert(!listens || this_run != runs || inside);

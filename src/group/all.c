@@ -73,7 +73,7 @@ struct stt_group *stt_all_any_started(void)
 	     group = stt_registry_next(group)) {
 		stt_lock(&group->lock);
 		bool started = group->started_once && !group->service.dialled &&
-			       !stt_group_is_over_locked(group, group->runs);
+			       !stt_group_is_over_locked(group);
 
 		stt_unlock(&group->lock);
 		if (started)

@@ -62,6 +62,7 @@ int stt_group_init(struct stt_group *group, enum stt_side side, const char *host
 	atomic_init(&group->service.refs, 1);
 	stt_mutex_init(&group->lock);
 	stt_cond_init(&group->changed);
+	stt_list_init(&group->waiters);
 	group->releaser.ops = &releaser_ops;
 	return 0;
 }
@@ -87,9 +88,46 @@ void stt_group_destroy(struct stt_service *service)
 	free(group);
 }
 
+static void tell_waiter_locked(const struct stt_group *group, struct stt_waiter *waiter)
+	STT_REQUIRES(group->lock)
+{
+	waiter->over = true;
+	waiter->report = group->report;
+	waiter->reason = group->end_reason;
+	waiter->opens = group->opens;
+}
+
+void stt_group_add_waiter_locked(struct stt_group *group, struct stt_waiter *waiter)
+{
+	*waiter = (struct stt_waiter){0};
+	stt_list_init(&waiter->in_group);
+	if (stt_group_is_over_locked(group))
+		tell_waiter_locked(group, waiter);
+	else
+		stt_list_append(&group->waiters, &waiter->in_group);
+}
+
+void stt_group_remove_waiter_locked(struct stt_group *group, struct stt_waiter *waiter)
+{
+	(void)group;
+	stt_list_remove(&waiter->in_group);
+}
+
+static void tell_waiters_locked(struct stt_group *group) STT_REQUIRES(group->lock)
+{
+	while (!stt_list_empty(&group->waiters)) {
+		struct stt_node *first = group->waiters.next;
+
+		tell_waiter_locked(group, stt_container_of(first, struct stt_waiter, in_group));
+		stt_list_remove(first);
+	}
+}
+
 void stt_group_enter_locked(struct stt_group *group, enum stt_group_state state)
 {
 	group->state = state;
+	if (stt_group_is_over_locked(group))
+		tell_waiters_locked(group);
 	stt_cond_wake_all(&group->changed);
 	if (state != STT_IDLE)
 		return;

@@ -92,6 +92,18 @@ enum stt_group_state {
 	STT_LEFT
 };
 
+/* A call that waits for the end of a run, on its stack. When it wakes up, the next run may have
+ * begun, or have ended, too: so whoever ends a run leaves here what came of it. Under the group's
+ * lock. */
+struct stt_waiter {
+	struct stt_node in_group; /* until the run is over */
+	bool over;
+	/* Once it is over. */
+	sttcp_stop_report report;
+	int reason;	/* end_reason */
+	uint64_t opens; /* of a client's connections until then */
+};
+
 struct stt_group {
 	struct stt_service service; /* first: its settings, handlers, references */
 
@@ -122,6 +134,7 @@ struct stt_group {
 	struct stt_cond changed; /* state, or anything that state depends on */
 	/* Under the lock. */
 	enum stt_group_state state;
+	struct stt_node waiters; /* for the end of the present run; none once it is over */
 	bool started_once;
 	uint64_t runs;	   /* starts so far */
 	int signals;	   /* that have come in this run, while somebody was in keep_alive */
@@ -197,6 +210,20 @@ void stt_group_destroy(struct stt_service *service);
 
 /* Moves to a state, and tells those who wait. */
 void stt_group_enter_locked(struct stt_group *group, enum stt_group_state state)
+	STT_REQUIRES(group->lock);
+
+/* Whether its run is over: by its end, or by the report of a forced stop. */
+static inline bool stt_group_is_over_locked(const struct stt_group *group) STT_REQUIRES(group->lock)
+{
+	return group->state == STT_IDLE || group->state == STT_LEFT;
+}
+
+/* For the present run, which may be over already. */
+void stt_group_add_waiter_locked(struct stt_group *group, struct stt_waiter *waiter)
+	STT_REQUIRES(group->lock);
+
+/* Before its stack is left. */
+void stt_group_remove_waiter_locked(struct stt_group *group, struct stt_waiter *waiter)
 	STT_REQUIRES(group->lock);
 
 /* Has its alarm ring at `at` at the latest; it keeps a reference until then. */

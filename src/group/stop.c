@@ -297,7 +297,10 @@ static void shorten_locked(struct stt_group *group, int timeout_ms) STT_REQUIRES
 		arm_locked(group);
 }
 
-uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeout_ms)
+/* A stop of the run with the number `of`, or of whichever there is (0), which `waiter` waits for;
+ * that may be NULL. */
+static void begin_stop(struct stt_group *group, uint64_t of, int timeout_ms,
+		       struct stt_waiter *waiter)
 {
 	bool first = false;
 	bool forces = false;
@@ -308,9 +311,11 @@ uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeo
 
 	if (of && of != run) {
 		stt_unlock(&group->lock);
-		return run;
+		return;
 	}
 
+	if (waiter)
+		stt_group_add_waiter_locked(group, waiter);
 	if (group->state == STT_STARTING)
 		remember_stop_locked(group, timeout_ms);
 	if (group->state == STT_RUNNING) {
@@ -334,7 +339,7 @@ uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeo
 		tell_forced(group);
 	/* A child that was forked in the log callback has no part in it. */
 	if (stt_forked_since(group->service.fork_count))
-		return run;
+		return;
 
 	if (first && group->service.is_client)
 		stt_group_each(group, STT_ALL, end_by_close, &run);
@@ -342,35 +347,43 @@ uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeo
 		send_sweepers(group, group->sweepers + group->engine->nloops, &ask_ops);
 	if (forces)
 		force(group);
-	return run;
 }
 
-uint64_t stt_group_begin_stop(struct stt_group *group, int timeout_ms)
+void stt_group_begin_stop(struct stt_group *group, int timeout_ms)
 {
-	return stt_group_begin_stop_of(group, 0, timeout_ms);
+	begin_stop(group, 0, timeout_ms, NULL);
 }
 
-bool stt_group_is_over_locked(const struct stt_group *group, uint64_t run)
+void stt_group_begin_stop_of(struct stt_group *group, uint64_t run, int timeout_ms)
 {
-	return run != group->runs || group->state == STT_IDLE || group->state == STT_LEFT;
+	if (run)
+		begin_stop(group, run, timeout_ms, NULL);
+}
+
+static sttcp_stop_report report_so_far_locked(const struct stt_group *group)
+	STT_REQUIRES(group->lock)
+{
+	sttcp_stop_report report = group->report;
+
+	report.running = group->live;
+	return report;
 }
 
 int stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *report)
 {
-	stt_group_ref(group);
-	uint64_t run = stt_group_begin_stop(group, timeout_ms);
+	struct stt_waiter waiter;
 
+	stt_group_ref(group);
+	begin_stop(group, 0, timeout_ms, &waiter);
 	/* Nobody in the child would end what it would wait for. */
 	if (stt_forked_since(group->service.fork_count))
 		return STTCP_EFORK;
 	stt_lock(&group->lock);
-	while (!stt_self && !stt_group_is_over_locked(group, run))
+	while (!stt_self && !waiter.over)
 		stt_cond_wait(&group->changed, &group->lock);
-	if (report) {
-		*report = group->report;
-		if (!stt_group_is_over_locked(group, run))
-			report->running = group->live;
-	}
+	stt_group_remove_waiter_locked(group, &waiter);
+	if (report)
+		*report = waiter.over ? waiter.report : report_so_far_locked(group);
 	stt_unlock(&group->lock);
 	stt_group_unref(group);
 	return 0;
@@ -379,19 +392,18 @@ int stt_group_stop(struct stt_group *group, int timeout_ms, sttcp_stop_report *r
 int stt_group_wait(struct stt_group *group, int timeout_ms)
 {
 	int64_t until = stt_deadline_ms(timeout_ms);
+	struct stt_waiter waiter;
 	bool in_time = true;
 	int result = -EINVAL;
 
 	stt_group_ref(group);
 	stt_lock(&group->lock);
-	uint64_t run = group->runs;
-
 	if (group->started_once) {
-		while (in_time && !stt_group_is_over_locked(group, run))
+		stt_group_add_waiter_locked(group, &waiter);
+		while (in_time && !waiter.over)
 			in_time = stt_cond_wait_until(&group->changed, &group->lock, until);
-		result = !stt_group_is_over_locked(group, run) ? -ETIMEDOUT
-			 : group->service.is_client	       ? group->end_reason
-							       : 0;
+		stt_group_remove_waiter_locked(group, &waiter);
+		result = !waiter.over ? -ETIMEDOUT : group->service.is_client ? waiter.reason : 0;
 	}
 	stt_unlock(&group->lock);
 	stt_group_unref(group);

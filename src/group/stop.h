@@ -11,15 +11,11 @@ int stt_stop_prepare_locked(struct stt_group *group, int nloops) STT_REQUIRES(gr
 /* The ring of a group's alarm. */
 int64_t stt_stop_ring(struct stt_worker *worker, struct stt_alarm *alarm);
 
-/* Begins a stop, and does not wait for it; returns the number of the run that it stops. */
-uint64_t stt_group_begin_stop(struct stt_group *group, int timeout_ms);
+/* Begins a stop, and does not wait for it. */
+void stt_group_begin_stop(struct stt_group *group, int timeout_ms);
 
-/* The same of that run, or of whichever there is (0); returns the number of the present one. */
-uint64_t stt_group_begin_stop_of(struct stt_group *group, uint64_t of, int timeout_ms);
-
-/* A run that is over, by its end or by the report of a forced stop; a later one does not matter. */
-bool stt_group_is_over_locked(const struct stt_group *group, uint64_t run)
-	STT_REQUIRES(group->lock);
+/* The same of that run, if there is no later one. */
+void stt_group_begin_stop_of(struct stt_group *group, uint64_t run, int timeout_ms);
 
 /* Stops within `timeout_ms` (-1: no limit) and, outside handlers, waits for it. 0; STTCP_EFORK in a
  * child that was forked in a log callback meanwhile. */

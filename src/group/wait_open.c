@@ -8,37 +8,40 @@
 #include "base/clock.h"
 #include "conn/conn.h"
 #include "group/group.h"
-#include "group/stop.h"
 
 static bool is_open_locked(const struct stt_group *group) STT_REQUIRES(group->lock)
 {
 	return group->current && !stt_conn_has_ended(group->current);
 }
 
+static int reason_of(const struct stt_waiter *waiter)
+{
+	return waiter->reason ? waiter->reason : STTCP_ECLOSED;
+}
+
 /* Waits until it is open or over; `conn` is NULL if it need not be open any more. */
 static int wait_locked(struct stt_group *group, int64_t until_ms, struct sttcp_conn **conn)
 	STT_REQUIRES(group->lock)
 {
-	uint64_t run = group->runs;
+	struct stt_waiter waiter;
 	uint64_t opens = group->opens;
 	bool in_time = true;
 
 	if (!group->started_once)
 		return -EINVAL;
-	for (;;) {
-		if (is_open_locked(group)) {
-			if (conn)
-				*conn = stt_conn_ref(group->current);
-			return 0;
-		}
-		if (!conn && group->opens != opens)
-			return 0;
-		if (stt_group_is_over_locked(group, run))
-			return group->end_reason ? group->end_reason : STTCP_ECLOSED;
-		if (!in_time)
-			return -ETIMEDOUT;
+	stt_group_add_waiter_locked(group, &waiter);
+	while (in_time && !waiter.over && !is_open_locked(group) && (conn || group->opens == opens))
 		in_time = stt_cond_wait_until(&group->changed, &group->lock, until_ms);
+	stt_group_remove_waiter_locked(group, &waiter);
+	/* First: what is open now is a later run's then. */
+	if (waiter.over)
+		return !conn && waiter.opens != opens ? 0 : reason_of(&waiter);
+	if (is_open_locked(group)) {
+		if (conn)
+			*conn = stt_conn_ref(group->current);
+		return 0;
 	}
+	return !conn && group->opens != opens ? 0 : -ETIMEDOUT;
 }
 
 int stt_group_wait_conn(struct stt_group *group, int timeout_ms, struct sttcp_conn **conn)
