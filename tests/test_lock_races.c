@@ -235,6 +235,66 @@ static void attempt_has_begun_before_it_is_found(void **state)
 	begin_while_it_is_ended("localhost");
 }
 
+/* Its handler has returned, and its group is done with it: the next attempt stands on its list. */
+static void let_next_go_first(int left)
+{
+	if (left != 0) {
+		at_unlock = let_next_go_first;
+		return;
+	}
+	counts = false;
+	event_wait_ms(&next_ended, 1, 200);
+}
+
+/* Behind the roster's lock, inside of the group's, comes that. */
+static void wait_for_group(int left)
+{
+	at_unlock = left == 1 ? let_next_go_first : wait_for_group;
+}
+
+static void start_and_close(struct probe *probe, sttcp_conn *conn, int reason)
+{
+	sttcp_client *client = sttcp_conn_client(conn);
+
+	(void)reason;
+	if (event_count(&in_handler) > 0) {
+		event_raise(&next_ended);
+		return;
+	}
+	event_raise(&in_handler);
+	if (sttcp_client_start(client) < 0 || sttcp_client_close(client) < 0)
+		probe_violate(probe, "it is not started and closed");
+	counts = true;
+	held = 0;
+	at_unlock = wait_for_group;
+}
+
+/* A client that is started and closed in its last handler: the attempt begins behind the close,
+ * which is its outcome, however early its loop finds it. */
+static void attempt_after_a_close_is_none(void **state)
+{
+	struct event fresh = EVENT_INIT;
+	int port;
+	int refusing = peer_refuse(&port);
+
+	(void)state;
+	/* Not each falls to the other loop. */
+	for (int round = 0; round < 4; round++) {
+		struct probe *probe = probe_new();
+
+		in_handler = next_ended = fresh;
+		probe->ended = start_and_close;
+		sttcp_client *client = probe_client(probe, "127.0.0.1", port, NULL);
+		assert_int_equal(sttcp_client_start(client), 0);
+		assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), STTCP_EDESTROYED);
+		assert_string_equal(probe_order(probe), "uUuU");
+		assert_int_equal(probe_reason(probe), STTCP_EDESTROYED);
+		sttcp_client_free(client);
+		probe_free(probe);
+	}
+	peer_close(refusing);
+}
+
 /* ---------------------------------------------------------------------- closing */
 
 static struct event may_walk = EVENT_INIT;
@@ -354,6 +414,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connection_outlives_its_accept),
 		cmocka_unit_test(attempt_has_begun_before_it_is_found),
+		cmocka_unit_test(attempt_after_a_close_is_none),
 		cmocka_unit_test(close_ends_no_later_run),
 		cmocka_unit_test(stats_wait_for_the_verdict),
 	};

@@ -54,6 +54,7 @@ struct stt_attempt {
 	struct stt_lookup *end_lookup; /* the same, of this end's name, which comes first */
 	struct stt_addr *ends;	       /* this end may be one of them; NULL: anything */
 	int nends;
+	bool closed; /* before it began */
 	bool begun;
 	int64_t limit_ms; /* points in time */
 	int64_t next_ms;
@@ -181,6 +182,12 @@ struct stt_attempt *stt_attempt_take(struct sttcp_conn *conn)
 void stt_attempt_begin(struct stt_attempt *attempt)
 {
 	stt_loop_push(attempt->loop, &attempt->actor);
+}
+
+void stt_attempt_begin_closed(struct stt_attempt *attempt)
+{
+	attempt->closed = true;
+	stt_attempt_begin(attempt);
 }
 
 /* Leaves the race, and is freed when the loop finds it on the ready list. */
@@ -454,6 +461,10 @@ static void work_attempt(struct stt_worker *worker, struct stt_actor *actor)
 		return;
 	}
 	attempt->begun = true;
+	if (attempt->closed) {
+		stt_conn_end(attempt->conn, STTCP_EDESTROYED, STT_END_FLUSH);
+		return;
+	}
 	attempt->limit_ms = stt_deadline_ms(attempt->conn->service->settings.connect_timeout_ms);
 	if (attempt->end_lookup)
 		stt_lookup_ask(attempt->end_lookup);

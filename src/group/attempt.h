@@ -23,6 +23,10 @@ struct stt_attempt *stt_attempt_take(struct sttcp_conn *conn);
 /* Begins it. The group has admitted the connection. Any thread. */
 void stt_attempt_begin(struct stt_attempt *attempt);
 
+/* The same of a client that has been closed: its loop ends it with STTCP_EDESTROYED, and looks for
+ * no address. */
+void stt_attempt_begin_closed(struct stt_attempt *attempt);
+
 /* Gives up a connection that was not begun. */
 void stt_attempt_discard(struct sttcp_conn *conn);
 

@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "conn/conn.h"
 #include "conn/ending.h"
-#include "conn/life.h"
 #include "group/admission.h"
 #include "group/attempt.h"
 #include "group/reconnect.h"
@@ -28,13 +27,17 @@ static void admit_locked(struct stt_group *group, struct sttcp_conn *conn) STT_R
 
 /* The attempt has its reference before anybody can find the connection: a stop that is on its way
  * through the roster ends whom it finds there, without the group's lock. And it begins when the
- * connection can be found: its handlers may look for it. */
+ * connection can be found: its handlers may look for it. A stop that came before has looked for it
+ * in vain, and its loop may work on it at once: so it begins as one that is closed. */
 void stt_conns_begin_attempt_locked(struct stt_group *group, struct sttcp_conn *conn)
 {
 	struct stt_attempt *attempt = stt_attempt_take(conn);
 
 	admit_locked(group, conn);
-	stt_attempt_begin(attempt);
+	if (group->state == STT_RUNNING)
+		stt_attempt_begin(attempt);
+	else
+		stt_attempt_begin_closed(attempt);
 }
 
 /* Under the lock, which nothing here waits under: so no stop can come in between. */
@@ -90,7 +93,6 @@ static void begin_next_locked(struct stt_group *group, struct sttcp_conn *next, 
 		stt_backoff_wait(&group->backoff);
 	else
 		stt_backoff_begin(&group->backoff);
-	stt_conn_ref(next);
 	stt_conns_begin_attempt_locked(group, next);
 	group->forced_of++;
 }
@@ -124,12 +126,6 @@ static void note_ended(struct stt_service *service, struct sttcp_conn *conn)
 	stt_group_check_locked(group);
 	stt_group_unlock(group);
 	stt_reconnect_tell(group, &news);
-
-	/* A stop that came after the start: its attempt has an outcome all the same. */
-	if (next && stopped)
-		stt_conn_end(next, STTCP_EDESTROYED, STT_END_FLUSH);
-	if (next)
-		stt_conn_unref_on_loop(next);
 }
 
 static void note_closed(struct stt_service *service, struct sttcp_conn *conn)

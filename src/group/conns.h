@@ -20,7 +20,8 @@ enum stt_place stt_group_admit(struct stt_group *group, struct sttcp_conn *conn)
 void stt_conns_retry_if_due_locked(struct stt_group *group, struct stt_reconnect_news *news)
 	STT_REQUIRES(group->lock);
 
-/* Admits a client's connection, and begins its attempt. */
+/* Admits a client's connection, and begins its attempt; of one that was closed since the start it
+ * has its outcome all the same. */
 void stt_conns_begin_attempt_locked(struct stt_group *group, struct sttcp_conn *conn)
 	STT_REQUIRES(group->lock);
 
