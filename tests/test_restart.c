@@ -187,12 +187,57 @@ static void stop_does_not_wait_for_connections_of_the_last_run(void **state)
 	probe_free(probe);
 }
 
+static struct event inside = EVENT_INIT;
+static struct event may_return = EVENT_INIT;
+
+static bool block(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	(void)conn;
+	event_raise(&inside);
+	return event_wait(&may_return, 1);
+}
+
+static void start_says_whether_it_runs_or_has_handlers_left(void **state)
+{
+	struct event fresh = EVENT_INIT;
+	static const char runs[] = "it is started already";
+	static const char left[] = "handlers of its last run have not returned yet";
+	char wanted[128];
+	struct probe *probe = probe_new();
+
+	(void)state;
+	inside = may_return = fresh;
+	probe->connection = block;
+	sttcp_server *server = probe_listen(probe, NULL);
+	sttcp_client *client =
+		probe_dial(probe, sttcp_server_port(server), STTCP_OPTIONS(.drain_timeout_ms = 0));
+	assert_true(event_wait(&inside, 2));
+	for (int stopped = 0; stopped < 2; stopped++) {
+		assert_int_equal(sttcp_server_start(server), -EBUSY);
+		snprintf(wanted, sizeof(wanted), "cannot start 127.0.0.1:0: %s",
+			 stopped ? left : runs);
+		assert_string_equal(sttcp_server_error(server), wanted);
+		assert_int_equal(sttcp_client_start(client), -EBUSY);
+		snprintf(wanted, sizeof(wanted), "cannot start %s: %s",
+			 sttcp_client_address(client), stopped ? left : runs);
+		assert_string_equal(sttcp_client_error(client), wanted);
+		assert_int_equal(sttcp_client_close(client), 0);
+		assert_int_equal(sttcp_server_stop_within(server, 0, NULL), 0);
+	}
+	event_raise(&may_return);
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(wait_returns_though_the_next_run_has_begun),
 		cmocka_unit_test(stop_returns_though_the_next_run_has_begun),
 		cmocka_unit_test(stop_does_not_wait_for_connections_of_the_last_run),
+		cmocka_unit_test(start_says_whether_it_runs_or_has_handlers_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -156,10 +156,8 @@ static int start(struct stt_group *group)
 	struct sttcp_conn *running = stt_desk_conn();
 
 	result = running && stt_group_of(running) == group ? start_next(group) : start_first(group);
-	if (result == 0)
-		return stt_group_tell(group, 0, "%s", "");
-	return stt_group_tell(group, result, "cannot start %s: %s", group->service.given,
-			      result == -EBUSY ? "it is started already" : sttcp_strerror(result));
+	return result < 0 ? stt_group_tell_refused(group, result)
+			  : stt_group_tell(group, 0, "%s", "");
 }
 
 int sttcp_client_start(sttcp_client *client)

@@ -308,9 +308,7 @@ int stt_listening_start(struct stt_group *group)
 		return result;
 	result = stt_group_begin(group);
 	if (result < 0)
-		return stt_group_tell(group, result, "cannot start %s: %s", group->service.given,
-				      result == -EBUSY ? "it is started already"
-						       : sttcp_strerror(result));
+		return stt_group_tell_refused(group, result);
 	result = start_listening(group);
 	if (result < 0) {
 		if (result != STTCP_EFORK)

@@ -61,6 +61,21 @@ int stt_group_begin(struct stt_group *group)
 	return result;
 }
 
+static const char *why_busy(struct stt_group *group)
+{
+	stt_lock(&group->lock);
+	bool left = group->state == STT_LEFT;
+
+	stt_unlock(&group->lock);
+	return left ? "handlers of its last run have not returned yet" : "it is started already";
+}
+
+int stt_group_tell_refused(struct stt_group *group, int code)
+{
+	return stt_group_tell(group, code, "cannot start %s: %s", group->service.given,
+			      code == -EBUSY ? why_busy(group) : sttcp_strerror(code));
+}
+
 void stt_group_run(struct stt_group *group, struct sttcp_conn *first)
 {
 	stt_lock(&group->lock);

@@ -10,6 +10,9 @@ struct sttcp_conn;
  * stt_group_run or with stt_group_cancel. */
 int stt_group_begin(struct stt_group *group);
 
+/* Keeps the sentence about a start that was refused with `code`, as stt_group_tell. */
+int stt_group_tell_refused(struct stt_group *group, int code);
+
 /* STARTING to RUNNING, and on to the stop that has come in between. `first`: a client's attempt, to
  * be begun. */
 void stt_group_run(struct stt_group *group, struct sttcp_conn *first);
