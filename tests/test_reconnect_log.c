@@ -116,11 +116,43 @@ static void wait_is_short_after_a_connection_that_lasted(void **state)
 	probe_free(probe);
 }
 
+static void close_after_the_last_try(struct probe *probe, sttcp_conn *conn, int reason)
+{
+	(void)reason;
+	if (probe_count(probe, STTCP_UNCONNECTED) == 1 &&
+	    sttcp_client_close(sttcp_conn_client(conn)) != 0)
+		probe_violate(probe, "it is not closed");
+}
+
+/* It is the close that ends it, and not the number of its tries. */
+static void log_tells_no_end_of_the_tries_of_a_closed_client(void **state)
+{
+	struct probe *probe = probe_new();
+	int port;
+	int refusing = peer_refuse(&port);
+
+	(void)state;
+	logged.over[0] = '\0';
+	sttcp_set_log(note_line, NULL);
+	probe->ended = close_after_the_last_try;
+	sttcp_client *client =
+		probe_dial(probe, port, STTCP_OPTIONS(.reconnect_ms = 1, .reconnect_tries = 1));
+	assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), -ECONNREFUSED);
+	sttcp_client_free(client);
+	/* The line would come behind the end of the run, on a thread that has ended by now. */
+	assert_int_equal(sttcp_engine_shutdown(), 0);
+	sttcp_set_log(NULL, NULL);
+	assert_string_equal(logged.over, "");
+	peer_close(refusing);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(log_tells_each_wait_and_the_end_of_the_tries),
 		cmocka_unit_test(wait_is_short_after_a_connection_that_lasted),
+		cmocka_unit_test(log_tells_no_end_of_the_tries_of_a_closed_client),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -117,12 +117,13 @@ static void note_ended(struct stt_service *service, struct sttcp_conn *conn)
 	if (group->state == STT_STOPPING)
 		group->report.ended++;
 	group->next = NULL;
-	if (next) {
-		begin_next_locked(group, next, goes_on);
+	/* Then it is not the number of its tries that ends it. */
+	if (next || stopped)
 		news.what = STT_NO_NEWS;
-	} else if (goes_on && !stopped) {
+	if (next)
+		begin_next_locked(group, next, goes_on);
+	else if (goes_on && !stopped)
 		stt_reconnect_plan_locked(group, &news);
-	}
 	stt_group_check_locked(group);
 	stt_group_unlock(group);
 	stt_reconnect_tell(group, &news);
