@@ -240,6 +240,23 @@ static void drained_never_comes_after_the_end(void **state)
 	pair_close(&pair);
 }
 
+/* A forced stop is over before the last bytes have left; from then on the handler may be changed.
+ * Only the thread sanitizer sees who looks for it then. */
+static void drained_handler_may_change_while_the_rest_leaves(void **state)
+{
+	struct pair pair = {0};
+
+	(void)state;
+	pair_open_drained(&pair, NULL, note_drained);
+	assert_int_equal(sttcp_conn_send(pair.conn, long_text, LONG), 0);
+	assert_int_equal(sttcp_server_stop_within(pair.server, 0, NULL), 0);
+	EVENTUALLY(sttcp_server_on_drained(pair.server, block_drained) == 0);
+	take_long(pair.peer);
+	assert_int_equal(peer_end(pair.peer), 0);
+	assert_int_equal(event_count(&drained), 0);
+	pair_close(&pair);
+}
+
 static void drained_never_comes_for_what_was_lost(void **state)
 {
 	struct pair pair = {0};
@@ -415,6 +432,7 @@ int main(void)
 		cmocka_unit_test(drained_does_not_overlap_what_follows),
 		cmocka_unit_test(drained_waits_for_the_running_handler),
 		cmocka_unit_test(drained_never_comes_after_the_end),
+		cmocka_unit_test(drained_handler_may_change_while_the_rest_leaves),
 		cmocka_unit_test(drained_never_comes_for_what_was_lost),
 		cmocka_unit_test(drained_handler_goes_on_with_a_long_answer),
 		cmocka_unit_test(drained_comes_where_others_hold_the_budget),

@@ -136,6 +136,7 @@ static void finish_session_locked(struct stt_output *out) STT_REQUIRES(out->lock
 unsigned stt_output_finish_locked(struct stt_output *out)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
+	bool ended = atomic_load(&conn->ended);
 	unsigned what = 0;
 
 	if (stt_hold_release_low_locked(out))
@@ -149,7 +150,8 @@ unsigned stt_output_finish_locked(struct stt_output *out)
 	/* It may have been all that was going on. */
 	if (atomic_load_explicit(&conn->service->ends_idle, memory_order_relaxed))
 		what |= STT_TELL_RESUME;
-	if (out->waited && !out->broken && conn->service->handlers.drained)
+	/* After an end it never runs; and once all have ended, it may be set anew. */
+	if (out->waited && !out->broken && !ended && conn->service->handlers.drained)
 		what |= STT_TELL_DRAINED;
 	out->waited = false;
 	if ((out->detours & STT_DETOUR_FIN) && !out->fin_sent && !out->broken) {
@@ -159,7 +161,7 @@ unsigned stt_output_finish_locked(struct stt_output *out)
 		/* If the peer's FIN came earlier, this is the end, and no event may follow. */
 		what |= STT_TELL_RESUME;
 	}
-	return what | (atomic_load(&conn->ended) ? STT_TELL_CLOSE : 0);
+	return what | (ended ? STT_TELL_CLOSE : 0);
 }
 
 unsigned stt_output_break_locked(struct stt_output *out, int code)
