@@ -150,6 +150,52 @@ static void client_survives_every_failing_allocation(void **state)
 
 /* No memory at all for a while: who is there stays, who comes may be turned away, a send that
  * cannot be queued says so; then everything is as before. */
+/* With one connection of an address allowed: whether the one that came while the allocation number
+ * `number` failed was let in without being counted, so that another one has come in beside it. */
+static bool lets_in_uncounted(long number)
+{
+	struct probe *probe = probe_new();
+
+	probe->data = echo_data;
+	sttcp_server *server = probe_listen(probe, STTCP_OPTIONS(.max_connections_per_ip = 1));
+	int port = sttcp_server_port(server);
+
+	deny_after(number, false);
+	int uncounted = peer_connect(port);
+	bool both = uncounted >= 0 && peer_say(uncounted, "x") && peer_expect(uncounted, "x");
+
+	allow_again();
+	int counted = both ? peer_connect(port) : -1;
+
+	both = counted >= 0 && peer_say(counted, "x") && peer_expect(counted, "x");
+	peer_close(uncounted);
+	if (both) {
+		EVENTUALLY(sttcp_server_count(server) == 1);
+		/* Its descriptor goes a moment after that. */
+		for (int i = 0; i < 20; i++) {
+			assert_false(peer_is_answered(peer_connect(port)));
+			nap_ms(1);
+		}
+	}
+	peer_close(counted);
+	sttcp_server_free(server);
+	probe_free(probe);
+	return both;
+}
+
+static void uncounted_connection_takes_no_other_off_the_count(void **state)
+{
+	bool found = false;
+
+	(void)state;
+	if (!memory_can_be_short())
+		skip();
+	for (long number = 0; !found; number++) {
+		assert_true(number < 100);
+		found = lets_in_uncounted(number);
+	}
+}
+
 static void server_heals_after_a_time_without_memory(void **state)
 {
 	static char lot[900 * 1024];
@@ -458,6 +504,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(first_start_survives_every_failing_allocation),
 		cmocka_unit_test(server_survives_every_failing_allocation),
 		cmocka_unit_test(client_survives_every_failing_allocation),
+		cmocka_unit_test(uncounted_connection_takes_no_other_off_the_count),
 		cmocka_unit_test(server_heals_after_a_time_without_memory),
 		cmocka_unit_test(first_start_without_threads_says_so),
 		cmocka_unit_test(handlers_without_threads_wait_and_go_on),

@@ -100,6 +100,7 @@ struct sttcp_conn {
 	bool unheard : 1;    /* and its peer has not sent a byte */
 	bool misshaken : 1;  /* its handshake has failed inside a handler */
 	bool half_close : 1; /* its peer's FIN does not end it */
+	bool counted : 1;    /* by its address, before anybody can find it: group/admission.h */
 	/* Atomic: the enum stt_event of its next message, see own_handler.h. */
 	atomic_uchar delivers;
 

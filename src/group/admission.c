@@ -174,14 +174,14 @@ static struct address_count *find(const struct stt_admission *admission, uint64_
 	return link ? stt_container_of(link, struct address_count, link) : NULL;
 }
 
-/* False if there are `most` of it already. */
-static bool add_address_locked(struct stt_group *group, const struct sockaddr_in6 *peer)
+/* False if there are `most` of its address already. */
+static bool add_address_locked(struct stt_group *group, struct sttcp_conn *conn)
 	STT_REQUIRES(group->lock)
 {
 	int most = group->service.settings.max_connections_per_ip;
 	uint64_t key;
 
-	if (most < 0 || !key_of(peer, &key))
+	if (most < 0 || !key_of(&conn->peer, &key))
 		return true;
 
 	struct address_count *entry = find(&group->admission, key);
@@ -195,32 +195,34 @@ static bool add_address_locked(struct stt_group *group, const struct sockaddr_in
 	}
 	if (entry)
 		entry->count++;
+	conn->counted = entry;
 	return true;
 }
 
-static void remove_address_locked(struct stt_group *group, const struct sockaddr_in6 *peer)
+static void remove_address_locked(struct stt_group *group, const struct sttcp_conn *conn)
 	STT_REQUIRES(group->lock)
 {
 	uint64_t key;
 
-	if (group->service.settings.max_connections_per_ip < 0 || !key_of(peer, &key))
+	/* Of its address there may be others that are. */
+	if (!conn->counted || !key_of(&conn->peer, &key))
 		return;
 
 	struct address_count *entry = find(&group->admission, key);
 
-	if (!entry || --entry->count)
+	if (--entry->count)
 		return;
 	stt_table_remove(&group->admission.addresses, &entry->link);
 	free(entry);
 }
 
-enum stt_place stt_admission_enter_locked(struct stt_group *group, const struct sockaddr_in6 *peer)
+enum stt_place stt_admission_enter_locked(struct stt_group *group, struct sttcp_conn *conn)
 {
 	enum stt_place place = STT_PLACE_FREE;
 
 	if (group->state != STT_RUNNING && group->state != STT_STOPPING)
 		place = STT_PLACE_CLOSED;
-	else if (!add_address_locked(group, peer))
+	else if (!add_address_locked(group, conn))
 		place = STT_PLACE_OVER_ADDRESS;
 	count_over_locked(group, place);
 	if (has_places(group))
@@ -230,9 +232,9 @@ enum stt_place stt_admission_enter_locked(struct stt_group *group, const struct 
 	return place;
 }
 
-void stt_admission_leave_locked(struct stt_group *group, const struct sockaddr_in6 *peer)
+void stt_admission_leave_locked(struct stt_group *group, const struct sttcp_conn *conn)
 {
-	remove_address_locked(group, peer);
+	remove_address_locked(group, conn);
 	call_listeners_locked(group);
 }
 

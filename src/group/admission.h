@@ -11,7 +11,6 @@
 #ifndef STT_GROUP_ADMISSION_H
 #define STT_GROUP_ADMISSION_H
 
-#include <netinet/in.h>
 #include <stdint.h>
 
 #include "group/group.h"
@@ -39,10 +38,10 @@ void stt_admission_forget_listener(struct stt_group *group, struct stt_listener 
 /* A connection with a place: FREE, and it is counted by its address, or OVER_ADDRESS or CLOSED. The
  * place is used in any case. IPv6 counts by /64; Unix sockets do not count. Without memory it is
  * let in, and not counted. */
-enum stt_place stt_admission_enter_locked(struct stt_group *group, const struct sockaddr_in6 *peer)
+enum stt_place stt_admission_enter_locked(struct stt_group *group, struct sttcp_conn *conn)
 	STT_REQUIRES(group->lock);
 /* And out. */
-void stt_admission_leave_locked(struct stt_group *group, const struct sockaddr_in6 *peer)
+void stt_admission_leave_locked(struct stt_group *group, const struct sttcp_conn *conn)
 	STT_REQUIRES(group->lock);
 
 void stt_admission_fini(struct stt_admission *admission);

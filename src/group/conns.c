@@ -64,7 +64,7 @@ void stt_conns_retry_if_due_locked(struct stt_group *group, struct stt_reconnect
 enum stt_place stt_group_admit(struct stt_group *group, struct sttcp_conn *conn)
 {
 	stt_lock(&group->lock);
-	enum stt_place place = stt_admission_enter_locked(group, &conn->peer);
+	enum stt_place place = stt_admission_enter_locked(group, conn);
 
 	if (place == STT_PLACE_FREE)
 		admit_locked(group, conn);
@@ -139,7 +139,7 @@ static void note_closed(struct stt_service *service, struct sttcp_conn *conn)
 	/* A connection that a forced stop has left behind does not count for a later run. */
 	if (conn->run == group->runs)
 		group->open--;
-	stt_admission_leave_locked(group, &conn->peer);
+	stt_admission_leave_locked(group, conn);
 	stt_group_check_locked(group);
 	stt_group_unlock(group);
 }
