@@ -21,8 +21,8 @@ BENCH_FLAGS ?= --short
 COMPARE_FLAGS ?= --rounds 3
 
 # What CMake has to complain of goes to stderr. This make's state is not for the one that it runs.
-CONFIGURE = cmake -S . -B $(BUILD) $(CMAKE_FLAGS) >/dev/null
-COMPILE = env -u MAKEFLAGS -u MAKELEVEL cmake --build $(BUILD) --parallel $(JOBS)
+CONFIGURE = cmake -S . -B '$(BUILD)' $(CMAKE_FLAGS) >/dev/null
+COMPILE = env -u MAKEFLAGS -u MAKELEVEL cmake --build '$(BUILD)' --parallel $(JOBS)
 
 .PHONY: all demo test python-test bench bench-python install uninstall html dist sdist wheel deb abi models
 .PHONY: check format clean help
@@ -37,46 +37,46 @@ demo:
 	@scripts/deps.sh demo
 	@$(CONFIGURE)
 	@$(COMPILE) --target example_01_meow
-	@scripts/demo.sh $(BUILD)
+	@scripts/demo.sh '$(BUILD)'
 
 test:
 	@scripts/deps.sh test
 	@$(CONFIGURE) -DSTTCP_TESTS=ON
 	@$(COMPILE)
-	@ctest --test-dir $(BUILD) --parallel $(TESTS) --output-on-failure --no-tests=error
-	@PYTHON='$(PYTHON)' JOBS=$(JOBS) scripts/test-python.sh $(BUILD)/python --if-headers
+	@ctest --test-dir '$(BUILD)' --parallel $(TESTS) --output-on-failure --no-tests=error
+	@PYTHON='$(PYTHON)' JOBS=$(JOBS) scripts/test-python.sh '$(BUILD)/python' --if-headers
 
 python-test:
-	@PYTHON='$(PYTHON)' JOBS=$(JOBS) scripts/test-python.sh $(BUILD)/python
+	@PYTHON='$(PYTHON)' JOBS=$(JOBS) scripts/test-python.sh '$(BUILD)/python'
 
 bench:
 	@scripts/deps.sh bench
 	@$(CONFIGURE) -DSTTCP_BENCH=ON
 	@$(COMPILE)
-	@$(or $(PYTHON),python3) bench/run.py --programs $(BUILD)/bench $(BENCH_FLAGS)
+	@$(or $(PYTHON),python3) bench/run.py --programs '$(BUILD)/bench' $(BENCH_FLAGS)
 
 bench-python:
 	@PYTHON='$(PYTHON)' scripts/deps.sh bench-python
 	@$(CONFIGURE) -DSTTCP_BENCH=ON
 	@$(COMPILE) --target sttcp_bench_load sttcp_bench_epoll
-	@$(or $(PYTHON),python3) -B python/backend/sttcp_build.py $(BUILD)/python
-	@$(or $(PYTHON),python3) python/bench/compare.py --programs $(BUILD)/bench --python $(BUILD)/python \
-		--plot $(BUILD)/bench-python.svg $(COMPARE_FLAGS)
+	@$(or $(PYTHON),python3) -B python/backend/sttcp_build.py '$(BUILD)/python'
+	@$(or $(PYTHON),python3) python/bench/compare.py --programs '$(BUILD)/bench' --python '$(BUILD)/python' \
+		--plot '$(BUILD)/bench-python.svg' $(COMPARE_FLAGS)
 
 install:
 	@scripts/deps.sh demo
-	@$(CONFIGURE) -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	@$(CONFIGURE) -DCMAKE_INSTALL_PREFIX='$(PREFIX)'
 	@$(COMPILE) --target sttcp sttcp_static sttcp_programs
-	@DESTDIR=$(DESTDIR) cmake --install $(BUILD)
+	@DESTDIR='$(DESTDIR)' cmake --install '$(BUILD)'
 
 uninstall:
-	@$(CONFIGURE) -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	@$(CONFIGURE) -DCMAKE_INSTALL_PREFIX='$(PREFIX)'
 	@$(COMPILE) --target sttcp sttcp_static sttcp_programs
-	@scripts/uninstall.sh $(BUILD) '$(PREFIX)' '$(DESTDIR)'
+	@scripts/uninstall.sh '$(BUILD)' '$(PREFIX)' '$(DESTDIR)'
 
 html:
 	@scripts/deps.sh html
-	@scripts/html.sh $(BUILD)/html
+	@scripts/html.sh '$(BUILD)/html'
 
 dist:
 	@scripts/dist.sh dist
@@ -95,7 +95,7 @@ abi:
 	@scripts/deps.sh abi
 	@$(CONFIGURE)
 	@$(COMPILE) --target sttcp
-	@scripts/abi.sh --write $(BUILD)
+	@scripts/abi.sh --write '$(BUILD)'
 
 models:
 	@scripts/deps.sh models
@@ -110,10 +110,10 @@ check:
 	@scripts/check-format.sh
 	@$(CONFIGURE)
 	@$(COMPILE) --target sttcp >/dev/null
-	@scripts/check-circles.sh $(BUILD)
-	@scripts/check-exports.sh $(BUILD)
-	@scripts/abi.sh $(BUILD)
-	@scripts/html.sh $(BUILD)/html
+	@scripts/check-circles.sh '$(BUILD)'
+	@scripts/check-exports.sh '$(BUILD)'
+	@scripts/abi.sh '$(BUILD)'
+	@scripts/html.sh '$(BUILD)/html'
 	@scripts/check-threads.sh
 	@scripts/check-headers.sh
 

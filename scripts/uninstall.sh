@@ -15,16 +15,19 @@ root=${3:-}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-DESTDIR=$work cmake --install "$build" --prefix "$prefix" >/dev/null
+DESTDIR=$work/root cmake --install "$build" --prefix "$prefix" >/dev/null
+(cd "$work/root" && find . ! -type d | sed 's,^\.,,') >"$work/files"
+# Only directories that have the name of this project are its own.
+(cd "$work/root" && find . -depth -type d -name 'sttcp*' | sed 's,^\.,,') >"$work/directories"
+
 removed=0
-for file in $(cd "$work" && find . ! -type d | sed 's,^\.,,'); do
+while IFS= read -r file; do
 	if [ -e "$root$file" ] || [ -L "$root$file" ]; then
 		rm -f "$root$file"
 		removed=$((removed + 1))
 	fi
-done
-# Only directories that have the name of this project are its own.
-(cd "$work" && find . -depth -type d -name 'sttcp*' | sed 's,^\.,,') | while read -r directory; do
+done <"$work/files"
+while IFS= read -r directory; do
 	rmdir "$root$directory" 2>/dev/null || true
-done
+done <"$work/directories"
 echo "uninstall: $removed files removed"

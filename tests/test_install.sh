@@ -90,6 +90,45 @@ if grep -rIl "$work" "$work/stage"; then
 	exit 1
 fi
 
+# A space in the prefix, too, with files beside it that have the names of its parts.
+spaced="$work/with a space"
+cmake --install "$STTCP_BUILD_DIR" --prefix "$spaced" >/dev/null
+(
+	PKG_CONFIG_PATH=$(dirname "$(find "$spaced" -name sttcp.pc)")
+	libdir=$(dirname "$PKG_CONFIG_PATH")
+	# The flags are quoted as a shell reads them.
+	eval "\"\$cc\" $cflags -o \"\$work/spaced\" \"\$source/outside.c\" $(pkg-config --cflags --libs sttcp)"
+	run "$work/spaced"
+	[ "$(pkg-config --variable=prefix sttcp)" = "$spaced" ]
+)
+echo mine >"$work/with"
+(cd "$work" && mkdir -p space && echo mine >space/include && "$STTCP_SOURCE_DIR/scripts/uninstall.sh" \
+	"$STTCP_BUILD_DIR" "$spaced")
+[ "$(cat "$work/with" "$work/space/include")" = "$(printf 'mine\nmine')" ]
+rest=$(find "$spaced" ! -type d)
+[ -z "$rest" ] || {
+	echo "left after uninstall.sh: $rest" >&2
+	exit 1
+}
+
+# The words reach CMake whole. A stand-in for it writes them down, and nothing is built.
+mkdir "$work/bin"
+cat >"$work/bin/cmake" <<'END'
+#!/bin/sh
+for word in "${DESTDIR:-}" "$@"; do echo "<$word>"; done >>"$SAID"
+END
+chmod +x "$work/bin/cmake"
+make_install()
+{
+	: >"$work/said"
+	SAID=$work/said PATH=$work/bin:$PATH DEPS=0 make -s -C "$STTCP_SOURCE_DIR" install "$@"
+}
+make_install BUILD="$work/the build" PREFIX='/opt/the prefix' DESTDIR="$work/the stage"
+for word in "$work/the build" "$work/the stage"; do
+	grep -qx "<$word>" "$work/said" || { cat "$work/said" && echo "not whole: $word" >&2 && exit 1; }
+done
+grep -qx '<.*/opt/the prefix>' "$work/said"
+
 # What was installed goes again, and nothing else does.
 echo mine >"$work/stage/opt/sttcp/include/mine.h"
 "$STTCP_SOURCE_DIR/scripts/uninstall.sh" "$STTCP_BUILD_DIR" /opt/sttcp "$work/stage"
