@@ -22,6 +22,10 @@ COMPARE_FLAGS ?= --rounds 3
 
 # What CMake has to complain of goes to stderr. This make's state is not for the one that it runs.
 CONFIGURE = cmake -S . -B '$(BUILD)' $(CMAKE_FLAGS) >/dev/null
+# What root makes in the build directory belongs to whose it is: "sudo make install" stands in no way of
+# the next "make".
+OWNER = $$(stat -L -c %u:%g '$(BUILD)' 2>/dev/null || stat -c %u:%g .)
+GIVE_BACK = [ "$$(id -u)" != 0 ] || [ ! -e '$(BUILD)' ] || chown -R "$$owner" '$(BUILD)/.'
 COMPILE = env -u MAKEFLAGS -u MAKELEVEL cmake --build '$(BUILD)' --parallel $(JOBS)
 
 .PHONY: all demo test python-test bench bench-python install uninstall html dist sdist wheel deb abi models
@@ -65,14 +69,16 @@ bench-python:
 
 install:
 	@scripts/deps.sh demo
-	@$(CONFIGURE) -DCMAKE_INSTALL_PREFIX='$(PREFIX)'
-	@$(COMPILE) --target sttcp sttcp_static sttcp_programs
-	@DESTDIR='$(DESTDIR)' cmake --install '$(BUILD)'
+	@owner=$(OWNER); $(CONFIGURE) -DCMAKE_INSTALL_PREFIX='$(PREFIX)' && \
+		$(COMPILE) --target sttcp sttcp_static sttcp_programs && \
+		DESTDIR='$(DESTDIR)' cmake --install '$(BUILD)'; \
+		status=$$?; $(GIVE_BACK); exit $$status
 
 uninstall:
-	@$(CONFIGURE) -DCMAKE_INSTALL_PREFIX='$(PREFIX)'
-	@$(COMPILE) --target sttcp sttcp_static sttcp_programs
-	@scripts/uninstall.sh '$(BUILD)' '$(PREFIX)' '$(DESTDIR)'
+	@owner=$(OWNER); $(CONFIGURE) -DCMAKE_INSTALL_PREFIX='$(PREFIX)' && \
+		$(COMPILE) --target sttcp sttcp_static sttcp_programs && \
+		scripts/uninstall.sh '$(BUILD)' '$(PREFIX)' '$(DESTDIR)'; \
+		status=$$?; $(GIVE_BACK); exit $$status
 
 html:
 	@scripts/deps.sh html

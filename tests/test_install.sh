@@ -116,6 +116,7 @@ mkdir "$work/bin"
 cat >"$work/bin/cmake" <<'END'
 #!/bin/sh
 for word in "${DESTDIR:-}" "$@"; do echo "<$word>"; done >>"$SAID"
+[ -z "${MADE:-}" ] || : >>"$MADE"
 END
 chmod +x "$work/bin/cmake"
 make_install()
@@ -128,6 +129,14 @@ for word in "$work/the build" "$work/the stage"; do
 	grep -qx "<$word>" "$work/said" || { cat "$work/said" && echo "not whole: $word" >&2 && exit 1; }
 done
 grep -qx '<.*/opt/the prefix>' "$work/said"
+
+# Root leaves nothing of its own in somebody's build directory.
+if [ "$(id -u)" = 0 ]; then
+	mkdir "$work/build"
+	chown 65534:65534 "$work/build"
+	MADE=$work/build/made make_install BUILD="$work/build"
+	[ "$(stat -c %u:%g "$work/build/made")" = 65534:65534 ]
+fi
 
 # What was installed goes again, and nothing else does.
 echo mine >"$work/stage/opt/sttcp/include/mine.h"
