@@ -21,7 +21,9 @@ BENCH_FLAGS ?= --short
 COMPARE_FLAGS ?= --rounds 3
 
 # What CMake has to complain of goes to stderr. This make's state is not for the one that it runs.
-CONFIGURE = cmake -S . -B '$(BUILD)' $(CMAKE_FLAGS) >/dev/null
+CMAKE_IS_THERE = command -v cmake >/dev/null || { echo 'CMake is not there, which builds all of this: \
+	please install it (3.22 or later), or let scripts/deps.sh do that: without DEPS=0' >&2; exit 2; }
+CONFIGURE = $(CMAKE_IS_THERE); cmake -S . -B '$(BUILD)' $(CMAKE_FLAGS) >/dev/null
 # What root makes in the build directory belongs to whose it is: "sudo make install" stands in no way of
 # the next "make".
 OWNER = $$(stat -L -c %u:%g '$(BUILD)' 2>/dev/null || stat -c %u:%g .)

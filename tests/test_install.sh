@@ -138,6 +138,17 @@ if [ "$(id -u)" = 0 ]; then
 	[ "$(stat -c %u:%g "$work/build/made")" = 65534:65534 ]
 fi
 
+# Where CMake is missing, and nothing may be installed, a sentence says what to do.
+mkdir "$work/bare"
+for program in make sh env id stat nproc expr; do
+	ln -s "$(command -v "$program")" "$work/bare"
+done
+if PATH=$work/bare DEPS=0 make -s -C "$STTCP_SOURCE_DIR" BUILD="$work/none" >"$work/said" 2>&1; then
+	echo "built without CMake" >&2
+	exit 1
+fi
+grep -q 'please install it' "$work/said"
+
 # What was installed goes again, and nothing else does.
 echo mine >"$work/stage/opt/sttcp/include/mine.h"
 "$STTCP_SOURCE_DIR/scripts/uninstall.sh" "$STTCP_BUILD_DIR" /opt/sttcp "$work/stage"
