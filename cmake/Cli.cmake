@@ -53,7 +53,7 @@ if(STTCP_HAVE_CLI)
 	target_link_libraries(sttcp_command PRIVATE sttcp::sttcp sttcp_flags Threads::Threads m
 	                      ${STTCP_ARGP_LIBRARY} ${STTCP_ATOMIC_LIBRARY} ${cli_crypto})
 	# It finds its library wherever both are moved to.
-	file(RELATIVE_PATH to_library "/${CMAKE_INSTALL_BINDIR}" "/${CMAKE_INSTALL_LIBDIR}")
+	file(RELATIVE_PATH to_library "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FULL_LIBDIR}")
 	set_target_properties(sttcp_command PROPERTIES INSTALL_RPATH "$ORIGIN/${to_library}")
 	add_dependencies(sttcp_programs sttcp_command)
 

@@ -90,6 +90,14 @@ if grep -rIl "$work" "$work/stage"; then
 	exit 1
 fi
 
+# The command finds its library also where the folder of that is given as an absolute path.
+if [ -x "$STTCP_BUILD_DIR/cli/sttcp" ]; then
+	cmake -S "$STTCP_SOURCE_DIR" -B "$work/absolute" -DCMAKE_C_COMPILER="$cc" -DSTTCP_TESTS=OFF \
+		-DSTTCP_EXAMPLES=OFF -DCMAKE_INSTALL_PREFIX=/opt/sttcp \
+		-DCMAKE_INSTALL_LIBDIR=/opt/sttcp/libraries >/dev/null
+	grep -q 'ORIGIN/\.\./libraries"' "$work/absolute/cmake_install.cmake"
+fi
+
 # A space in the prefix, too, with files beside it that have the names of its parts.
 spaced="$work/with a space"
 cmake --install "$STTCP_BUILD_DIR" --prefix "$spaced" >/dev/null
