@@ -57,10 +57,12 @@ if(STTCP_HAVE_CLI)
 	set_target_properties(sttcp_command PROPERTIES INSTALL_RPATH "$ORIGIN/${to_library}")
 	add_dependencies(sttcp_programs sttcp_command)
 
-	install(TARGETS sttcp_command)
-	file(GLOB cli_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/man/*.1)
-	install(FILES ${cli_pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-	install(FILES cli/completions/sttcp.bash RENAME sttcp
-	        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
-	install(FILES cli/completions/_sttcp DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+	if(STTCP_INSTALL)
+		install(TARGETS sttcp_command)
+		file(GLOB cli_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/man/*.1)
+		install(FILES ${cli_pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+		install(FILES cli/completions/sttcp.bash RENAME sttcp
+		        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+		install(FILES cli/completions/_sttcp DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+	endif()
 endif()

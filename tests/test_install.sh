@@ -98,6 +98,17 @@ if [ -x "$STTCP_BUILD_DIR/cli/sttcp" ]; then
 	grep -q 'ORIGIN/\.\./libraries"' "$work/absolute/cmake_install.cmake"
 fi
 
+# As a part of another project it installs nothing with that, unless it is told to.
+mkdir "$work/parent"
+cat >"$work/parent/CMakeLists.txt" <<END
+cmake_minimum_required(VERSION 3.22)
+project(parent C)
+add_subdirectory("$STTCP_SOURCE_DIR" sttcp)
+END
+cmake -S "$work/parent" -B "$work/parent/build" -DCMAKE_C_COMPILER="$cc" >/dev/null
+cmake --install "$work/parent/build" --prefix "$work/parent/prefix" >/dev/null
+[ ! -e "$work/parent/prefix" ]
+
 # A space in the prefix, too, with files beside it that have the names of its parts.
 spaced="$work/with a space"
 cmake --install "$STTCP_BUILD_DIR" --prefix "$spaced" >/dev/null
