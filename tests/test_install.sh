@@ -44,6 +44,17 @@ for page in "$STTCP_SOURCE_DIR"/man/*.[$sections]; do
 	[ ! -e "$page" ] || must_exist "$prefix/share/man/man${page##*.}/${page##*/}"
 done
 
+# It is the same library wherever it was built; a sanitizer's tells where it is from.
+case $cflags in
+*-fsanitize=*) ;;
+*)
+	if readelf -p .rodata "$libdir/libsttcp.so" | grep -F "$STTCP_SOURCE_DIR"; then
+		echo "the folder of the sources is in the library" >&2
+		exit 1
+	fi
+	;;
+esac
+
 # Each function has a page.
 functions=$("$cc" -E -P "$prefix/include/sttcp.h" | tr '\n' ' ' | grep -o 'sttcp_[a-z0-9_]* *(' |
 	tr -d ' (' | sort -u)

@@ -134,6 +134,12 @@ def finds_openssl(cc):
                               stderr=subprocess.DEVNULL).returncode == 0
 
 
+def accepts(cc, flag):
+    """Whether the compiler knows it."""
+    return subprocess.run(cc + [flag, "-E", "-x", "c", os.devnull], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL).returncode == 0
+
+
 def wants_tls(cc):
     wish = os.environ.get("STTCP_TLS", "AUTO").upper()
     if wish not in ("ON", "OFF", "AUTO"):
@@ -170,6 +176,10 @@ def compile_extension(target):
              "-I" + os.path.join(place, "include"), "-I" + os.path.join(place, "src"),
              "-DSTTCP_PYTHON_TLS=%d" % has_tls,
              "-isystem", headers] + words("CPPFLAGS") + words("CFLAGS")
+    # Macros of OpenSSL's pass __FILE__ on: what is built does not depend on where.
+    mapped = "-fmacro-prefix-map=" + os.path.join(place, "") + "="
+    if accepts(cc, mapped):
+        flags.append(mapped)
     # glibc keeps room for that in what is loaded later; others refuse to load it.
     if platform.libc_ver()[0] == "glibc":
         flags.append("-ftls-model=initial-exec")
