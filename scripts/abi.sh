@@ -7,8 +7,9 @@
 #
 # A program that was linked with a version has to run with each later one of the same soname. So a
 # public symbol or struct that changes needs a new version; --write then writes that down in abi/,
-# and refuses to do so for a version that has been released. The soname is asked for where the
-# change breaks programs. Done for x86-64 alone: what a struct looks like elsewhere follows from it.
+# and refuses to do so for a version that has been released. With the newest earlier version of the
+# same soname it is compared as well: what programs of that would not survive needs another soname.
+# Done for x86-64 alone: what a struct looks like elsewhere follows from it.
 set -eu
 
 write=
@@ -48,4 +49,30 @@ abidiff "$dump" "$work/abi" >"$work/changes" || {
 		"been released, and make abi" >&2
 	exit 1
 }
-echo "abi: it is that of $version"
+
+# New functions break nobody, nor do fields behind the last of a struct whose size the caller gives.
+cat >"$work/allowed" <<'END'
+[suppress_type]
+	name_regexp = ^sttcp_(options|stats|conn_counts|tls_info)$
+	has_data_member_inserted_at = end
+END
+soname=$(sed -n "1s/.* soname='\([^']*\)'.*/\1/p" "$work/abi")
+earlier=$(
+	cd "$root/abi"
+	{ grep -l "soname='$soname'" -- *.abi && echo "$version.abi"; } | sort -u -V |
+		sed "/^$version\.abi$/,\$d" | tail -n 1
+)
+# The suppression looks at where fields are new, and not whether others have moved.
+survives()
+{
+	abidiff --no-added-syms --suppressions "$work/allowed" "$root/abi/$earlier" "$work/abi" \
+		>"$work/changes" || return 1
+	abidiff --no-added-syms "$root/abi/$earlier" "$work/abi" >"$work/changes" || true
+	! grep -q -e 'data member change' -e 'data member deletion' "$work/changes"
+}
+[ -z "$earlier" ] || survives || {
+	cat "$work/changes" >&2
+	echo "abi: programs of ${earlier%.abi} would not run with this: change it, or the soname" >&2
+	exit 1
+}
+echo "abi: it is that of $version${earlier:+, and programs of ${earlier%.abi} run with it}"
