@@ -8,7 +8,8 @@ install(TARGETS sttcp sttcp_static EXPORT sttcpTargets)
 install(FILES include/sttcp.h TYPE INCLUDE)
 install(EXPORT sttcpTargets NAMESPACE sttcp:: DESTINATION ${package_dir})
 
-write_basic_package_version_file(sttcpConfigVersion.cmake COMPATIBILITY SameMajorVersion)
+# Before 1.0 the interface may change with each minor version.
+write_basic_package_version_file(sttcpConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES cmake/sttcpConfig.cmake ${PROJECT_BINARY_DIR}/sttcpConfigVersion.cmake
         DESTINATION ${package_dir})
 

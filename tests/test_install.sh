@@ -76,7 +76,8 @@ run "$work/static"
 # The version that a program asks for in its build is the one that the library tells at run time.
 [ "$(run "$work/shared" --version | tail -n 1)" = "$(pkg-config --modversion sttcp)" ]
 
-cmake -S "$source" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" >/dev/null
+cmake -S "$source" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" \
+	-Dversion="$(pkg-config --modversion sttcp)" >/dev/null
 cmake --build "$work/cmake" >/dev/null
 run "$work/cmake/outside_shared"
 run "$work/cmake/outside_static"
