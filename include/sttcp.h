@@ -369,7 +369,7 @@ typedef struct sttcp_options {
 	/* --- Timeouts --- */
 
 	/* Client: limit for name resolution and all addresses together. Default 10 000. Ends the
-	 * attempt with STTCP_ETIME_CONNECT. A process resolves four names at a time, on threads of
+	 * attempt with STTCP_ETIME_CONNECT. A process resolves eight names at a time, on threads of
 	 * their own; the time that a name waits for one of them counts. */
 	int32_t connect_timeout_ms;
 
