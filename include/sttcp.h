@@ -276,9 +276,11 @@ typedef enum sttcp_over {
 } sttcp_over;
 
 /*
- * In every number except prefix_adjust, 0 means the default and -1 means off or
- * unlimited. Sizes are in bytes, times in milliseconds. Options are copied by
- * _new. start returns -EINVAL, and _error names the option, for
+ * In every number, 0 means the default. -1 means off or unlimited, but for
+ * framing, over_limit, prefix_size, prefix_offset, prefix_adjust, fixed_size,
+ * unix_mode and fiber_stack_size, which have no such value. Sizes are in bytes,
+ * times in milliseconds. Options are copied by _new. start returns -EINVAL, and
+ * _error names the option, for
  *
  *  - a value that the option cannot have;
  *  - an option without effect (its framing is missing; a client's on a server);
