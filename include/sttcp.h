@@ -554,9 +554,9 @@ STTCP_API int sttcp_engine_configure(int loops, int max_threads, size_t stack_si
  * call waits for name lookups in progress, and for free_fn and release callbacks
  * that are running. 0, also when nothing was ever started; -EBUSY while a server
  * or client is started (a stop is complete only when no handler runs; a client
- * that is going to connect again is started, too), a timer is set or runs, or
- * work given to sttcp_run is not done; -EDEADLK
- * inside a handler, or inside such a callback on a thread of the library.
+ * that is going to connect again is started, too), a connection of sttcp_dial has
+ * not ended, a timer is set or runs, or work given to sttcp_run is not done;
+ * -EDEADLK inside a handler, or inside such a callback on a thread of the library.
  */
 STTCP_API int sttcp_engine_shutdown(void);
 
@@ -567,7 +567,8 @@ STTCP_API int sttcp_engine_shutdown(void);
  *  2 warning
  *  3 info: each end that the library decided (a limit, a malformed message, a
  *    peer that is gone)
- *  4 trace: the life of each connection: accept, open, pause, resume, ended
+ *  4 trace: the life of each connection: accept, open, pause, resume, read ahead,
+ *    blocked and taken over, ended
  *
  * A line names the address and, for a connection, its id. A level that is off
  * costs next to nothing.
@@ -815,7 +816,8 @@ typedef struct sttcp_stats {
 	int64_t failed;	      /* ended with a reason other than 0 */
 	int64_t bytes_in;     /* read from the kernel and delivered */
 	int64_t bytes_out;    /* given to the kernel */
-	int64_t messages_in;  /* calls of a receive or response handler */
+	int64_t messages_in;  /* calls of a receive or response handler, and messages taken with
+			       * sttcp_conn_recv_message under a framing */
 	int64_t messages_out; /* successful sends */
 	int64_t queued;	      /* gauge: bytes queued in the library */
 	int64_t threads; /* gauge: threads of the process's engine that run or wait for handlers */
@@ -970,9 +972,10 @@ STTCP_API int sttcp_conn_sendf(sttcp_conn *conn, const char *format, ...) STTCP_
  * sttcp_conn_send of one message, framed the way this connection's input is: with
  * the delimiter after it, or the length before it. With STTCP_FRAMING_RAW and
  * _CUSTOM the data is sent as it is. -EMSGSIZE: over max_message, or more than
- * the prefix can express. -EINVAL: it contains the delimiter, is not of
- * fixed_size, is shorter than prefix_offset, or is so short that prefix_adjust
- * makes its length negative.
+ * the prefix can express. -EINVAL: a reader would find another end, because it
+ * contains the delimiter or a line ending (or is a line that ends in "\r"); it is
+ * not of fixed_size, is shorter than prefix_offset, or is so short that
+ * prefix_adjust makes its length negative.
  */
 STTCP_API int sttcp_conn_send_message(sttcp_conn *conn, const void *data, size_t size);
 
