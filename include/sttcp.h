@@ -401,7 +401,8 @@ typedef struct sttcp_options {
 	 *  - First byte: from the return of the connection handler, or from accept while a
 	 *    connection waits for a thread to run it; STTCP_ETIME_FIRST_BYTE.
 	 *  - Idle: without a byte received, or given to the kernel; STTCP_ETIME_IDLE.
-	 *  - Message: from the first byte of a message to its last; STTCP_ETIME_MESSAGE. */
+	 *  - Message: from the first byte of a message to its last; STTCP_ETIME_MESSAGE. With
+	 *    STTCP_FRAMING_RAW it counts once sttcp_conn_set_framing has set another. */
 	int32_t first_byte_timeout_ms;
 	int32_t idle_timeout_ms;
 	int32_t message_timeout_ms;
@@ -421,7 +422,8 @@ typedef struct sttcp_options {
 	/* Approximate time to detect a peer that has vanished, that is, one that answers nothing:
 	 * by TCP keepalive (tcp(7)) while nothing is in flight, else by the library. Ends as
 	 * sttcp_conn_abort does, with STTCP_EDEAD_PEER. A peer that answers, even with a closed
-	 * window, is alive. Default 60 000; at least 3000; whole seconds. Not on Unix sockets.
+	 * window, is alive. Default 60 000; less than 3000 counts as 3000; whole seconds. Not on
+	 * Unix sockets.
 	 * Before Linux 6.15, a peer that vanishes behind a closed window may be detected two
 	 * minutes later. */
 	int32_t dead_peer_timeout_ms;
@@ -531,7 +533,8 @@ STTCP_API void sttcp_options_init(sttcp_options *options, size_t size);
  * Configures the event loops and threads of the process. Call it before the
  * first start, or before the first one after sttcp_engine_shutdown. 0 means the
  * default: one loop per CPU that the process may use; 4096 threads for handlers
- * that block; the system's stack size (in bytes). While all threads are inside
+ * that block; the system's stack size (in bytes). The threads of the loops, which
+ * run handlers, too, come on top: up to one more for each loop. While all threads are inside
  * handlers and others want one, every 100 ms those handlers that wait longest for
  * a silent peer lose their connections, with STTCP_ELIMIT: as many as have come to
  * want a thread since, one at least. -EINVAL: a negative number, or a stack below
@@ -814,7 +817,7 @@ typedef struct sttcp_stats {
 	int64_t total;	      /* accepted from the kernel */
 	int64_t declined;     /* turned away by the connection handler */
 	int64_t failed;	      /* ended with a reason other than 0 */
-	int64_t bytes_in;     /* read from the kernel and delivered */
+	int64_t bytes_in;     /* read from the kernel before the end, delivered or not */
 	int64_t bytes_out;    /* given to the kernel */
 	int64_t messages_in;  /* calls of a receive or response handler, and messages taken with
 			       * sttcp_conn_recv_message under a framing */
@@ -894,8 +897,9 @@ STTCP_API int sttcp_client_stop(sttcp_client *client);
  * -ETIMEDOUT; -EINVAL when it was never started, or the timeout is below -1.
  * -EDEADLK in the client's own handlers, in frame_fn, and in callbacks other
  * than handlers on a thread of the library (release, free_fn, log). Allowed in
- * handlers of other objects, and in timers and work of sttcp_run; two handlers
- * that wait for each other's client wait for ever.
+ * handlers of other objects, in the free_fn of a task of theirs that has run, and
+ * in timers and work of sttcp_run; two handlers that wait for each other's client
+ * wait for ever.
  */
 STTCP_API int sttcp_client_wait(sttcp_client *client, int timeout_ms);
 
