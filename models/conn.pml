@@ -241,7 +241,7 @@ inline recv()
 	over = got == 0 && (fin || reset)
 }
 
-/* read_input, with take_fin and take_error */
+/* stt_read, with take_fin and take_error */
 inline read_input()
 {
 	do
@@ -332,7 +332,7 @@ inline stt_conn_die()
 	handed_on = true
 }
 
-/* go_on_ending: drop_input first, then the last handler, then lingering. */
+/* go_on_ending: stt_read_drop first, then the last handler, then lingering. */
 inline go_on_ending()
 {
 	do
@@ -344,7 +344,7 @@ inline go_on_ending()
 		:: else -> break
 		fi
 	od;
-	/* view_output, and run_last_handler */
+	/* stt_output_view, and run_last_handler */
 	atomic {
 		UNLOCKED ->
 		if
@@ -431,7 +431,7 @@ inline work()
 #endif
 }
 
-/* ring_conn, with stt_output_check_stall: `got` is when to ring again. */
+/* stt_deadlines_ring, with stt_output_ring: `got` is when to ring again. */
 inline ring_conn()
 {
 	atomic { UNLOCKED -> TOUCH; flag = queued && now >= STALL_AT; got = NEVER }
@@ -491,7 +491,7 @@ inline take_and_ring_alarms()
 	fi
 }
 
-/* stt_conn_dispatch: here, or by the pool, as heir and storm have it. Within a step. */
+/* serve: here, or by the pool, as heir and storm have it. Within a step. */
 inline stt_conn_dispatch()
 {
 	TOUCH;
@@ -687,8 +687,8 @@ proctype Other()
 	:: else
 	fi;
 #else
-	/* stt_output_send, with expect_writable where the socket is full; later an event that is not
-	 * told of here flushes the queue. */
+	/* stt_output_send, with stt_flush_expect_writable_locked where the socket is full; later an
+	 * event that is not told of here flushes the queue. */
 	atomic {
 		UNLOCKED ->
 		TOUCH;

@@ -144,7 +144,7 @@ inline send_queue()
 	fi
 }
 
-/* visit_again */
+/* stt_flush_visit_again_locked */
 inline visit_again()
 {
 #ifndef DROP_COME_BACK
@@ -154,7 +154,7 @@ inline visit_again()
 #endif
 }
 
-/* write_queue */
+/* write_queue_locked */
 inline write_queue()
 {
 	result = TAKEN;
@@ -164,14 +164,14 @@ inline write_queue()
 	od
 }
 
-/* finish_sender: its removal from the line is with those who call this */
+/* stt_line_finish_locked: its removal from the line is with those who call this */
 inline finish_sender(s, fails)
 {
 	done[s] = true;
 	failed[s] = fails
 }
 
-/* advance_line, queue_copy */
+/* stt_line_advance_locked, stt_line_copy_locked */
 inline advance_line()
 {
 #ifndef DROP_KEEP_PLACE
@@ -248,7 +248,7 @@ inline stt_output_break_locked()
 #endif
 }
 
-/* stt_output_turn_away_locked */
+/* stt_line_turn_away_locked */
 inline stt_output_turn_away_locked()
 {
 	count = TURNED_AWAY;
@@ -356,7 +356,7 @@ inline send_cursor()
 	fi
 }
 
-/* write_now */
+/* write_now_locked */
 inline write_now()
 {
 	result = TAKEN;
@@ -385,7 +385,7 @@ inline write_now()
 	fi
 }
 
-/* What of the message fits under the cap is queued: the end of take_bytes. */
+/* What of the message fits under the cap is queued: the end of take_bytes_locked. */
 inline queue_rest()
 {
 	do
@@ -421,7 +421,7 @@ proctype Sender(byte me)
 #ifndef DROP_KEEP_PLACE
 		if
 		:: result == REST ->
-			/* wait_in_line: stt_cond_wait gives the lock up, and takes it again. */
+			/* stt_line_wait_locked: stt_cond_wait gives the lock up, and takes it again. */
 			atomic { begun[me] = left[me] < SIZE; line!me; queued = len(queue); lock = false }
 			atomic { done[me] && !lock -> lock = true }
 		:: else
@@ -481,7 +481,7 @@ proctype Broadcast(byte me)
 	left[me] = 0
 }
 
-/* conn_event, for EPOLLOUT, and ring_conn, for the alarm */
+/* conn_event, for EPOLLOUT, and stt_deadlines_ring, for the alarm */
 proctype Loop()
 {
 	byte unit, result, count;
@@ -546,7 +546,7 @@ end_idle:
 		:: broken && !ended -> end_by_reset()	/* take_error */
 		:: else
 		fi;
-		/* read_input, stt_output_holds_reader */
+		/* stt_read, stt_hold_stands */
 		do
 		:: input == 0 || ended -> break
 		:: input > 0 && !ended && queued < HIGH_WATER -> input--

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client that connects again (conns.c, reconnect.c, stop.c, open.c): between two attempts it
+ * A client that connects again (conns.c, reconnect.c, stop.c, wait_open.c): between two attempts it
  * runs without a connection, and the alarm of its group rings for the next one. Beside that come
  * stops, starts, waits and the free. Whichever thread works on its connection is one process here,
  * and the loop of the alarm another; stop.pml has the details of that alarm.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A wait that the monitor ends (relief.h, relief.c, inline_read.c): one worker,
+ * A wait that the monitor ends (relief.h, relief.c, wait.c): one worker,
  * whose handler waits for its peer in step after step, and whose thread then
  * leaves and closes its eventfd.
  *

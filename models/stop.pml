@@ -170,7 +170,7 @@ inline stt_alarm_set(at)
 	fi
 }
 
-/* enter_locked */
+/* stt_group_enter_locked */
 inline enter_locked(next)
 {
 	state = next;
@@ -188,7 +188,7 @@ inline enter_locked(next)
 	fi
 }
 
-/* check_locked */
+/* stt_group_check_locked */
 inline check_locked()
 {
 	TOUCH;
@@ -215,7 +215,7 @@ inline check_locked()
 	fi
 }
 
-/* unlock_group: at the end of a step */
+/* stt_group_unlock: at the end of a step */
 inline unlock_group()
 {
 	releasing = releasing || release_now;
@@ -459,7 +459,7 @@ end_wait:
 		ready[l]?item;
 		if
 		:: item < NCONNS ->
-			/* stt_conn_dispatch */
+			/* serve, of conn/serve.c */
 			atomic { assert(!at_work[item]); at_work[item] = true }
 		:: item == LISTENER ->
 			/* close_listener, empty_queue: a turn takes one of those that it counted */
@@ -477,7 +477,7 @@ end_wait:
 			:: else
 			fi;
 #endif
-			/* stt_group_listener_closed. The kernel resets what is in the backlog now. */
+			/* forget. The kernel resets what is in the backlog now. */
 			atomic {
 				listens = false;
 				accepts = false;
@@ -556,7 +556,7 @@ next:		item = 0
 		atomic { TOUCH; listed = false; in_heap = false }
 		atomic { TOUCH; in_heap = due != NEVER }
 	:: l == 0 && !in_alarms && in_heap ->
-		/* ring_alarms, ring_group */
+		/* ring_alarms, stt_stop_ring */
 		atomic { TOUCH; in_heap = false; due = NEVER }
 		atomic {
 			TOUCH;
@@ -668,7 +668,7 @@ end_idle:
 				:: opened[me] -> last_handlers[me]++; handle()
 				:: else
 				fi;
-				/* stt_group_conn_ended */
+				/* note_ended */
 				atomic {
 					alive[me] = false;
 					live--;
@@ -711,7 +711,7 @@ end_open:	atomic { phase[me] == OPEN -> ended[me] = true; event[me] = true }
 	fi
 }
 
-/* sttcp_server_start: start in server.c */
+/* sttcp_server_start: stt_group_begin */
 inline start()
 {
 	atomic {
@@ -730,7 +730,7 @@ inline start()
 	}
 	if
 	:: started ->
-		/* stt_group_listener_added, stt_listener_add: the kernel takes connections. */
+		/* stt_listener_join, stt_listener_add: the kernel takes connections. */
 		atomic { ref(); nlisteners++; listens = true }
 #ifdef DROP_ACCEPT_LATER
 		accepts = true;

@@ -194,7 +194,7 @@ inline return_heir(w)
 	fi
 }
 
-/* The connection of a task is worked on by a worker that owns it: run_handlers and what follows. */
+/* The connection of a task is worked on by a worker that owns it: its handlers and what follows. */
 inline serve()
 {
 	if
@@ -302,7 +302,7 @@ end_wait:		atomic {
 			}
 			goto next;
 dispatch:
-			/* stt_conn_dispatch, with stt_loop_may_run: a storm may come at any time. */
+			/* serve, with stt_loop_may_run: a storm may come at any time. */
 			if
 			:: ACCEPTS(task) -> atomic { OWN(me); rounds[task]-- }
 			:: !ACCEPTS(task) && HEIR_STANDS -> serve()
