@@ -115,6 +115,7 @@ check:
 	@scripts/check-commits.sh
 	@scripts/check-layers.sh
 	@scripts/check-lists.sh
+	@scripts/check-names.sh
 	@scripts/check-format.sh
 	@$(CONFIGURE)
 	@$(COMPILE) --target sttcp >/dev/null

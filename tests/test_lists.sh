@@ -5,3 +5,6 @@
 set -eu
 "$STTCP_SOURCE_DIR/scripts/check-lists.sh" --self-test
 "$STTCP_SOURCE_DIR/scripts/check-lists.sh"
+# What docs/internals.md and the models name is there.
+"$STTCP_SOURCE_DIR/scripts/check-names.sh" --self-test
+"$STTCP_SOURCE_DIR/scripts/check-names.sh"
