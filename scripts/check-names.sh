@@ -4,7 +4,8 @@
 # Checks that what docs/internals.md and the models name is there: each file, each name of the source
 # in backticks or, in a model, in a comment; and that internals.md names each file of conn/ and group/
 # where it tells in which order they call each other. --self-test takes names away, which have to be
-# missed.
+# missed. And that docs/from-python.md has each public name of the Python package, and none that the
+# header does not have.
 set -eu
 export LC_ALL=C
 
@@ -75,6 +76,38 @@ find_missing()
 		grep -qx "${name%.c}" "$work/named" ||
 			echo "check-names: docs/internals.md, under Layers, leaves out $file"
 	done
+	find_missing_python
+}
+
+# The public names of the package: sttcp.dial is "dial", a method with what it is a method of.
+of_python()
+{
+	sed -n '/^__all__/,/^]/p' python/src/sttcp/__init__.py | grep -o '"[A-Za-z_]*"' | tr -d '"'
+	awk 'BEGIN {
+			objects["Group"] = objects["Server"] = "server"
+			objects["Client"] = "client"
+			objects["Connection"] = objects["ConnectionBase"] = "connection"
+			objects["Timer"] = "timer"
+			objects["TLS"] = "tls"
+		}
+		/^[^ #]/ { object = "" }
+		/^class / { sub(/[(:].*/, "", $2); object = objects[$2] }
+		object != "" && /^    def [a-z]/ { sub(/\(.*/, "", $2); print object "." $2 }' \
+		python/src/sttcp/*.py python/src/sttcp/_sttcp.pyi
+}
+
+find_missing_python()
+{
+	grep -o '`[^`]*`' docs/from-python.md | tr -cs 'A-Za-z0-9_.' '\n' | sed 's/^\.*//; s/\.*$//' |
+		sed 'p; s/^sttcp\.//' | sort -u >"$work/named"
+	of_python | sort -u >"$work/python"
+	[ "$(wc -l <"$work/python")" -ge 100 ] || echo "check-names: only these names of Python's were found:" \
+		$(cat "$work/python")
+	comm -23 "$work/python" "$work/named" | while read -r name; do
+		echo "check-names: docs/from-python.md leaves out $name"
+	done
+	grep -i -x 'sttcp_[a-z0-9_]*[a-z0-9]' "$work/named" | comm -23 - "$work/source" |
+		tell docs/from-python.md
 }
 
 check()
@@ -107,6 +140,9 @@ self_test()
 		without docs/internals.md 's/`go_on_ending`/`go_on_ended`/' go_on_ended &&
 		without docs/internals.md 's,`conn/life\.c`,`conn/lives.c`,' 'conn/lives\.c' &&
 		without docs/internals.md 's/`handshake`, `run_tasks`/`run_tasks`/' conn/handshake.c &&
+		without docs/from-python.md 's/`connection.recv_message`, //' connection.recv_message &&
+		without docs/from-python.md 's/`sttcp.sleep(seconds)`/sleep/' 'out sleep' &&
+		without docs/from-python.md 's/`sttcp_conn_id`/`sttcp_conn_number`/' sttcp_conn_number &&
 		without models/README.md 's/`wait_open\.c`/`open.c`/' 'open\.c' &&
 		without models/conn.pml 's,/\* stt_conn_unref \*/,/* stt_conn_forget */,' stt_conn_forget &&
 		without models/tasks.pml 's/run_tasks\.c/run_task.c/' 'run_task\.c'
@@ -117,5 +153,5 @@ trap 'rm -rf "$work"' EXIT
 root=$(cd "$(dirname "$0")/.." && pwd)
 case ${1:-} in
 --self-test) self_test "$root" && echo "check-names: the check finds what it has to" ;;
-*) check "$root" && echo "check-names: what internals.md and the models name is there" ;;
+*) check "$root" && echo "check-names: what internals.md and the models name is there, and so is what Python has" ;;
 esac
