@@ -19,7 +19,7 @@ fail()
 
 [ $# -eq 1 ] || { echo "usage: $0 BUILD_DIR" >&2; exit 2; }
 program=$1/examples/01_meow
-[ -x "$program" ] || fail "$program is not there; build it first (make)"
+[ -x "$program" ] || fail "$program is not there; build it first (make demo)"
 
 transcript=$(mktemp "${TMPDIR:-/tmp}/sttcp-demo.XXXXXX") || fail "no temporary file"
 pid=
