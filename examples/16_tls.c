@@ -13,6 +13,8 @@
  *
  * and try it with "openssl s_client -connect 127.0.0.1:7000 -CAfile cert.pem".
  */
+#define _POSIX_C_SOURCE 200809L
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

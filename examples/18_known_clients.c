@@ -11,6 +11,8 @@
  * is that of "openssl x509 -in FILE -noout -fingerprint -sha256", in lower case and
  * without colons. 19_tls_client is a client for it.
  */
+#define _POSIX_C_SOURCE 200809L
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

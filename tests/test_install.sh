@@ -73,6 +73,11 @@ done
 run "$work/shared"
 run "$work/static"
 
+# The examples are C11, and say so where they need POSIX.
+for example in "$STTCP_SOURCE_DIR"/examples/*.c; do
+	"$cc" -std=c11 -Wall -Wextra -Werror -fsyntax-only -I"$prefix/include" "$example"
+done
+
 # The version that a program asks for in its build is the one that the library tells at run time.
 [ "$(run "$work/shared" --version | tail -n 1)" = "$(pkg-config --modversion sttcp)" ]
 
