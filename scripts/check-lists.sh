@@ -15,7 +15,6 @@ sttcp_conn_set_half_close	what a coroutine that waits has by itself
 sttcp_event_name		the name of a HandlerType
 sttcp_tls_ref			Python counts references
 sttcp_poll			select and time have it; no wait of theirs is ended by force
-sttcp_sleep			select and time have it; no wait of theirs is ended by force
 '
 
 # Options that Python has under another name, or has not.

@@ -20,7 +20,7 @@ import threading
 import time
 import unittest
 from pathlib import Path
-from typing import IO, Callable, Iterator
+from typing import IO, Callable
 
 STTCP = Path(os.environ["STTCP_BUILD_DIR"]) / "cli" / "sttcp"
 SOURCE = Path(os.environ["STTCP_SOURCE_DIR"])
@@ -235,10 +235,6 @@ def read_until(peer: socket.socket, end: bytes) -> bytes:
             raise AssertionError(f"the connection ended after {data!r}, wanted {end!r}")
         data += part
     return data
-
-
-def lines_of(program: Program) -> Iterator[str]:
-    yield from program.out.text().splitlines()
 
 
 def has_tls() -> bool:
