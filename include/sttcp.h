@@ -673,11 +673,12 @@ STTCP_API int sttcp_server_on_release(sttcp_server *server,
 /*
  * Binds and listens on every address of the host, and on those that were added,
  * and returns when that has succeeded or failed. Addresses of a name that this
- * machine does not have are skipped if at least one can be listened on. After a failure nothing is
- * left running, no handler will ever run, and sttcp_server_error gives a sentence with the address
- * in it. Codes: -EINVAL (port, options), STTCP_ERESOLVE, -EADDRINUSE, -EADDRNOTAVAIL, -EACCES,
- * -EMFILE, -ENOMEM, -EAGAIN (no thread), others of bind(2); -EBUSY: the server runs, or handlers of
- * its last run have not returned yet.
+ * machine does not have are skipped if at least one can be listened on. After a
+ * failure nothing is left running, no handler will ever run, and
+ * sttcp_server_error gives a sentence with the address in it. Codes: -EINVAL
+ * (port, options), STTCP_ERESOLVE, -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, -EMFILE,
+ * -ENOMEM, -EAGAIN (no thread), others of bind(2); -EBUSY: the server runs, or
+ * handlers of its last run have not returned yet.
  */
 STTCP_API int sttcp_server_start(sttcp_server *server) STTCP_CHECKED;
 
@@ -755,8 +756,7 @@ STTCP_API int sttcp_keep_alive(void);
  * one of its own handlers it returns at once: its connections, that of the handler
  * too, end by force from then on, so a send may fail, and the server is released
  * when that handler has returned. Inside a handler of another object it returns at
- * once, too. NULL is
- * fine.
+ * once, too. NULL is fine.
  */
 STTCP_API void sttcp_server_free(sttcp_server *server);
 
@@ -1395,9 +1395,9 @@ STTCP_API sttcp_timer *sttcp_timer_new(void (*fn)(sttcp_timer *timer, void *cont
  * left out. Starting it again replaces what was set, also inside `fn`. Starts the
  * engine if nothing has. -EINVAL: NULL, a timer without `fn`, or a number below 0;
  * -ECANCELED: inside `fn`, when it was stopped elsewhere since `fn` was called, so
- * that a function that starts its timer again can be stopped; -EDEADLK on a thread that
- * sttcp_engine_shutdown waits for; else -errno when there are no threads or descriptors for the
- * engine. A code changes nothing.
+ * that a function that starts its timer again can be stopped; -EDEADLK on a
+ * thread that sttcp_engine_shutdown waits for; else -errno when there are no
+ * threads or descriptors for the engine. A code changes nothing.
  */
 STTCP_API int sttcp_timer_start(sttcp_timer *timer, int first_ms, int every_ms) STTCP_CHECKED;
 
