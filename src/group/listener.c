@@ -78,7 +78,7 @@ void stt_listener_join(struct stt_listener *listener)
 	stt_unlock(&group->lock);
 }
 
-void stt_listener_free(struct stt_listener *listener)
+static void free_listener(struct stt_listener *listener)
 {
 	stt_socket_file_remove(&listener->file);
 	if (!listener->adopted)
@@ -349,7 +349,7 @@ static void forget(struct stt_group *group, struct stt_listener *listener)
 		link = &(*link)->next;
 	*link = listener->next;
 	/* The port is free before the stop is over. */
-	stt_listener_free(listener);
+	free_listener(listener);
 	group->nlisteners--;
 	stt_cond_wake_all(&group->changed);
 	stt_group_check_locked(group);

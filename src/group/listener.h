@@ -43,8 +43,6 @@ struct stt_listener {
  * or -errno. */
 int stt_listener_new(struct stt_listener **listener, struct stt_group *group, int fd,
 		     const struct stt_addr *addr, bool adopted);
-/* For one that was never opened. */
-void stt_listener_free(struct stt_listener *listener);
 
 /* Is one of its group's from now on, which closes it. */
 void stt_listener_join(struct stt_listener *listener);

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool stt_name_normalise(char *into, const char *name, size_t length)
+/* In lower case and without a final dot, into STT_NAME_MAX + 1 bytes; false if it is too long. */
+static bool normalise(char *into, const char *name, size_t length)
 {
 	if (length && name[length - 1] == '.')
 		length--;
@@ -44,7 +45,7 @@ static bool add_name(struct stt_names *names, const ASN1_STRING *name, int numbe
 	const char *data = (const char *)ASN1_STRING_get0_data(name);
 	size_t length = (size_t)ASN1_STRING_length(name);
 
-	if (!length || memchr(data, 0, length) || !stt_name_normalise(text, data, length))
+	if (!length || memchr(data, 0, length) || !normalise(text, data, length))
 		return true;
 
 	bool wildcard = strncmp(text, "*.", 2) == 0;
@@ -96,7 +97,7 @@ struct stt_name_match stt_names_find(const struct stt_names *names, const char *
 	char text[STT_NAME_MAX + 1];
 	struct stt_name_match match = {NULL, 0};
 
-	if (!stt_name_normalise(text, name, strlen(name)))
+	if (!normalise(text, name, strlen(name)))
 		return match;
 
 	char *dot = strchr(text, '.');

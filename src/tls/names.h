@@ -45,7 +45,4 @@ struct stt_name_match stt_names_find(const struct stt_names *names, const char *
 
 void stt_names_fini(struct stt_names *names);
 
-/* In lower case and without a final dot, into STT_NAME_MAX + 1 bytes; false if it is too long. */
-bool stt_name_normalise(char *into, const char *name, size_t length);
-
 #endif
