@@ -510,10 +510,10 @@ typedef struct sttcp_options {
 
 	/* --- fibers --- */
 
-	/* The size of their stacks in bytes: at least 16 KiB (-EINVAL below that), rounded up to
-	 * pages; a little is added for signals. printf takes 2 to 3 KB of it, a name lookup 12, a
-	 * TLS handshake 14. What overflows ends the process with SIGSEGV. Default: 128 KiB, with 32
-	 * bits 64 KiB. */
+	/* With `fibers`: the size of their stacks in bytes, at least 16 KiB (-EINVAL below that),
+	 * rounded up to pages; a little is added for signals. printf takes 2 to 3 KB of it, a name
+	 * lookup 12, a TLS handshake 14. What overflows ends the process with SIGSEGV. Default: 128
+	 * KiB, with 32 bits 64 KiB. */
 	int32_t fiber_stack_size;
 
 	/* Every handler of the object, and every task, runs on a stack of its own, and a wait in
@@ -1249,11 +1249,11 @@ STTCP_API int sttcp_conn_detach(sttcp_conn *conn) STTCP_CHECKED;
  *
  * NULL with a code in `*code` (may be NULL) if there is no connection: what a
  * client's unconnected handler is told; -EINVAL for arguments and options that
- * are wrong, those of servers and of connecting again too; -ENOMEM; what else an
- * engine cannot start with. If the connection whose handler dials is ended by
- * force, the attempt is cancelled, and `*code` is the reason of that end. -EDEADLK
- * on a thread of the library outside handlers, timers and work, such as a log
- * callback on one.
+ * are wrong, and for those without effect here: of servers, of connecting again,
+ * half_close, drain_timeout_ms, fibers; -ENOMEM; what else an engine cannot start
+ * with. If the connection whose handler dials is ended by force, the attempt is
+ * cancelled, and `*code` is the reason of that end. -EDEADLK on a thread of the
+ * library outside handlers, timers and work, such as a log callback on one.
  *
  * The connection is used with all of sttcp_conn_* by any thread. It belongs to no
  * server or client (sttcp_conn_server and sttcp_conn_client are NULL), so no stop

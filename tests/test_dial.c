@@ -158,16 +158,28 @@ static void wrong_arguments_are_told_in_a_sentence(void **state)
 	expect_none("127.0.0.1", 1, &wrong, -EINVAL, "size is 1");
 }
 
-/* What a client may set has its effect, or none, but is no error. */
+/* Nobody stops it, and the peer's FIN never ends it. */
+static void options_without_effect_are_refused(void **state)
+{
+	(void)state;
+	expect_none("127.0.0.1", 1, STTCP_OPTIONS(.half_close = true), -EINVAL,
+		    "cannot dial 127.0.0.1:1: half_close has no effect with sttcp_dial");
+	expect_none("127.0.0.1", 1, STTCP_OPTIONS(.drain_timeout_ms = 5), -EINVAL,
+		    "drain_timeout_ms has no effect with sttcp_dial");
+	expect_none("127.0.0.1", 1, STTCP_OPTIONS(.fibers = true), -EINVAL,
+		    "fibers has no effect with sttcp_dial");
+	expect_none("127.0.0.1", 1, STTCP_OPTIONS(.fiber_stack_size = 65536), -EINVAL,
+		    "fiber_stack_size has no effect with sttcp_dial");
+}
+
 static void options_of_clients_are_taken(void **state)
 {
 	struct line_pair pair;
 
 	(void)state;
-	line_open(&pair,
-		  STTCP_OPTIONS(.send_queue_max = 4096, .drain_timeout_ms = 5, .half_close = true,
-				.linger_timeout_ms = 100, .total_queue_max = 1024 * 1024,
-				.lifetime_ms = 60000, .lifetime_jitter_ms = 10, .nagle = true));
+	line_open(&pair, STTCP_OPTIONS(.send_queue_max = 4096, .linger_timeout_ms = 100,
+				       .total_queue_max = 1024 * 1024, .lifetime_ms = 60000,
+				       .lifetime_jitter_ms = 10, .nagle = true));
 	assert_int_equal(sttcp_conn_send(pair.conn, "x", 1), 0);
 	assert_true(peer_expect(pair.peer, "x"));
 	line_close(&pair);
@@ -434,6 +446,7 @@ int main(void)
 		cmocka_unit_test(dead_address_is_told_at_its_limit),
 		cmocka_unit_test(unknown_name_is_told_by_the_resolver),
 		cmocka_unit_test(wrong_arguments_are_told_in_a_sentence),
+		cmocka_unit_test(options_without_effect_are_refused),
 		cmocka_unit_test(options_of_clients_are_taken),
 		cmocka_unit_test(every_call_on_an_ended_one_tells_its_end),
 		cmocka_unit_test(calls_of_handlers_and_rooms_are_refused),

@@ -301,7 +301,7 @@ static void limits_on_input_rest_while_a_handler_waits(void **state)
 static void stack_size_is_checked(void **state)
 {
 	static const int32_t wrong[] = {1, 16383, -1, INT32_MIN};
-	sttcp_options options = FRAMED(.fiber_stack_size = 16384);
+	sttcp_options options = FRAMED(.fibers = true);
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {

@@ -262,6 +262,18 @@ static void starts_name_the_option_that_is_wrong(void **state)
 	close(listener);
 }
 
+static void stack_size_needs_fibers(void **state)
+{
+	sttcp_server *server =
+		sttcp_server_new("127.0.0.1", 0, STTCP_OPTIONS(.fiber_stack_size = 65536));
+
+	(void)state;
+	assert_int_equal(sttcp_server_start(server), -EINVAL);
+	expect_sentence(sttcp_server_error(server), "127.0.0.1:0",
+			"fiber_stack_size has no effect without fibers");
+	sttcp_server_free(server);
+}
+
 static struct {
 	pthread_mutex_t lock;
 	char text[512];
@@ -335,6 +347,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(starts_name_the_option_that_is_wrong),
+		cmocka_unit_test(stack_size_needs_fibers),
 		cmocka_unit_test(set_framing_refuses_the_same_and_logs_why),
 		cmocka_unit_test(unknown_options_are_told_by_their_place),
 	};

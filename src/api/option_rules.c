@@ -63,6 +63,8 @@ static const struct rule {
 	}
 #define OF_ALL(option, kind) RULE(option, kind, EVERYBODY, ANY_FRAMING, false)
 #define OFF_OF_ALL(option, kind) RULE(option, kind, EVERYBODY, ANY_FRAMING, true)
+#define OF_GROUPS(option, kind)                                                                    \
+	RULE(option, kind, STT_FOR_SERVER | STT_FOR_CLIENT, ANY_FRAMING, false)
 #define OF_CLIENTS(option, kind)                                                                   \
 	RULE(option, kind, STT_FOR_CLIENT | STT_FOR_DIAL, ANY_FRAMING, false)
 #define OF_RECONNECT(option, kind) RULE(option, kind, STT_FOR_CLIENT, ANY_FRAMING, false)
@@ -89,7 +91,7 @@ static const struct rule {
 	OF_ALL(high_water, BYTES),
 	OF_ALL(low_water, BYTES),
 	OFF_OF_ALL(total_queue_max, BYTES),
-	OF_ALL(drain_timeout_ms, TIME),
+	OF_GROUPS(drain_timeout_ms, TIME),
 	OF_ALL(write_timeout_ms, TIME),
 	OF_ALL(linger_timeout_ms, TIME),
 	OFF_OF_ALL(first_byte_timeout_ms, TIME),
@@ -99,9 +101,9 @@ static const struct rule {
 	OFF_OF_ALL(lifetime_jitter_ms, TIME),
 	OF_ALL(dead_peer_timeout_ms, TIME),
 	OF_ALL(nagle, FLAG),
-	OF_ALL(half_close, FLAG),
-	RULE(fibers, FLAG, STT_FOR_SERVER | STT_FOR_CLIENT, ANY_FRAMING, false),
-	RULE(fiber_stack_size, STACK_SIZE, STT_FOR_SERVER | STT_FOR_CLIENT, ANY_FRAMING, false),
+	OF_GROUPS(half_close, FLAG),
+	OF_GROUPS(fibers, FLAG),
+	OF_GROUPS(fiber_stack_size, STACK_SIZE),
 	OF_ALL(tls, TLS),
 	OF_ALL(tls_handshake_timeout_ms, TIME),
 	OF_CLIENTS(connect_timeout_ms, TIME),
@@ -310,6 +312,8 @@ static int check_limits(const sttcp_options *given, struct stt_option_fault *fau
 	if (given->lifetime_jitter_ms > 0 && given->lifetime_ms <= 0)
 		return stt_option_wrong(fault,
 					"lifetime_jitter_ms has no effect without lifetime_ms");
+	if (given->fiber_stack_size && !given->fibers)
+		return stt_option_wrong(fault, "fiber_stack_size has no effect without fibers");
 	return 0;
 }
 

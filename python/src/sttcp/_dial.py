@@ -33,9 +33,10 @@ def dial(host: str, port: str | int = 0, *, timeout: float | None | Default = DE
             for message in connection:
                 print(message)
 
-    host and port are as for a Client ('unix:/path' needs no port), and so are the options. timeout is
-    that of socket.create_connection: seconds for name lookup and connecting (10; None: without
-    limit), and what settimeout is called with (None).
+    host and port are as for a Client ('unix:/path' needs no port), and so are the options, but for
+    those of connecting again, drain_timeout and half_close. timeout is that of
+    socket.create_connection: seconds for name lookup and connecting (10; None: without limit), and
+    what settimeout is called with (None).
 
     Any thread may read it, one at a time (OSError EBUSY for others), and any number may send: recv,
     recv_message, recv_exactly and next_size work everywhere, and Ctrl+C interrupts them. The peer's

@@ -78,7 +78,7 @@ class FramingOptions(MessageOptions, total=False):
 
 
 class CommonOptions(FramingOptions, total=False):
-    """Those of servers and clients."""
+    """Those of servers, clients and dial."""
 
     send_queue_max: Limit
     high_water: Limit
@@ -93,15 +93,20 @@ class CommonOptions(FramingOptions, total=False):
     write_timeout: Seconds
     dead_peer_timeout: Seconds
     linger_timeout: Seconds
-    drain_timeout: Seconds
 
     nagle: Switch
-    half_close: Switch
 
     tls_handshake_timeout: Seconds
 
 
-class ServerOptions(CommonOptions, total=False):
+class GroupOptions(CommonOptions, total=False):
+    """Those of servers and clients."""
+
+    drain_timeout: Seconds
+    half_close: Switch
+
+
+class ServerOptions(GroupOptions, total=False):
     """Those of servers."""
 
     broadcast_skips: Switch
@@ -120,7 +125,7 @@ class ServerOptions(CommonOptions, total=False):
     tls: ServerTLS
 
 
-class ClientOptions(CommonOptions, total=False):
+class ClientOptions(GroupOptions, total=False):
     """Those of clients."""
 
     connect_timeout: Seconds
