@@ -766,7 +766,7 @@ STTCP_API void sttcp_server_free(sttcp_server *server);
  * until its disconnection handler starts. Never waits: a member whose queue
  * would exceed its cap is dropped with STTCP_ESLOW, or, with the option
  * broadcast_skips, misses the message. Returns the number of members it was sent
- * to.
+ * to. -EINVAL as sttcp_conn_send; the calls for messages and for rooms, too.
  */
 STTCP_API int sttcp_server_broadcast(sttcp_server *server, const void *data, size_t size);
 STTCP_API int sttcp_server_broadcast_except(sttcp_server *server, sttcp_conn *except,
@@ -953,7 +953,8 @@ STTCP_API void sttcp_client_free(sttcp_client *client);
  * the kernel does not accept at once is copied into the queue; at its cap the
  * call blocks until there is room. The caller may reuse `data` when the call
  * returns. After a failure in the middle of the data the connection has ended.
- * -ENOMEM; -EPIPE after sttcp_conn_shutdown.
+ * -EINVAL: more than PTRDIFF_MAX bytes, as a length below 0 is; -ENOMEM; -EPIPE
+ * after sttcp_conn_shutdown.
  */
 STTCP_API int sttcp_conn_send(sttcp_conn *conn, const void *data, size_t size);
 

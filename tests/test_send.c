@@ -212,6 +212,36 @@ static void sendv_refuses_more_than_can_be(void **state)
 	pair_close(&pair);
 }
 
+/* As a length below 0 is: the calls for one connection and for many alike. */
+static void send_refuses_more_than_can_be(void **state)
+{
+	static const size_t sizes[] = {SIZE_MAX, (size_t)PTRDIFF_MAX + 1};
+	struct pair pair = {0};
+
+	(void)state;
+	pair_open(&pair, NULL);
+	EVENTUALLY(sttcp_server_count(pair.server) == 1);
+	assert_int_equal(sttcp_conn_join(pair.conn, "red"), 0);
+	for (size_t i = 0; i < 2; i++) {
+		sttcp_server *server = pair.server;
+		size_t size = sizes[i];
+
+		assert_int_equal(sttcp_conn_send(pair.conn, "x", size), -EINVAL);
+		assert_int_equal(sttcp_server_broadcast(server, "x", size), -EINVAL);
+		assert_int_equal(sttcp_server_broadcast_message(server, NULL, "x", size), -EINVAL);
+		assert_int_equal(sttcp_server_send_room(server, "red", NULL, "x", size), -EINVAL);
+		assert_int_equal(sttcp_server_send_room_message(server, "red", NULL, "x", size),
+				 -EINVAL);
+		/* These have another word for what is too large. */
+		assert_int_equal(sttcp_conn_try_send(pair.conn, "x", size), -EMSGSIZE);
+		assert_int_equal(sttcp_conn_send_message(pair.conn, "x", size), -EMSGSIZE);
+	}
+	assert_true(sttcp_conn_is_open(pair.conn));
+	assert_int_equal(sttcp_conn_send(pair.conn, "all", 3), 0);
+	assert_true(peer_expect(pair.peer, "all"));
+	pair_close(&pair);
+}
+
 static void sendv_takes_many_and_empty_parts(void **state)
 {
 	struct pair pair = {0};
@@ -537,6 +567,7 @@ int main(void)
 		cmocka_unit_test(sendf_of_a_long_text_is_whole),
 		cmocka_unit_test(sendv_takes_many_and_empty_parts),
 		cmocka_unit_test(sendv_refuses_more_than_can_be),
+		cmocka_unit_test(send_refuses_more_than_can_be),
 		cmocka_unit_test(send_has_room_under_a_cap_of_4_gib),
 		cmocka_unit_test(large_send_reaches_a_slow_reader),
 		cmocka_unit_test(large_send_from_a_handler_does_not_wait_for_itself),

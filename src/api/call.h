@@ -5,6 +5,7 @@
 #define STT_API_CALL_H
 
 #include <errno.h>
+#include <stdint.h>
 
 #include "api/option_rules.h"
 #include "base/mutex.h"
@@ -35,6 +36,13 @@ static inline int stt_check_conn(const struct sttcp_conn *conn)
 	if (!conn)
 		return -EINVAL;
 	return stt_forked_since(conn->service->fork_count) ? STTCP_EFORK : 0;
+}
+
+/* Whether there may be so many bytes: more than the largest object must be a mistake, such as a
+ * length below 0. */
+static inline bool stt_can_be_sent(const void *data, size_t size)
+{
+	return (data || !size) && size <= PTRDIFF_MAX;
 }
 
 /* The library's own threads are never cancelled, and skip the two calls. */

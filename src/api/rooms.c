@@ -65,7 +65,7 @@ static int send_room(sttcp_server *server, const char *room, sttcp_conn *except,
 
 	if (result < 0)
 		return result;
-	if (!data && size)
+	if (!stt_can_be_sent(data, size))
 		return -EINVAL;
 
 	int cancel = stt_call_begin();

@@ -33,7 +33,7 @@ static int send_one(sttcp_conn *conn, const void *data, size_t size, enum stt_se
 
 	if (result < 0)
 		return result;
-	if (!data && size)
+	if (!stt_can_be_sent(data, size))
 		return -EINVAL;
 	return send_parts(conn, &part, 1, mode);
 }

@@ -250,7 +250,7 @@ static int broadcast(sttcp_server *server, sttcp_conn *except, const void *data,
 
 	if (result < 0)
 		return result;
-	if (!data && size)
+	if (!stt_can_be_sent(data, size))
 		return -EINVAL;
 
 	int cancel = stt_call_begin();
