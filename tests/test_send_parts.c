@@ -308,6 +308,27 @@ static void try_over_the_cap_is_too_long(void **state)
 	talk_close(&talk);
 }
 
+/* It could not be taken however short it was. */
+static void try_on_an_ended_connection_tells_its_end(void **state)
+{
+	static char bytes[2000];
+	const struct iovec over[] = {part(bytes, 1), part(bytes, sizeof(bytes) - 1)};
+	struct talk talk = {0};
+
+	(void)state;
+	memset(bytes, 'x', sizeof(bytes));
+	talk_open(&talk, STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .send_queue_max = 1000));
+	sttcp_conn *conn = talk.book->conn;
+
+	assert_int_equal(sttcp_conn_fail(conn, -EPROTO, "no sense"), 0);
+	EVENTUALLY(!sttcp_conn_is_open(conn));
+	assert_int_equal(sttcp_conn_try_send(conn, bytes, sizeof(bytes)), -EPROTO);
+	assert_int_equal(sttcp_conn_try_sendv(conn, over, 2), -EPROTO);
+	assert_int_equal(sttcp_conn_try_send_message(conn, bytes, sizeof(bytes)), -EPROTO);
+	assert_int_equal(sttcp_conn_try_send_message(conn, bytes, SIZE_MAX), -EPROTO);
+	talk_close(&talk);
+}
+
 /* Sizes around what is sent at a time, over a cap that they fit: whole, and the bytes right. */
 static void try_of_large_parts_is_whole(void **state)
 {
@@ -442,6 +463,7 @@ int main(void)
 		cmocka_unit_test(parts_of_a_send_stay_together),
 		cmocka_unit_test(try_at_the_cap_takes_nothing),
 		cmocka_unit_test(try_over_the_cap_is_too_long),
+		cmocka_unit_test(try_on_an_ended_connection_tells_its_end),
 		cmocka_unit_test(try_of_large_parts_is_whole),
 		cmocka_unit_test(try_works_again_after_the_drained_handler),
 		cmocka_unit_test(answers_in_parts_keep_the_order),

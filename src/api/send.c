@@ -43,15 +43,22 @@ int sttcp_conn_send(sttcp_conn *conn, const void *data, size_t size)
 	return send_one(conn, data, size, STT_SEND_WAIT);
 }
 
+/* What is larger than the queue may be could never be taken as a whole; once the connection has
+ * ended nothing can, and its end says more. */
+static int check_fits(const sttcp_conn *conn, uint64_t size)
+{
+	if (size <= (uint64_t)conn->service->settings.send_queue_max)
+		return 0;
+	return stt_conn_has_ended(conn) ? stt_conn_end_code(conn) : -EMSGSIZE;
+}
+
 int sttcp_conn_try_send(sttcp_conn *conn, const void *data, size_t size)
 {
 	int result = stt_check_conn(conn);
 
-	if (result < 0)
-		return result;
-	if ((uint64_t)size > (uint64_t)conn->service->settings.send_queue_max)
-		return -EMSGSIZE;
-	return send_one(conn, data, size, STT_SEND_TRY);
+	if (result == 0)
+		result = check_fits(conn, size);
+	return result < 0 ? result : send_one(conn, data, size, STT_SEND_TRY);
 }
 
 /* 0, or -EINVAL. More than the largest object must be a mistake, and the sum has to fit a size. */
@@ -67,14 +74,6 @@ static int check_parts(const struct iovec *parts, int count)
 		left -= parts[i].iov_len;
 	}
 	return 0;
-}
-
-/* What is larger than the queue may be could never be taken as a whole. */
-static int check_fits(const sttcp_conn *conn, const struct iovec *parts, int count)
-{
-	uint64_t size = stt_parts_size(parts, count);
-
-	return size > (uint64_t)conn->service->settings.send_queue_max ? -EMSGSIZE : 0;
 }
 
 int sttcp_conn_sendv(sttcp_conn *conn, const struct iovec *parts, int count)
@@ -93,7 +92,7 @@ int sttcp_conn_try_sendv(sttcp_conn *conn, const struct iovec *parts, int count)
 	if (result == 0)
 		result = check_parts(parts, count);
 	if (result == 0)
-		result = check_fits(conn, parts, count);
+		result = check_fits(conn, stt_parts_size(parts, count));
 	return result < 0 ? result : send_parts(conn, parts, count, STT_SEND_TRY);
 }
 
@@ -174,7 +173,7 @@ static int send_framed(sttcp_conn *conn, const struct iovec *parts, int count, s
 		return result;
 	count = frame_parts(&framing, &ends, parts, count, framed);
 	if (mode == STT_SEND_TRY)
-		result = check_fits(conn, framed, count);
+		result = check_fits(conn, stt_parts_size(framed, count));
 	return result < 0 ? result : stt_send(conn, framed, count, mode, NULL);
 }
 
@@ -190,6 +189,8 @@ static int send_message(sttcp_conn *conn, const void *data, size_t size, enum st
 		return result;
 	if (!data && size)
 		return -EINVAL;
+	if (mode == STT_SEND_TRY && stt_conn_has_ended(conn))
+		return stt_conn_end_code(conn);
 	/* With what stands around it the sum has to fit a size. */
 	if (size > PTRDIFF_MAX)
 		return -EMSGSIZE;
@@ -216,7 +217,7 @@ static int send_message(sttcp_conn *conn, const void *data, size_t size, enum st
 			parts[count++] =
 				(struct iovec){(void *)(uintptr_t)ends.tail, ends.tail_size};
 		if (mode == STT_SEND_TRY)
-			result = check_fits(conn, parts, count);
+			result = check_fits(conn, stt_parts_size(parts, count));
 		if (result == 0)
 			result = stt_send(conn, parts, count, mode, NULL);
 	}
