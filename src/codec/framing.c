@@ -405,14 +405,16 @@ static int write_varint(const struct stt_framing *framing, uint64_t follows,
 {
 	size_t width = 1;
 
+	/* A wider one may count enough of itself for a sum of 0, but is not what makes the message
+	 * long enough: the least width decides. */
+	if (length_of(framing, follows, width) < 0)
+		return -EINVAL;
 	/* Where it counts itself it may become longer by that, once: 127 needs two bytes. */
 	while (varint_size((uint64_t)length_of(framing, follows, width)) > width)
 		width++;
 
 	int64_t length = length_of(framing, follows, width);
 
-	if (length < 0)
-		return -EINVAL;
 	for (size_t i = 0; i < width; i++, length >>= 7)
 		ends->head[i] = (unsigned char)((length & 0x7f) | (i + 1 < width ? 0x80 : 0));
 	ends->head_size = width;
