@@ -267,6 +267,36 @@ static void message_over_the_buffer_stays_to_be_read(void **state)
 	assert_int_equal(results[4], -EMSGSIZE);
 }
 
+static void take_with_no_buffer(struct book *book, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)book;
+	if (!is(data, size, "go"))
+		return;
+	results[0] = sttcp_conn_recv_message(conn, NULL, 0, 0);
+	results[1] = sttcp_conn_send(conn, "?", 1);
+	results[2] = sttcp_conn_recv_message(conn, NULL, 0, DEADLINE_MS);
+	results[3] = sttcp_conn_recv_message(conn, texts[3], sizeof(texts[3]) - 1, 0);
+	results[4] = sttcp_conn_recv_message(conn, NULL, 0, DEADLINE_MS);
+}
+
+/* Without framing, too, it is about bytes that are there. */
+static void no_buffer_waits_for_bytes(void **state)
+{
+	struct talk talk = {0};
+
+	(void)state;
+	open_with(&talk, &raw, take_with_no_buffer);
+	assert_true(peer_say(talk.peer, "go"));
+	assert_true(peer_expect(talk.peer, "?"));
+	assert_true(peer_say(talk.peer, "bytes"));
+	talk_ends(&talk, "<go>", 0);
+	assert_int_equal(results[0], -ETIMEDOUT);
+	assert_int_equal(results[2], -EMSGSIZE);
+	assert_int_equal(results[3], 5);
+	assert_string_equal(texts[3], "bytes");
+	assert_int_equal(results[4], -ENODATA);
+}
+
 /* Its length is still where it was. */
 static void length_inside_the_payload_stays_until_it_is_read(void **state)
 {
@@ -381,6 +411,7 @@ int main(void)
 		cmocka_unit_test(data_of_the_handler_stays_valid),
 		cmocka_unit_test(framing_may_change_between_reads),
 		cmocka_unit_test(message_over_the_buffer_stays_to_be_read),
+		cmocka_unit_test(no_buffer_waits_for_bytes),
 		cmocka_unit_test(length_inside_the_payload_stays_until_it_is_read),
 		cmocka_unit_test(bytes_left_behind_go_to_nobody),
 		cmocka_unit_test(waiting_handlers_hold_nobody_up),

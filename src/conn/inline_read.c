@@ -313,8 +313,10 @@ static ssize_t read_message(struct stt_desk *desk, struct sttcp_conn *conn, void
 	struct arrived arrived;
 
 	stt_conn_free_old_framings(desk, conn);
-	if (stt_conn_framing(conn)->kind == STTCP_FRAMING_RAW) {
-		ssize_t got = size ? read_some(desk, conn, buffer, size, until_ms) : -EMSGSIZE;
+	/* Without room it is a question: bytes that have come stay, as a message that is too large.
+	 */
+	if (size && stt_conn_framing(conn)->kind == STTCP_FRAMING_RAW) {
+		ssize_t got = read_some(desk, conn, buffer, size, until_ms);
 
 		return got ? got : -ENODATA;
 	}
