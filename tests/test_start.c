@@ -60,6 +60,7 @@ static void start_with_a_bad_port_is_invalid(void **state)
 {
 	(void)state;
 	refuse_start("127.0.0.1", -1, NULL, -EINVAL, "127.0.0.1");
+	refuse_start("127.0.0.1", -2, NULL, -EINVAL, "from 0 to 65535, or -1");
 	refuse_start("127.0.0.1", 65536, NULL, -EINVAL, "65536");
 	refuse_start("localhost", 1 << 30, NULL, -EINVAL, "localhost");
 	refuse_client("127.0.0.1", 0, NULL, -EINVAL, "127.0.0.1");

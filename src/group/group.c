@@ -271,8 +271,10 @@ int stt_group_check_start(struct stt_group *group)
 		return stt_group_tell(group, -EINVAL, "cannot %s %s: %s", beginning_of(group),
 				      group->service.given, wrong);
 	if (port_is_wrong(group, least_port))
-		return stt_group_tell(group, -EINVAL, "%s: the port must be from %d to 65535",
-				      group->service.given, least_port);
+		return stt_group_tell(
+			group, -EINVAL, "%s: the port must be from %d to 65535%s",
+			group->service.given, least_port,
+			group->service.is_client ? "" : ", or -1 for no address of its own");
 	return check_tls(group);
 }
 
