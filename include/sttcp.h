@@ -1534,8 +1534,8 @@ STTCP_API sttcp_tls *sttcp_tls_client(void) STTCP_CHECKED;
 
 /* A sentence about what is wrong, with the name of the file in it; "" when all is well. It tells of
  * the last call that could fail, on whichever thread; a start of a server or client that has the
- * object is one, too, and an sttcp_conn_start_tls that it refuses. The text itself does not change,
- * and is valid until the last unref. */
+ * object is one, too, a dial with it, and an sttcp_conn_start_tls that it refuses. The text itself
+ * does not change, and is valid until the last unref. */
 STTCP_API const char *sttcp_tls_error(const sttcp_tls *tls);
 
 /*

@@ -224,6 +224,36 @@ static void a_reload_counts_for_later_handshakes(void **state)
 	stt_tls_unref(client);
 }
 
+/* A start, of a dial too, is a call of the program's, and what it finds is the last word. The
+ * start_tls of a handler is one of the peer's, so to speak: it comes at any time, and must not hide
+ * from the caller of a reload why that has failed. */
+static void a_good_start_is_the_last_call(void **state)
+{
+	struct cert_spec of_old = {.subject = "old", .names = "DNS:a.example"};
+	struct cert_spec of_new = {.subject = "new", .names = "DNS:a.example"};
+	struct cert old_one = cert_make(&of_old, &authority);
+	struct cert new_one = cert_make(&of_new, &authority);
+	sttcp_tls *tls = sttcp_tls_server(certs_write_chain("turn.pem", &old_one, NULL),
+					  certs_write_key("turn.key", &old_one));
+	sttcp_server *servers[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		servers[i] = sttcp_server_new("127.0.0.1", 0, STTCP_OPTIONS(.tls = tls));
+	assert_int_equal(sttcp_server_start(servers[0]), 0);
+	certs_write_chain("turn.pem", &new_one, NULL);
+	assert_int_equal(sttcp_tls_reload(tls), -EINVAL);
+	assert_int_equal(stt_tls_use(tls), 0);
+	expect_words(tls, "turn.key");
+	assert_int_equal(sttcp_server_start(servers[1]), 0);
+	assert_string_equal(sttcp_tls_error(tls), "");
+	for (int i = 0; i < 2; i++)
+		sttcp_server_free(servers[i]);
+	cert_free(&old_one);
+	cert_free(&new_one);
+	sttcp_tls_unref(tls);
+}
+
 static void a_reload_before_the_start_is_fine(void **state)
 {
 	struct sttcp_tls *tls = good_server();
@@ -409,6 +439,7 @@ int main(void)
 		cmocka_unit_test(an_object_of_the_other_kind_is_refused),
 		cmocka_unit_test(the_error_queue_is_left_alone),
 		cmocka_unit_test(a_reload_counts_for_later_handshakes),
+		cmocka_unit_test(a_good_start_is_the_last_call),
 		cmocka_unit_test(a_reload_before_the_start_is_fine),
 		cmocka_unit_test(reloads_leave_nothing_behind),
 		cmocka_unit_test(reloads_beside_handshakes_harm_nobody),

@@ -252,7 +252,7 @@ static int check_tls(struct stt_group *group)
 		return stt_group_tell(group, STTCP_EFORK, "cannot start %s: tls: %s",
 				      group->service.given, sttcp_strerror(STTCP_EFORK));
 
-	int result = stt_tls_use(tls);
+	int result = stt_tls_start(tls);
 
 	if (result == 0)
 		return 0;

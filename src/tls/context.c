@@ -492,6 +492,16 @@ int stt_tls_use(struct sttcp_tls *tls)
 	return fault.code;
 }
 
+int stt_tls_start(struct sttcp_tls *tls)
+{
+	const struct stt_fault none = {.code = 0};
+	int result = stt_tls_use(tls);
+
+	if (result == 0)
+		conclude(tls, &none);
+	return result;
+}
+
 struct stt_credentials *stt_tls_take_credentials(struct sttcp_tls *tls)
 {
 	stt_lock(&tls->lock);

@@ -54,9 +54,14 @@ int stt_tls_set_ciphers(struct sttcp_tls *tls, const char *ciphers);
  * it was. */
 int stt_tls_reload(struct sttcp_tls *tls);
 
-/* At a start: reads the files if that has not been done, and closes the object to settings. 0, or a
- * code: -ENOSYS where the library was built without OpenSSL. */
+/* Before a session: reads the files if that has not been done, and closes the object to settings.
+ * 0, or a code: -ENOSYS where the library was built without OpenSSL. */
 int stt_tls_use(struct sttcp_tls *tls);
+
+/* The same for a start of the program's, which is a call that stt_tls_error tells of: a good one
+ * ends the sentence of an earlier call. The use of one that is in use already leaves that as it is:
+ * peers make handlers do so at any time. */
+int stt_tls_start(struct sttcp_tls *tls);
 
 /* What counts for handshakes now, with a reference; NULL before stt_tls_use. */
 struct stt_credentials *stt_tls_take_credentials(struct sttcp_tls *tls);

@@ -147,6 +147,11 @@ int stt_tls_use(struct sttcp_tls *tls)
 	return -ENOSYS;
 }
 
+int stt_tls_start(struct sttcp_tls *tls)
+{
+	return stt_tls_use(tls);
+}
+
 struct stt_credentials *stt_tls_take_credentials(struct sttcp_tls *tls)
 {
 	(void)tls;
