@@ -1551,7 +1551,8 @@ STTCP_API const char *sttcp_tls_error(const sttcp_tls *tls);
 STTCP_API int sttcp_tls_add_certificate(sttcp_tls *tls, const char *certificate,
 					const char *key) STTCP_CHECKED;
 
-/* Client: the certificate that it shows to servers that ask for one. */
+/* Client: the certificate that it shows to servers that ask for one. On a server's object -EINVAL,
+ * which changes nothing. */
 STTCP_API int sttcp_tls_set_certificate(sttcp_tls *tls, const char *certificate,
 					const char *key) STTCP_CHECKED;
 

@@ -82,6 +82,22 @@ static void the_start_tells_what_was_not_given(void **state)
 	stt_tls_unref(client);
 }
 
+/* A server's certificates are those that it has, whatever else it was called with. */
+static void a_call_for_the_other_kind_changes_nothing(void **state)
+{
+	struct sttcp_tls *server = good_server();
+
+	(void)state;
+	assert_int_equal(stt_tls_set_certificate(server, good_certificate, good_key), -EINVAL);
+	expect_words(server, "sttcp_tls_add_certificate");
+	assert_int_equal(stt_tls_add_certificate(server, good_certificate, good_key), 0);
+	assert_string_equal(stt_tls_error(server), "");
+	assert_int_equal(stt_tls_set_certificate(server, NULL, NULL), -EINVAL);
+	assert_int_equal(stt_tls_use(server), 0);
+	assert_string_equal(stt_tls_error(server), "");
+	stt_tls_unref(server);
+}
+
 static void a_cipher_that_nobody_knows_is_refused(void **state)
 {
 	static const char *const good[] = {
@@ -434,6 +450,7 @@ int main(void)
 		cmocka_unit_test(settings_that_make_no_sense_are_refused),
 		cmocka_unit_test(the_start_tells_a_setting_that_was_refused),
 		cmocka_unit_test(the_start_tells_what_was_not_given),
+		cmocka_unit_test(a_call_for_the_other_kind_changes_nothing),
 		cmocka_unit_test(a_cipher_that_nobody_knows_is_refused),
 		cmocka_unit_test(what_is_in_use_takes_no_settings),
 		cmocka_unit_test(an_object_of_the_other_kind_is_refused),

@@ -370,11 +370,15 @@ int stt_tls_set_certificate(struct sttcp_tls *tls, const char *certificate, cons
 
 	if (!begin_setting(tls, &fault))
 		return leave_setting(tls, &fault);
-	if (tls->settings.server || !certificate) {
+	/* It is not among what a server can be asked for, and no later call could set it right. */
+	if (tls->settings.server) {
 		stt_fault(&fault, -EINVAL,
-			  certificate ? "a server's certificates are given to sttcp_tls_server and "
-					"sttcp_tls_add_certificate"
-				      : "no certificate was given");
+			  "a server's certificates are given to sttcp_tls_server and "
+			  "sttcp_tls_add_certificate");
+		return leave_setting(tls, &fault);
+	}
+	if (!certificate) {
+		stt_fault(&fault, -EINVAL, "no certificate was given");
 		return end_setting(tls, SETTING_NO_PAIR, &fault);
 	}
 	stt_tls_settings_remove_pairs(&tls->settings);
