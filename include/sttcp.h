@@ -256,8 +256,10 @@ typedef struct sttcp_frame {
  *
  * A frame->size over max_message ends the connection with STTCP_ELIMIT at once,
  * whatever the result is. So does a frame->total over max_message while
- * frame->size is 0. While the total is not known, no more than max_message bytes
- * beyond frame->size may arrive.
+ * frame->size is 0; and one that is above frame->size by more than max_message,
+ * and by more than 64 KiB: bytes around the payload are held with it. While no
+ * total beyond what has arrived is known, no more than max_message bytes beyond
+ * frame->size may arrive.
  *
  * Never runs at the same time as a handler of the connection, and may block like
  * one. `context` is that of the server or client. Per-connection state, such as
@@ -296,8 +298,9 @@ typedef struct sttcp_options {
 	int32_t framing;
 
 	/* All framings but STTCP_FRAMING_RAW: cap on the payload of one message, in both
-	 * directions, and on the memory held for an incomplete one. A connection that exceeds it
-	 * ends with STTCP_ELIMIT. Default 1 MiB. */
+	 * directions, and on the memory held for an incomplete one (as much again, or 64 KiB, for
+	 * what a frame_fn has found around the payload). A connection that exceeds it ends with
+	 * STTCP_ELIMIT. Default 1 MiB. */
 	int64_t max_message;
 
 	/* STTCP_FRAMING_DELIMITER: 1 to 16 bytes, which are copied. */

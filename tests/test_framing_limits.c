@@ -35,6 +35,7 @@ static void words_of_a_frame_function_are_weighed(void **state)
 		{{1, {.skip = 3, .size = 5, .total = 8}}, 1, 8},
 		{{1, {.skip = 3, .size = 5, .total = 9}}, 1, 9},
 		{{1, {.skip = 100, .size = 10, .total = 110}}, 1, 110},
+		{{1, {.skip = 1, .size = 10, .total = 65546}}, 1, 65546},
 		{{1, {.skip = 8, .total = 8}}, 1, 8},
 		{{1, {.total = 10}}, 1, 10},
 		{{7, {.size = 5, .total = 5}}, 1, 5},
@@ -57,6 +58,11 @@ static void words_of_a_frame_function_are_weighed(void **state)
 		{{0, {.total = 11}}, STTCP_ELIMIT, 0},
 		{{0, {.size = 11, .total = 5}}, STTCP_ELIMIT, 0},
 		{{0, {.size = 1, .total = SIZE_MAX}}, STTCP_ELIMIT, 0},
+		/* So are the bytes that nobody gets: they are held, too. */
+		{{1, {.skip = 65537, .size = 10, .total = 65547}}, STTCP_ELIMIT, 0},
+		{{1, {.size = 10, .total = 65547}}, STTCP_ELIMIT, 0},
+		{{1, {.size = 1, .total = PTRDIFF_MAX}}, STTCP_ELIMIT, 0},
+		{{0, {.size = 10, .total = 65547}}, STTCP_ELIMIT, 0},
 		/* More is needed. */
 		{{0, {.size = 0}}, 0, 0},
 		{{0, {.total = 8}}, 0, 0},
@@ -97,8 +103,9 @@ static void bytes_of_which_nothing_is_told_are_limited(void **state)
 		{{.size = 4}, 14},
 		{{.size = 10}, 20},
 		{{.skip = 30, .size = 4}, 14},
-		{{.size = 4, .total = 5}, 30},
-		{{.total = 5}, 30},
+		/* A total that has come, and was not the end, is none. */
+		{{.size = 4, .total = 5}, 14},
+		{{.total = 5}, 10},
 	};
 	static const char bytes[31];
 

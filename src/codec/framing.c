@@ -237,7 +237,8 @@ static bool is_hopeless(const struct stt_framing *framing, const sttcp_frame *to
 {
 	size_t beyond = told->size < size ? size - told->size : 0;
 
-	return !told->total && is_over(framing, beyond);
+	/* A total that has come, and was not the end, tells nothing. */
+	return told->total <= size && is_over(framing, beyond);
 }
 
 int stt_frame_ask(const struct stt_framing *framing, sttcp_conn *conn, const void *data,
@@ -248,6 +249,7 @@ int stt_frame_ask(const struct stt_framing *framing, sttcp_conn *conn, const voi
 
 	int answer = framing->frame_fn(conn, data, size, memory, framing->context);
 	size_t payload = memory->size ? memory->size : memory->total;
+	size_t around = memory->total > memory->size ? memory->total - memory->size : 0;
 
 	if (answer < 0)
 		return refuse(frame, STTCP_EFRAME, SIZE_MAX);
@@ -258,8 +260,10 @@ int stt_frame_ask(const struct stt_framing *framing, sttcp_conn *conn, const voi
 		return STTCP_EFRAME;
 	if (is_over(framing, payload))
 		return refuse(frame, STTCP_ELIMIT, payload);
-	/* No memory could hold it. */
-	if (frame->total > PTRDIFF_MAX)
+	/* What stands around the payload is held with it until the message is whole: who reads
+	 * bytes in between, or sets another framing, still gets it. Nor could any memory hold more.
+	 */
+	if ((is_over(framing, around) && around > STT_AROUND_MAX) || frame->total > PTRDIFF_MAX)
 		return refuse(frame, STTCP_ELIMIT, frame->total);
 	if (answer > 0)
 		return 1;

@@ -17,7 +17,10 @@
 enum {
 	STT_DELIMITER_MAX = 16,
 	STT_PREFIX_MAX = 10,
-	STT_RAW_MAX = 60 * 1024 /* of RAW at a time, as it is read */
+	STT_RAW_MAX = 60 * 1024, /* of RAW at a time, as it is read */
+	/* Bytes around the payload that a frame_fn finds, whatever max_message: headers and ends
+	 * need some where payloads are tiny. */
+	STT_AROUND_MAX = 64 * 1024
 };
 
 /* A framing after its defaults were filled in. All functions but stt_framing_check want one that
