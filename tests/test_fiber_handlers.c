@@ -3,7 +3,10 @@
  * of handlers holds for one that is parked: its data, what comes behind it, tasks and time limits.
  * What ends a wait is in test_fiber_ends.c, other waits in test_fiber_sends.c and
  * test_fiber_polls.c. */
+#include "support/dialling.h"
 #include "support/fibers.h"
+
+#include <poll.h>
 
 enum {
 	MANY = 300
@@ -296,6 +299,120 @@ static void limits_on_input_rest_while_a_handler_waits(void **state)
 	book_free(book);
 }
 
+/* ------------------------------------------------------------------ callbacks */
+
+static int gate; /* what a callback waits for */
+static struct line_pair far;
+
+static void wait_at_gate(void)
+{
+	event_raise(&parked);
+	ignore(sttcp_poll(gate, POLLIN, -1));
+}
+
+static void wait_in_free(void *argument)
+{
+	(void)argument;
+	wait_at_gate();
+}
+
+static void do_nothing(sttcp_conn *conn, void *argument)
+{
+	(void)conn;
+	(void)argument;
+}
+
+static bool free_data(struct book *book, sttcp_conn *conn)
+{
+	(void)book;
+	sttcp_conn_set_data(conn, conn, wait_in_free);
+	sttcp_conn_set_data(conn, NULL, NULL);
+	event_raise(&woken);
+	return true;
+}
+
+static bool cancel_task(struct book *book, sttcp_conn *conn)
+{
+	(void)book;
+	sttcp_conn_cancel(conn, sttcp_conn_after(conn, 100000, do_nothing, NULL, wait_in_free));
+	event_raise(&woken);
+	return true;
+}
+
+static void wait_in_log(int level, const char *text, void *context)
+{
+	(void)level;
+	(void)context;
+	if (strstr(text, "fixed_size"))
+		wait_at_gate();
+}
+
+static bool log_refusal(struct book *book, sttcp_conn *conn)
+{
+	(void)book;
+	ignore(sttcp_conn_set_framing(conn, STTCP_OPTIONS(.fixed_size = 1)));
+	event_raise(&woken);
+	return true;
+}
+
+static int frame_at_gate(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
+			 void *context)
+{
+	(void)conn;
+	(void)data;
+	(void)context;
+	wait_at_gate();
+	frame->size = frame->total = size;
+	return 1;
+}
+
+static bool read_far(struct book *book, sttcp_conn *conn)
+{
+	char text[8];
+
+	(void)book;
+	(void)conn;
+	ignore(sttcp_conn_recv_message(far.conn, text, sizeof(text), -1));
+	event_raise(&woken);
+	return true;
+}
+
+/* They are no handlers, and have no stack of their own, even if one of a handler is below them. */
+static void callbacks_wait_with_their_thread(void **state)
+{
+	static bool (*const callers[])(struct book *, sttcp_conn *) = {free_data, cancel_task,
+								       log_refusal, read_far};
+
+	(void)state;
+	line_open(&far, STTCP_OPTIONS(.framing = STTCP_FRAMING_CUSTOM, .frame_fn = frame_at_gate));
+	assert_true(peer_say(far.peer, "x"));
+	sttcp_set_log(wait_in_log, NULL);
+	for (size_t i = 0; i < sizeof(callers) / sizeof(callers[0]); i++) {
+		struct book *book = book_new();
+		long before = event_count(&parked);
+		long after = event_count(&woken);
+		int ends[2];
+
+		assert_int_equal(pipe(ends), 0);
+		gate = ends[0];
+		sttcp_server *server = listen_with(book, &raw, callers[i], NULL);
+		int peer = peer_connect(sttcp_server_port(server));
+
+		assert_true(event_wait(&parked, before + 1));
+		EVENTUALLY(stats_of(server).fibers_waiting || stats_of(server).threads_blocked);
+		assert_int_equal(stats_of(server).fibers_waiting, 0);
+		assert_int_equal(write(ends[1], "x", 1), 1);
+		assert_true(event_wait(&woken, after + 1));
+		peer_close(peer);
+		sttcp_server_free(server);
+		book_free(book);
+		close(ends[0]);
+		close(ends[1]);
+	}
+	sttcp_set_log(NULL, NULL);
+	line_close(&far);
+}
+
 /* ------------------------------------------------------------------ anywhere */
 
 static void stack_size_is_checked(void **state)
@@ -327,6 +444,7 @@ int main(void)
 		cmocka_unit_test(tasks_may_wait),
 		cmocka_unit_test(limits_are_never_early),
 		cmocka_unit_test(limits_on_input_rest_while_a_handler_waits),
+		cmocka_unit_test(callbacks_wait_with_their_thread),
 		cmocka_unit_test(stack_size_is_checked),
 	};
 

@@ -46,6 +46,11 @@ static bool environment_read;
 /* The call that this thread is in. */
 static _Thread_local struct call *own_call;
 
+bool stt_log_is_inside(void)
+{
+	return own_call;
+}
+
 static int limited(int level)
 {
 	return level < 0 ? 0 : level > STT_LOG_TRACE ? STT_LOG_TRACE : level;

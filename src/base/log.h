@@ -33,6 +33,9 @@ static inline bool stt_log_wants(enum stt_log_level level)
 /* For stt_log. Keeps errno. */
 void stt_log_tell(enum stt_log_level level, const char *format, ...) STTCP_PRINTF(2, 3);
 
+/* Whether the calling thread is inside the callback. */
+bool stt_log_is_inside(void);
+
 /* Something is being started: the first time, STTCP_LOG counts if nothing was set before. */
 void stt_log_begin(void);
 

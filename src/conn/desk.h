@@ -35,6 +35,7 @@ struct stt_desk {
 	char refusal[STT_REFUSAL_TEXT]; /* what is wrong with the last message refused */
 	unsigned char watch;		/* see watch.h */
 	bool in_job;			/* it runs a timer's function, or a piece of work */
+	unsigned stays;			/* calls that do not leave their stack: stt_desk_stay */
 	int64_t judged_ms;		/* before a look for input: deadlines are judged by it */
 	int64_t turn_began_us;		/* pool only: when it took the connection off the queue */
 	int64_t call_began_us;		/* pool only */
@@ -63,6 +64,21 @@ static inline struct stt_desk *stt_desk_self(void)
 static inline struct sttcp_conn *stt_desk_conn(void)
 {
 	return stt_self ? stt_desk_self()->call.conn : NULL;
+}
+
+/* Around a callback that is no handler, but may run inside one: it waits with its thread, as
+ * everywhere else, even if a handler with a stack of its own is below it. So both are on the same
+ * thread, but for a child that was forked in between, which has no desk. */
+static inline void stt_desk_stay(void)
+{
+	if (stt_self)
+		stt_desk_self()->stays++;
+}
+
+static inline void stt_desk_stay_no_more(void)
+{
+	if (stt_self)
+		stt_desk_self()->stays--;
 }
 
 enum {

@@ -252,12 +252,14 @@ static int ask(struct stt_desk *desk, struct sttcp_conn *conn, const struct stt_
 		if (in->size == in->looked)
 			return 0;
 		in->in_look = true;
+		stt_desk_stay();
 		/* A dialled connection is read by a thread of the program's, too. */
 		bool ours = stt_self;
 		int answer = stt_frame_ask(framing, conn, in->at, in->size, &desk->frame, frame);
 
 		/* The child would go on with the parent's socket. */
 		stt_worker_stop_child(ours);
+		stt_desk_stay_no_more();
 		in->in_look = false;
 		if (answer < 0)
 			return answer;

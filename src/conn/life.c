@@ -9,6 +9,7 @@
 #include "base/slabs.h"
 #include "conn/blocking.h"
 #include "conn/conn.h"
+#include "conn/desk.h"
 #include "conn/dialled.h"
 #include "conn/input.h"
 #include "conn/own_framing.h"
@@ -122,8 +123,10 @@ static void free_data(struct sttcp_conn *conn)
 	bool ours = stt_worker_is_ours();
 
 	conn->data_free = NULL;
+	stt_desk_stay();
 	if (free_fn)
 		free_fn(conn->data);
+	stt_desk_stay_no_more();
 	stt_worker_stop_child(ours);
 }
 
@@ -211,8 +214,10 @@ void stt_conn_set_data(struct sttcp_conn *conn, void *data, void (*free_fn)(void
 	conn->data = data;
 	conn->data_free = free_fn;
 	stt_unlock(&conn->output.lock);
+	stt_desk_stay();
 	if (free_old)
 		free_old(old);
+	stt_desk_stay_no_more();
 }
 
 void *stt_conn_data(struct sttcp_conn *conn)

@@ -2,6 +2,8 @@
 /* What runs on a strand's own stack, and so may be on another thread behind each of these calls. */
 #include "conn/strand.h"
 
+#include "base/log.h"
+
 enum {
 	/* A call's share, before the others on the loop have theirs: as in read.c. */
 	READS_PER_TURN = 16,
@@ -10,7 +12,7 @@ enum {
 
 struct stt_strand *stt_strand_here(void)
 {
-	if (!stt_self || stt_desk_self()->input.in_look)
+	if (!stt_self || stt_desk_self()->stays || stt_log_is_inside())
 		return NULL;
 	return stt_desk_self()->call.strand;
 }
@@ -35,6 +37,8 @@ STT_APART void stt_strand_spend(struct stt_strand *strand, int reads, int messag
 	strand->nreads = (uint8_t)(strand->nreads + reads);
 	strand->nmessages = (uint16_t)(strand->nmessages + messages);
 	if (strand->nreads <= READS_PER_TURN && strand->nmessages <= MESSAGES_PER_TURN)
+		return;
+	if (!stt_strand_here())
 		return;
 	stt_strand_yield(strand);
 }

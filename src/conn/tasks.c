@@ -40,8 +40,10 @@ static struct stt_task *new_task(const struct stt_order *order)
 
 void stt_task_free(struct stt_task *task)
 {
+	stt_desk_stay();
 	if (task->free_fn)
 		task->free_fn(task->argument);
+	stt_desk_stay_no_more();
 	free(task);
 }
 
