@@ -273,6 +273,32 @@ static bool end_checked(sttcp_conn *conn)
 	return true;
 }
 
+/* The header is a line, so the name must not end it; the receiver only shows it. NULL: no memory.
+ */
+static char *header_name(void)
+{
+	const char *name = name_of(path);
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return NULL;
+	print_escaped(out, name, strlen(name), ESCAPE_NEWLINES | ESCAPE_TABS);
+	fclose(out);
+	return text;
+}
+
+static int send_header(sttcp_conn *conn, int64_t from)
+{
+	char *name = header_name();
+	int code = sttcp_conn_sendf(conn, TRANSFER_SENDS "%lld %lld %.200s\n", (long long)file.size,
+				    (long long)from, name ? name : "");
+
+	free(name);
+	return code;
+}
+
 static bool send_checked(sttcp_conn *conn, const char *greeting)
 {
 	char digest[SHA256_HEX] = "";
@@ -287,8 +313,7 @@ static bool send_checked(sttcp_conn *conn, const char *greeting)
 		say("goes on after %lld bytes that are there", (long long)from);
 	else if (offset > 0)
 		say("what is there is not the beginning of this file: all of it is sent");
-	code = sttcp_conn_sendf(conn, TRANSFER_SENDS "%lld %lld %.200s\n", (long long)file.size,
-				(long long)from, name_of(path));
+	code = send_header(conn, from);
 	if (code < 0)
 		return lost(conn, code);
 	progress_begin(from, file.size);

@@ -7,7 +7,9 @@
  *	receiver: "sttcp-receive 1 OFFSET SHA256\n"	OFFSET bytes are there already, with
  *							this hash; "0 -" for none
  *	sender:	  "sttcp-send 1 SIZE FROM NAME\n"	SIZE is -1 where it is not known; the
- *							bytes begin at FROM: OFFSET, or 0
+ *							bytes begin at FROM: OFFSET, or 0;
+ *							NAME is for people, with its control
+ *							characters escaped
  *		  a length of four bytes (big-endian), and so many bytes; again and again
  *		  a length of 0, and "SHA256\n" of the whole file; or a length of
  *		  0xffffffff, and why there will be no more, "TEXT\n"

@@ -44,6 +44,15 @@ class Transfer(Case):
             self.assertEqual((event["bytes"], event["sha256"], event["verified"]),
                              (len(self.data), self.digest, True))
 
+    def test_a_newline_in_a_name_does_not_end_the_header(self) -> None:
+        self.source = self.folder / "a\nbbbb"
+        self.source.write_bytes(self.data)
+        receiver = self.serve("receive", self.target)
+        self.send(receiver.port).ends_with(0)
+        receiver.ends_with(0)
+        self.assertEqual(self.target.read_bytes(), self.data)
+        self.assertIn(r"receiving a\nbbbb from", receiver.err.text())
+
     def test_an_empty_file_arrives(self) -> None:
         self.source.write_bytes(b"")
         receiver = self.serve("receive", self.target)
