@@ -21,7 +21,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef RENAME_NOREPLACE /* not every C library has it */
+#define RENAME_NOREPLACE 1
+#endif
 
 enum {
 	GREETING_AFTER_MS = 50
@@ -118,23 +123,51 @@ static void tell_done(const char *digest, bool verified)
 	print_json(digest, verified);
 }
 
-/* NULL, or what went wrong: some file systems tell of a full disk only here. */
-static const char *complete(void)
+/* Gives the file its name unless somebody else has taken that meanwhile. By number, as not every C
+ * library has the call; where the file system does not know the flag a hard link will do. */
+static int rename_to_new(const char *from, const char *to)
+{
+	if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	return link(from, to) < 0 ? -1 : unlink(from);
+}
+
+/* 0, or an errno: some file systems tell of a full disk only here. */
+static int complete(void)
 {
 	if (file.fd != STDOUT_FILENO && close(file.fd) < 0)
-		return strerror(errno);
-	if (file.part && rename(file.part, file.path) < 0)
-		return strerror(errno);
-	return NULL;
+		return errno;
+	if (!file.part)
+		return 0;
+	if ((overwrites ? rename : rename_to_new)(file.part, file.path) < 0)
+		return errno;
+	return 0;
+}
+
+static void give_up_completing(sttcp_conn *conn, int error)
+{
+	char *text;
+
+	if (asprintf(&text, "%s: %s", file.path ? file.path : "standard output",
+		     error == EEXIST ? "it has appeared during the transfer, and is not replaced "
+				       "without --force"
+				     : strerror(error)) < 0) {
+		give_up(conn, strerror(error));
+		return;
+	}
+	give_up(conn, text);
+	free(text);
 }
 
 static void end_well(sttcp_conn *conn, bool verified)
 {
 	char digest[SHA256_HEX];
-	const char *problem = complete();
+	int error = complete();
 
-	if (problem) {
-		give_up(conn, problem);
+	if (error) {
+		give_up_completing(conn, error);
 		return;
 	}
 	talk.state = DONE;

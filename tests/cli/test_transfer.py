@@ -318,6 +318,19 @@ class Transfer(Case):
         receiver.ends_with(0)
         self.assertEqual(self.target.read_bytes(), self.data)
 
+    def test_a_file_that_appears_meanwhile_is_not_replaced(self) -> None:
+        receiver = self.serve("receive", self.target)
+        peer = self.dial(receiver.port)
+        self.header(peer, b"sttcp-send 1 3 0 x\n\0\0\0\3abc")
+        until("the bytes", lambda: self.part.read_bytes() == b"abc")
+        self.target.write_bytes(b"precious")
+        peer.sendall(b"\0\0\0\0" + hashlib.sha256(b"abc").hexdigest().encode() + b"\n")
+        self.assertIn(b"target: it has appeared during the transfer", read_all(peer))
+        receiver.ends_with(1)
+        self.assertIn("not replaced without --force", receiver.err.text())
+        self.assertEqual(self.target.read_bytes(), b"precious")
+        self.assertEqual(self.part.read_bytes(), b"abc")
+
     def test_ctrl_c_before_anybody_comes_leaves_nothing(self) -> None:
         receiver = self.serve("receive", self.target)
         receiver.signal()
