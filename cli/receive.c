@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -137,13 +138,16 @@ static int rename_to_new(const char *from, const char *to)
 /* 0, or an errno: some file systems tell of a full disk only here. */
 static int complete(void)
 {
+	/* A copy keeps the lock until the name is given: nobody may go on with the part before. */
+	int held = file.part ? fcntl(file.fd, F_DUPFD_CLOEXEC, 0) : -1, error = 0;
+
 	if (file.fd != STDOUT_FILENO && close(file.fd) < 0)
-		return errno;
-	if (!file.part)
-		return 0;
-	if ((overwrites ? rename : rename_to_new)(file.part, file.path) < 0)
-		return errno;
-	return 0;
+		error = errno;
+	else if (file.part && (overwrites ? rename : rename_to_new)(file.part, file.path) < 0)
+		error = errno;
+	if (held >= 0)
+		close(held);
+	return error;
 }
 
 static void give_up_completing(sttcp_conn *conn, int error)
@@ -439,21 +443,69 @@ static int read_part(void)
 	return n < 0 ? errno : 0;
 }
 
+/* Whoever writes to FILE.part holds a lock on it, so that two never write to the same one. The name
+ * may have gone to another file before the lock was there. Returns 0 or an exit status. */
+static int lock_part(void)
+{
+	struct stat opened, named;
+
+	if (fstat(file.fd, &opened) < 0)
+		return fail(STATUS_START, "%s: %s", file.part, strerror(errno));
+	if (!S_ISREG(opened.st_mode))
+		return fail(STATUS_START, "%s is no regular file", file.part);
+	if ((flock(file.fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) ||
+	    lstat(file.part, &named) < 0 || named.st_ino != opened.st_ino ||
+	    named.st_dev != opened.st_dev)
+		return fail(STATUS_START, "another 'sttcp receive' is writing %s", file.part);
+	return 0;
+}
+
+/* The descriptor, or -1. What has the name may be a link or a pipe of somebody else's. */
+static int open_no_other(int flags)
+{
+	return open(file.part, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, 0666);
+}
+
+/* --force: takes away what has the name, unless a receiver writes to it. */
+static int remove_part(void)
+{
+	struct stat info;
+	int status = 0;
+
+	if (lstat(file.part, &info) == 0 && S_ISREG(info.st_mode)) {
+		file.fd = open_no_other(0);
+		status = file.fd < 0 ? 0 : lock_part();
+	}
+	if (status == 0 && unlink(file.part) < 0 && errno != ENOENT)
+		status = fail(STATUS_START, "%s: %s", file.part, strerror(errno));
+	if (file.fd >= 0)
+		close(file.fd);
+	file.fd = -1;
+	return status;
+}
+
 static int open_part(void)
 {
-	int flags = resumes ? 0 : overwrites ? O_TRUNC : O_EXCL;
-	int error;
+	int error, status;
 
+	file.fd = -1;
 	if (asprintf(&file.part, "%s.part", file.path) < 0)
 		return fail(STATUS_START, "out of memory");
-	file.fd = open(file.part, O_RDWR | O_CREAT | O_CLOEXEC | flags, 0666);
+	if (overwrites && !resumes && (status = remove_part()) != 0)
+		return status;
+	file.fd = open_no_other(resumes ? O_CREAT : O_CREAT | O_EXCL);
 	if (file.fd < 0 && errno == EEXIST)
 		return fail(STATUS_START,
 			    "%s is there, from a transfer that was cut: --resume goes "
 			    "on with it, --force begins anew",
 			    file.part);
+	if (file.fd < 0 && errno == ELOOP)
+		return fail(STATUS_START, "%s is a symbolic link", file.part);
 	if (file.fd < 0)
 		return fail(STATUS_START, "%s: %s", file.part, strerror(errno));
+	status = lock_part();
+	if (status)
+		return status;
 	error = read_part();
 	return error ? fail(STATUS_START, "%s: %s", file.part, strerror(error)) : 0;
 }

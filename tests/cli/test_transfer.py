@@ -331,6 +331,32 @@ class Transfer(Case):
         self.assertEqual(self.target.read_bytes(), b"precious")
         self.assertEqual(self.part.read_bytes(), b"abc")
 
+    def test_two_receivers_do_not_write_one_part(self) -> None:
+        first = self.serve("receive", self.target)
+        peer = self.dial(first.port)
+        self.header(peer, b"sttcp-send 1 3 0 x\n\0\0\0\3ab")
+        until("the bytes", lambda: self.part.read_bytes() == b"ab")
+        for option in ("--resume", "--force"):
+            self.fails(3, "another 'sttcp receive' is writing .*target.part",
+                       "receive", option, "127.0.0.1:0", self.target)
+        peer.sendall(b"c\0\0\0\0" + hashlib.sha256(b"abc").hexdigest().encode() + b"\n")
+        first.ends_with(0)
+        self.assertEqual(self.target.read_bytes(), b"abc")
+
+    def test_a_part_that_is_no_file_is_not_written_to(self) -> None:
+        other = self.folder / "other"
+        other.write_bytes(b"precious")
+        self.part.symlink_to(other)
+        self.fails(3, "target.part is a symbolic link", "receive", "--resume", "127.0.0.1:0", self.target)
+        receiver = self.serve("receive", "--force", self.target)
+        self.send(receiver.port).ends_with(0)
+        receiver.ends_with(0)
+        self.assertEqual(other.read_bytes(), b"precious")
+        self.assertEqual(self.target.read_bytes(), self.data)
+        os.mkfifo(self.part)
+        self.fails(3, "target.part is no regular file", "receive", "--resume", "--force",
+                   "127.0.0.1:0", self.target)
+
     def test_ctrl_c_before_anybody_comes_leaves_nothing(self) -> None:
         receiver = self.serve("receive", self.target)
         receiver.signal()
