@@ -5,6 +5,7 @@
  */
 #include "cli.h"
 #include "clock.h"
+#include "input.h"
 #include "json.h"
 #include "options.h"
 #include "progress.h"
@@ -117,16 +118,13 @@ static ssize_t read_chunk(char *data, int64_t left)
 	size_t have = 0;
 
 	while (have < wanted) {
-		ssize_t n = read(file.fd, data + have, wanted - have);
+		ssize_t n = input_read(file.fd, data + have, wanted - have);
 
-		if (n == 0)
-			break;
-		if (n > 0)
-			have += (size_t)n;
-		else if (errno != EINTR)
-			return -errno;
-		if (n > 0 && left < 0)
-			break; /* a pipe: it goes as it comes */
+		if (n < 0)
+			return n;
+		have += (size_t)n;
+		if (n == 0 || left < 0)
+			break; /* the end; or a pipe: it goes as it comes */
 	}
 	return (ssize_t)have;
 }

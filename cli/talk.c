@@ -8,6 +8,7 @@
  * read from the peer meanwhile. The end of the input is passed on as a half close.
  */
 #include "cli.h"
+#include "input.h"
 #include "options.h"
 #include "output.h"
 #include "say.h"
@@ -56,20 +57,15 @@ static void pass_on(const char *data, size_t size)
 	sttcp_conn_unref(conn);
 }
 
-static void read_bytes(void)
+/* 0, or -errno. */
+static int read_bytes(void)
 {
 	static char data[65536];
 	ssize_t n;
 
-	for (;;) {
-		n = read(STDIN_FILENO, data, sizeof(data));
-		if (n > 0)
-			pass_on(data, (size_t)n);
-		else if (n == 0 || errno != EINTR)
-			break;
-	}
-	if (n < 0)
-		say("standard input: %s", strerror(errno));
+	while ((n = input_read(STDIN_FILENO, data, sizeof(data))) > 0)
+		pass_on(data, (size_t)n);
+	return (int)n;
 }
 
 /* Sends the lines in `held`, and returns how much of it they were. */
@@ -86,40 +82,58 @@ static size_t pass_lines(const char *held, size_t size)
 }
 
 /* With a framing each line is a message. Not by stdio, whose lock exit(3) might wait for. */
-static void read_lines(void)
+static int read_lines(void)
 {
 	size_t cap = 65536, size = 0, used;
 	char *held = malloc(cap);
-	ssize_t n;
+	ssize_t n = -ENOMEM;
 
-	while (held && ((n = read(STDIN_FILENO, held + size, cap - size)) > 0 ||
-			(n < 0 && errno == EINTR))) {
+	while (held && (n = input_read(STDIN_FILENO, held + size, cap - size)) > 0) {
 		char *more = held;
 
-		size += n > 0 ? (size_t)n : 0;
+		size += (size_t)n;
 		used = pass_lines(held, size);
 		size -= used;
 		memmove(held, held + used, size);
 		if (size == cap)
 			more = realloc(held, cap *= 2);
-		if (!more)
+		if (!more) {
+			n = -ENOMEM;
 			break;
+		}
 		held = more;
 	}
-	if (held && size > 0)
+	if (n == 0 && size > 0)
 		pass_on(held, size);
 	free(held);
+	return (int)n;
+}
+
+/* The peer may not take it for the end of the input: its connection is reset. */
+static void fail_input(int code)
+{
+	sttcp_conn *conn;
+
+	finish(fail(STATUS_FAILED, "standard input: %s", strerror(-code)));
+	pthread_mutex_lock(&lock);
+	conn = current ? sttcp_conn_ref(current) : NULL;
+	pthread_mutex_unlock(&lock);
+	if (conn) {
+		sttcp_conn_abort(conn);
+		sttcp_conn_unref(conn);
+	}
 }
 
 static void *read_input(void *unused)
 {
 	sttcp_conn *conn;
+	int code = framed ? read_lines() : read_bytes();
 
 	(void)unused;
-	if (framed)
-		read_lines();
-	else
-		read_bytes();
+	if (code < 0) {
+		fail_input(code);
+		return NULL;
+	}
 	pthread_mutex_lock(&lock);
 	atomic_store(&input_ended, true);
 	conn = current ? sttcp_conn_ref(current) : NULL;

@@ -91,6 +91,39 @@ class Talk(Case):
         client.ends_with(0)
         self.assertEqual(client.out.text(), "hi\n\n")
 
+    def test_input_that_does_not_block_is_waited_for(self) -> None:
+        listener = self.listen()
+        to = f"127.0.0.1:{listener.getsockname()[1]}"
+        verbs: list[list[object]] = [["connect", to], ["connect", "--framing", "line", to],
+                                     ["send", "--plain", "-", to]]
+        for words in verbs:
+            reader, writer = os.pipe()
+            os.set_blocking(reader, False)
+            program = self.sttcp(*words, stdin=reader)
+            os.close(reader)
+            peer = self.accept(listener)
+            self.assertFalse(select.select([peer], [], [], 0.2)[0])  # an end would come at once
+            os.write(writer, b"hello\n")
+            self.assertEqual(peer.recv(6, socket.MSG_WAITALL), b"hello\n")
+            os.close(writer)
+            self.assertEqual(read_all(peer), b"")
+            peer.close()
+            program.ends_with(0)
+
+    def test_input_that_cannot_be_read_is_no_end(self) -> None:
+        listener = self.listen()
+        options: list[list[str]] = [[], ["--framing", "line"]]
+        for framing in options:
+            folder = os.open(self.folder, os.O_RDONLY)
+            client = self.sttcp("connect", *framing, f"127.0.0.1:{listener.getsockname()[1]}", stdin=folder)
+            os.close(folder)
+            client.ends_with(1)
+            self.assertIn("standard input: Is a directory", client.err.text())
+        with open(self.folder / "empty", "wb") as empty:  # only to be written to
+            server = self.serve("listen", stdin=empty.fileno())
+            server.ends_with(1)
+        self.assertIn("standard input: Bad file descriptor", server.err.text())
+
     def test_nobody_there_is_told(self) -> None:
         self.fails(3, "cannot connect to 127.0.0.1:.*refused", "connect",
                    f"127.0.0.1:{self.closed_port()}")
