@@ -256,11 +256,13 @@ static bool wait_for_opening(int nstarted, int most)
 {
 	bool good;
 
+	wait_unguard();
 	pthread_mutex_lock(&lock);
 	while (nstarted - nopen - nfailed > most && nfailed == 0)
 		pthread_cond_wait(&changed, &lock);
 	good = nfailed == 0;
 	pthread_mutex_unlock(&lock);
+	wait_guard();
 	return good;
 }
 

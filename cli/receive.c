@@ -504,9 +504,11 @@ static int open_part(void)
 	if (file.fd < 0)
 		return fail(STATUS_START, "%s: %s", file.part, strerror(errno));
 	status = lock_part();
-	if (status)
+	if (status || !resumes)
 		return status;
+	wait_unguard(); /* a big one takes its time */
 	error = read_part();
+	wait_guard();
 	return error ? fail(STATUS_START, "%s: %s", file.part, strerror(error)) : 0;
 }
 
@@ -533,7 +535,9 @@ static int open_file(void)
 	}
 	if (S_ISDIR(info.st_mode))
 		return fail(STATUS_START, "%s is a directory; name a file in it", file.path);
+	wait_unguard(); /* a pipe without a reader is waited for */
 	file.fd = open(file.path, O_WRONLY | O_CLOEXEC);
+	wait_guard();
 	return file.fd < 0 ? fail(STATUS_START, "%s: %s", file.path, strerror(errno)) : 0;
 }
 

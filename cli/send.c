@@ -382,7 +382,9 @@ static void cannot_connect(sttcp_conn *conn, int reason, void *context)
 /* Returns 0 or an exit status. */
 static int open_file(void)
 {
+	wait_unguard(); /* a pipe without a writer is waited for */
 	file.fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+	wait_guard();
 	if (file.fd < 0 || fstat(file.fd, &file.before) < 0)
 		return fail(STATUS_START, "%s: %s", path, strerror(errno));
 	if (S_ISDIR(file.before.st_mode))

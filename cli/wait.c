@@ -15,35 +15,65 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-static sigset_t old_mask;
+static sigset_t old_mask, ours; /* of wait_prepare */
 static int signals = -1;
 static int done = -1; /* readable for ever after finish */
 static atomic_bool finished;
 static int status; /* set before `finished` */
 
-static void take(sigset_t *set, int number)
+static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+enum {
+	NSIGNALS = sizeof(numbers) / sizeof(*numbers)
+};
+
+static void take(int number)
 {
 	struct sigaction action;
 
 	/* Blocked, it would come even where it is ignored. */
 	if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-		sigaddset(set, number);
+		sigaddset(&ours, number);
 }
 
 void wait_prepare(void)
 {
-	sigset_t set;
-
-	sigemptyset(&set);
-	take(&set, SIGINT);
-	take(&set, SIGTERM);
-	take(&set, SIGHUP);
+	sigemptyset(&ours);
+	for (int i = 0; i < NSIGNALS; i++)
+		take(numbers[i]);
 	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_BLOCK, &set, &old_mask);
-	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	sigprocmask(SIG_BLOCK, &ours, &old_mask);
+	signals = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
 	done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (signals < 0 || done < 0)
 		abort(); /* no descriptors at the very start: nothing works here */
+}
+
+static void end_at_once(int number)
+{
+	(void)number;
+	_exit(STATUS_INTERRUPTED);
+}
+
+static void handle(void (*handler)(int))
+{
+	struct sigaction action = {.sa_handler = handler};
+
+	sigemptyset(&action.sa_mask);
+	for (int i = 0; i < NSIGNALS; i++)
+		if (sigismember(&ours, numbers[i]))
+			sigaction(numbers[i], &action, NULL);
+}
+
+void wait_unguard(void)
+{
+	handle(end_at_once);
+	pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
+}
+
+void wait_guard(void)
+{
+	pthread_sigmask(SIG_BLOCK, &ours, NULL);
+	handle(SIG_DFL);
 }
 
 const sigset_t *wait_old_mask(void)

@@ -13,6 +13,12 @@
  * those that are ignored, as with nohup. SIGPIPE becomes an error of write(2). */
 void wait_prepare(void);
 
+/* Around what may take for ever in the main thread, such as opening a pipe: between the two a
+ * signal ends the program at once, with STATUS_INTERRUPTED. No thread may be started in between,
+ * which would take the signals for good. */
+void wait_unguard(void);
+void wait_guard(void);
+
 /* The mask and the ignored signals from before, for children. */
 const sigset_t *wait_old_mask(void);
 

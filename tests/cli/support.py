@@ -150,6 +150,11 @@ class Program:
             if stream:
                 stream.close()
 
+    def wait_until_it_waits(self) -> None:
+        """Until its main thread stands in a system call."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        until("its sleep", lambda: stat.read_text().rpartition(")")[2].split()[0] == "S")
+
     @property
     def port(self) -> int:
         return int(self.err.wait_for(r"listening on .*?:(\d+)( .*)?$")[1])

@@ -39,6 +39,17 @@ class Bench(Case):
             target = f"127.0.0.1:{self.echo('--framing', framing).port}"
             self.measure("-c", "2", "--framing", framing, target)
 
+    def test_ctrl_c_ends_it_while_connections_open(self) -> None:
+        listener = socket.socket()
+        self.stack.callback(listener.close)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)  # the kernel answers one, and leaves the others alone
+        bench = self.sttcp("bench", "-c", "4", "--connect-timeout", "1h",
+                           f"127.0.0.1:{listener.getsockname()[1]}")
+        bench.wait_until_it_waits()
+        bench.signal()
+        bench.ends_with(130)
+
     def test_an_open_loop_sends_what_is_due(self) -> None:
         target = f"127.0.0.1:{self.echo().port}"
         result = self.measure("-c", "2", "--rate", "200", target)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """sttcp send and sttcp receive, with each other, nc and sockets."""
 
+import contextlib
 import hashlib
 import json
 import os
 import random
 import re
+import signal
 import socket
 import struct
 import subprocess
@@ -356,6 +358,33 @@ class Transfer(Case):
         os.mkfifo(self.part)
         self.fails(3, "target.part is no regular file", "receive", "--resume", "--force",
                    "127.0.0.1:0", self.target)
+
+    def test_a_signal_ends_it_while_a_pipe_opens(self) -> None:
+        fifo = self.folder / "fifo"
+        os.mkfifo(fifo)
+        for words in (("send", fifo, "127.0.0.1:1"), ("receive", "127.0.0.1:0", fifo)):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                program = self.sttcp(*words)
+                program.wait_until_it_waits()
+                program.signal(number)
+                program.ends_with(130)
+
+    def test_ctrl_c_ends_it_while_a_part_is_read(self) -> None:
+        with self.part.open("wb") as file:
+            file.truncate(1 << 40)  # it takes no room, and half an hour
+        receiver = self.sttcp("receive", "--resume", "127.0.0.1:0", self.target)
+        files = Path(f"/proc/{receiver.process.pid}/fdinfo")
+
+        def reads() -> bool:
+            with contextlib.suppress(FileNotFoundError):  # another one is closed meanwhile
+                return any(int(info.read_text().split()[1]) > 0 for info in files.iterdir()
+                           if os.path.realpath(files.parent / "fd" / info.name) == str(self.part))
+            return False
+
+        until("the part is read", reads)
+        receiver.signal()
+        receiver.ends_with(130)
+        self.assertEqual(self.part.stat().st_size, 1 << 40)
 
     def test_ctrl_c_before_anybody_comes_leaves_nothing(self) -> None:
         receiver = self.serve("receive", self.target)
