@@ -35,6 +35,7 @@ enum {
 static const char *path;
 static bool is_plain; /* do not ask who the peer is */
 static int greeting_ms = 2000;
+static bool peer_has_ended; /* it sends no more; only the connection handler */
 static atomic_bool cancelled;
 static _Atomic(sttcp_conn *) current; /* a reference, to the very end; NULL: not connected yet */
 
@@ -129,13 +130,35 @@ static ssize_t read_chunk(char *data, int64_t left)
 	return (ssize_t)have;
 }
 
+/* A peer that is not ours may answer while it receives, and read no more until somebody takes its
+ * answers: where the queue is full they are dropped until there is room. */
+static int send_plain_chunk(sttcp_conn *conn, const char *data, size_t size)
+{
+	static char answers[65536];
+	int wait_ms = 1, code;
+
+	while (!peer_has_ended && (code = sttcp_conn_try_send(conn, data, size)) != 0) {
+		ssize_t n;
+
+		if (code != -EAGAIN)
+			return code;
+		n = sttcp_conn_recv(conn, answers, sizeof(answers), wait_ms);
+		if (n < 0 && n != -ETIMEDOUT)
+			return (int)n;
+		peer_has_ended = n == 0;
+		if (n < 0 && wait_ms < 20)
+			wait_ms *= 2;
+	}
+	return peer_has_ended ? sttcp_conn_send(conn, data, size) : 0;
+}
+
 static int send_chunk(sttcp_conn *conn, char *data, size_t size)
 {
 	unsigned char length[4] = {(unsigned char)(size >> 24), (unsigned char)(size >> 16),
 				   (unsigned char)(size >> 8), (unsigned char)size};
 	struct iovec parts[] = {{length, sizeof(length)}, {data, size}};
 
-	return is_plain ? sttcp_conn_send(conn, data, size) : sttcp_conn_sendv(conn, parts, 2);
+	return is_plain ? send_plain_chunk(conn, data, size) : sttcp_conn_sendv(conn, parts, 2);
 }
 
 /* Nobody who sends a file may be told lies: a file that has changed meanwhile is none. */

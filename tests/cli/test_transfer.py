@@ -120,6 +120,28 @@ class Transfer(Case):
         self.assertEqual(read_all(peer), self.data)
         sender.ends_with(0)
 
+    def test_a_peer_may_answer_while_it_receives(self) -> None:
+        self.source.write_bytes(self.data * 20)
+        listener = self.listen()
+        sender = self.sttcp("send", "--plain", self.source, f"127.0.0.1:{listener.getsockname()[1]}")
+        peer = self.accept(listener)
+        got = 0
+        while part := peer.recv(1 << 20):
+            got += len(part)
+            with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # all of it is here
+                peer.sendall(part)  # it blocks until its answers are taken
+        self.assertEqual(got, len(self.data) * 20)
+        sender.ends_with(0)
+
+    def test_a_peer_may_end_its_side_first(self) -> None:
+        self.source.write_bytes(self.data * 3)
+        listener = self.listen()
+        sender = self.sttcp("send", "--plain", self.source, f"127.0.0.1:{listener.getsockname()[1]}")
+        peer = self.accept(listener)
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual(len(read_all(peer)), len(self.data) * 3)
+        sender.ends_with(0)
+
     # ------------------------------------------------------------------ what goes wrong
 
     def cut(self) -> int:
