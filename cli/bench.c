@@ -23,22 +23,25 @@ enum {
 static struct plan plan = {.nconns = 64, .depth = 1, .duration_ms = 10000};
 static const char *plot_file;
 static bool as_json;
+static size_t size; /* --size; 0: not given */
 
 /* The bytes of a request that nobody has written down: letters, which are no line's end. */
-static void make_request(size_t size)
+static void make_request(void)
 {
-	plan.request = malloc(size + 1);
+	plan.request_size = size ? size : 64;
+	plan.request = malloc(plan.request_size);
 	if (!plan.request)
 		exit(fail(STATUS_START, "out of memory"));
-	memset(plan.request, 'x', size);
-	plan.request_size = size;
+	memset(plan.request, 'x', plan.request_size);
 }
 
 static void fill_plan(const struct common *common)
 {
 	plan.options = &common->client;
+	if (plan.request && size)
+		exit(fail(STATUS_USAGE, "--request has a size already, and --size another one"));
 	if (!plan.request)
-		make_request(plan.request_size ? plan.request_size : 64);
+		make_request();
 	if (!plan.reply_size)
 		plan.reply_size = plan.request_size;
 	if (common->client.framing == STTCP_FRAMING_FIXED &&
@@ -146,7 +149,7 @@ static error_t set(int key, char *value, struct argp_state *state)
 		plan.nconns = (int)read_number(state, "--connections", value, 1, 1000000);
 		return 0;
 	case 's':
-		plan.request_size = (size_t)read_size(state, "--size", value, 1, 1 << 24);
+		size = (size_t)read_size(state, "--size", value, 1, 1 << 24);
 		return 0;
 	case 'd':
 		plan.depth = (int)read_number(state, "--depth", value, 1, 100000);
@@ -161,6 +164,7 @@ static error_t set(int key, char *value, struct argp_state *state)
 		plan.request_size = read_escapes(state, "--request", value);
 		if (plan.request_size == 0)
 			argp_error(state, "--request has at least one byte");
+		free(plan.request);
 		plan.request = malloc(plan.request_size);
 		if (!plan.request)
 			argp_failure(state, STATUS_START, 0, "out of memory");
@@ -179,7 +183,7 @@ static error_t set(int key, char *value, struct argp_state *state)
 
 static const struct argp_option options[] = {
 	{"connections", 'c', "N", 0, "How many connections; 64 by default", 0},
-	{"size", 's', "BYTES", 0, "The size of a request; 64 by default", 0},
+	{"size", 's', "BYTES", 0, "The size of a request, if not --request; 64 by default", 0},
 	{"depth", 'd', "N", 0, "Requests in flight on each connection; 1 by default", 0},
 	{"rate", 'r', "N", 0,
 	 "Send N requests a second in all, whether or not the others are answered; a latency "

@@ -39,6 +39,10 @@ class Bench(Case):
             target = f"127.0.0.1:{self.echo('--framing', framing).port}"
             self.measure("-c", "2", "--framing", framing, target)
 
+    def test_a_request_has_its_own_size(self) -> None:
+        for words in (("--request", "abc", "--size", "100000"), ("--size", "1", "--request", "abc")):
+            self.fails(2, "--request has a size already", "bench", *words, "127.0.0.1:1")
+
     def test_ctrl_c_ends_it_while_connections_open(self) -> None:
         listener = socket.socket()
         self.stack.callback(listener.close)
