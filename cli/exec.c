@@ -92,10 +92,23 @@ static bool make_variables(const sttcp_conn *conn, char *variables[NVARIABLES])
 	       asprintf(&variables[4], "TCPLOCALPORT=%s", colon ? colon + 1 : "0") >= 0;
 }
 
-/* The environment with the variables in front; the first of two counts for getenv(3). */
+/* Whoever runs us may have been called by a peer of its own: what is told of that one, by any of
+ * the names of UCSPI, is not true of ours. */
+static bool tells_of_peer(const char *entry)
+{
+	static const char *const beginnings[] = {"PROTO=", "TCPREMOTE", "TCPLOCAL", "UNIXREMOTE",
+						 "UNIXLOCAL"};
+
+	for (size_t i = 0; i < sizeof(beginnings) / sizeof(*beginnings); i++)
+		if (!strncmp(entry, beginnings[i], strlen(beginnings[i])))
+			return true;
+	return false;
+}
+
+/* The variables, and the rest of the environment. */
 static char **make_environment(char *variables[NVARIABLES])
 {
-	size_t count = 0;
+	size_t count = 0, used = 0;
 	char **all;
 
 	while (environ[count])
@@ -103,8 +116,13 @@ static char **make_environment(char *variables[NVARIABLES])
 	all = calloc(count + NVARIABLES + 1, sizeof(*all));
 	if (!all)
 		return NULL;
-	memcpy(all, variables, NVARIABLES * sizeof(*all));
-	memcpy(all + NVARIABLES, environ, count * sizeof(*all));
+	while (used < NVARIABLES && variables[used]) {
+		all[used] = variables[used];
+		used++;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (!tells_of_peer(environ[i]))
+			all[used++] = environ[i];
 	return all;
 }
 

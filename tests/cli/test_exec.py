@@ -95,6 +95,16 @@ class Exec(Case):
         host, port = peer.getsockname()
         self.assertEqual(read_all(peer).decode(), f"TCP {host}:{port} 127.0.0.1:{server.port}\n")
 
+    def test_it_knows_nothing_of_who_called_before(self) -> None:
+        server = self.serve("exec", "--", "env", env={
+            "PROTO": "SSL", "TCPREMOTEIP": "192.0.2.1", "TCPREMOTEHOST": "other.example", "TCPREMOTEINFO": "x",
+            "TCPLOCALHOST": "here.example", "UNIXREMOTEEUID": "0", "TCPDUMP": "kept"})
+        lines = read_all(self.dial(server.port)).decode().splitlines()
+        self.assertEqual([line for line in lines if "192.0.2" in line or "example" in line or "UNIX" in line], [])
+        for name in ("PROTO", "TCPREMOTEIP", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT"):
+            self.assertEqual(len([line for line in lines if line.startswith(f"{name}=")]), 1)
+        self.assertIn("TCPDUMP=kept", lines)
+
     def test_an_exit_status_is_told(self) -> None:
         server = self.serve("exec", "--json", "--", "sh", "-c", "exit 7")
         self.assertEqual(read_all(self.dial(server.port)), b"")
