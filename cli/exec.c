@@ -79,12 +79,19 @@ static void unref_job(void *argument)
 /* As UCSPI names them, which tcpserver and others have made known. */
 static bool make_variables(const sttcp_conn *conn, char *variables[NVARIABLES])
 {
-	char local[300], *colon;
+	char text[300], *local = text, *colon;
 
-	snprintf(local, sizeof(local), "%s", sttcp_conn_local_address(conn));
+	snprintf(text, sizeof(text), "%s", sttcp_conn_local_address(conn));
+	if (!strncmp(local, "unix:", 5))
+		return asprintf(&variables[0], "PROTO=UNIX") >= 0 &&
+		       asprintf(&variables[1], "UNIXLOCALPATH=%s", local + 5) >= 0;
 	colon = strrchr(local, ':');
 	if (colon)
 		*colon = '\0';
+	if (*local == '[') { /* an address of IPv6 has brackets only beside a port */
+		local++;
+		local[strcspn(local, "]")] = '\0';
+	}
 	return asprintf(&variables[0], "PROTO=TCP") >= 0 &&
 	       asprintf(&variables[1], "TCPREMOTEIP=%s", sttcp_conn_host(conn)) >= 0 &&
 	       asprintf(&variables[2], "TCPREMOTEPORT=%d", sttcp_conn_port(conn)) >= 0 &&
@@ -516,7 +523,8 @@ const struct verb verb_exec = {
 	.about = "run a command for each connection",
 	.more = "Standard input and output of the command are the connection. It gets SIGTERM when "
 		"the peer is lost. Its environment has TCPREMOTEIP, TCPREMOTEPORT, TCPLOCALIP and "
-		"TCPLOCALPORT. At most 100 run at a time, or as many as --max says; others wait.",
+		"TCPLOCALPORT, or UNIXLOCALPATH. At most 100 run at a time, or as many as --max "
+		"says; others wait.",
 	.takes = TAKES_TLS | TAKES_IDLE | TAKES_LIMITS | TAKES_DRAIN | TAKES_STATS | TAKES_JSON,
 	.options = options,
 	.set = set,

@@ -95,6 +95,27 @@ class Exec(Case):
         host, port = peer.getsockname()
         self.assertEqual(read_all(peer).decode(), f"TCP {host}:{port} 127.0.0.1:{server.port}\n")
 
+    show_variables = ("--", "sh", "-c", "env | grep -E '^(PROTO|TCP|UNIX)' | sort")
+
+    def test_it_knows_who_calls_by_ipv6(self) -> None:
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError:
+            self.skipTest("there is no IPv6")
+        server = self.sttcp("exec", "[::1]:0", *self.show_variables)
+        with socket.create_connection(("::1", server.port), DEADLINE_S) as peer:
+            port = peer.getsockname()[1]
+            self.assertEqual(read_all(peer).decode().splitlines(),
+                             ["PROTO=TCP", "TCPLOCALIP=::1", f"TCPLOCALPORT={server.port}",
+                              "TCPREMOTEIP=::1", f"TCPREMOTEPORT={port}"])
+
+    def test_it_knows_a_unix_socket(self) -> None:
+        path = str(self.folder / "socket")
+        self.sttcp("exec", f"unix:{path}", *self.show_variables).err.wait_for("listening on")
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(path)
+            self.assertEqual(read_all(peer).decode().splitlines(), ["PROTO=UNIX", f"UNIXLOCALPATH={path}"])
+
     def test_it_knows_nothing_of_who_called_before(self) -> None:
         server = self.serve("exec", "--", "env", env={
             "PROTO": "SSL", "TCPREMOTEIP": "192.0.2.1", "TCPREMOTEHOST": "other.example", "TCPREMOTEINFO": "x",
