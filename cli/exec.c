@@ -20,7 +20,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,32 +132,43 @@ static char **make_environment(char *variables[NVARIABLES])
 	return all;
 }
 
-/* In a group of its own: Ctrl+C is for us, who let it come to its end. */
+/* In the child, which has the parent's memory: only system calls. In a group of its own: Ctrl+C is
+ * for us, who let it come to its end. Returns where it cannot run, with errno. */
+static void become_command(int in, int out, char **environment)
+{
+	if (setpgid(0, 0) < 0 || dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
+	    (with_stderr && dup2(out, STDERR_FILENO) < 0))
+		return;
+	files_restore_limit();
+	signal(SIGPIPE, SIG_DFL);
+	sigprocmask(SIG_SETMASK, wait_old_mask(), NULL);
+	execvpe(command[0], command, environment);
+}
+
+/* Not by posix_spawn(3), which knows nothing of limits: set from outside, one may come after the
+ * command has begun. Until the child runs its own program no signal finds a handler. Returns 0 or
+ * an errno. */
 static int spawn(pid_t *pid, int in, int out, char **environment)
 {
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attributes;
-	sigset_t defaults;
-	int error;
+	volatile int error = 0; /* the child writes it */
+	sigset_t all, old;
+	pid_t child;
 
-	sigemptyset(&defaults);
-	sigaddset(&defaults, SIGPIPE);
-	posix_spawn_file_actions_init(&files);
-	posix_spawnattr_init(&attributes);
-	posix_spawn_file_actions_adddup2(&files, in, STDIN_FILENO);
-	posix_spawn_file_actions_adddup2(&files, out, STDOUT_FILENO);
-	if (with_stderr)
-		posix_spawn_file_actions_adddup2(&files, out, STDERR_FILENO);
-	posix_spawnattr_setsigmask(&attributes, wait_old_mask());
-	posix_spawnattr_setsigdefault(&attributes, &defaults);
-	posix_spawnattr_setpgroup(&attributes, 0);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-						      POSIX_SPAWN_SETPGROUP);
-	error = posix_spawnp(pid, command[0], &files, &attributes, command, environment);
-	if (error == 0)
-		files_restore_limit(*pid);
-	posix_spawnattr_destroy(&attributes);
-	posix_spawn_file_actions_destroy(&files);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	child = vfork();
+	if (child == 0) {
+		become_command(in, out, environment);
+		error = errno;
+		_exit(127);
+	}
+	if (child < 0)
+		error = errno;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (child > 0 && error)
+		waitpid(child, NULL, 0);
+	else
+		*pid = child;
 	return error;
 }
 

@@ -26,10 +26,10 @@ void files_raise_limit(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-void files_restore_limit(pid_t child)
+void files_restore_limit(void)
 {
 	if (before.rlim_max > 0)
-		prlimit(child, RLIMIT_NOFILE, &before, NULL);
+		setrlimit(RLIMIT_NOFILE, &before);
 }
 
 bool files_allow(int nconns, int each)

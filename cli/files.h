@@ -4,7 +4,6 @@
 #define CLI_FILES_H
 
 #include <stdbool.h>
-#include <sys/types.h>
 
 /* Raises the limit as far as it may be. */
 void files_raise_limit(void);
@@ -12,7 +11,8 @@ void files_raise_limit(void);
 /* The same; tells it where so many connections, with so many files each, are more than that. */
 bool files_allow(int nconns, int each);
 
-/* Gives a child the limit from before, for it may know select(2) alone. */
-void files_restore_limit(pid_t child);
+/* In a child: the limit from before, for the program may know select(2) alone. Async-signal-safe.
+ */
+void files_restore_limit(void);
 
 #endif

@@ -239,6 +239,11 @@ class Exec(Case):
             peer.sendall(b"x\n")
         for peer in peers:
             self.assertEqual(read_all(peer), b"150\n")
+        # Also if it looks at once.
+        server = self.run_program("sh", "-c", "ulimit -Sn 150; exec \"$0\" exec --max 200 127.0.0.1:0 -- "
+                                  "cat /proc/self/limits", STTCP)
+        for peer in [self.dial(server.port) for _ in range(200)]:
+            self.assertRegex(read_all(peer), b"Max open files +150 ")
         self.fails(3, "need .* files, and at most .*ulimit -Hn", "exec", "--max", "1000000000",
                    "127.0.0.1:0", "cat")
 
