@@ -4,12 +4,11 @@
  */
 #include "escape.h"
 
-#include <stdint.h>
 #include <string.h>
 
-/* The length of the character of UTF-8 that begins here, and the character; 0: it is none. */
-static size_t decode(const unsigned char *text, size_t size, uint32_t *character)
+size_t read_character(const void *data, size_t size, uint32_t *character)
 {
+	const unsigned char *text = data;
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
 	size_t length = text[0] < 0x80	  ? 1
 			: text[0] < 0xc2  ? 0
@@ -33,7 +32,7 @@ static size_t decode(const unsigned char *text, size_t size, uint32_t *character
 }
 
 /* C0, DEL, C1, and what turns or breaks lines unseen (Unicode's bidirectional controls). */
-static bool is_harmless(uint32_t character)
+bool is_harmless(uint32_t character)
 {
 	if (character < 0x20 || (character >= 0x7f && character < 0xa0))
 		return false;
@@ -82,7 +81,7 @@ void print_escaped(FILE *stream, const void *data, size_t size, int which)
 
 	while (size > 0) {
 		uint32_t character = 0;
-		size_t length = decode(text, size, &character);
+		size_t length = read_character(text, size, &character);
 		size_t taken = length ? length : 1;
 
 		if (length > 0 && is_kept(character, which))
@@ -101,7 +100,7 @@ bool is_utf8(const void *data, size_t size)
 	uint32_t character;
 
 	while (size > 0) {
-		size_t length = decode(text, size, &character);
+		size_t length = read_character(text, size, &character);
 
 		if (length == 0)
 			return false;

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 /* What of these is escaped, too; otherwise it is printed as it is. */
@@ -20,6 +21,14 @@ enum {
 /* Prints bytes so that a terminal shows them and obeys none: control characters, invalid UTF-8 and
  * characters that change the direction of text appear as \n, \x1b and so on. */
 void print_escaped(FILE *stream, const void *data, size_t size, int which);
+
+/* The length of the character of UTF-8 that begins here, and the character; 0: it is none. `size`
+ * is at least 1. */
+size_t read_character(const void *data, size_t size, uint32_t *character);
+
+/* Whether a terminal may get it: no control character, and none that turns or breaks lines unseen.
+ * All that are not lie below U+10000. */
+bool is_harmless(uint32_t character);
 
 /* Whether all bytes are UTF-8. */
 bool is_utf8(const void *data, size_t size);

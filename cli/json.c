@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing JSON. What is not UTF-8 becomes U+FFFD: JSON has no other bytes.
+ * Writing JSON. What is not UTF-8 becomes U+FFFD: JSON has no other bytes. What a
+ * terminal may not get is escaped, in a file, too: somebody will look at that.
  */
 #include "json.h"
 
+#include "escape.h"
 #include "output.h"
-#include "say.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -25,17 +26,16 @@ static void print_text(FILE *out, const char *text, size_t size)
 {
 	fputc('"', out);
 	for (size_t i = 0, length; i < size; i += length) {
-		unsigned char byte = (unsigned char)text[i];
+		uint32_t character = 0;
 
-		for (length = 1; length < 4 && i + length < size && !is_utf8(text + i, length);)
-			length++;
-		if (!is_utf8(text + i, length)) {
+		length = read_character(text + i, size - i, &character);
+		if (length == 0) {
 			fputs("\\ufffd", out);
 			length = 1;
-		} else if (byte == '"' || byte == '\\') {
-			fprintf(out, "\\%c", byte);
-		} else if (byte < 0x20 || byte == 0x7f) {
-			fprintf(out, "\\u%04x", byte);
+		} else if (character == '"' || character == '\\') {
+			fprintf(out, "\\%c", (char)character);
+		} else if (!is_harmless(character)) {
+			fprintf(out, "\\u%04x", (unsigned)character);
 		} else {
 			fwrite(text + i, 1, length, out);
 		}

@@ -246,6 +246,13 @@ class Dump(Case):
         self.assertEqual((got[2]["from"], got[2]["text"], got[2]["size"]), ("client", 'a "line"', 8))
         self.assertEqual((got[3]["hex"], got[3]["size"]), ("ff", 1))
 
+    def test_json_has_nothing_that_a_terminal_obeys(self) -> None:
+        text = "\x9b31m \u202e \u2066 \ufeff \x1b \x7f \u00e4 \U0001f600"
+        dump = self.talk("--json", "--framing", "line", sends=text.encode() + b"\n")
+        line = next(line for line in dump.out.text().splitlines() if '"data"' in line)
+        self.assertEqual(json.loads(line)["text"], text)
+        self.assertIn(r'"\u009b31m \u202e \u2066 \ufeff \u001b \u007f ' + '\u00e4 \U0001f600"', line)
+
     def test_bytes_pass_unchanged_whatever_the_framing(self) -> None:
         data = os.urandom(3_000_000)
         listener = self.listen()
