@@ -161,20 +161,23 @@ static int send_chunk(sttcp_conn *conn, char *data, size_t size)
 	return is_plain ? send_plain_chunk(conn, data, size) : sttcp_conn_sendv(conn, parts, 2);
 }
 
-/* Nobody who sends a file may be told lies: a file that has changed meanwhile is none. */
+static bool has_been_written(const struct stat *now)
+{
+	return now->st_size != file.before.st_size ||
+	       now->st_mtim.tv_sec != file.before.st_mtim.tv_sec ||
+	       now->st_mtim.tv_nsec != file.before.st_mtim.tv_nsec;
+}
+
+/* Nobody who sends a file may be told lies: a file that has changed meanwhile is none. One that
+ * ends too early and has not changed is of sysfs or the like, which tell 4096 of each. */
 static const char *what_has_changed(int64_t left)
 {
 	struct stat now;
 
-	if (file.size < 0)
+	if (file.size < 0 || fstat(file.fd, &now) < 0 || !has_been_written(&now))
 		return NULL;
-	if (left > 0)
-		return "the file has become shorter while it was sent";
-	if (fstat(file.fd, &now) == 0 && (now.st_size != file.before.st_size ||
-					  now.st_mtim.tv_sec != file.before.st_mtim.tv_sec ||
-					  now.st_mtim.tv_nsec != file.before.st_mtim.tv_nsec))
-		return "the file has changed while it was sent";
-	return NULL;
+	return left > 0 ? "the file has become shorter while it was sent"
+			: "the file has changed while it was sent";
 }
 
 static bool send_failure(sttcp_conn *conn, const char *text)
@@ -415,7 +418,9 @@ static int open_file(void)
 			    "%s is a directory; 'tar -c %s | sttcp send - HOST:PORT' "
 			    "sends it",
 			    path, path);
-	file.size = S_ISREG(file.before.st_mode) ? file.before.st_size : -1;
+	/* Those of procfs are as long as they happen to be, and tell 0. */
+	file.size =
+		S_ISREG(file.before.st_mode) && file.before.st_size > 0 ? file.before.st_size : -1;
 	if (file.size >= 0 && file.fd == STDIN_FILENO) {
 		off_t at = lseek(file.fd, 0, SEEK_CUR);
 

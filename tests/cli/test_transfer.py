@@ -62,6 +62,16 @@ class Transfer(Case):
         receiver.ends_with(0)
         self.assertEqual(self.target.read_bytes(), b"")
 
+    def test_files_of_the_kernel_arrive(self) -> None:
+        sysfs = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+        for self.source in (Path("/proc/filesystems"), sysfs):
+            if not self.source.exists():
+                continue
+            receiver = self.serve("receive", "--force", self.target)
+            self.send(receiver.port).ends_with(0)
+            receiver.ends_with(0)
+            self.assertEqual(self.target.read_bytes(), self.source.read_bytes())
+
     def test_standard_input_and_output(self) -> None:
         receiver = self.serve("receive")
         with self.source.open("rb") as file:
