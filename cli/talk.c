@@ -26,8 +26,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static sttcp_conn *current; /* under the lock: a reference; NULL: nobody is connected */
 static atomic_bool input_ended;
-static bool keeps;   /* listen --keep: one after the other */
-static bool escapes; /* on a terminal, without --raw */
+static atomic_bool left_out; /* a line that is no message */
+static bool keeps;	     /* listen --keep: one after the other */
+static bool escapes;	     /* on a terminal, without --raw */
 static bool framed;
 
 /* ---------------------------------------------------------------------- input */
@@ -51,9 +52,11 @@ static void pass_on(const char *data, size_t size)
 	int code = sttcp_conn_send_message(conn, data, size);
 
 	/* The end of a connection is told by its own handler. */
-	if (code == -EINVAL || code == -EMSGSIZE)
+	if (code == -EINVAL || code == -EMSGSIZE) {
+		atomic_store(&left_out, true);
 		say("a line of %zu bytes is no message of this framing: %s", size,
 		    sttcp_strerror(code));
+	}
 	sttcp_conn_unref(conn);
 }
 
@@ -267,6 +270,13 @@ static void cannot_connect(sttcp_conn *conn, int reason, void *context)
 	finish(fail(STATUS_START, "%s%s", text, advice(reason, text)));
 }
 
+/* What was not sent is told where it stands; whoever looks at the status alone learns it at the
+ * end. */
+static int status_of(int status)
+{
+	return status == 0 && atomic_load(&left_out) ? STATUS_FAILED : status;
+}
+
 /* --------------------------------------------------------------------- verbs */
 
 static error_t set(int key, char *value, struct argp_state *state)
@@ -325,7 +335,8 @@ static int run_listen(struct common *common, char **words, int nwords)
 	must(sttcp_server_on_end(server, end));
 	must(sttcp_server_on_disconnection(server, close_conn));
 	start_input();
-	return serve(common, server, &(struct serving){.quiet = true, .stopping = hang_up});
+	return status_of(
+		serve(common, server, &(struct serving){.quiet = true, .stopping = hang_up}));
 }
 
 static int run_connect(struct common *common, char **words, int nwords)
@@ -350,7 +361,7 @@ static int run_connect(struct common *common, char **words, int nwords)
 	if (wait_for(-1) > 0)
 		finish(STATUS_INTERRUPTED);
 	sttcp_client_free(client);
-	return finish_status();
+	return status_of(finish_status());
 }
 
 static const struct argp_option listen_options[] = {

@@ -88,7 +88,7 @@ class Talk(Case):
         self.assertEqual(read_all(peer), b"\3abc\0\2de")
         peer.sendall(b"\2hi\0")
         peer.close()
-        client.ends_with(0)
+        client.ends_with(1)  # a line was left out
         self.assertEqual(client.out.text(), "hi\n\n")
 
     def test_input_that_does_not_block_is_waited_for(self) -> None:
