@@ -8,6 +8,7 @@
 #include "say.h"
 #include "wait.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,9 +86,25 @@ static int run(int argc, char **argv)
 	return options_run(verb, argc - 1, argv + 1);
 }
 
+/* What is opened next gets the lowest number, and would be read and written as if it were standard
+ * input, output or error. In place of a closed one there is nothing to read; writing to the output
+ * fails, so that nobody takes lost bytes for written ones; what is said to people is lost. */
+static bool open_standard_files(void)
+{
+	static const int modes[] = {O_RDONLY, O_RDONLY, O_WRONLY};
+
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd)
+			return false;
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	int status;
+
+	if (!open_standard_files())
+		return STATUS_START;
 
 	argp_err_exit_status = STATUS_USAGE;
 	argp_program_version_hook = print_version;

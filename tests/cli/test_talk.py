@@ -124,6 +124,18 @@ class Talk(Case):
             server.ends_with(1)
         self.assertIn("standard input: Bad file descriptor", server.err.text())
 
+    def test_closed_standard_files_stay_nothing(self) -> None:
+        listener = self.listen()
+        to = f"127.0.0.1:{listener.getsockname()[1]}"
+        for closed, status, file in (("<&-", 0, 0), (">&-", 1, 1), ("<&- >&- 2>&-", 1, 2)):
+            client = self.run_program("sh", "-c", f'exec "$0" connect {to} {closed}', STTCP)
+            peer = self.accept(listener)
+            self.assertEqual(os.readlink(f"/proc/{client.process.pid}/fd/{file}"), "/dev/null")
+            self.assertEqual(read_all(peer), b"")
+            peer.sendall(b"x")
+            peer.close()
+            client.ends_with(status)
+
     def test_nobody_there_is_told(self) -> None:
         self.fails(3, "cannot connect to 127.0.0.1:.*refused", "connect",
                    f"127.0.0.1:{self.closed_port()}")
