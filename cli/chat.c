@@ -79,6 +79,7 @@ static bool is_name(const char *text)
 
 struct wanted {
 	const char *name;
+	const sttcp_conn *by; /* who may have it already: ann may become Ann */
 	bool is_taken;
 };
 
@@ -87,22 +88,42 @@ static void compare_name(sttcp_conn *conn, void *argument)
 	const struct guest *guest = sttcp_conn_data(conn);
 	struct wanted *wanted = argument;
 
-	if (guest && !strcasecmp(guest->name, wanted->name))
+	if (guest && conn != wanted->by && !strcasecmp(guest->name, wanted->name))
 		wanted->is_taken = true;
+}
+
+static bool take_name_locked(sttcp_conn *conn, const char *name)
+{
+	struct guest *guest = sttcp_conn_data(conn);
+	struct wanted wanted = {.name = name, .by = conn};
+
+	sttcp_server_each(sttcp_conn_server(conn), compare_name, &wanted);
+	if (!wanted.is_taken)
+		snprintf(guest->name, sizeof(guest->name), "%s", name);
+	return !wanted.is_taken;
 }
 
 static bool take_name(sttcp_conn *conn, const char *name)
 {
-	struct guest *guest = sttcp_conn_data(conn);
-	struct wanted wanted = {.name = name};
+	bool taken;
 
 	pthread_mutex_lock(&names);
-	if (strcasecmp(guest->name, name) != 0) /* ann may become Ann */
-		sttcp_server_each(sttcp_conn_server(conn), compare_name, &wanted);
-	if (!wanted.is_taken)
-		snprintf(guest->name, sizeof(guest->name), "%s", name);
+	taken = take_name_locked(conn, name);
 	pthread_mutex_unlock(&names);
-	return !wanted.is_taken;
+	return taken;
+}
+
+/* The first that is free: others may have called themselves so. */
+static void take_first_name(sttcp_conn *conn)
+{
+	unsigned long long number = sttcp_conn_id(conn);
+	char name[MAX_NAME + 1];
+
+	pthread_mutex_lock(&names);
+	do
+		snprintf(name, sizeof(name), "guest%llu", number++ % 1000000000);
+	while (!take_name_locked(conn, name));
+	pthread_mutex_unlock(&names);
 }
 
 static void enter(sttcp_conn *conn, const char *room)
@@ -134,6 +155,7 @@ static void leave(sttcp_conn *conn)
 static void enter_lobby(sttcp_conn *conn, void *unused)
 {
 	(void)unused;
+	take_first_name(conn);
 	enter(conn, "lobby");
 }
 

@@ -40,6 +40,19 @@ class Chat(Case):
         ann.out.wait_for("the chat is closing")
         server.ends_with(0)
 
+    def test_a_newcomer_gets_a_name_that_is_free(self) -> None:
+        server = self.serve("chat")
+        ann = self.dial(server.port)
+        read_until(ann, b"* you are guest")
+        number = int(read_until(ann, b",")[:-1])
+        read_until(ann, b"\n")
+        ann.sendall(b"/nick Guest%d\n" % (number + 1))
+        read_until(ann, b"\n")
+        for free in (number + 2, number + 3):
+            guest = self.dial(server.port)
+            read_until(guest, b"* you are guest")
+            self.assertEqual(int(read_until(guest, b",")[:-1]), free)
+
     def test_control_characters_are_made_visible(self) -> None:
         server = self.serve("chat", "--json")
         ann = self.dial(server.port)
