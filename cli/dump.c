@@ -96,15 +96,18 @@ static void print_hex(FILE *out, const struct link *link, int from, const void *
 		      const char *note)
 {
 	const unsigned char *bytes = data;
+	size_t shown = size < most_bytes ? size : most_bytes;
 
 	print_head(out, link, from);
 	fprintf(out, "%zu byte%s%s%s%s\n", size, size == 1 ? "" : "s", note ? " (" : "",
 		note ? note : "", note ? ")" : "");
-	for (size_t at = 0; at < size && at < most_bytes; at += HEX_COLUMNS) {
-		size_t left = size - at;
+	for (size_t at = 0; at < shown; at += HEX_COLUMNS) {
+		size_t left = shown - at;
 
 		print_hex_row(out, bytes + at, at, left < HEX_COLUMNS ? left : HEX_COLUMNS);
 	}
+	if (shown < size)
+		fprintf(out, "    (and %zu bytes more)\n", size - shown);
 }
 
 /* A row for each line of it; a message that is framed is one row. */
@@ -154,16 +157,30 @@ static void begin_object(struct json *json, const char *event, const struct link
 		json_text(json, "from", from == FROM_CLIENT ? "client" : "target");
 }
 
+/* How much to show so that no character of UTF-8 is cut; bytes that are none may be cut anywhere.
+ */
+static size_t whole_characters(const char *data, size_t size, size_t shown)
+{
+	size_t at = shown;
+	uint32_t character;
+
+	while (at > 0 && shown - at < 3 && at < size && ((unsigned char)data[at] & 0xc0) == 0x80)
+		at--;
+	return at < shown && read_character(data + at, size - at, &character) > shown - at ? at
+											   : shown;
+}
+
 static void print_json(const struct link *link, int from, const void *data, size_t size,
 		       const char *note)
 {
 	size_t shown = size < most_bytes ? size : most_bytes;
+	size_t whole = whole_characters(data, size, shown);
 	struct json json;
 
 	begin_object(&json, "data", link, from);
 	json_int(&json, "size", (int64_t)size);
-	if (!as_hex && is_utf8(data, shown)) {
-		json_bytes(&json, "text", data, shown);
+	if (!as_hex && is_utf8(data, whole)) {
+		json_bytes(&json, "text", data, whole);
 	} else {
 		char *hex = hex_of(data, shown);
 

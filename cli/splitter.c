@@ -77,11 +77,6 @@ static int read_fixed(const sttcp_options *framing, const char *data, size_t siz
 	for (size_t i = 0; i < count; i++)
 		*length = *length << 8 |
 			  (unsigned char)data[framing->prefix_little_endian ? count - 1 - i : i];
-	if (!framing->prefix_includes_itself)
-		return 1;
-	if (*length < count)
-		return -1;
-	*length -= count;
 	return 1;
 }
 
@@ -95,6 +90,10 @@ static int find_length(const sttcp_options *framing, const char *data, size_t si
 
 	if (result <= 0)
 		return result;
+	if (framing->prefix_includes_itself && length < used)
+		return -1;
+	if (framing->prefix_includes_itself)
+		length -= used;
 	if (length > most(framing))
 		return -1;
 	found->skip = used;

@@ -238,6 +238,25 @@ class Dump(Case):
         dump = self.talk("--bytes", "4", "--framing", "line", sends=b"0123456789\n")
         self.assertIn("#1 > 0123 (and 6 bytes more)", self.shown(dump))
 
+    def test_no_more_bytes_in_hexadecimal_either(self) -> None:
+        dump = self.talk("--hex", "--bytes", "1", sends=b"0123456789")
+        self.assertIn("    000000   30" + " " * 48 + "|0|", self.shown(dump))
+        self.assertIn("    (and 9 bytes more)", self.shown(dump))
+
+    def test_no_more_bytes_of_json_but_whole_characters(self) -> None:
+        dump = self.talk("--json", "--bytes", "4", "--framing", "line",
+                         sends="xx\u20acxx\nabcdef\n".encode() + b"\x80" * 9 + b"\n")
+        got = [json.loads(line) for line in dump.out.text().splitlines() if '"data"' in line]
+        self.assertEqual([(event.get("text"), event.get("hex"), event["size"]) for event in got],
+                         [("xx", None, 7), ("abcd", None, 6), (None, "80808080", 9)])
+
+    def test_a_varint_may_count_itself(self) -> None:
+        long = b"y" * 200
+        dump = self.talk("--framing", "length:varint:self", sends=b"\4abc\xca\1" + long + b"\1")
+        self.assertIn("#1 > abc", self.shown(dump))
+        self.assertIn(f"#1 > {long.decode()}", self.shown(dump))
+        self.assertIn("#1 > ", self.shown(dump))
+
     def test_json(self) -> None:
         dump = self.talk("--json", "--framing", "line", sends=b'a "line"\n\xff\n')
         got = [json.loads(line) for line in dump.out.text().splitlines()]
