@@ -23,6 +23,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -463,18 +464,28 @@ static void gone(sttcp_conn *conn, int reason, void *context)
 
 /* ----------------------------------------------------------------------- verb */
 
+/* 0, or an errno. Folders may be "executed", too. */
+static int check_program(const char *file)
+{
+	struct stat info;
+
+	if (stat(file, &info) < 0 || access(file, X_OK) < 0)
+		return errno;
+	return S_ISDIR(info.st_mode) ? EISDIR : S_ISREG(info.st_mode) ? 0 : EACCES;
+}
+
 static bool is_in_path(const char *name)
 {
 	const char *path = getenv("PATH");
 	char *copy = strdup(path && *path ? path : "/bin:/usr/bin"), *rest = copy, *folder;
 	bool found = false;
 
-	while (copy && !found && (folder = strsep(&rest, ":"))) {
+	while (copy && !found && *name && (folder = strsep(&rest, ":"))) {
 		char *file;
 
 		if (asprintf(&file, "%s/%s", *folder ? folder : ".", name) < 0)
 			break;
-		found = access(file, X_OK) == 0;
+		found = check_program(file) == 0;
 		free(file);
 	}
 	free(copy);
@@ -484,12 +495,14 @@ static bool is_in_path(const char *name)
 static int run(struct common *common, char **words, int nwords)
 {
 	sttcp_server *server;
+	int error;
 
 	(void)nwords;
 	command = words + 1;
 	as_json = common->json;
-	if (strchr(command[0], '/') && access(command[0], X_OK) < 0)
-		return fail(STATUS_START, "cannot run %s: %s", command[0], strerror(errno));
+	error = strchr(command[0], '/') ? check_program(command[0]) : 0;
+	if (error)
+		return fail(STATUS_START, "cannot run %s: %s", command[0], strerror(error));
 	if (!strchr(command[0], '/') && !is_in_path(command[0]))
 		return fail(STATUS_START, "there is no command '%s' in any folder of PATH",
 			    command[0]);

@@ -250,6 +250,8 @@ class Exec(Case):
     def test_a_command_that_is_not_there_is_told_at_once(self) -> None:
         self.fails(3, "there is no command 'no-such-command' in any folder of PATH", "exec",
                    "127.0.0.1:0", "--", "no-such-command")
+        self.fails(3, "there is no command '' in", "exec", "127.0.0.1:0", "--", "")
+        self.fails(3, "cannot run .*: Is a directory", "exec", "127.0.0.1:0", "--", self.folder)
         self.fails(3, "cannot run /no/such/command: No such file", "exec", "127.0.0.1:0",
                    "/no/such/command")
         self.fails(3, "Permission denied", "exec", "127.0.0.1:0", "/etc/passwd")
