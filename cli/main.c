@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct verb *const verbs[] = {
 	&verb_echo,  &verb_chat, &verb_listen,	&verb_connect, &verb_exec,
@@ -99,6 +100,14 @@ static bool open_standard_files(void)
 	return true;
 }
 
+/* argp ends the program itself after --help. What fails with another status keeps that: it has
+ * nothing on standard output. */
+static void check_help(void)
+{
+	if (fflush(stdout) || ferror(stdout))
+		_exit(STATUS_FAILED);
+}
+
 int main(int argc, char **argv)
 {
 	int status;
@@ -108,6 +117,7 @@ int main(int argc, char **argv)
 
 	argp_err_exit_status = STATUS_USAGE;
 	argp_program_version_hook = print_version;
+	atexit(check_help);
 	wait_prepare();
 	status = run(argc, argv);
 	if ((fflush(stdout) || ferror(stdout) || !output_is_good()) && status == 0)

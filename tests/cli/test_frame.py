@@ -41,6 +41,11 @@ class Help(Case):
             done = subprocess.run([STTCP, *words], check=True, capture_output=True, text=True)
             self.assertEqual(done.stdout, f"sttcp {'.'.join(numbers)}\n")
 
+    def test_help_that_cannot_be_written_is_an_error(self) -> None:
+        with open("/dev/full", "wb") as full:
+            for words in (["--help"], ["echo", "--help"], ["help", "echo"], ["echo", "--version"]):
+                self.sttcp(*words, stdout=full.fileno()).ends_with(1)
+
     def test_without_a_verb_the_usage_is_an_error(self) -> None:
         self.fails(2, "Usage: sttcp VERB")
 
