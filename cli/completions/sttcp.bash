@@ -36,6 +36,13 @@ _sttcp_options()
 	esac
 }
 
+# Bash puts the slash behind folders, and quotes.
+_sttcp_files()
+{
+	compopt -o filenames 2>/dev/null || true
+	mapfile -t COMPREPLY < <(compgen -f -- "$1")
+}
+
 _sttcp()
 {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
@@ -45,6 +52,12 @@ _sttcp()
 	if [ "$COMP_CWORD" -eq 1 ]; then
 		mapfile -t COMPREPLY < <(compgen -W "$verbs help --help --version" -- "$word")
 		return
+	fi
+	# "--log=t" comes as three words.
+	if [[ $word == = ]]; then
+		word=
+	elif [[ $before == = ]]; then
+		before=${COMP_WORDS[COMP_CWORD - 2]}
 	fi
 	case $before in
 	--log)
@@ -56,11 +69,11 @@ _sttcp()
 		return
 		;;
 	--framing)
-		mapfile -t COMPREPLY < <(compgen -W 'raw line delimiter: length:1 length:2 length:4 length:8 length:varint fixed:' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'raw line delimiter: length:1 length:2 length:3 length:4 length:8 length:varint fixed:' -- "$word")
 		return
 		;;
 	--ca | --cert | --client-ca | --plot | --target-ca | --tls)
-		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		_sttcp_files "$word"
 		return
 		;;
 	help)
@@ -71,7 +84,7 @@ _sttcp()
 	if [[ $word == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_sttcp_options "${COMP_WORDS[1]}") --help" -- "$word")
 	elif [[ ${COMP_WORDS[1]} == send || ${COMP_WORDS[1]} == receive ]]; then
-		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		_sttcp_files "$word"
 	elif [[ ${COMP_WORDS[1]} == exec ]]; then
 		mapfile -t COMPREPLY < <(compgen -c -- "$word")
 	fi

@@ -91,6 +91,10 @@ class Completions(Case):
                              {f"--{option}" for option in options_of(verb)}, verb)
         self.assertEqual(complete("echo", "--log", "t"), {"trace"})
         self.assertEqual(complete("proxy", "--balance", ""), {"turn", "fewest"})
+        # Bash makes three words of --framing=l: the equals sign is one of its own.
+        self.assertEqual(complete("echo", "--framing", "=", "li"), {"line"})
+        self.assertEqual(complete("echo", "--log", "="), {"none", "error", "warning", "info", "trace"})
+        self.assertIn("length:3", complete("echo", "--framing", "length"))
 
     def test_zsh_knows_every_verb_and_option(self) -> None:
         text = (SOURCE / "cli" / "completions" / "_sttcp").read_text()
