@@ -20,7 +20,7 @@ enum {
 	KEY_PLOT
 };
 
-static struct plan plan = {.nconns = 64, .depth = 1, .duration_ms = 10000};
+static struct plan plan = {.nconns = 64, .duration_ms = 10000};
 static const char *plot_file;
 static bool as_json;
 static size_t size; /* --size; 0: not given */
@@ -40,6 +40,13 @@ static void fill_plan(const struct common *common)
 	plan.options = &common->client;
 	if (plan.request && size)
 		exit(fail(STATUS_USAGE, "--request has a size already, and --size another one"));
+	if (plan.rate > 0 && plan.depth > 0)
+		exit(fail(STATUS_USAGE,
+			  "--depth is for a closed loop, and --rate makes an open one"));
+	if (plan.reply_size && common->client.framing)
+		exit(fail(STATUS_USAGE, "--reply-size is for answers without a --framing"));
+	if (!plan.depth)
+		plan.depth = 1;
 	if (!plan.request)
 		make_request();
 	if (!plan.reply_size)

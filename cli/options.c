@@ -217,7 +217,7 @@ static error_t set_common(int key, char *value, struct argp_state *state)
 			(int32_t)read_number(state, "--per-ip", value, 1, INT32_MAX);
 		break;
 	case KEY_DRAIN:
-		common.drain_ms = strcmp(value, "0") ? read_time_ms(state, "--drain", value) : 0;
+		common.drain_ms = read_wait_ms(state, "--drain", value);
 		break;
 	case KEY_CONNECT_TIMEOUT:
 		common.client.connect_timeout_ms = read_time_ms(state, "--connect-timeout", value);
@@ -293,6 +293,8 @@ static void check_common(void)
 
 	if (common.server.max_message && !common.server.framing)
 		exit(fail(STATUS_USAGE, "--max-message needs a --framing other than raw"));
+	if (common.server.max_connections_per_ip && !strncmp(words[0], "unix:", 5))
+		exit(fail(STATUS_USAGE, "--per-ip: a Unix socket has no addresses to tell apart"));
 	if (client_ca && !tls)
 		exit(fail(STATUS_USAGE, "--client-ca needs --tls CERT,KEY"));
 	if (client_ca) {

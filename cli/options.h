@@ -23,6 +23,8 @@ int64_t read_size(struct argp_state *state, const char *what, const char *text, 
 		  int64_t most);
 /* "30", "1.5", "200ms", "5m", "1h" as milliseconds, at least 1. */
 int read_time_ms(struct argp_state *state, const char *what, const char *text);
+/* The same, or 0. */
+int read_wait_ms(struct argp_state *state, const char *what, const char *text);
 
 struct address {
 	char host[256];

@@ -52,22 +52,32 @@ int64_t read_size(struct argp_state *state, const char *what, const char *text, 
 	return value;
 }
 
-int read_time_ms(struct argp_state *state, const char *what, const char *text)
+static int read_ms(struct argp_state *state, const char *what, const char *text, bool may_be_0)
 {
 	static const struct {
 		const char *name;
 		double ms;
 	} units[] = {{"", 1e3}, {"s", 1e3}, {"ms", 1}, {"m", 60e3}, {"h", 3600e3}};
 	char *end;
-	double value = strtod(text, &end), ms = 0;
+	double value = strtod(text, &end), ms = -1;
 
 	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++)
 		if (end != text && !strcmp(end, units[i].name))
 			ms = value * units[i].ms;
-	if (!isfinite(ms) || ms < 1 || ms > 1e9)
+	if (!isfinite(ms) || (ms < 1 && !(may_be_0 && fpclassify(ms) == FP_ZERO)) || ms > 1e9)
 		argp_error(state, "%s is a time in seconds, or such as 200ms, 5m or 1h, not '%s'",
 			   what, text);
 	return (int)ms;
+}
+
+int read_time_ms(struct argp_state *state, const char *what, const char *text)
+{
+	return read_ms(state, what, text, false);
+}
+
+int read_wait_ms(struct argp_state *state, const char *what, const char *text)
+{
+	return read_ms(state, what, text, true);
 }
 
 static int digit(char c)

@@ -134,6 +134,11 @@ class Mistakes(Case):
             ["turn or fewest", "proxy", "0", "localhost:1", "--balance", "best"],
             ["unrecognized option", "echo", "0", "--nope"],
             ["a number", "bench", "localhost:1", "--connections", "0"],
+            ["a time", "echo", "0", "--drain", "-1s"],
+            ["a time", "echo", "0", "--drain", "0.1ms"],
+            ["--per-ip: a Unix socket", "echo", "unix:@x", "--per-ip", "1"],
+            ["--depth is for a closed", "bench", "localhost:1", "--rate", "5", "--depth", "2"],
+            ["--reply-size is for", "bench", "localhost:1", "--framing", "line", "--reply-size", "2"],
             ["has that size", "bench", "localhost:1", "--framing", "fixed:5"],
         ):
             with self.subTest(words):
@@ -216,6 +221,13 @@ class Ends(Case):
         far.close()
         program.ends_with(0)
         self.assertRegex(program.err.text(), "1 ended by themselves, 0 by force")
+
+    def test_a_drain_of_nothing_ends_at_once(self) -> None:
+        for nothing in ("0", "0s", "0ms", "0.0"):
+            server = self.serve("echo", "--drain", nothing)
+            self.dial(server.port)
+            server.signal()
+            server.ends_with(0)
 
     def test_a_second_signal_ends_at_once(self) -> None:
         listener = self.listen()
