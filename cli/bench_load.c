@@ -17,7 +17,8 @@
 
 enum {
 	MOST_OPENING = 256,
-	BATCH = 64
+	BATCH = 64,
+	BATCH_BYTES = 1 << 20
 };
 
 struct peer {
@@ -43,6 +44,7 @@ struct share {
 static const struct plan *plan;
 static struct peer *peers;
 static char *batch; /* requests, one behind the other, as many as are ever sent at once */
+static int64_t nbatch;
 static atomic_bool running;
 static int64_t begin_ns, end_ns;
 
@@ -93,7 +95,7 @@ bool load_runs(void)
 static int64_t send_requests(struct peer *peer, int64_t count, bool waits)
 {
 	bool framed = plan->options->framing != STTCP_FRAMING_RAW;
-	int64_t some = framed ? 1 : count < BATCH ? count : BATCH, done = 0;
+	int64_t some = count < nbatch ? count : nbatch, done = 0;
 
 	while (done < count) {
 		size_t size;
@@ -266,16 +268,28 @@ static bool wait_for_opening(int nstarted, int most)
 	return good;
 }
 
+/* A message goes alone; in a closed loop no more than `depth` are ever due. */
+static int64_t batch_of(void)
+{
+	int64_t most = plan->rate > 0 || plan->depth > BATCH ? BATCH : plan->depth;
+	int64_t fit = BATCH_BYTES / (int64_t)plan->request_size;
+
+	if (plan->options->framing != STTCP_FRAMING_RAW || fit < 1)
+		return 1;
+	return fit < most ? fit : most;
+}
+
 bool load_open(const struct plan *given, const char *host, int port)
 {
 	size_t size = given->request_size;
 
 	plan = given;
 	peers = calloc((size_t)plan->nconns, sizeof(*peers));
-	batch = malloc(size * BATCH);
+	nbatch = batch_of();
+	batch = malloc(size * (size_t)nbatch);
 	if (!peers || !batch)
 		return fail(0, "out of memory") != 0;
-	for (size_t i = 0; i < BATCH; i++)
+	for (size_t i = 0; i < (size_t)nbatch; i++)
 		memcpy(batch + i * size, plan->request, size);
 	for (int i = 0; i < plan->nconns; i++) {
 		peers[i].index = i;

@@ -4,10 +4,12 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import threading
 import time
+from pathlib import Path
 
 from support import Case, Program
 
@@ -53,6 +55,15 @@ class Bench(Case):
         bench.wait_until_it_waits()
         bench.signal()
         bench.ends_with(130)
+
+    def test_a_large_request_takes_memory_for_one(self) -> None:
+        listener = self.listen()
+        bench = self.sttcp("bench", "-c", "1", "-s", "16M", "-t", "20",
+                           f"127.0.0.1:{listener.getsockname()[1]}")
+        peer = self.accept(listener)
+        peer.recv(1)  # all is laid out
+        peak = Path(f"/proc/{bench.process.pid}/status").read_text()
+        self.assertLess(int(re.findall(r"VmHWM:\s+(\d+) kB", peak)[0]), 200_000)
 
     def test_an_open_loop_sends_what_is_due(self) -> None:
         target = f"127.0.0.1:{self.echo().port}"
