@@ -31,6 +31,8 @@ static void read_length(struct argp_state *state, char *text, sttcp_options *opt
 			argp_error(state, "after length:BYTES come :little and :self, not ':%s'",
 				   word);
 	}
+	if (options->prefix_varint && options->prefix_little_endian)
+		argp_error(state, "after length:varint comes :self, not ':little'");
 }
 
 void read_framing(struct argp_state *state, char *text, sttcp_options *options)

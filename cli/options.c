@@ -290,6 +290,13 @@ static void copy_to_client(void)
 static void check_common(void)
 {
 	sttcp_tls *tls = common.server_tls;
+	int64_t most = common.server.max_message;
+
+	if (most && common.server.fixed_size > most)
+		exit(fail(STATUS_USAGE, "--framing fixed:%lld has messages over --max-message %lld",
+			  (long long)common.server.fixed_size, (long long)most));
+	if (!most && common.server.fixed_size > 1 << 20)
+		common.server.max_message = common.server.fixed_size;
 
 	if (common.server.max_message && !common.server.framing)
 		exit(fail(STATUS_USAGE, "--max-message needs a --framing other than raw"));

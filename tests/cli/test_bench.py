@@ -65,6 +65,10 @@ class Bench(Case):
         peak = Path(f"/proc/{bench.process.pid}/status").read_text()
         self.assertLess(int(re.findall(r"VmHWM:\s+(\d+) kB", peak)[0]), 200_000)
 
+    def test_large_messages_of_fixed_size(self) -> None:
+        target = f"127.0.0.1:{self.echo('--framing', 'fixed:2M').port}"
+        self.measure("-c", "1", "--framing", "fixed:2M", "-s", "2M", target)
+
     def test_an_open_loop_sends_what_is_due(self) -> None:
         target = f"127.0.0.1:{self.echo().port}"
         result = self.measure("-c", "2", "--rate", "200", target)

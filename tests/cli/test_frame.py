@@ -140,6 +140,8 @@ class Mistakes(Case):
             ["--depth is for a closed", "bench", "localhost:1", "--rate", "5", "--depth", "2"],
             ["--reply-size is for", "bench", "localhost:1", "--framing", "line", "--reply-size", "2"],
             ["has that size", "bench", "localhost:1", "--framing", "fixed:5"],
+            ["after length:varint comes :self", "echo", "0", "--framing", "length:varint:little"],
+            ["has messages over --max-message", "echo", "0", "--framing", "fixed:2M", "--max-message", "1M"],
         ):
             with self.subTest(words):
                 self.fails(2, pattern, *words)
