@@ -37,6 +37,8 @@ static void make_request(void)
 
 static void fill_plan(const struct common *common)
 {
+	const char *why;
+
 	plan.options = &common->client;
 	if (plan.request && size)
 		exit(fail(STATUS_USAGE, "--request has a size already, and --size another one"));
@@ -51,11 +53,11 @@ static void fill_plan(const struct common *common)
 		make_request();
 	if (!plan.reply_size)
 		plan.reply_size = plan.request_size;
-	if (common->client.framing == STTCP_FRAMING_FIXED &&
-	    (int64_t)plan.request_size != common->client.fixed_size)
+	why = why_no_message(plan.options, plan.request, plan.request_size);
+	if (why)
 		exit(fail(STATUS_USAGE,
-			  "with --framing fixed:%lld a request has that size, not %zu",
-			  (long long)common->client.fixed_size, plan.request_size));
+			  "the request of %zu bytes is no message of this --framing: %s",
+			  plan.request_size, why));
 }
 
 static void show(void)

@@ -65,6 +65,49 @@ void read_framing(struct argp_state *state, char *text, sttcp_options *options)
 	}
 }
 
+/* What a prefix can tell at most; 0: without a limit. */
+static uint64_t prefix_max(const sttcp_options *options)
+{
+	int bits = 8 * (options->prefix_size ? options->prefix_size : 4);
+
+	return options->prefix_varint || bits == 64 ? 0 : (UINT64_C(1) << bits) - 1;
+}
+
+static const char *find_end(const sttcp_options *options, const char *data, size_t size)
+{
+	size_t most = (size_t)options->delimiter_size;
+	const char *delimiter = options->delimiter;
+
+	if (options->framing == STTCP_FRAMING_LINE)
+		return size > 0 && data[size - 1] == '\r' ? data : memchr(data, '\n', size);
+	if (options->framing != STTCP_FRAMING_DELIMITER)
+		return NULL;
+	/* A delimiter that begins in the message and ends in the one behind it comes too early. */
+	for (size_t part = 1; part < most && part <= size; part++)
+		if (!memcmp(data + size - part, delimiter, part) &&
+		    !memcmp(delimiter + part, delimiter, most - part))
+			return data;
+	return memmem(data, size, delimiter, most);
+}
+
+const char *why_no_message(const sttcp_options *options, const char *data, size_t size)
+{
+	uint64_t most = options->max_message > 0 ? (uint64_t)options->max_message : 1 << 20;
+	uint64_t told = prefix_max(options), length = size;
+
+	if (options->framing == STTCP_FRAMING_RAW)
+		return NULL;
+	if (size > most)
+		return "it is larger than --max-message";
+	if (options->prefix_includes_itself)
+		length += (uint64_t)(options->prefix_size ? options->prefix_size : 4);
+	if (options->framing == STTCP_FRAMING_LENGTH && told && length > told)
+		return "its length does not fit";
+	if (options->framing == STTCP_FRAMING_FIXED && (int64_t)size != options->fixed_size)
+		return "it has another size";
+	return find_end(options, data, size) ? "the end of a message stands in it" : NULL;
+}
+
 void drop_framing(sttcp_options *options)
 {
 	options->framing = STTCP_FRAMING_RAW;

@@ -41,6 +41,8 @@ size_t read_escapes(struct argp_state *state, const char *what, char *text);
 
 /* Sets the framing in `options` from "line", "length:4" and the like. */
 void read_framing(struct argp_state *state, char *text, sttcp_options *options);
+/* NULL, or why the library would not send this as a message. */
+const char *why_no_message(const sttcp_options *options, const char *data, size_t size);
 /* Back to raw. */
 void drop_framing(sttcp_options *options);
 
