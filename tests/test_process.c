@@ -349,6 +349,42 @@ static void fork_before_the_first_start_is_fine(void **state)
 	assert_int_equal(process_run("fork_before_the_first_start"), 0);
 }
 
+/* Nor was any other object made before. */
+static int fork_with_one_object(sttcp_tls *tls)
+{
+	pid_t pid = process_fork();
+
+	CHECK(tls && pid >= 0);
+	if (pid == 0) {
+		CHECK(sttcp_tls_set_alpn(tls, "h2") == STTCP_EFORK);
+		CHECK(sttcp_tls_reload(tls) == STTCP_EFORK);
+		CHECK(!sttcp_tls_error(tls));
+		CHECK(!sttcp_tls_ref(tls));
+		sttcp_tls_unref(tls);
+		_exit(0);
+	}
+	CHECK(process_wait_pid(pid) == 0);
+	sttcp_tls_unref(tls);
+	return 0;
+}
+
+static int fork_with_a_tls_server(void)
+{
+	return fork_with_one_object(sttcp_tls_server("none.pem", NULL));
+}
+
+static int fork_with_a_tls_client(void)
+{
+	return fork_with_one_object(sttcp_tls_client());
+}
+
+static void fork_with_nothing_but_a_tls_object_is_noticed(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("fork_with_a_tls_server"), 0);
+	assert_int_equal(process_run("fork_with_a_tls_client"), 0);
+}
+
 /* -------------------------------------------------------------- leaving main */
 
 static int leave_with_servers_running(void)
@@ -387,6 +423,8 @@ static const struct child children[] = {
 	{"send_to_the_dead", send_to_the_dead},
 	{"fork_with_everything_running", fork_with_everything_running},
 	{"fork_before_the_first_start", fork_before_the_first_start},
+	{"fork_with_a_tls_server", fork_with_a_tls_server},
+	{"fork_with_a_tls_client", fork_with_a_tls_client},
 	{"leave_with_servers_running", leave_with_servers_running},
 	{NULL, NULL},
 };
@@ -399,6 +437,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(sigpipe_never_reaches_the_program),
 		cmocka_unit_test(fork_leaves_the_parents_objects_alone),
 		cmocka_unit_test(fork_before_the_first_start_is_fine),
+		cmocka_unit_test(fork_with_nothing_but_a_tls_object_is_noticed),
 		cmocka_unit_test(leaving_main_is_exit_status_0),
 	};
 

@@ -6,6 +6,7 @@
 #include "api/call.h"
 #include "conn/handshake.h"
 #include "conn/secure.h"
+#include "group/all.h"
 #include "tls/context.h"
 
 /* 0, -EINVAL or STTCP_EFORK. */
@@ -14,6 +15,15 @@ static int check_tls(const sttcp_tls *tls)
 	if (!tls)
 		return -EINVAL;
 	return stt_tls_owner(tls) == stt_fork_count() ? 0 : STTCP_EFORK;
+}
+
+/* Before an object is made: whoever has one may fork, and it may be the first of all. */
+static int begin_object(void)
+{
+	int cancel = stt_call_begin();
+
+	stt_all_begin();
+	return cancel;
 }
 
 static sttcp_tls *own(sttcp_tls *tls)
@@ -25,7 +35,7 @@ static sttcp_tls *own(sttcp_tls *tls)
 
 sttcp_tls *sttcp_tls_server(const char *certificate, const char *key)
 {
-	int cancel = stt_call_begin();
+	int cancel = begin_object();
 	sttcp_tls *tls = own(stt_tls_new_server(certificate, key));
 
 	stt_call_end(cancel);
@@ -34,7 +44,7 @@ sttcp_tls *sttcp_tls_server(const char *certificate, const char *key)
 
 sttcp_tls *sttcp_tls_client(void)
 {
-	int cancel = stt_call_begin();
+	int cancel = begin_object();
 	sttcp_tls *tls = own(stt_tls_new_client());
 
 	stt_call_end(cancel);
