@@ -390,6 +390,25 @@ static void child_has_none_of_it_and_may_dial(void **state)
 }
 
 /* From many threads at a time, some of which give up at once. */
+static void child_is_told_of_what_is_the_parents(void **state)
+{
+	sttcp_tls *tls = sttcp_tls_client();
+	pid_t pid = process_fork();
+
+	(void)state;
+	if (pid == 0) {
+		int code = 0;
+		sttcp_conn *conn = sttcp_dial("127.0.0.1", 1, STTCP_OPTIONS(.tls = tls), &code);
+
+		_exit(!conn && code == STTCP_EFORK &&
+				      strstr(sttcp_dial_error(), "cannot dial 127.0.0.1:1: tls")
+			      ? 0
+			      : 1);
+	}
+	assert_int_equal(process_wait_pid(pid), 0);
+	sttcp_tls_unref(tls);
+}
+
 static void *dial_often(void *argument)
 {
 	const int *port = argument;
@@ -459,6 +478,7 @@ int main(void)
 		cmocka_unit_test(shutdown_waits_for_nobody_but_users),
 		cmocka_unit_test(stop_of_a_server_leaves_it_alone),
 		cmocka_unit_test(child_has_none_of_it_and_may_dial),
+		cmocka_unit_test(child_is_told_of_what_is_the_parents),
 		cmocka_unit_test(many_dial_at_a_time),
 	};
 

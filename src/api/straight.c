@@ -69,6 +69,11 @@ static sttcp_conn *fail(int *code, int result, const char *sentence, char *text)
 
 static void copy_error(struct stt_group *group, char *text)
 {
+	/* In a child that was forked in the log callback it is the parent's. */
+	if (stt_forked_since(group->service.fork_count)) {
+		snprintf(text, SENTENCE, "cannot dial: %s", sttcp_strerror(STTCP_EFORK));
+		return;
+	}
 	stt_lock(&group->lock);
 	snprintf(text, SENTENCE, "%s", group->error);
 	stt_unlock(&group->lock);
@@ -92,7 +97,7 @@ static sttcp_conn *dial(const char *host, int port, const sttcp_options *options
 	*code = stt_group_check_start(group);
 	if (*code == 0)
 		conn = stt_dial(group, code, text, SENTENCE);
-	else if (*code != STTCP_EFORK)
+	else
 		copy_error(group, text);
 	/* The connection has a reference of its own. */
 	stt_group_unref(group);

@@ -249,8 +249,9 @@ static int check_tls(struct stt_group *group)
 		return 0;
 	/* Its locks, and OpenSSL's, may have been held by a thread that the child does not have. */
 	if (stt_tls_owner(tls) != stt_fork_count())
-		return stt_group_tell(group, STTCP_EFORK, "cannot start %s: tls: %s",
-				      group->service.given, sttcp_strerror(STTCP_EFORK));
+		return stt_group_tell(group, STTCP_EFORK, "cannot %s %s: tls: %s",
+				      beginning_of(group), group->service.given,
+				      sttcp_strerror(STTCP_EFORK));
 
 	int result = stt_tls_start(tls);
 
