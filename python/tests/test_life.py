@@ -1,12 +1,137 @@
 # SPDX-License-Identifier: MIT
 """Servers and clients start, stop, close, wait, and start again."""
 
+import socket
 import threading
 import unittest
 
 import sttcp
-from sttcp import _group
-from support import Case, Seen, free_port, run_python, wait_for
+from sttcp import _group, _wait
+from sttcp.client import Client
+from sttcp.server import Server
+from support import Case, Peer, Seen, free_port, run_python, wait_for
+
+
+class Held:
+    """A server or client whose start returns when a handler has run."""
+
+    def _start(self):
+        code = super()._start()
+        if code >= 0:
+            assert self.handled.wait(20)
+        return code
+
+
+class HeldServer(Held, Server):
+    pass
+
+
+class HeldClient(Held, Client):
+    pass
+
+
+class EarlyTest(Case):
+    """Handlers run before the start has returned."""
+
+    def held(self, kind, *arguments, **options):
+        made = kind(*arguments, **options)
+        made.handled = threading.Event()
+        self.addCleanup(made._stop, 0)
+        return made
+
+    def server_with_a_peer_in_its_queue(self, handler):
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = self.held(HeldServer, None, None)
+        server.connection_handler(handler)
+        self.addCleanup(Peer(listener.getsockname()[1]).close)
+        server.add_listener(listener)
+        return server
+
+    def test_close_in_a_handler_of_a_server_ends_each_run(self):
+        def handler(address, connection):
+            server.close()
+            server.handled.set()
+            return False
+
+        server = self.server_with_a_peer_in_its_queue(handler)
+        for _ in range(3):
+            server.start()
+            self.assertTrue(server.wait(20))
+            server.handled.clear()
+            # The listener is not the server's own, and listens on.
+            self.addCleanup(Peer(server.sock_name[1]).close)
+
+    def test_close_in_a_handler_of_a_client_ends_each_run(self):
+        server = self.echo_server()
+        for options in {}, {"reconnect": 20}:
+            client = self.held(HeldClient, "127.0.0.1", server.port, **options)
+
+            @client.connection_handler
+            def handler(address, connection, client=client):
+                client.close()
+                client.handled.set()
+
+            for _ in range(3):
+                client.start()
+                self.assertTrue(client.wait(20), options)
+                client.handled.clear()
+
+    def test_close_in_the_unconnected_handler_of_a_client_that_reconnects(self):
+        client = self.held(HeldClient, "127.0.0.1", free_port(), reconnect=20)
+
+        @client.unconnected_handler
+        def handler(address, reason):
+            client.close()
+            client.handled.set()
+
+        client.start()
+        self.assertTrue(client.wait(20))
+
+    def test_a_handler_sees_what_is_started(self):
+        def handler(address, connection):
+            seen.tell(server.sock_name, repr(server), server.is_listening)
+            server.handled.set()
+
+        seen = Seen()
+        server = self.server_with_a_peer_in_its_queue(handler)
+        server.start()
+        name, text, is_listening = seen.next()
+        self.assertEqual(name, server.sock_name)
+        self.assertIn("%s:%d listening" % name, text)
+        self.assertTrue(is_listening)
+        client = self.held(HeldClient, "127.0.0.1", self.echo_server().port)
+        client.connection_handler(lambda *unused: seen.tell(repr(client)) or client.handled.set())
+        client.start()
+        self.assertIn(" connected", seen.next())
+
+    def test_another_thread_that_closes_waits_for_the_start(self):
+        def handler(address, connection):
+            inside.set()
+            connection.close()
+
+        inside = threading.Event()
+        server = self.server_with_a_peer_in_its_queue(handler)
+        starting = threading.Thread(target=server.start)
+        starting.start()
+        self.assertTrue(inside.wait(20))
+        closing = threading.Thread(target=server.close)
+        closing.start()
+        wait_for(lambda: _wait._pipes or not closing.is_alive())
+        server.handled.set()
+        closing.join(20)
+        starting.join(20)
+        self.assertTrue(server.closed)
+
+    def test_a_start_that_fails_leaves_it_as_it_was(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            server = self.server(port=taken.getsockname()[1])
+            self.assertRaises(OSError, server.start)
+            self.assertIn("not started", repr(server))
+            self.assertRaisesRegex(RuntimeError, "not started", server.wait, 0)
+            self.assertFalse(server.closed)
+        server.start()
+        server.close()
+        self.assertTrue(server.closed)
 
 
 class LifeTest(Case):

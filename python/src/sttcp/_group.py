@@ -72,6 +72,7 @@ def _forget_parent() -> None:
         each._state_lock = threading.Lock()
         each._timers_lock = threading.RLock()
         each._timers.clear()
+        each._starter = 0
         each.closed = True
     _running.clear()
     connections.clear()
@@ -195,7 +196,9 @@ class Group(_sttcp.GroupBase):
         self._timers: list[Timer] = []
         self._was_started = False
         self._uses_set_handler = False
+        self._starter = 0  # the thread that is in the midst of a start
         self._runs = 0  # a stop of an earlier run must not end a later one
+        self._stopping = False  # this run
         self._is_open = False  # this run, from the end of its start on
         self._stop_requested = False  # by a signal handler
         self._is_followed = False  # and somebody sees to that
@@ -302,13 +305,48 @@ class Group(_sttcp.GroupBase):
             # It runs, or this is its last handler, which may start a client again.
             again = self in _running
             over = self.closed
+            was_started = self._was_started
             if not again:
                 _running.add(self)
                 connections.append(cast("Server | Client", self))
-                self.closed = False
-                self._is_open = False
-                self._stop_requested = False
-                self._is_followed = False
+                self._begin_run()
+        try:
+            try:
+                code = self._start_library(over)
+            except Exception:
+                if not again:
+                    self._forget()
+                    self._take_back_run(was_started, over)
+                raise
+            self._opened(code > 0)
+        finally:
+            if not again:
+                self._starter = 0
+                announce()
+            self._settle_timers()
+
+    def _begin_run(self) -> None:
+        """Handlers may run before the start has returned, and close this: all that they look at is
+        in place by then."""
+        with self._state_lock:
+            self._starter = threading.get_ident()
+            self._runs += 1
+            self._is_open = False
+            self._is_followed = False
+            self._stop_requested = False
+            self._stopping = False
+            self._was_started = True
+            self.closed = False
+
+    def _take_back_run(self, was_started: bool, over: bool) -> None:
+        """The start has failed. Nobody ends a later run in place of this one."""
+        with self._state_lock:
+            self._runs += 1
+            self._was_started = was_started
+            self.closed = over
+
+    def _start_library(self, over: bool) -> int:
+        """over: a run has ended before this one. 1 for a client that goes on, else 0."""
         code = self._start()
         deadline = time.monotonic() + LAST_RUN_S
         # One that has told its end is not quite there yet in the library: a client in its last
@@ -318,17 +356,21 @@ class Group(_sttcp.GroupBase):
                 time.sleep(0.001)
             code = self._start()
         if code < 0:
-            if not again:
-                self._forget()
-                self.closed = over
-                self._settle_timers()
             text = self._error() or _sttcp.error_text(code)
             if code == -errno.EBUSY and over:
                 text = f"cannot start {self}: a handler of its last run still runs"
             raise_start(code, text, self.tls._error() if self.tls is not None else "")
-        self._was_started = True
-        self._opened(code > 0)
-        self._settle_timers()
+        return code
+
+    def _has_begun(self) -> bool:
+        """Whether there is something to stop. Waits for the end of a start on another thread; a
+        handler does not, and a signal handler in the midst of a server's leaves it to its end."""
+        if self._starter == threading.get_ident():
+            self._stop_requested = True
+            return False
+        if not _sttcp._in_handler():
+            wait_until(lambda: not self._starter)
+        return self._was_started and not self.closed
 
     def _finish(self, run: int) -> None:
         """A run is over, if it was not told yet."""
@@ -339,6 +381,7 @@ class Group(_sttcp.GroupBase):
         self._ended()
 
     def _finish_later(self, run: int) -> None:
+        wait_until(lambda: not self._starter)
         self._wait(-1)
         self._finish(run)
 

@@ -126,9 +126,7 @@ class Client(_group.Group):
         # The library alone knows whether the end of a connection is that of the client.
         if not self._reconnects or goes_on:
             return
-        with self._state_lock:
-            self._runs += 1
-            run = self._runs
+        run = self._runs
         try:
             threading.Thread(target=self._finish_later, args=(run,), name="sttcp-wait",
                              daemon=True).start()
@@ -141,7 +139,7 @@ class Client(_group.Group):
         """Ends the attempt or the connection now: output is flushed, and the last handler gets a
         DestructionException. Returns when that handler has returned; inside a handler it returns at
         once. Between two attempts (reconnect) no handler runs."""
-        if not self._was_started or self.closed:
+        if not self._has_begun():
             return
         if _sttcp._in_handler():
             self._stop(0)
@@ -163,7 +161,7 @@ class Client(_group.Group):
     def _stop_now(self) -> None:
         """Ends it without waiting for a handler that runs, or for a peer that does not read: what the
         peer does not take within moments is lost."""
-        if not self._was_started or self.closed:
+        if not self._has_begun():
             return
         connection = self.connection
         closing = threading.Thread(target=self._stop, args=(0,), name="sttcp-wait", daemon=True)

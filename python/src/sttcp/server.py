@@ -142,7 +142,6 @@ class Server(_group.Group):
                  handler: PlainHandler | None = None, **options: Unpack[ServerOptions]) -> None:
         super().__init__(host, port, handler, **options)
         self._sock_name: Address = self._given
-        self._stopping = False
 
     # ------------------------------------------------------------ handlers
 
@@ -207,9 +206,6 @@ class Server(_group.Group):
             self._put(_group.DISCONNECTION, _log_disconnection)
 
     def _opened(self, goes_on: bool) -> None:
-        with self._state_lock:
-            self._runs += 1
-            self._stopping = False
         self._sock_name = self._listens_on()
         logger.info("Listening to %s:%s", *self._sock_name)
         for each in self.addresses[1:]:
@@ -238,8 +234,10 @@ class Server(_group.Group):
         return str(found[0][4][0]), port
 
     def _stop_within(self, timeout_ms: int) -> StopReport:
+        if not self._has_begun():
+            return StopReport(0, 0, 0)
         with self._state_lock:
-            if not self._was_started or self.closed:
+            if self.closed:
                 return StopReport(0, 0, 0)
             self._stopping = True
             run = self._runs
@@ -384,7 +382,7 @@ class Server(_group.Group):
     @property
     def sock_name(self) -> Address:
         """(host, port); from the start on, those of the socket."""
-        return self._sock_name
+        return self._listens_on() if self._starter else self._sock_name
 
     @property
     def is_listening(self) -> bool:
