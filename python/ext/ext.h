@@ -57,10 +57,6 @@ PyObject *lent_set(PyObject *module, PyObject *args, PyObject *kwargs);
 bool gil_enter(void);
 void gil_leave(void);
 
-/* Has the main thread call the function when it can; not after gil_close. Any thread, without the
- * GIL. */
-void gil_call_soon(int (*function)(void *argument));
-
 /* From now on gil_enter says no; returns when nobody is on the way in. */
 void gil_close(void);
 

@@ -86,14 +86,6 @@ bool gil_in_handler(void)
 	return self.depth > 0;
 }
 
-void gil_call_soon(int (*function)(void *argument))
-{
-	atomic_fetch_add(&entering, 1);
-	if (!atomic_load(&closing))
-		Py_AddPendingCall(function, NULL);
-	atomic_fetch_sub(&entering, 1);
-}
-
 /* A thread ends. What threading.current_thread() has made for it goes, too. */
 static void clear_state(void *unused)
 {

@@ -3,8 +3,11 @@
  * The log, from the library to the logger.
  *
  * What the library logs comes on its own threads, at times when waiting for the GIL would hold up
- * every connection. So it is kept, and whoever is in Python next passes it on: the next handler, or
- * the main thread. What does not fit is dropped, and that is told.
+ * every connection. So it is kept, and whoever is in Python next passes it on: the next handler, at
+ * its end, a start that has failed, or the thread that waits for nothing else (sttcp/_log.py).
+ * Python's pending calls will not do: they run logging at any point of the main thread, where it
+ * may hold the very lock that the logger's handlers want. What does not fit is dropped, and that is
+ * told.
  */
 #include "ext.h"
 
@@ -31,7 +34,13 @@ static struct {
 	} lines[LOG_LINES];
 } kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static atomic_bool log_waits;
-static int log_fd = -1; /* an eventfd, that who waits for something else learns of a line, too */
+static int log_fd = -1; /* an eventfd, for the thread that waits for lines */
+
+static void tell_waiting(void)
+{
+	if (!atomic_exchange(&log_waits, true))
+		eventfd_write(log_fd, 1);
+}
 
 static bool take_line(int *level, char *text)
 {
@@ -54,28 +63,34 @@ static bool take_line(int *level, char *text)
 	return taken;
 }
 
-void log_drain(void)
+/* -1 with an exception set that no line has raised: a signal's, on the main thread. The rest stays.
+ */
+static int pass_on(void)
 {
 	char text[LOG_SIZE];
 	int level;
 
 	if (!atomic_load_explicit(&log_waits, memory_order_relaxed))
-		return;
+		return 0;
 	atomic_store(&log_waits, false);
 	while (take_line(&level, text)) {
 		PyObject *result = PyObject_CallFunction(lent.log, "iN", level, text_make(text));
 
+		if (!result && !PyErr_ExceptionMatches(PyExc_Exception)) {
+			tell_waiting();
+			return -1;
+		}
 		if (!result)
 			PyErr_WriteUnraisable(lent.log);
 		Py_XDECREF(result);
 	}
+	return 0;
 }
 
-static int drain_pending(void *unused)
+void log_drain(void)
 {
-	(void)unused;
-	log_drain();
-	return 0;
+	if (pass_on() < 0)
+		PyErr_WriteUnraisable(lent.log);
 }
 
 /* Any thread, without the GIL. */
@@ -93,10 +108,7 @@ static void keep_line(int level, const char *text, void *unused)
 		kept.dropped++;
 	}
 	pthread_mutex_unlock(&kept.lock);
-	if (!atomic_exchange(&log_waits, true)) {
-		gil_call_soon(drain_pending);
-		eventfd_write(log_fd, 1);
-	}
+	tell_waiting();
 }
 
 /* In a forked child, which has an eventfd of its own under the same number. */
@@ -152,7 +164,8 @@ static PyObject *fetch_log(PyObject *module, PyObject *unused)
 	(void)module;
 	(void)unused;
 	eventfd_read(log_fd, &number);
-	log_drain();
+	if (pass_on() < 0)
+		return NULL;
 	Py_RETURN_NONE;
 }
 

@@ -186,27 +186,73 @@ assert server.closed
             self.assertRaises(TypeError, call, True)
 
     def test_what_does_not_fit_is_counted(self):
-        # The main thread, which would fetch the lines, waits meanwhile.
+        # Whoever passes the first line on waits for the last meanwhile.
         said = self.said("logging.basicConfig(level=logging.WARNING)", """
 import threading
+class Held(logging.Handler):
+    def emit(self, record):
+        told.wait(20)
+told = threading.Event()
+logging.getLogger("sttcp").addHandler(Held())
 def fail_often():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         server = sttcp.Server(*taken.getsockname())
         for _ in range(3000):
-            try:
-                server.start()
-            except OSError:
-                pass
-thread = threading.Thread(target=fail_often)
-thread.start()
-thread.join()
+            server._start()
+sttcp.log_to_stderr(0)
+fail_often()
+told.set()
 fail()
 """)
         dropped = re.findall(r"WARNING:sttcp:(\d+) lines of the log were dropped\n", said)
         self.assertTrue(dropped, said[-500:])
         self.assertEqual(said.count("ERROR:sttcp") + sum(map(int, dropped)), 1 + 3000 + 1)
+
+    def test_it_is_not_passed_on_in_the_midst_of_the_main_thread(self):
+        # That holds a lock of the program's, which a handler of the log wants.
+        self.said("", """
+import threading, time
+class Locked(logging.Handler):
+    def emit(self, record):
+        told.append(threading.current_thread())
+        assert lock.acquire(timeout=5)
+        lock.release()
+lock = threading.Lock()
+told = []
+logging.basicConfig(handlers=[Locked()])
+sttcp.log_to_stderr(0)
+taken = socket.create_server(("127.0.0.1", 0))
+thread = threading.Thread(target=sttcp.Server(*taken.getsockname())._start)
+with lock:
+    thread.start()
+    while thread.is_alive():
+        pass
+end = time.monotonic() + 20
+while not told:
+    assert time.monotonic() < end
+assert threading.main_thread() not in told, told
+""")
+
+    def test_a_signal_that_comes_while_a_line_is_passed_on_is_not_lost(self):
+        self.said("", """
+import os, signal
+class Interrupted(logging.Handler):
+    def emit(self, record):
+        if not told:
+            told.append(record)
+            os.kill(os.getpid(), signal.SIGINT)
+told = []
+logging.basicConfig(handlers=[Interrupted()])
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sttcp._engine.begin_passing = lambda: None  # the failed start passes it on
+try:
+    fail()
+    raise AssertionError("lost")
+except KeyboardInterrupt:
+    assert told
+""")
 
 
 if __name__ == "__main__":

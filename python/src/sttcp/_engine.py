@@ -11,6 +11,7 @@ import threading
 from typing import Any
 
 from . import _sttcp
+from ._log import begin_passing
 from ._printing import screen_lock
 
 logger = logging.getLogger("sttcp")
@@ -29,6 +30,7 @@ _MAX_THREADS = 512
 _is_configured = False
 _wished: int | None = None  # by log_level
 _goes_somewhere = False
+_goes_to_logger = False
 _numbers = itertools.count(1)
 _own_excepthook = threading.excepthook
 
@@ -90,9 +92,12 @@ def log_level(level: int) -> None:
 def log_to_stderr(level: int = _INFO) -> None:
     """Prints the library's diagnostics to standard error instead, up to this level; 0: to the
     logger again. STTCP_LOG=4 in the environment does the same without a change to the program."""
-    global _goes_somewhere
+    global _goes_somewhere, _goes_to_logger
     _goes_somewhere = True
-    _sttcp._log_to(_check_level(level) or _TO_LOGGER)
+    _goes_to_logger = _check_level(level) == 0
+    _sttcp._log_to(level or _TO_LOGGER)
+    if _goes_to_logger:
+        begin_passing()
 
 
 def begin() -> None:
@@ -106,12 +111,15 @@ def begin() -> None:
 
 
 def _begin_log() -> None:
-    global _goes_somewhere
+    global _goes_somewhere, _goes_to_logger
     if not _goes_somewhere:
         _goes_somewhere = True
         # Otherwise the library reads it, with the first start.
         if os.environ.get("STTCP_LOG", "") not in ("0", "1", "2", "3", "4"):
             _sttcp._log_to(_TO_LOGGER)
+            _goes_to_logger = True
+    if _goes_to_logger:
+        begin_passing()
     if _wished is None:
         _sttcp._log_level(_TRACE if logger.isEnabledFor(logging.DEBUG) else _INFO)
 

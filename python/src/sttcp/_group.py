@@ -317,6 +317,7 @@ class Group(_sttcp.GroupBase):
                 if not again:
                     self._forget()
                     self._take_back_run(was_started, over)
+                _sttcp._fetch_log()  # why stands in the log by the time that this raises
                 raise
             self._opened(code > 0)
         finally:

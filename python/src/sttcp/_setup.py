@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import atexit
 
-from . import _engine, _group, _sttcp, errors
+from . import _engine, _group, _log, _sttcp, errors
 from ._connection import Connection
 from ._tls import TLSInfo
 from .client import Client
@@ -34,5 +34,5 @@ def set_up() -> None:
     )
     # The last one registered runs first. Handlers run until the very end; then no thread may come
     # into Python any more.
-    atexit.register(_sttcp._leave)
+    atexit.register(_log.leave)
     atexit.register(_group.finish_version_1_1)

@@ -18,14 +18,12 @@ import time
 from types import FrameType
 from typing import Any, Callable, Iterator, TypeVar
 
-from . import _sttcp
-
 T = TypeVar("T")
 
 _NEWS = b"\0"  # no signal has this number
 
 
-class _Pipe:
+class Pipe:
     """Closed with its last reference, and so not while another thread writes."""
 
     def __init__(self) -> None:
@@ -40,7 +38,7 @@ class _Pipe:
 
 # The pipes of all calls that wait. There is no lock: a signal handler may interrupt its holder, and
 # then wait for a thread that wants it.
-_pipes: set[_Pipe] = set()
+_pipes: set[Pipe] = set()
 
 
 def announce() -> None:
@@ -85,21 +83,17 @@ def wait_until(done: Callable[[], bool], timeout: float | None = None) -> bool:
     if done():
         return True
     end = None if timeout is None else time.monotonic() + timeout
-    pipe = _Pipe()
+    pipe = Pipe()
     _pipes.add(pipe)
     try:
         poll = select.poll()
         poll.register(pipe.reader, select.POLLIN)
-        # Log lines are fetched even if nothing else happens.
-        poll.register(_sttcp._log_fd, select.POLLIN)
         with _signals_into(pipe.writer) as before:
             while not done():
                 left = None if end is None else end - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                events = poll.poll(None if left is None else left * 1000 + 1)
-                _sttcp._fetch_log()
-                if any(fd == pipe.reader for fd, _ in events):
+                if poll.poll(None if left is None else left * 1000 + 1):
                     _take(pipe.reader, before)
         return True
     finally:

@@ -11,6 +11,7 @@ from typing import Callable
 from . import _sttcp
 from ._group import LAST_RUN_S, running_objects
 from .errors import make_exception
+from ._log import end_passing
 from ._wait import call_interruptibly, let_signals_through, terminable, wait_until
 
 
@@ -49,6 +50,7 @@ def engine_shutdown() -> None:
                            "given, still runs")
     if code < 0:
         raise make_exception(code, None)
+    end_passing()
 
 
 def keep_alive() -> None:
