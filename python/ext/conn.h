@@ -27,7 +27,7 @@ typedef struct conn {
 	unsigned char untried;	   /* sends that are not tried first: conn_io.c */
 	bool dialled;		   /* the connection's data is its object, without a reference */
 	bool far;		   /* a coroutine has dialled it: far.c */
-	bool fin;		   /* far: the peer's has come */
+	bool fin; /* the peer's has come, and a coroutine was or may be there for it */
 } conn_object;
 
 enum own_framing {

@@ -76,7 +76,6 @@ struct dialogue {
 	bool cuts;	    /* the library cuts the bytes as its waits want them */
 	bool may_not_read;
 	bool ended;
-	bool fin;	   /* the peer's has come */
 	bool outlives_fin; /* that is so only as long as it waits */
 	bool asked;	   /* to go on, by a task */
 	bool end_due;

@@ -164,7 +164,7 @@ void dialogue_take_end(conn_object *self)
 {
 	struct dialogue *d = self->dialogue;
 
-	d->fin = true;
+	self->fin = true;
 	d->end_due = !d->outlives_fin;
 	if (d->wait->kind >= WAIT_ROOM)
 		return;

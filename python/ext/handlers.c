@@ -316,6 +316,9 @@ static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot,
 	conn_object *known =
 		group ? (conn_object *)conn_wrap(conn, (PyObject *)group, &group->last_host) : NULL;
 
+	/* Coroutines that begin later learn of it, too. */
+	if (known && slot == SLOT_END)
+		known->fin = true;
 	if (known && dialogue_waits(known))
 		tell_dialogue(known);
 	else if (slot == SLOT_END && !binding->half_close)

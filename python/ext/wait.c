@@ -168,7 +168,7 @@ static enum outcome begin_read(wait_object *self, struct dialogue *d, PyObject *
 	}
 	if (d->rest && wait_begin_with_rest(self, d, value) == RETURNS)
 		return RETURNS;
-	if (d->fin || self->conn->fin) {
+	if (self->conn->fin) {
 		*value = end_of_input(self);
 		return RETURNS;
 	}

@@ -50,6 +50,49 @@ class EndTest(AwaitCase):
         "sleep": lambda connection: sttcp.sleep(3600),
     }
 
+    READS = (("recv", {}, b""), ("recv_exactly", {}, None), ("recv_message", {}, None),
+             ("next_size", {}, None), ("recv", {"framing": "line"}, b""),
+             ("recv_message", {"framing": "line"}, None), ("next_size", {"framing": "line"}, None))
+
+    def test_a_coroutine_that_begins_after_the_fin_reads_the_end(self):
+        for name, options, end in self.READS:
+            with self.subTest(name, **options):
+                seen = Seen()
+
+                async def task(connection, name=name, seen=seen):
+                    seen.tell(await self.WAITS[name](connection))
+                    connection.close()
+
+                server = self.server(half_close=True, **options)
+                server.end_handler(lambda address, connection, task=task: connection.run(
+                    task, connection))
+                server.start()
+                peer = self.peer(server)
+                peer.shutdown(socket.SHUT_WR)
+                self.assertEqual(seen.next(), end)
+                self.assertEqual(peer.read_all(), b"")
+
+    def test_it_ends_the_connection_after_a_coroutine_that_has_outlived_the_fin(self):
+        seen = Seen()
+
+        async def task(connection):
+            seen.tell("task", await connection.recv_message())
+
+        server = self.server()
+
+        @server.connection_handler
+        async def talk(address, connection):
+            seen.tell("handler", await connection.recv_message())
+            await sttcp.sleep(0.001)
+            connection.run(task, connection)
+
+        server.disconnection_handler(lambda address, reason: seen.tell("end", reason))
+        server.start()
+        peer = self.peer(server)
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual([seen.next() for _ in range(3)],
+                         [("handler", None), ("task", None), ("end", None)])
+
     def test_each_end_of_each_wait(self):
         def close(server, connection, peer):
             connection.close()
