@@ -53,6 +53,37 @@ for peer in peers:
 time.sleep(0.1)
 ''')
 
+    def test_what_is_stopped_when_the_interpreter_is_gone_does_not_hold_up_its_end(self):
+        for end in ("self.client.close()", "self.server.stop(0)", "self.server.request_stop()",
+                    "self.client.__exit__(ValueError, None, None)",
+                    "[each.close() for each in (self.client, self.server)]",
+                    "refused()"):
+            result = run_python('''
+import sttcp
+def block():
+    with sttcp.Server("127.0.0.1", 0) as server:
+        yield server
+def refused():
+    try:
+        sttcp.dial("127.0.0.1", 1)
+    except OSError:
+        pass
+class Program:
+    def __init__(self):
+        self.server = sttcp.Server("127.0.0.1", 0)
+        self.server.start()
+        self.client = sttcp.Client("127.0.0.1", self.server.port)
+        self.client.start()
+        assert self.client.wait_open(20)
+    def __del__(self):
+        %s
+        print("to its end")
+server = block()
+next(server)
+program = Program()
+''' % end)
+            self.assertEqual((result.stdout, result.stderr), ("to its end\n", ""), end)
+
     @forks_beside_threads
     def test_forked_child_refuses_and_ends(self):
         run_python('''

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import threading
+from sys import is_finalizing
 
 from . import _sttcp
 from ._wait import Pipe
@@ -47,7 +48,7 @@ def begin_passing() -> None:
     """Before the first start, and the first in a forked child, which has no such thread."""
     global _passer
     # Who makes it is followed by nobody: a signal handler may have interrupted that.
-    if _passer is not None or not _making.acquire(blocking=False):
+    if _passer is not None or is_finalizing() or not _making.acquire(blocking=False):
         return
     try:
         if _passer is None:

@@ -15,6 +15,7 @@ import select
 import signal
 import threading
 import time
+from sys import is_finalizing
 from types import FrameType
 from typing import Any, Callable, Iterator, TypeVar
 
@@ -102,8 +103,9 @@ def wait_until(done: Callable[[], bool], timeout: float | None = None) -> bool:
 
 def call_interruptibly(call: Callable[[], T]) -> T:
     """Makes a call that waits in the library; on the main thread in such a way that signals are
-    handled meanwhile. If a signal handler raises, the call goes on without this thread."""
-    if not on_main_thread():
+    handled meanwhile. If a signal handler raises, the call goes on without this thread. When the
+    interpreter has taken itself apart, no new thread gets to run, and who starts one waits for it."""
+    if not on_main_thread() or is_finalizing():
         return call()
     outcome: Any = []
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from sys import is_finalizing
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union
 
 from . import _group, _sttcp
@@ -162,6 +163,9 @@ class Client(_group.Group):
         """Ends it without waiting for a handler that runs, or for a peer that does not read: what the
         peer does not take within moments is lost."""
         if not self._has_begun():
+            return
+        if is_finalizing():  # no thread and no handler runs any more
+            self._stop(0)
             return
         connection = self.connection
         closing = threading.Thread(target=self._stop, args=(0,), name="sttcp-wait", daemon=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from sys import is_finalizing
 from typing import Callable
 
 from . import _sttcp
@@ -16,6 +17,10 @@ from ._wait import call_interruptibly, let_signals_through, terminable, wait_unt
 
 
 def _in_parallel(calls: list[Callable[[], object]]) -> None:
+    if is_finalizing():
+        for call in calls:
+            call()
+        return
     threads = [threading.Thread(target=call, daemon=True, name="sttcp-wait") for call in calls]
 
     def run() -> None:

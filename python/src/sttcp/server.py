@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 import warnings
+from sys import is_finalizing
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from . import _group, _sttcp
@@ -302,7 +303,7 @@ class Server(_group.Group):
         """Once a run. A threading.Thread will not do: what that locks may be what a signal has
         interrupted. As that does, this waits for the thread's first step: an interpreter that ends
         crashes on threads that have not begun."""
-        if self._is_followed:
+        if self._is_followed or is_finalizing():
             return
         self._is_followed = True
         begun = _thread.allocate_lock()
