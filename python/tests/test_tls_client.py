@@ -79,6 +79,18 @@ class ClientTest(TLSCase):
             self.assertEqual(self.failure(0, host=path, tls_name="x.wild.example"), "connected")
             local.stop(0)
 
+    def test_no_name_is_the_host(self):
+        server = self.tls_echo()
+        for name in None, sttcp.DEFAULT:
+            with sttcp.dial("localhost", server.port, tls=client_tls(), tls_name=name) as dialled:
+                self.assertEqual(dialled.tls.server_name, "localhost")
+            seen = Seen()
+            client = self.client(server.port, host="localhost", tls=client_tls(), tls_name=name)
+            client.connection_handler(
+                lambda address, connection, seen=seen: seen.tell(connection.tls.server_name))
+            client.start()
+            self.assertEqual(seen.next(), "localhost")
+
     def test_it_shows_its_certificate_and_resumes(self):
         seen = Seen()
         server = self.tls_server(server_tls(trust=certs.path("ca.pem"), require_peer=True))

@@ -64,9 +64,9 @@ def dial(host: str, port: str | int = 0, *, timeout: float | None | Default = DE
     if timeout is not DEFAULT:
         given.setdefault("connect_timeout", timeout)
     read, frame = read_options("dial", DialOptions, without_off(DialOptions, given))
-    if host == "localhost":
+    if host == "localhost" and not read.get("tls_name"):
         # Certificates are for the name, whatever core_host makes of it.
-        read.setdefault("tls_name", host)
+        read["tls_name"] = host
     begin()
 
     def complain(code: int, text: str) -> None:

@@ -181,9 +181,9 @@ class Group(_sttcp.GroupBase):
         number = self._read_port(host, port)
         read, frame = read_options(self._what.capitalize(), self._options,
                                    without_off(self._options, options))
-        if self._is_client and host == "localhost":
+        if self._is_client and host == "localhost" and not read.get("tls_name"):
             # Certificates are for the name, whatever core_host makes of it.
-            read.setdefault("tls_name", host)
+            read["tls_name"] = host
         super().__init__(self._is_client, core_host(host), number, read, frame)
         self.host: str = "" if host is None else host
         self._port_given = max(0, number)
