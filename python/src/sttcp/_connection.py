@@ -182,7 +182,7 @@ class Connection(_sttcp.ConnectionBase):
         text = tls._error()
         # About the name. Another thread's use of the object may have put its own in this place.
         if code == -errno.EINVAL and (not text or text.startswith("sttcp_conn_start_tls")):
-            raise make_exception(code, text.removeprefix("sttcp_conn_") or
+            raise make_exception(code, text[len("sttcp_conn_"):] or
                                  "start_tls needs the name that the certificate has to be for")
         raise make_tls_exception(code, text or _sttcp.error_text(code))
 
