@@ -360,9 +360,9 @@ typedef struct sttcp_options {
 	 *
 	 *  - each connection behaves as at its own send_queue_max, except that a send which may
 	 *    not wait (sttcp_conn_try_send and its like, broadcasts, sends to rooms) is begun where
-	 *    nothing is queued, since the kernel may take it all. What it does not take of a message
-	 *    that has begun is queued: one message for each such connection, of send_queue_max at
-	 *    most, comes on top;
+	 *    nothing is queued, since the kernel may take it all. What it does not take of a
+	 * message that has begun is queued: one message for each such connection, of send_queue_max
+	 * at most, comes on top;
 	 *  - a peer is not read from while its connection's own handlers have bytes queued;
 	 *  - a message that needs more room ends its connection with STTCP_ELIMIT.
 	 *
