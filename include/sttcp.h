@@ -358,11 +358,9 @@ typedef struct sttcp_options {
 	/* Cap on the bytes queued for all connections of the server or client together, plus the
 	 * memory held for incomplete messages. At the cap
 	 *
-	 *  - each connection behaves as at its own send_queue_max, except that a send which may
-	 *    not wait (sttcp_conn_try_send and its like, broadcasts, sends to rooms) is begun where
-	 *    nothing is queued, since the kernel may take it all. What it does not take of a
-	 * message that has begun is queued: one message for each such connection, of send_queue_max
-	 * at most, comes on top;
+	 *  - each connection behaves as at its own send_queue_max. But where nothing is queued, a
+	 *    send that may not wait (a try, a broadcast) is begun: the kernel may take it all. What
+	 *    is left of it comes on top: one message for each such connection;
 	 *  - a peer is not read from while its connection's own handlers have bytes queued;
 	 *  - a message that needs more room ends its connection with STTCP_ELIMIT.
 	 *

@@ -4,6 +4,7 @@
 #include "base/table.h"
 
 #include "base/list.h"
+#include "conn/conn.h"
 #include "group/admission.h"
 #include "support/memory_faults.h"
 #include "support/support.h"
@@ -99,8 +100,8 @@ static void networks_of_one_prefix_do_not_meet(void **state)
 							       .max_connections_per_ip = 1,
 							       .accept_rate = -1}};
 		const struct stt_table *addresses = &group.admission.addresses;
-		struct sockaddr_in6 peer = {.sin6_family = AF_INET6};
-		unsigned char *address = peer.sin6_addr.s6_addr;
+		struct sttcp_conn conn = {.peer = {.sin6_family = AF_INET6}};
+		unsigned char *address = conn.peer.sin6_addr.s6_addr;
 
 		address[0] = 0x20;
 		address[1] = 0x01;
@@ -109,8 +110,8 @@ static void networks_of_one_prefix_do_not_meet(void **state)
 		for (int i = 0; i < MANY; i++) {
 			address[places[how]] = (unsigned char)(i >> 8);
 			address[places[how] + 1] = (unsigned char)i;
-			assert_int_equal(stt_admission_enter_locked(&group, &peer), STT_PLACE_FREE);
-			assert_int_equal(stt_admission_enter_locked(&group, &peer),
+			assert_int_equal(stt_admission_enter_locked(&group, &conn), STT_PLACE_FREE);
+			assert_int_equal(stt_admission_enter_locked(&group, &conn),
 					 STT_PLACE_OVER_ADDRESS);
 		}
 		assert_int_equal(addresses->count, MANY);
@@ -118,8 +119,8 @@ static void networks_of_one_prefix_do_not_meet(void **state)
 		for (int i = 0; i < MANY; i++) {
 			address[places[how]] = (unsigned char)(i >> 8);
 			address[places[how] + 1] = (unsigned char)i;
-			stt_admission_leave_locked(&group, &peer);
-			assert_int_equal(stt_admission_enter_locked(&group, &peer), STT_PLACE_FREE);
+			stt_admission_leave_locked(&group, &conn);
+			assert_int_equal(stt_admission_enter_locked(&group, &conn), STT_PLACE_FREE);
 		}
 		stt_unlock(&group.lock);
 		stt_mutex_fini(&group.lock);
@@ -142,12 +143,14 @@ static void families_do_not_meet(void **state)
 	stt_lock(&group.lock);
 	for (int at = 0; at < 8; at += 4)
 		for (int bit = 0; bit < 32; bit++) {
-			struct sockaddr_in6 six = {.sin6_family = AF_INET6};
-			struct sockaddr_in6 any = {.sin6_family = AF_INET};
+			struct sttcp_conn six = {.peer = {.sin6_family = AF_INET6}};
+			struct sttcp_conn any = {.peer = {.sin6_family = AF_INET}};
 
-			memcpy(&((struct sockaddr_in *)&any)->sin_addr, address, sizeof(address));
-			memcpy(&six.sin6_addr.s6_addr[at], address, sizeof(address));
-			six.sin6_addr.s6_addr[(4 - at) + bit / 8] = (unsigned char)(1 << bit % 8);
+			memcpy(&((struct sockaddr_in *)&any.peer)->sin_addr, address,
+			       sizeof(address));
+			memcpy(&six.peer.sin6_addr.s6_addr[at], address, sizeof(address));
+			six.peer.sin6_addr.s6_addr[(4 - at) + bit / 8] =
+				(unsigned char)(1 << bit % 8);
 			assert_int_equal(stt_admission_enter_locked(&group, &any), STT_PLACE_FREE);
 			assert_int_equal(stt_admission_enter_locked(&group, &six), STT_PLACE_FREE);
 			assert_int_equal(group.admission.addresses.count, 2);
