@@ -7,6 +7,7 @@
 #include "json.h"
 #include "options.h"
 #include "output.h"
+#include "part.h"
 #include "progress.h"
 #include "say.h"
 #include "serve.h"
@@ -20,14 +21,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#ifndef RENAME_NOREPLACE /* not every C library has it */
-#define RENAME_NOREPLACE 1
-#endif
 
 enum {
 	GREETING_AFTER_MS = 50
@@ -124,17 +119,6 @@ static void tell_done(const char *digest, bool verified)
 	print_json(digest, verified);
 }
 
-/* Gives the file its name unless somebody else has taken that meanwhile. By number, as not every C
- * library has the call; where the file system does not know the flag a hard link will do. */
-static int rename_to_new(const char *from, const char *to)
-{
-	if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
-		return 0;
-	if (errno != EINVAL && errno != ENOSYS)
-		return -1;
-	return link(from, to) < 0 ? -1 : unlink(from);
-}
-
 /* 0, or an errno: some file systems tell of a full disk only here. */
 static int complete(void)
 {
@@ -143,8 +127,8 @@ static int complete(void)
 
 	if (file.fd != STDOUT_FILENO && close(file.fd) < 0)
 		error = errno;
-	else if (file.part && (overwrites ? rename : rename_to_new)(file.part, file.path) < 0)
-		error = errno;
+	else if (file.part)
+		error = part_name(file.part, file.path, overwrites);
 	if (held >= 0)
 		close(held);
 	return error;
@@ -443,67 +427,17 @@ static int read_part(void)
 	return n < 0 ? errno : 0;
 }
 
-/* Whoever writes to FILE.part holds a lock on it, so that two never write to the same one. The name
- * may have gone to another file before the lock was there. Returns 0 or an exit status. */
-static int lock_part(void)
-{
-	struct stat opened, named;
-
-	if (fstat(file.fd, &opened) < 0)
-		return fail(STATUS_START, "%s: %s", file.part, strerror(errno));
-	if (!S_ISREG(opened.st_mode))
-		return fail(STATUS_START, "%s is no regular file", file.part);
-	if ((flock(file.fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) ||
-	    lstat(file.part, &named) < 0 || named.st_ino != opened.st_ino ||
-	    named.st_dev != opened.st_dev)
-		return fail(STATUS_START, "another 'sttcp receive' is writing %s", file.part);
-	return 0;
-}
-
-/* The descriptor, or -1. What has the name may be a link or a pipe of somebody else's. */
-static int open_no_other(int flags)
-{
-	return open(file.part, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, 0666);
-}
-
-/* --force: takes away what has the name, unless a receiver writes to it. */
-static int remove_part(void)
-{
-	struct stat info;
-	int status = 0;
-
-	if (lstat(file.part, &info) == 0 && S_ISREG(info.st_mode)) {
-		file.fd = open_no_other(0);
-		status = file.fd < 0 ? 0 : lock_part();
-	}
-	if (status == 0 && unlink(file.part) < 0 && errno != ENOENT)
-		status = fail(STATUS_START, "%s: %s", file.part, strerror(errno));
-	if (file.fd >= 0)
-		close(file.fd);
-	file.fd = -1;
-	return status;
-}
-
 static int open_part(void)
 {
 	int error, status;
 
-	file.fd = -1;
 	if (asprintf(&file.part, "%s.part", file.path) < 0)
 		return fail(STATUS_START, "out of memory");
-	if (overwrites && !resumes && (status = remove_part()) != 0)
-		return status;
-	file.fd = open_no_other(resumes ? O_CREAT : O_CREAT | O_EXCL);
-	if (file.fd < 0 && errno == EEXIST)
-		return fail(STATUS_START,
-			    "%s is there, from a transfer that was cut: --resume goes "
-			    "on with it, --force begins anew",
-			    file.part);
-	if (file.fd < 0 && errno == ELOOP)
-		return fail(STATUS_START, "%s is a symbolic link", file.part);
-	if (file.fd < 0)
-		return fail(STATUS_START, "%s: %s", file.part, strerror(errno));
-	status = lock_part();
+	status = part_open(file.part,
+			   resumes	? PART_RESUMED
+			   : overwrites ? PART_ANEW
+					: PART_NEW,
+			   &file.fd);
 	if (status || !resumes)
 		return status;
 	wait_unguard(); /* a big one takes its time */

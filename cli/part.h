@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* FILE.part, which a transfer is written to until it is whole: who may write there, and how it gets
+ * its name. */
+#ifndef CLI_PART_H
+#define CLI_PART_H
+
+#include <stdbool.h>
+
+enum part_use {
+	PART_NEW,    /* there may be none */
+	PART_ANEW,   /* what is there goes, unless a receiver writes to it */
+	PART_RESUMED /* what is there is gone on with */
+};
+
+/* Opens it to read and write, with a lock on it as long as the descriptor is open. 0, or an exit
+ * status with its sentence printed; then the descriptor may be open, for the end to close. */
+int part_open(const char *part, enum part_use use, int *fd);
+
+/* Gives it its name, which something else may have got meanwhile: 0 or an errno, EEXIST for that
+ * unless it `replaces`. */
+int part_name(const char *part, const char *path, bool replaces);
+
+#endif
