@@ -188,6 +188,28 @@ static bool send_on_the_other(struct probe *probe, sttcp_conn *conn, const void 
 	return true;
 }
 
+static void call_sender(struct pair *caller, struct sender *sender, sttcp_conn *conn)
+{
+	sender_init(sender, conn);
+	caller->probe->data = send_on_the_other;
+	caller->probe->extra = sender;
+	pair_open(caller, NULL);
+	assert_true(peer_say(caller->peer, "go"));
+}
+
+/* The reader has the victim's peer. */
+static void close_both(struct pair *victim, struct pair *caller, struct reader *reader,
+		       struct sender *sender)
+{
+	pair_close(caller);
+	reader_end(reader);
+	pair_close(&(struct pair){.probe = victim->probe,
+				  .server = victim->server,
+				  .conn = victim->conn,
+				  .peer = -1});
+	free(sender->bytes);
+}
+
 static void a_handler_comes_back_from_a_send_elsewhere(void **state)
 {
 	struct pair victim, caller = {.probe = probe_new()};
@@ -197,20 +219,12 @@ static void a_handler_comes_back_from_a_send_elsewhere(void **state)
 	(void)state;
 	open_pair(&victim, NULL);
 	reader_begin(&reader, victim.peer);
-	sender_init(&sender, victim.conn);
-	caller.probe->data = send_on_the_other;
-	caller.probe->extra = &sender;
-	pair_open(&caller, NULL);
-	assert_true(peer_say(caller.peer, "go"));
+	call_sender(&caller, &sender, victim.conn);
 	EVENTUALLY(conn_queued(victim.conn) > 0);
 	end_server(&victim, FORCED_STOP);
 	assert_true(event_wait(&sender.back, 1));
 	assert_int_equal(sender.result, STTCP_ESTOPPED);
-	pair_close(&caller);
-	reader_end(&reader);
-	pair_close(&(struct pair){
-		.probe = victim.probe, .server = victim.server, .conn = victim.conn, .peer = -1});
-	free(sender.bytes);
+	close_both(&victim, &caller, &reader, &sender);
 }
 
 /* The handler's own connection is ended by force, and not the one that it sends on: a send that
@@ -218,18 +232,14 @@ static void a_handler_comes_back_from_a_send_elsewhere(void **state)
 static void check_handler_is_ended(int write_timeout_ms, bool waits_behind)
 {
 	struct pair victim, caller = {.probe = probe_new()};
-	struct sender first, sender;
+	struct sender first, sender, last;
 	struct reader reader;
 
 	open_pair_with(&victim, NULL, STTCP_OPTIONS(.write_timeout_ms = write_timeout_ms));
 	reader_begin(&reader, victim.peer);
 	if (waits_behind)
 		sender_begin(&first, victim.conn);
-	sender_init(&sender, victim.conn);
-	caller.probe->data = send_on_the_other;
-	caller.probe->extra = &sender;
-	pair_open(&caller, NULL);
-	assert_true(peer_say(caller.peer, "go"));
+	call_sender(&caller, &sender, victim.conn);
 	if (waits_behind)
 		assert_true(event_wait(&sender.begins, 1));
 	else
@@ -241,19 +251,19 @@ static void check_handler_is_ended(int write_timeout_ms, bool waits_behind)
 	if (waits_behind) {
 		assert_int_equal(sender.result, STTCP_ESTOPPED);
 		assert_true(sttcp_conn_is_open(victim.conn));
+		/* The line has an end still, where the next one stands. */
+		sender_begin(&last, victim.conn);
+		nap_ms(50);
 		end_server(&victim, FORCED_STOP);
 		expect_back(&first, STTCP_ESTOPPED);
+		expect_back(&last, STTCP_ESTOPPED);
 	} else {
 		assert_true(sender.result < 0);
 		EVENTUALLY(!sttcp_conn_is_open(victim.conn));
 		if (write_timeout_ms >= 0)
 			assert_int_equal(sender.result, STTCP_ETIME_WRITE);
 	}
-	pair_close(&caller);
-	reader_end(&reader);
-	pair_close(&(struct pair){
-		.probe = victim.probe, .server = victim.server, .conn = victim.conn, .peer = -1});
-	free(sender.bytes);
+	close_both(&victim, &caller, &reader, &sender);
 }
 
 static void a_handler_that_is_ended_comes_back_from_a_send_elsewhere(void **state)
