@@ -235,6 +235,8 @@ static void attempt_has_begun_before_it_is_found(void **state)
 	begin_while_it_is_ended("localhost");
 }
 
+static struct event gone_on = EVENT_INIT;
+
 /* Its handler has returned, and its group is done with it: the next attempt stands on its list. */
 static void let_next_go_first(int left)
 {
@@ -244,6 +246,7 @@ static void let_next_go_first(int left)
 	}
 	counts = false;
 	event_wait_ms(&next_ended, 1, 200);
+	event_raise(&gone_on);
 }
 
 /* Behind the roster's lock, inside of the group's, comes that. */
@@ -282,13 +285,14 @@ static void attempt_after_a_close_is_none(void **state)
 	for (int round = 0; round < 4; round++) {
 		struct probe *probe = probe_new();
 
-		in_handler = next_ended = fresh;
+		in_handler = next_ended = gone_on = fresh;
 		probe->ended = start_and_close;
 		sttcp_client *client = probe_client(probe, "127.0.0.1", port, NULL);
 		assert_int_equal(sttcp_client_start(client), 0);
 		assert_int_equal(sttcp_client_wait(client, DEADLINE_MS), STTCP_EDESTROYED);
 		assert_string_equal(probe_order(probe), "uUuU");
 		assert_int_equal(probe_reason(probe), STTCP_EDESTROYED);
+		assert_true(event_wait(&gone_on, 1));
 		sttcp_client_free(client);
 		probe_free(probe);
 	}
