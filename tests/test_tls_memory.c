@@ -2,7 +2,8 @@
 /*
  * G18: memory that is denied to a session, at any of its allocations: its birth,
  * its handshake, a message each way; in both roles and versions, each side with a
- * certificate. Under a sanitizer, which owns malloc, only OpenSSL's own are denied.
+ * certificate. And to a TLS object: when it is made, and set. Under a sanitizer,
+ * which owns malloc, only OpenSSL's own are denied.
  */
 #include <openssl/crypto.h>
 
@@ -311,11 +312,44 @@ static void clients_session_survives_every_failing_allocation(void **state)
 	sweep(12, false);
 }
 
+/* --------------------------------------------------------------------------- objects */
+
+/* Whoever ignores a code must not trust others than were asked for, nor show less. */
+static void what_there_was_no_memory_for_fails_the_start(void **state)
+{
+	sttcp_tls *trusts = sttcp_tls_client(), *shows = stage_client(), *serves = stage_server();
+
+	(void)state;
+	if (!memory_can_be_short())
+		skip();
+	deny_after(0, true);
+	int trusted = sttcp_tls_trust(trusts, stage.trust);
+	int shown = sttcp_tls_set_certificate(shows, stage.chain, stage.key);
+	int served = sttcp_tls_add_certificate(serves, stage.chain, stage.key);
+	allow_again();
+	assert_int_equal(trusted, -ENOMEM);
+	assert_int_equal(shown, -ENOMEM);
+	assert_int_equal(served, -ENOMEM);
+	assert_int_equal(stt_tls_use(trusts), -ENOMEM);
+	assert_string_equal(sttcp_tls_error(trusts), "out of memory");
+	assert_int_equal(stt_tls_use(shows), -ENOMEM);
+	assert_int_equal(stt_tls_use(serves), -ENOMEM);
+	/* Where it can be set right it is. */
+	assert_int_equal(sttcp_tls_trust(trusts, stage.trust), 0);
+	assert_int_equal(sttcp_tls_set_certificate(shows, stage.chain, stage.key), 0);
+	assert_int_equal(stt_tls_use(trusts), 0);
+	assert_int_equal(stt_tls_use(shows), 0);
+	sttcp_tls_unref(trusts);
+	sttcp_tls_unref(shows);
+	sttcp_tls_unref(serves);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(servers_session_survives_every_failing_allocation),
 		cmocka_unit_test(clients_session_survives_every_failing_allocation),
+		cmocka_unit_test(what_there_was_no_memory_for_fails_the_start),
 	};
 
 	return cmocka_run_group_tests(tests, stage_open, stage_close);

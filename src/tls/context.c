@@ -25,7 +25,7 @@ enum setting {
 	/* Files, which a start reads again. */
 	SETTING_PAIRS,
 	SETTING_TRUST,
-	/* What is not among the settings, since it was refused. */
+	/* What is not among the settings, since it was refused, or there was no memory for it. */
 	SETTING_NO_PAIR,
 	SETTING_NO_TRUST,
 	SETTING_PEER,
@@ -313,19 +313,23 @@ static int end_setting(struct sttcp_tls *tls, enum setting setting, const struct
 	return leave_setting(tls, fault);
 }
 
-/* Adds a certificate and a key, and tries them. */
-static void add_pair(struct sttcp_tls *tls, const char *certificate, const char *key,
-		     struct stt_fault *fault)
+/* Adds a certificate and a key, and tries them; returns what a fault is of. Those that there was no
+ * memory for are not among the settings, where a start would try them again. */
+static enum setting add_pair(struct sttcp_tls *tls, const char *certificate, const char *key,
+			     struct stt_fault *fault)
 {
 	struct stt_visit visit;
 
 	if (stt_tls_settings_add_pair(&tls->settings, certificate, key) < 0) {
 		stt_fault(fault, -ENOMEM, "out of memory");
-	} else if (begin_openssl(tls, &visit, fault)) {
+		return SETTING_NO_PAIR;
+	}
+	if (begin_openssl(tls, &visit, fault)) {
 		stt_credentials_try(&tls->settings, &tls->settings.pairs[tls->settings.npairs - 1],
 				    fault);
 		stt_tls_leave(&visit);
 	}
+	return SETTING_PAIRS;
 }
 
 struct sttcp_tls *stt_tls_new_server(const char *certificate, const char *key)
@@ -336,8 +340,7 @@ struct sttcp_tls *stt_tls_new_server(const char *certificate, const char *key)
 	if (!tls)
 		return NULL;
 	begin_setting(tls, &fault);
-	add_pair(tls, certificate, key, &fault);
-	if (end_setting(tls, SETTING_PAIRS, &fault) != -ENOMEM)
+	if (end_setting(tls, add_pair(tls, certificate, key, &fault), &fault) != -ENOMEM)
 		return tls;
 	stt_tls_unref(tls);
 	return NULL;
@@ -360,8 +363,7 @@ int stt_tls_add_certificate(struct sttcp_tls *tls, const char *certificate, cons
 				      : "no certificate was given");
 		return end_setting(tls, SETTING_NO_PAIR, &fault);
 	}
-	add_pair(tls, certificate, key, &fault);
-	return end_setting(tls, SETTING_PAIRS, &fault);
+	return end_setting(tls, add_pair(tls, certificate, key, &fault), &fault);
 }
 
 int stt_tls_set_certificate(struct sttcp_tls *tls, const char *certificate, const char *key)
@@ -382,24 +384,26 @@ int stt_tls_set_certificate(struct sttcp_tls *tls, const char *certificate, cons
 		return end_setting(tls, SETTING_NO_PAIR, &fault);
 	}
 	stt_tls_settings_remove_pairs(&tls->settings);
-	add_pair(tls, certificate, key, &fault);
-	return end_setting(tls, SETTING_PAIRS, &fault);
+	return end_setting(tls, add_pair(tls, certificate, key, &fault), &fault);
 }
 
-/* Adds a place, and tries all of them: one that cannot be read stays among them, since a start
- * without it would trust others than the program wanted. */
-static void add_trust(struct sttcp_tls *tls, const char *place, struct stt_fault *fault)
+/* The same with a place, and tries all of them: one that cannot be read stays among them, since a
+ * start without it would trust others than the program wanted. */
+static enum setting add_trust(struct sttcp_tls *tls, const char *place, struct stt_fault *fault)
 {
 	X509_STORE *store = NULL;
 	struct stt_visit visit;
 
 	if (stt_tls_settings_add_trust(&tls->settings, place) < 0) {
 		stt_fault(fault, -ENOMEM, "out of memory");
-	} else if (begin_openssl(tls, &visit, fault)) {
+		return SETTING_NO_TRUST;
+	}
+	if (begin_openssl(tls, &visit, fault)) {
 		stt_trust_read(tls->settings.trust, tls->settings.ntrust, &store, NULL, fault);
 		X509_STORE_free(store);
 		stt_tls_leave(&visit);
 	}
+	return SETTING_TRUST;
 }
 
 int stt_tls_trust(struct sttcp_tls *tls, const char *file_or_directory)
@@ -412,8 +416,7 @@ int stt_tls_trust(struct sttcp_tls *tls, const char *file_or_directory)
 		stt_fault(&fault, -EINVAL, "no file or directory was given to trust");
 		return end_setting(tls, SETTING_NO_TRUST, &fault);
 	}
-	add_trust(tls, file_or_directory, &fault);
-	return end_setting(tls, SETTING_TRUST, &fault);
+	return end_setting(tls, add_trust(tls, file_or_directory, &fault), &fault);
 }
 
 int stt_tls_require_peer(struct sttcp_tls *tls, int who)
