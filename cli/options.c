@@ -122,12 +122,6 @@ static const char *split_key(char *text)
 	return comma + 1;
 }
 
-static void need_tls(struct argp_state *state, sttcp_tls *tls)
-{
-	if (!tls)
-		argp_failure(state, STATUS_START, 0, "out of memory");
-}
-
 /* What is wrong with a file is told where it is read, with the name of the file in it. */
 static void check_tls(const sttcp_tls *tls, int code)
 {
@@ -136,17 +130,16 @@ static void check_tls(const sttcp_tls *tls, int code)
 			  *sttcp_tls_error(tls) ? sttcp_tls_error(tls) : sttcp_strerror(code)));
 }
 
-static sttcp_tls *dial_tls(struct argp_state *state)
+static sttcp_tls *dial_tls(void)
 {
 	if (!common.client_tls)
 		common.client_tls = sttcp_tls_client();
-	need_tls(state, common.client_tls);
 	return common.client_tls;
 }
 
-static void set_dial_tls(int key, char *value, struct argp_state *state)
+static void set_dial_tls(int key, char *value)
 {
-	sttcp_tls *tls = dial_tls(state);
+	sttcp_tls *tls = dial_tls();
 
 	switch (key) {
 	case KEY_DIAL_TLS:
@@ -172,13 +165,12 @@ static void set_dial_tls(int key, char *value, struct argp_state *state)
 /* Options may come in any order, and the object is made by one of them. */
 static const char *client_ca;
 
-static void set_server_tls(char *value, struct argp_state *state)
+static void set_server_tls(char *value)
 {
 	const char *private_key = split_key(value);
 
 	sttcp_tls_unref(common.server_tls);
 	common.server_tls = sttcp_tls_server(value, private_key);
-	need_tls(state, common.server_tls);
 	common.server.tls = common.server_tls;
 }
 
@@ -186,7 +178,7 @@ static error_t set_common(int key, char *value, struct argp_state *state)
 {
 	switch (key) {
 	case KEY_TLS:
-		set_server_tls(value, state);
+		set_server_tls(value);
 		break;
 	case KEY_CLIENT_CA:
 		client_ca = value;
@@ -196,7 +188,7 @@ static error_t set_common(int key, char *value, struct argp_state *state)
 	case KEY_CERT:
 	case KEY_TLS_NAME:
 	case KEY_INSECURE:
-		set_dial_tls(key, value, state);
+		set_dial_tls(key, value);
 		break;
 	case KEY_FRAMING:
 		read_framing(state, value, &common.server);

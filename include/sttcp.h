@@ -1523,14 +1523,16 @@ STTCP_API int sttcp_run(void (*fn)(void *argument), void *argument) STTCP_CHECKE
  * A server's object. `certificate` is a file with the certificate, followed by
  * those of its issuers up to one that clients trust; `key` a file with its private
  * key, which may not be encrypted. NULL for `key`: it stands in the certificate's
- * file. Returns NULL only when out of memory: what is wrong with the files is told
- * by sttcp_tls_error, and by a start. Release it with sttcp_tls_unref.
+ * file. Never NULL, which would be no TLS where it is handed on: what is wrong with
+ * the files is told by sttcp_tls_error, and by a start. Without memory for an object
+ * it gives one for which all calls, and a start that is to use it, give -ENOMEM.
+ * Release it with sttcp_tls_unref.
  */
 STTCP_API sttcp_tls *sttcp_tls_server(const char *certificate, const char *key) STTCP_CHECKED;
 
 /* A client's object: it trusts whom the system trusts, and checks that the certificate is for the
- * name it asked for (subjectAltName, RFC 9525; the common name does not count). NULL only when out
- * of memory. Release it with sttcp_tls_unref. */
+ * name it asked for (subjectAltName, RFC 9525; the common name does not count). Never NULL, see
+ * sttcp_tls_server. Release it with sttcp_tls_unref. */
 STTCP_API sttcp_tls *sttcp_tls_client(void) STTCP_CHECKED;
 
 /* A sentence about what is wrong, with the name of the file in it; "" when all is well. It tells of

@@ -344,12 +344,86 @@ static void what_there_was_no_memory_for_fails_the_start(void **state)
 	sttcp_tls_unref(serves);
 }
 
+/* A program hands on what it got, as the option that says whether there is TLS at all. */
+static void object_is_never_null(void **state)
+{
+	long count = 0;
+	bool denied = true;
+
+	(void)state;
+	for (; denied; count++) {
+		deny(count);
+		sttcp_tls *tls = sttcp_tls_server(stage.chain, stage.key);
+		denied = end_denying();
+		if (!tls)
+			fail_msg("allocation %ld: NULL", count);
+
+		/* Now memory is there again: what is among the settings is tried anew. */
+		sttcp_server *server = sttcp_server_new("127.0.0.1", 0, STTCP_OPTIONS(.tls = tls));
+		int result = sttcp_server_start(server);
+
+		if (result != 0 &&
+		    (result != -ENOMEM || !strstr(sttcp_server_error(server), "memory")))
+			fail_msg("allocation %ld: %d, %s", count, result,
+				 sttcp_server_error(server));
+		sttcp_server_free(server);
+		sttcp_tls_unref(tls);
+	}
+	assert_true(count > 100);
+}
+
+/* An object for want of a better one: it can be used as any, and all fails. */
+static void object_without_memory_fails_every_call(void **state)
+{
+	int code = 0;
+
+	(void)state;
+	if (!memory_can_be_short())
+		skip();
+	deny_after(0, true);
+	sttcp_tls *serves = sttcp_tls_server(stage.chain, stage.key);
+	sttcp_tls *begins = sttcp_tls_client();
+	allow_again();
+	assert_non_null(serves);
+	assert_non_null(begins);
+	assert_non_null(strstr(sttcp_tls_error(serves), "no memory"));
+	assert_int_equal(sttcp_tls_add_certificate(serves, stage.chain, stage.key), -ENOMEM);
+	assert_int_equal(sttcp_tls_set_certificate(begins, stage.chain, stage.key), -ENOMEM);
+	assert_int_equal(sttcp_tls_trust(begins, stage.trust), -ENOMEM);
+	assert_int_equal(sttcp_tls_require_peer(serves, STTCP_TLS_PEER_NONE), -ENOMEM);
+	assert_int_equal(sttcp_tls_set_alpn(begins, "h2"), -ENOMEM);
+	assert_int_equal(sttcp_tls_set_versions(serves, 12, 13), -ENOMEM);
+	assert_int_equal(sttcp_tls_set_ciphers(begins, "HIGH"), -ENOMEM);
+	assert_int_equal(sttcp_tls_reload(serves), -ENOMEM);
+	assert_ptr_equal(sttcp_tls_ref(begins), begins);
+	sttcp_tls_unref(begins);
+
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, STTCP_OPTIONS(.tls = serves));
+	sttcp_client *client = sttcp_client_new("127.0.0.1", 1, STTCP_OPTIONS(.tls = begins));
+
+	assert_int_equal(sttcp_server_start(server), -ENOMEM);
+	assert_non_null(strstr(sttcp_server_error(server), "no memory"));
+	assert_int_equal(sttcp_client_start(client), -ENOMEM);
+	assert_null(sttcp_dial("127.0.0.1", 1, STTCP_OPTIONS(.tls = begins), &code));
+	assert_int_equal(code, -ENOMEM);
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	/* More often than references were taken: nothing is freed. */
+	for (int i = 0; i < 3; i++) {
+		sttcp_tls_unref(serves);
+		sttcp_tls_unref(begins);
+	}
+	assert_non_null(strstr(sttcp_tls_error(begins), "no memory"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(servers_session_survives_every_failing_allocation),
 		cmocka_unit_test(clients_session_survives_every_failing_allocation),
 		cmocka_unit_test(what_there_was_no_memory_for_fails_the_start),
+		cmocka_unit_test(object_is_never_null),
+		cmocka_unit_test(object_without_memory_fails_every_call),
 	};
 
 	return cmocka_run_group_tests(tests, stage_open, stage_close);

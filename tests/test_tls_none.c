@@ -2,6 +2,7 @@
 /* A library without TLS: the start says so, and all else goes on. It is made of the objects of the
  * one under test, with the stand-ins for TLS and for the suite over it: what they lack is not
  * linked. */
+#include "support/memory_faults.h"
 #include "support/support.h"
 
 #include "tls/context.h"
@@ -29,6 +30,29 @@ static void objects_can_be_made_and_not_used(void **state)
 	stt_tls_unref(server);
 	stt_tls_unref(client);
 	stt_tls_unref(NULL);
+}
+
+static void objects_are_never_null(void **state)
+{
+	(void)state;
+	if (!memory_can_be_short())
+		skip();
+	deny_after(0, true);
+	struct sttcp_tls *server = stt_tls_new_server("cert.pem", "key.pem");
+	struct sttcp_tls *client = stt_tls_new_client();
+	allow_again();
+	assert_non_null(server);
+	assert_non_null(client);
+	assert_true(stt_tls_is_server(server));
+	assert_false(stt_tls_is_server(client));
+	assert_int_equal(stt_tls_use(server), -ENOSYS);
+	assert_ptr_equal(stt_tls_ref(client), client);
+	/* More often than references were taken: nothing is freed. */
+	for (int i = 0; i < 3; i++) {
+		stt_tls_unref(server);
+		stt_tls_unref(client);
+	}
+	assert_non_null(strstr(stt_tls_error(client), "without TLS"));
 }
 
 static void a_start_says_why(void **state)
@@ -88,6 +112,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(objects_can_be_made_and_not_used),
+		cmocka_unit_test(objects_are_never_null),
 		cmocka_unit_test(a_start_says_why),
 		cmocka_unit_test(plain_connections_work),
 	};

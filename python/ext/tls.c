@@ -54,10 +54,6 @@ static int tls_init(tls_object *self, PyObject *args, PyObject *kwargs)
 	Py_BEGIN_ALLOW_THREADS
 	made = server_side ? sttcp_tls_server(certificate, key) : sttcp_tls_client();
 	Py_END_ALLOW_THREADS
-	if (!made) {
-		PyErr_NoMemory();
-		return -1;
-	}
 	/* Another thread may have been here meanwhile. */
 	if (self->tls) {
 		sttcp_tls_unref(made);

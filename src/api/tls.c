@@ -10,11 +10,19 @@
 #include "tls/context.h"
 
 /* 0, -EINVAL or STTCP_EFORK. */
-static int check_tls(const sttcp_tls *tls)
+static int check_handle(const sttcp_tls *tls)
 {
 	if (!tls)
 		return -EINVAL;
 	return stt_tls_owner(tls) == stt_fork_count() ? 0 : STTCP_EFORK;
+}
+
+/* The same, or -ENOMEM. */
+static int check_tls(const sttcp_tls *tls)
+{
+	int result = check_handle(tls);
+
+	return result == 0 && stt_tls_is_missing(tls) ? -ENOMEM : result;
 }
 
 /* Before an object is made: whoever has one may fork, and it may be the first of all. */
@@ -28,8 +36,7 @@ static int begin_object(void)
 
 static sttcp_tls *own(sttcp_tls *tls)
 {
-	if (tls)
-		stt_tls_set_owner(tls, stt_fork_count());
+	stt_tls_set_owner(tls, stt_fork_count());
 	return tls;
 }
 
@@ -54,7 +61,7 @@ sttcp_tls *sttcp_tls_client(void)
 const char *sttcp_tls_error(const sttcp_tls *tls)
 {
 	/* A lock is no part of what const promises. */
-	return check_tls(tls) < 0 ? NULL : stt_tls_error((sttcp_tls *)(uintptr_t)tls);
+	return check_handle(tls) < 0 ? NULL : stt_tls_error((sttcp_tls *)(uintptr_t)tls);
 }
 
 int sttcp_tls_add_certificate(sttcp_tls *tls, const char *certificate, const char *key)
@@ -171,12 +178,12 @@ int sttcp_tls_reload(sttcp_tls *tls)
 
 sttcp_tls *sttcp_tls_ref(sttcp_tls *tls)
 {
-	return check_tls(tls) < 0 ? NULL : stt_tls_ref(tls);
+	return check_handle(tls) < 0 ? NULL : stt_tls_ref(tls);
 }
 
 void sttcp_tls_unref(sttcp_tls *tls)
 {
-	if (check_tls(tls) < 0)
+	if (check_handle(tls) < 0)
 		return;
 
 	int cancel = stt_call_begin();

@@ -43,7 +43,7 @@ struct told {
 
 struct sttcp_tls {
 	atomic_int refs;
-	unsigned owner; /* set before anybody else can find it */
+	atomic_uint owner; /* set before anybody else can find it; relaxed */
 	struct stt_tls_left left;
 
 	/* Under `building`, which is held while files are read, and is taken before `lock`. */
@@ -61,12 +61,24 @@ struct sttcp_tls {
 
 /* ------------------------------------------------------------------------ life */
 
+/* What a program gets where there is no memory for an object: NULL, which it may hand on as the
+ * option `tls`, would be no TLS at all. All threads share them, and nothing in them changes but the
+ * owner: a child may be forked at any time, and must find no lock held. */
+static struct sttcp_tls no_server;
+static struct sttcp_tls no_client;
+static const char no_memory[] = "there was no memory for the TLS object: make another one";
+
+bool stt_tls_is_missing(const struct sttcp_tls *tls)
+{
+	return tls == &no_server || tls == &no_client;
+}
+
 static struct sttcp_tls *new_tls(bool server)
 {
 	struct sttcp_tls *tls = calloc(1, sizeof(*tls));
 
 	if (!tls)
-		return NULL;
+		return server ? &no_server : &no_client;
 	atomic_init(&tls->refs, 1);
 	stt_mutex_init(&tls->building);
 	stt_mutex_init(&tls->lock);
@@ -76,7 +88,8 @@ static struct sttcp_tls *new_tls(bool server)
 
 struct sttcp_tls *stt_tls_ref(struct sttcp_tls *tls)
 {
-	atomic_fetch_add_explicit(&tls->refs, 1, memory_order_relaxed);
+	if (!stt_tls_is_missing(tls))
+		atomic_fetch_add_explicit(&tls->refs, 1, memory_order_relaxed);
 	return tls;
 }
 
@@ -94,8 +107,10 @@ void stt_tls_unref(struct sttcp_tls *tls)
 {
 	struct stt_visit visit;
 
+	if (!tls || stt_tls_is_missing(tls))
+		return;
 	/* acq_rel: whoever frees it has seen the last uses of all the others. */
-	if (!tls || atomic_fetch_sub_explicit(&tls->refs, 1, memory_order_acq_rel) != 1)
+	if (atomic_fetch_sub_explicit(&tls->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	if (!stt_tls_enter(&visit, tls)) {
 		stt_tls_leave_to_the_end(&tls->left);
@@ -112,17 +127,17 @@ void stt_tls_unref(struct sttcp_tls *tls)
 
 bool stt_tls_is_server(const struct sttcp_tls *tls)
 {
-	return tls->settings.server;
+	return tls == &no_server || tls->settings.server;
 }
 
 void stt_tls_set_owner(struct sttcp_tls *tls, unsigned owner)
 {
-	tls->owner = owner;
+	atomic_store_explicit(&tls->owner, owner, memory_order_relaxed);
 }
 
 unsigned stt_tls_owner(const struct sttcp_tls *tls)
 {
-	return tls->owner;
+	return atomic_load_explicit(&tls->owner, memory_order_relaxed);
 }
 
 /* --------------------------------------------------------------------- building */
@@ -167,6 +182,8 @@ static const char *tell_locked(struct sttcp_tls *tls, const char *text) STT_REQU
 
 const char *stt_tls_error(struct sttcp_tls *tls)
 {
+	if (stt_tls_is_missing(tls))
+		return no_memory;
 	stt_lock(&tls->lock);
 	const struct stt_fault *fault = tls->last.code ? &tls->last : first_wrong_locked(tls);
 	const char *text = fault ? tell_locked(tls, fault->text) : "";
@@ -177,6 +194,10 @@ const char *stt_tls_error(struct sttcp_tls *tls)
 
 void stt_tls_copy_error(struct sttcp_tls *tls, char *text, size_t size)
 {
+	if (stt_tls_is_missing(tls)) {
+		snprintf(text, size, "%s", no_memory);
+		return;
+	}
 	stt_lock(&tls->lock);
 	const struct stt_fault *fault = tls->last.code ? &tls->last : first_wrong_locked(tls);
 
@@ -337,13 +358,11 @@ struct sttcp_tls *stt_tls_new_server(const char *certificate, const char *key)
 	struct sttcp_tls *tls = new_tls(true);
 	struct stt_fault fault;
 
-	if (!tls)
-		return NULL;
-	begin_setting(tls, &fault);
-	if (end_setting(tls, add_pair(tls, certificate, key, &fault), &fault) != -ENOMEM)
+	if (stt_tls_is_missing(tls))
 		return tls;
-	stt_tls_unref(tls);
-	return NULL;
+	begin_setting(tls, &fault);
+	end_setting(tls, add_pair(tls, certificate, key, &fault), &fault);
+	return tls;
 }
 
 struct sttcp_tls *stt_tls_new_client(void)
@@ -484,6 +503,8 @@ int stt_tls_use(struct sttcp_tls *tls)
 	struct stt_fault fault = {.code = 0};
 	struct stt_credentials *built = NULL;
 
+	if (stt_tls_is_missing(tls))
+		return -ENOMEM;
 	/* Another start, or a start_tls in a handler, waits for nothing. */
 	if (is_used(tls))
 		return 0;

@@ -18,9 +18,16 @@
 
 struct stt_credentials;
 
-/* NULL only when out of memory. A fault of the files is told by stt_tls_use and stt_tls_error. */
+/* Never NULL. A fault, of the files or for want of memory, is told by stt_tls_use and
+ * stt_tls_error.
+ */
 struct sttcp_tls *stt_tls_new_server(const char *certificate, const char *key);
 struct sttcp_tls *stt_tls_new_client(void);
+
+/* Whether it is what stands for an object that there was no memory for. It lives as long as the
+ * process, stt_tls_use gives -ENOMEM, and it may not be set or reloaded. */
+bool stt_tls_is_missing(const struct sttcp_tls *tls);
+
 struct sttcp_tls *stt_tls_ref(struct sttcp_tls *tls);
 void stt_tls_unref(struct sttcp_tls *tls); /* NULL is fine */
 bool stt_tls_is_server(const struct sttcp_tls *tls);

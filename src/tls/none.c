@@ -13,19 +13,36 @@
 
 struct sttcp_tls {
 	atomic_int refs;
-	unsigned owner;
+	atomic_uint owner; /* relaxed */
 	bool server;
 };
+
+/* Where there is no memory for another one: they have as little to offer, but are not NULL, which
+ * would be no wish for TLS. */
+static struct sttcp_tls no_server = {.server = true};
+static struct sttcp_tls no_client;
+
+static bool stays(const struct sttcp_tls *tls)
+{
+	return tls == &no_server || tls == &no_client;
+}
 
 static struct sttcp_tls *new_tls(bool server)
 {
 	struct sttcp_tls *tls = calloc(1, sizeof(*tls));
 
-	if (tls) {
-		atomic_init(&tls->refs, 1);
-		tls->server = server;
-	}
+	if (!tls)
+		return server ? &no_server : &no_client;
+	atomic_init(&tls->refs, 1);
+	tls->server = server;
 	return tls;
+}
+
+/* Those that stay give -ENOSYS, as all others do. */
+bool stt_tls_is_missing(const struct sttcp_tls *tls)
+{
+	(void)tls;
+	return false;
 }
 
 struct sttcp_tls *stt_tls_new_server(const char *certificate, const char *key)
@@ -42,14 +59,17 @@ struct sttcp_tls *stt_tls_new_client(void)
 
 struct sttcp_tls *stt_tls_ref(struct sttcp_tls *tls)
 {
-	atomic_fetch_add_explicit(&tls->refs, 1, memory_order_relaxed);
+	if (!stays(tls))
+		atomic_fetch_add_explicit(&tls->refs, 1, memory_order_relaxed);
 	return tls;
 }
 
 void stt_tls_unref(struct sttcp_tls *tls)
 {
+	if (!tls || stays(tls))
+		return;
 	/* acq_rel: whoever frees it has seen the last uses of all the others. */
-	if (tls && atomic_fetch_sub_explicit(&tls->refs, 1, memory_order_acq_rel) == 1)
+	if (atomic_fetch_sub_explicit(&tls->refs, 1, memory_order_acq_rel) == 1)
 		free(tls);
 }
 
@@ -78,12 +98,12 @@ void stt_tls_copy_error(struct sttcp_tls *tls, char *text, size_t size)
 
 void stt_tls_set_owner(struct sttcp_tls *tls, unsigned owner)
 {
-	tls->owner = owner;
+	atomic_store_explicit(&tls->owner, owner, memory_order_relaxed);
 }
 
 unsigned stt_tls_owner(const struct sttcp_tls *tls)
 {
-	return tls->owner;
+	return atomic_load_explicit(&tls->owner, memory_order_relaxed);
 }
 
 int stt_tls_add_certificate(struct sttcp_tls *tls, const char *certificate, const char *key)
