@@ -347,11 +347,11 @@ static void what_there_was_no_memory_for_fails_the_start(void **state)
 /* A program hands on what it got, as the option that says whether there is TLS at all. */
 static void object_is_never_null(void **state)
 {
-	long count = 0;
+	long count = 0; /* the first one is the object itself */
 	bool denied = true;
 
 	(void)state;
-	for (; denied; count++) {
+	for (; denied; count += stride()) {
 		deny(count);
 		sttcp_tls *tls = sttcp_tls_server(stage.chain, stage.key);
 		denied = end_denying();
@@ -416,6 +416,64 @@ static void object_without_memory_fails_every_call(void **state)
 	assert_non_null(strstr(sttcp_tls_error(begins), "no memory"));
 }
 
+struct trial {
+	sttcp_tls *server, *client;
+};
+
+static int make_server(struct trial *trial)
+{
+	sttcp_tls_unref(trial->server);
+	trial->server = sttcp_tls_server(stage.chain, stage.key);
+	return *sttcp_tls_error(trial->server) ? -ENOMEM : 0;
+}
+
+static int reload_server(struct trial *trial)
+{
+	return sttcp_tls_reload(trial->server);
+}
+
+static int trust_place(struct trial *trial)
+{
+	sttcp_tls_unref(trial->client);
+	trial->client = sttcp_tls_client();
+	return sttcp_tls_trust(trial->client, stage.trust);
+}
+
+static int set_ciphers(struct trial *trial)
+{
+	return sttcp_tls_set_ciphers(trial->server, "ECDHE+AESGCM:!MD5:TLS_AES_128_GCM_SHA256");
+}
+
+/* Whoever runs the program would look for a fault in files that are good. */
+static void lack_of_memory_is_not_told_as_bad_files(void **state)
+{
+	static int (*const calls[])(struct trial *) = {make_server, reload_server, trust_place,
+						       set_ciphers};
+	struct trial trial = {stage_server(), stage_client()};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		long count = (long)(test_seed() % (uint32_t)stride());
+		bool denied = true;
+
+		for (; denied; count += stride()) {
+			deny(count);
+			int result = calls[i](&trial);
+			const char *text = sttcp_tls_error(i == 2 ? trial.client : trial.server);
+
+			denied = end_denying();
+			if (result != 0 && (result != -ENOMEM || !strstr(text, "memory")))
+				fail_msg("call %zu, allocation %ld: %d, %s", i, count, result,
+					 text);
+			if (result != 0 && !denied)
+				fail_msg("call %zu: %d, %s", i, result, text);
+		}
+		assert_int_equal(calls[i](&trial), 0);
+	}
+	sttcp_tls_unref(trial.server);
+	sttcp_tls_unref(trial.client);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -424,6 +482,7 @@ int main(void)
 		cmocka_unit_test(what_there_was_no_memory_for_fails_the_start),
 		cmocka_unit_test(object_is_never_null),
 		cmocka_unit_test(object_without_memory_fails_every_call),
+		cmocka_unit_test(lack_of_memory_is_not_told_as_bad_files),
 	};
 
 	return cmocka_run_group_tests(tests, stage_open, stage_close);

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "tls/errors.h"
+
 enum {
 	NAME_MAX_SIZE = 128
 };
@@ -66,6 +68,20 @@ static bool is_known_suite(SSL_CTX *scratch, const char *name)
 	return false;
 }
 
+static int out_of_memory(struct stt_fault *fault)
+{
+	return stt_fault(fault, -ENOMEM, "out of memory");
+}
+
+static int refuse(const char *name, struct stt_fault *fault)
+{
+	if (stt_openssl_missed_memory())
+		return out_of_memory(fault);
+	return stt_fault(fault, -EINVAL,
+			 "OpenSSL knows no cipher \"%s\" (openssl ciphers -s lists those it has)",
+			 name);
+}
+
 static int check_list(SSL_CTX *scratch, const char *list,
 		      bool (*known)(SSL_CTX *scratch, const char *name), struct stt_fault *fault)
 {
@@ -78,10 +94,7 @@ static int check_list(SSL_CTX *scratch, const char *list,
 		memcpy(name, list, (size_t)shown);
 		name[shown] = 0;
 		if (length >= NAME_MAX_SIZE || !known(scratch, name))
-			return stt_fault(fault, -EINVAL,
-					 "OpenSSL knows no cipher \"%s\" (openssl ciphers -s lists "
-					 "those it has)",
-					 name);
+			return refuse(name, fault);
 		list += length + (list[length] != 0);
 	}
 	return 0;
@@ -96,7 +109,7 @@ int stt_ciphers_check(const char *ciphers, const char *suites, struct stt_fault 
 		return 0;
 	scratch = SSL_CTX_new(TLS_method());
 	if (!scratch)
-		result = stt_fault(fault, -ENOMEM, "out of memory");
+		result = out_of_memory(fault);
 	else
 		result = check_list(scratch, ciphers, is_known, fault);
 	if (result == 0)

@@ -7,6 +7,7 @@
 #include "tls/credentials.h"
 
 #include <errno.h>
+#include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,25 @@ static const char *key_file(const struct stt_pair_files *files)
 	return files->key ? files->key : files->certificate;
 }
 
+static int check_pair(const struct stt_pair *pair, const struct stt_pair_files *files,
+		      struct stt_fault *fault)
+{
+	if (X509_check_private_key(pair->certificate, pair->key) == 1)
+		return 0;
+
+	int reason = ERR_GET_REASON(ERR_peek_last_error());
+
+	if (stt_openssl_missed_memory())
+		return out_of_memory(fault);
+	if (reason == X509_R_KEY_VALUES_MISMATCH || reason == X509_R_KEY_TYPE_MISMATCH)
+		return stt_fault(fault, -EINVAL,
+				 "the key in %s does not fit the first certificate in %s",
+				 key_file(files), files->certificate);
+	return stt_fault(fault, -EINVAL,
+			 "OpenSSL cannot use the key in %s with the first certificate in %s: %s",
+			 key_file(files), files->certificate, stt_openssl_says("no reason given"));
+}
+
 /* The first certificate of the file is the one's own, the others are its chain. */
 static int read_pair(struct stt_pair *pair, const struct stt_pair_files *files,
 		     struct stt_fault *fault)
@@ -50,13 +70,7 @@ static int read_pair(struct stt_pair *pair, const struct stt_pair_files *files,
 		return result;
 	pair->certificate = sk_X509_shift(pair->chain);
 	result = stt_pem_read_key(key_file(files), &pair->key, fault);
-	if (result < 0)
-		return result;
-	if (X509_check_private_key(pair->certificate, pair->key) != 1)
-		result = stt_fault(fault, -EINVAL,
-				   "the key in %s does not fit the first certificate in %s",
-				   key_file(files), files->certificate);
-	return result;
+	return result < 0 ? result : check_pair(pair, files, fault);
 }
 
 /* It is for the peers to judge, but whoever runs the program wants to know. Locks are held here, so
@@ -88,14 +102,13 @@ void stt_credentials_warn(const struct stt_credentials *credentials)
 static int load_pair(struct stt_credentials *made, const struct stt_pair *pair,
 		     const struct stt_pair_files *files, struct stt_fault *fault)
 {
-	int result = 0;
-
-	if (SSL_CTX_use_cert_and_key(made->context, pair->certificate, pair->key, pair->chain, 1) !=
+	if (SSL_CTX_use_cert_and_key(made->context, pair->certificate, pair->key, pair->chain, 1) ==
 	    1)
-		result = stt_fault(fault, -EINVAL,
-				   "OpenSSL does not accept the certificate in %s: %s",
-				   files->certificate, stt_openssl_says("no reason given"));
-	return result;
+		return 0;
+	if (stt_openssl_missed_memory())
+		return out_of_memory(fault);
+	return stt_fault(fault, -EINVAL, "OpenSSL does not accept the certificate in %s: %s",
+			 files->certificate, stt_openssl_says("no reason given"));
 }
 
 static int read_pairs(struct stt_credentials *made, const struct stt_pair_files *all, int count,
@@ -224,24 +237,23 @@ static bool set_protocols(struct stt_credentials *made, const struct stt_tls_set
 static int make_context(struct stt_credentials *made, const struct stt_tls_settings *settings,
 			struct stt_fault *fault)
 {
-	int result = 0;
-
 	made->context = SSL_CTX_new(settings->server ? TLS_server_method() : TLS_client_method());
 	if (!made->context) {
-		result = stt_fault(fault, -ENOMEM, "OpenSSL makes no context: %s",
-				   stt_openssl_says("out of memory"));
-	} else {
-		set_options(made->context, settings->server);
-		if (!set_policy(made->context, settings))
-			result = stt_fault(
-				fault, -EINVAL,
-				"OpenSSL does not accept the versions or ciphers, of which "
-				"those without authentication (aNULL) do not count: %s",
-				stt_openssl_says("no reason given"));
-		else if (!set_protocols(made, settings))
-			result = out_of_memory(fault);
+		if (stt_openssl_missed_memory())
+			return out_of_memory(fault);
+		return stt_fault(fault, -ENOMEM, "OpenSSL makes no context: %s",
+				 stt_openssl_says("out of memory"));
 	}
-	return result;
+	set_options(made->context, settings->server);
+	if (!set_policy(made->context, settings)) {
+		if (stt_openssl_missed_memory())
+			return out_of_memory(fault);
+		return stt_fault(fault, -EINVAL,
+				 "OpenSSL does not accept the versions or ciphers, of which "
+				 "those without authentication (aNULL) do not count: %s",
+				 stt_openssl_says("no reason given"));
+	}
+	return set_protocols(made, settings) ? 0 : out_of_memory(fault);
 }
 
 /* Whoever was trusted until now and is no more must not come back by a ticket. The old keys stay

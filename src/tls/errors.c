@@ -6,6 +6,7 @@
  */
 #include "tls/errors.h"
 
+#include <errno.h>
 #include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,29 @@ void stt_errors_show(struct stt_errors *errors)
 		free(errors->entries[i].data);
 	}
 	free(errors);
+}
+
+static bool is_of_memory(unsigned long error)
+{
+	int reason = ERR_GET_REASON(error);
+
+	return ERR_GET_LIB(error) == ERR_LIB_SYS ? reason == ENOMEM
+						 : reason == ERR_R_MALLOC_FAILURE;
+}
+
+/* Much of OpenSSL takes an allocation that failed for something else, and leaves another error on
+ * top, or none; there errno tells it, which was 0 when the visit began. The last error stays, for
+ * whoever asks what OpenSSL says. */
+bool stt_openssl_missed_memory(void)
+{
+	bool missed = errno == ENOMEM;
+	unsigned long last = ERR_peek_last_error(), error;
+
+	while ((error = ERR_get_error()))
+		missed |= is_of_memory(error);
+	if (last)
+		ERR_raise(ERR_GET_LIB(last), ERR_GET_REASON(last));
+	return missed;
 }
 
 const char *stt_openssl_says(const char *otherwise)

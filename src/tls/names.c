@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tls/errors.h"
+
 /* In lower case and without a final dot, into STT_NAME_MAX + 1 bytes; false if it is too long. */
 static bool normalise(char *into, const char *name, size_t length)
 {
@@ -58,8 +60,10 @@ static bool add_name(struct stt_names *names, const ASN1_STRING *name, int numbe
 
 bool stt_names_add(struct stt_names *names, const X509 *certificate, int number)
 {
-	GENERAL_NAMES *found = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
-	bool fine = true;
+	int critical;
+	GENERAL_NAMES *found = X509_get_ext_d2i(certificate, NID_subject_alt_name, &critical, NULL);
+	/* Names that are malformed are for nobody. */
+	bool fine = found || critical < 0 || !stt_openssl_missed_memory();
 
 	for (int i = 0; fine && i < sk_GENERAL_NAME_num(found); i++) {
 		const GENERAL_NAME *one = sk_GENERAL_NAME_value(found, i);

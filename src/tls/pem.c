@@ -119,8 +119,10 @@ static bool parse_certificates(BIO *bio, STACK_OF(X509) * certificates)
 	while ((one = PEM_read_bio_X509_AUX(bio, NULL, refuse, &asked))) {
 		/* Has it parse the extensions now, not in the first handshakes of several threads.
 		 */
-		X509_check_purpose(one, -1, 0);
-		if (!sk_X509_push(certificates, one)) {
+		bool parsed = X509_check_purpose(one, -1, 0) == 1;
+
+		/* Malformed ones are for the handshake to refuse. */
+		if ((!parsed && stt_openssl_missed_memory()) || !sk_X509_push(certificates, one)) {
 			X509_free(one);
 			return false;
 		}
@@ -132,16 +134,15 @@ static int take_certificates(const char *file, const struct content *content,
 			     STACK_OF(X509) * certificates, struct stt_fault *fault)
 {
 	BIO *bio = open_content(content);
-	int result = 0;
+	bool parsed = bio && certificates && parse_certificates(bio, certificates);
 
-	if (!bio || !certificates)
-		result = stt_fault(fault, -ENOMEM, "out of memory");
-	else if (!parse_certificates(bio, certificates))
-		result = stt_fault(fault, -EINVAL, "certificate %d in %s is malformed: %s",
-				   sk_X509_num(certificates) + 1, file,
-				   stt_openssl_says("it is no PEM"));
 	BIO_free(bio);
-	return result;
+	if (parsed)
+		return 0;
+	if (!bio || !certificates || stt_openssl_missed_memory())
+		return stt_fault(fault, -ENOMEM, "out of memory");
+	return stt_fault(fault, -EINVAL, "certificate %d in %s is malformed: %s",
+			 sk_X509_num(certificates) + 1, file, stt_openssl_says("it is no PEM"));
 }
 
 int stt_pem_read_any(const char *file, STACK_OF(X509) * *certificates, struct stt_fault *fault)
@@ -201,6 +202,8 @@ static int take_key(const char *file, const struct content *content, EVP_PKEY **
 			"the key in %s is encrypted, and nobody is asked for its passphrase: "
 			"decrypt it (openssl pkey -in %s -out FILE)",
 			file, file);
+	if (stt_openssl_missed_memory())
+		return stt_fault(fault, -ENOMEM, "out of memory");
 	if (mentions_key(content))
 		return stt_fault(fault, -EINVAL, "the private key in %s is malformed: %s", file,
 				 stt_openssl_says("it is no PEM"));

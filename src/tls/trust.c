@@ -218,9 +218,10 @@ static X509_STORE *read_system(void)
 {
 	X509_STORE *store = X509_STORE_new();
 
+	errno = 0;
 	/* A system without such a file has an empty store: then nobody is trusted, and each
-	 * verification says so. */
-	if (store && X509_STORE_set_default_paths(store) != 1) {
+	 * verification says so. OpenSSL says the same where it had no memory for the rest of it. */
+	if (store && (X509_STORE_set_default_paths(store) != 1 || errno == ENOMEM)) {
 		X509_STORE_free(store);
 		store = NULL;
 	}
