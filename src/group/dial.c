@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/fiber.h"
 #include "conn/conn.h"
+#include "conn/desk.h"
 #include "conn/dialled.h"
 #include "conn/ending.h"
 #include "conn/life.h"
@@ -33,6 +35,30 @@ static struct sttcp_conn *begin(struct stt_group *group, int *code)
 	return conn;
 }
 
+/* Whether it is a handler that dials, whose connection was ended by force: then nobody wants it any
+ * more. After a wait, perhaps on another thread. */
+STT_APART static bool is_in_vain(void)
+{
+	struct sttcp_conn *running = stt_desk_conn();
+
+	return running && stt_conn_is_forced(running);
+}
+
+/* Why there is none: what the attempt has ended with, or why it was not waited for. */
+static void say_why(struct stt_group *group, struct sttcp_conn *conn, int code, char *text,
+		    size_t size)
+{
+	bool cancelled = stt_conn_end(conn, code, STT_END_RESET);
+	const char *why = cancelled ? "" : stt_conn_fail_text(conn);
+
+	if (*why)
+		snprintf(text, size, "%s", why);
+	else
+		snprintf(text, size, "cannot dial %s: %s", group->service.given,
+			 cancelled && is_in_vain() ? "the connection whose handler dials was ended"
+						   : sttcp_strerror(code));
+}
+
 struct sttcp_conn *stt_dial(struct stt_group *group, int *code, char *text, size_t size)
 {
 	struct sttcp_conn *conn = begin(group, code);
@@ -45,15 +71,7 @@ struct sttcp_conn *stt_dial(struct stt_group *group, int *code, char *text, size
 	*code = stt_dialled_wait_open(conn);
 	if (*code == 0)
 		return conn;
-	/* It was the handler that dials which was ended: then nobody wants it any more. */
-	bool cancelled = stt_conn_end(conn, *code, STT_END_RESET);
-
-	snprintf(text, size, "%s%s%s", cancelled ? "cannot dial " : "",
-		 cancelled ? group->service.given : stt_conn_fail_text(conn),
-		 cancelled ? ": the connection whose handler dials was ended" : "");
-	if (!*text)
-		snprintf(text, size, "cannot dial %s: %s", group->service.given,
-			 sttcp_strerror(*code));
+	say_why(group, conn, *code, text, size);
 	atomic_store(&group->closing, true);
 	stt_conn_drop_handle(conn);
 	return NULL;

@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -63,6 +64,8 @@ long fault_calls(void);
 	  (const char *restrict host, const char *restrict service,                                \
 	   const struct addrinfo *restrict hints, struct addrinfo **restrict list),                \
 	  (host, service, hints, list), NO_CALL, FAILS_WITH_CODE)                                  \
+	X(int, eventfd, (unsigned count, int flags), (count, flags), SYS_eventfd2,                 \
+	  FAILS_WITH_ERRNO)                                                                        \
 	STAND_IN_SEM_CLOCKWAIT(X)
 
 #if STT_HAVE_SEM_CLOCKWAIT
