@@ -3,7 +3,6 @@
  * ends. What is read from it is in test_dial_reads.c and test_dial_ends.c, handlers that dial in
  * test_dial_handlers.c. */
 #include "support/dialling.h"
-#include "support/faults.h"
 
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
@@ -136,22 +135,6 @@ static void unknown_name_is_told_by_the_resolver(void **state)
 {
 	(void)state;
 	expect_none("no such name", 1, NULL, STTCP_ERESOLVE, "no such name");
-}
-
-/* Not as a handler's end: there is no handler. */
-static void lack_of_descriptors_is_told_as_such(void **state)
-{
-	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
-	char sentence[64];
-
-	(void)state;
-	assert_int_equal(sttcp_server_start(server), 0);
-	snprintf(sentence, sizeof(sentence), "cannot dial 127.0.0.1:%d: %s",
-		 sttcp_server_port(server), sttcp_strerror(-EMFILE));
-	fault_instead(SYS_eventfd2, EMFILE, 2); /* it dials twice */
-	expect_none("127.0.0.1", sttcp_server_port(server), NULL, -EMFILE, sentence);
-	fault_clear();
-	sttcp_server_free(server);
 }
 
 static void wrong_arguments_are_told_in_a_sentence(void **state)
@@ -481,7 +464,6 @@ int main(void)
 		cmocka_unit_test(local_end_is_chosen),
 		cmocka_unit_test(dead_address_is_told_at_its_limit),
 		cmocka_unit_test(unknown_name_is_told_by_the_resolver),
-		cmocka_unit_test(lack_of_descriptors_is_told_as_such),
 		cmocka_unit_test(wrong_arguments_are_told_in_a_sentence),
 		cmocka_unit_test(options_without_effect_are_refused),
 		cmocka_unit_test(options_of_clients_are_taken),

@@ -16,34 +16,46 @@ enum {
 /* Not _Thread_local: that is room which others need, where the library is loaded late. The C
  * library frees it, whatever has become of this one by then. */
 static pthread_key_t error_key;
+/* What stands here was not allocated, and is freed by nobody: the sentence that tells that there
+ * was no memory for another one. Else NULL. */
+static pthread_key_t missed_key;
 static pthread_once_t error_once = PTHREAD_ONCE_INIT;
-static bool has_error_key;
+static bool has_error_keys;
 
-static void make_error_key(void)
+static void make_error_keys(void)
 {
-	has_error_key = pthread_key_create(&error_key, free) == 0;
+	if (pthread_key_create(&error_key, free) != 0)
+		return;
+	has_error_keys = pthread_key_create(&missed_key, NULL) == 0;
+	if (!has_error_keys)
+		pthread_key_delete(error_key);
 }
 
-__attribute__((__destructor__)) static void drop_error_key(void)
+__attribute__((__destructor__)) static void drop_error_keys(void)
 {
-	if (has_error_key)
+	if (has_error_keys) {
 		pthread_key_delete(error_key);
-	has_error_key = false;
+		pthread_key_delete(missed_key);
+	}
+	has_error_keys = false;
 }
 
 static char *error_of_thread(void)
 {
-	pthread_once(&error_once, make_error_key);
-	return has_error_key ? pthread_getspecific(error_key) : NULL;
+	pthread_once(&error_once, make_error_keys);
+	return has_error_keys ? pthread_getspecific(error_key) : NULL;
 }
 
 /* After a wait, which may have ended on another thread: nothing of the thread is known from before.
  */
 __attribute__((__noinline__)) static void keep_error(const char *text)
 {
+	static const char missed[] = "out of memory";
 	char *kept = error_of_thread();
 
-	if (!kept && *text && has_error_key) {
+	if (!has_error_keys)
+		return;
+	if (!kept && *text) {
 		kept = malloc(SENTENCE);
 		if (kept && pthread_setspecific(error_key, kept) != 0) {
 			free(kept);
@@ -52,6 +64,8 @@ __attribute__((__noinline__)) static void keep_error(const char *text)
 	}
 	if (kept)
 		snprintf(kept, SENTENCE, "%s", text);
+	if (pthread_getspecific(missed_key) || (*text && !kept))
+		pthread_setspecific(missed_key, *text && !kept ? missed : NULL);
 }
 
 /* The owner of a loop that has nobody to go on with it: it would wait for itself. */
@@ -120,9 +134,11 @@ sttcp_conn *sttcp_dial(const char *host, int port, const sttcp_options *options,
 
 const char *sttcp_dial_error(void)
 {
-	const char *kept = error_of_thread();
+	const char *text = error_of_thread();
 
-	return kept ? kept : "";
+	if (!text && has_error_keys)
+		text = pthread_getspecific(missed_key);
+	return text ? text : "";
 }
 
 int sttcp_sleep(int ms)

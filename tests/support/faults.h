@@ -11,12 +11,12 @@
 #define STT_TEST_FAULTS_H
 
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -64,8 +64,8 @@ long fault_calls(void);
 	  (const char *restrict host, const char *restrict service,                                \
 	   const struct addrinfo *restrict hints, struct addrinfo **restrict list),                \
 	  (host, service, hints, list), NO_CALL, FAILS_WITH_CODE)                                  \
-	X(int, eventfd, (unsigned count, int flags), (count, flags), SYS_eventfd2,                 \
-	  FAILS_WITH_ERRNO)                                                                        \
+	X(int, poll, (struct pollfd *polled, nfds_t count, int timeout),                           \
+	  (polled, count, timeout), SYS_poll, FAILS_WITH_ERRNO)                                    \
 	STAND_IN_SEM_CLOCKWAIT(X)
 
 #if STT_HAVE_SEM_CLOCKWAIT
