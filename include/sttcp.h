@@ -597,7 +597,9 @@ STTCP_API void sttcp_log_level(int level);
  * Prints lines up to `level` to standard error, each with the time and in one
  * write(2); 0 turns it off. The last call of this and sttcp_set_log counts. With
  * STTCP_LOG=0 to 4 in the environment (secure_getenv(3)), the first start does
- * this, unless one of the two was called before.
+ * this, unless one of the two was called before. Nothing is printed while
+ * descriptor 2 is another file than it was then, unless that is open for writing
+ * alone (open(2)): it was closed, and has become a connection, say.
  */
 STTCP_API void sttcp_log_to_stderr(int level);
 

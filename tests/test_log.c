@@ -369,6 +369,47 @@ static void printing_to_nobody_raises_no_signal(void **state)
 	assert_int_equal(process_run("print_to_nobody"), 0);
 }
 
+/* The number may be a connection's by now, whose peer is not to read the log. */
+static int print_behind_close(void)
+{
+	int before = dup(STDERR_FILENO);
+	int ends[2];
+	char text[8];
+
+	sttcp_log_to_stderr(1);
+	close(STDERR_FILENO);
+	stt_log(STT_LOG_ERROR, "nobody is there");
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
+	int peer = ends[0] == STDERR_FILENO ? ends[1] : ends[0];
+
+	CHECK(ends[0] == STDERR_FILENO || ends[1] == STDERR_FILENO);
+	stt_log(STT_LOG_ERROR, "a peer is there");
+	ssize_t got = recv(peer, text, sizeof(text), 0);
+
+	/* Who turns it on now wants it there. */
+	sttcp_log_to_stderr(1);
+	stt_log(STT_LOG_ERROR, "wanted");
+	ssize_t wanted = recv(peer, text, sizeof(text), 0);
+
+	/* So does who redirects it, to rotate a log. */
+	CHECK(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+	dup2(ends[1], STDERR_FILENO);
+	stt_log(STT_LOG_ERROR, "redirected");
+	ssize_t redirected = read(ends[0], text, sizeof(text));
+
+	dup2(before, STDERR_FILENO);
+	CHECK(got == -1);
+	CHECK(wanted > 0);
+	CHECK(redirected > 0);
+	return 0;
+}
+
+static void line_goes_to_no_other_file(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("print_behind_close"), 0);
+}
+
 /* ------------------------------------------------------------------- outside */
 
 /* A start that is refused has something to say. */
@@ -524,6 +565,7 @@ static void log_works_in_a_forked_child(void **state)
 
 static const struct child children[] = {
 	{"print_to_nobody", print_to_nobody},
+	{"print_behind_close", print_behind_close},
 	{"start_only", start_only},
 	{"start_and_change", start_and_change},
 	{"turn_off_first", turn_off_first},
@@ -546,6 +588,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(standard_error_gets_lines_with_time_and_level, turn_off),
 		cmocka_unit_test_teardown(last_setting_counts, turn_off),
 		cmocka_unit_test(printing_to_nobody_raises_no_signal),
+		cmocka_unit_test(line_goes_to_no_other_file),
 		cmocka_unit_test(environment_counts_at_the_first_start),
 		cmocka_unit_test(log_works_in_a_forked_child),
 	};

@@ -41,6 +41,7 @@ static sttcp_log_fn function;
 static void *function_context;
 static int function_level = STT_LOG_INFO;
 static int stderr_level;
+static struct stt_log_file stderr_file; /* when that was set */
 static bool environment_read;
 
 /* The call that this thread is in. */
@@ -76,6 +77,8 @@ static void set_locked(sttcp_log_fn fn, void *context, int level) STT_REQUIRES(l
 	function = fn;
 	function_context = context;
 	stderr_level = level;
+	if (level)
+		stderr_file = stt_log_file_now();
 	note_most_locked();
 }
 
@@ -165,6 +168,7 @@ void stt_log_tell(enum stt_log_level level, const char *format, ...)
 	sttcp_log_fn fn = function_level >= (int)level ? function : NULL;
 	void *context = function_context;
 	bool prints = !function && stderr_level >= (int)level;
+	struct stt_log_file file = stderr_file;
 
 	call.setting = setting;
 	call.stays = false;
@@ -175,7 +179,7 @@ void stt_log_tell(enum stt_log_level level, const char *format, ...)
 	if (fn)
 		call_function(fn, (int)level, text, context, &call);
 	if (prints)
-		stt_log_print(level, text);
+		stt_log_print(&file, level, text);
 	errno = error;
 }
 

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Standard error may be a pipe that nobody reads any more: SIGPIPE never reaches the program on
- * behalf of the library. */
+/*
+ * Standard error may be a pipe that nobody reads any more: SIGPIPE never reaches
+ * the program on behalf of the library. And it may have been closed: then the next
+ * descriptor has its number, which is a connection, or a database of the program's.
+ */
 #include "base/log_print.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -65,11 +70,36 @@ static void write_line(const char *line, size_t size)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void stt_log_print(enum stt_log_level level, const char *text)
+struct stt_log_file stt_log_file_now(void)
+{
+	struct stat status;
+
+	if (fstat(STDERR_FILENO, &status) < 0)
+		return (struct stt_log_file){.open = false};
+	return (struct stt_log_file){true, status.st_dev, status.st_ino};
+}
+
+/* That one, or what can only be written to: so is what standard error is redirected to, as a rule,
+ * but no socket, eventfd or database. For the moment: a program may close it before the line is
+ * written. */
+static bool is_there(const struct stt_log_file *file)
+{
+	struct stt_log_file now = stt_log_file_now();
+
+	if (file->open && now.open && now.device == file->device && now.number == file->number)
+		return true;
+	int flags = fcntl(STDERR_FILENO, F_GETFL);
+
+	return flags >= 0 && (flags & O_ACCMODE) == O_WRONLY;
+}
+
+void stt_log_print(const struct stt_log_file *file, enum stt_log_level level, const char *text)
 {
 	char time[160];
 	char line[768];
 
+	if (!is_there(file))
+		return;
 	format_time(time, sizeof(time));
 
 	int size = snprintf(line, sizeof(line), "%s sttcp %s: %s\n", time, word_of(level), text);
