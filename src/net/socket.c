@@ -494,14 +494,21 @@ int stt_socket_wait(int fd, short *events, int waker, int64_t until_ms)
 
 		int count = poll(polled, 2, timeout);
 
-		if (count >= 0)
-			*events = polled[0].revents;
-		if (count > 0)
-			return 0;
 		if (count < 0 && errno != EINTR)
 			return -errno;
-		if (count == 0 && until_ms != STT_NEVER && stt_now_ms() >= until_ms)
+		if (count >= 0)
+			*events = polled[0].revents;
+		if (count > 0 && polled[0].revents)
+			return 0;
+		/* The program has closed the waker: nobody can wake this any more. */
+		if (count > 0 && (polled[1].revents & (POLLNVAL | POLLERR)))
+			return -EBADF;
+		/* Also where it was woken: a number that is another's by now may be ready for good.
+		 */
+		if (count >= 0 && until_ms != STT_NEVER && stt_now_ms() >= until_ms)
 			return -ETIMEDOUT;
+		if (count > 0)
+			return 0;
 	}
 }
 

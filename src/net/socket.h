@@ -126,7 +126,8 @@ bool stt_socket_has_news(int fd);
 
 /* Waits until one of the events of the descriptor (poll(2)) has come, or the eventfd is awake: 0,
  * and `*events` are those that have; -ETIMEDOUT at `until_ms` on the monotonic clock (STT_NEVER: no
- * limit), or -errno. Either descriptor may be -1. */
+ * limit), unless one of them has; -EBADF if the eventfd was closed, or -errno. Either descriptor
+ * may be -1. */
 int stt_socket_wait(int fd, short *events, int waker, int64_t until_ms);
 
 /* Bytes taken (may be fewer), or -errno. sendmsg with MSG_NOSIGNAL; never blocks. `count` is at
