@@ -8,10 +8,12 @@
  */
 #include "engine/loop.h"
 
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "engine/engine.h"
 
 enum {
@@ -111,7 +113,13 @@ int stt_loop_init(struct stt_loop *loop, struct stt_engine *engine, int index)
 	if (loop->waker < 0)
 		return loop->waker;
 	loop->timer = stt_timer_open(loop->poller, &loop->timer_actor);
-	return loop->timer < 0 ? loop->timer : 0;
+	if (loop->timer < 0)
+		return loop->timer;
+
+	/* Here a start can still say that the call is denied. */
+	int result = stt_poller_wait(loop->poller, loop->events, STT_LOOP_BATCH, 0);
+
+	return result < 0 ? result : 0;
 }
 
 void stt_loop_fini(struct stt_loop *loop)
@@ -383,6 +391,21 @@ static void put_blocking_first(struct stt_loop *loop)
 	}
 }
 
+/* The program has closed the poller, or a filter of system calls denies the wait: no event comes.
+ * What is pushed is worked on all the same, a second later: neither is a wait without end, nor one
+ * without a pause. */
+static void do_without_events(struct stt_loop *loop, int code, bool looks)
+{
+	const struct timespec pause = {.tv_sec = 1};
+
+	if (!loop->cannot_wait)
+		stt_log(STT_LOG_ERROR, "a loop cannot wait for events, and nothing is received: %s",
+			sttcp_strerror(code));
+	loop->cannot_wait = true;
+	if (!looks)
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
 static void wait_for_events(struct stt_loop *loop)
 {
 	/* Only now, because working the ready list sets alarms, too. */
@@ -393,7 +416,12 @@ static void wait_for_events(struct stt_loop *loop)
 	/* Release: a monitor that sees the loop waiting sees all that it did before. */
 	if (!looks)
 		atomic_store_explicit(&loop->waiting, true, memory_order_release);
-	loop->nevents = stt_poller_wait(loop->poller, loop->events, STT_LOOP_BATCH, looks ? 0 : -1);
+
+	int nevents = stt_poller_wait(loop->poller, loop->events, STT_LOOP_BATCH, looks ? 0 : -1);
+
+	if (nevents < 0)
+		do_without_events(loop, nevents, looks);
+	loop->nevents = nevents > 0 ? nevents : 0;
 	loop->next_event = 0;
 	if (looks)
 		note_look(loop, loop->nevents);

@@ -79,6 +79,7 @@ struct stt_loop {
 	bool timer_rang;
 	int64_t look_from_ms;
 	int looks_left;
+	bool cannot_wait; /* that was logged */
 
 	/* Only the monitor. */
 	struct stt_worker *seen_worker;

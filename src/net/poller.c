@@ -45,7 +45,9 @@ int stt_poller_wait(int poller, struct epoll_event *events, int max, int timeout
 {
 	int count = epoll_wait(poller, events, max, timeout_ms);
 
-	return count < 0 ? 0 : count;
+	if (count >= 0)
+		return count;
+	return errno == EINTR ? 0 : -errno;
 }
 
 int stt_waker_new(void)
@@ -86,8 +88,12 @@ int stt_timer_open(int poller, void *data)
 	if (timer < 0)
 		return -errno;
 
+	const struct itimerspec off = {.it_value = {.tv_sec = 0}};
 	int result = stt_poller_add(poller, timer, EPOLLIN | EPOLLET, data);
 
+	/* A filter of system calls may deny what comes later, when nobody can be told. */
+	if (result == 0 && timerfd_settime(timer, TFD_TIMER_ABSTIME, &off, NULL) < 0)
+		result = -errno;
 	if (result < 0) {
 		close(timer);
 		return result;

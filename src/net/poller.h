@@ -34,7 +34,7 @@ void stt_poller_change(int poller, int fd, uint32_t events, void *data);
 void stt_poller_remove(int poller, int fd);
 
 /* Waits for up to `timeout_ms` (-1: for ever) and returns how many events there are, 0 also when
- * a signal came. */
+ * a signal came; or -errno. */
 int stt_poller_wait(int poller, struct epoll_event *events, int max, int timeout_ms);
 
 /* Something to wake a poller with, from any thread and from a signal handler: registered
@@ -42,7 +42,7 @@ int stt_poller_wait(int poller, struct epoll_event *events, int max, int timeout
 int stt_waker_open(int poller, void *data);
 void stt_waker_wake(int waker);
 
-/* A timer on the monotonic clock, registered likewise. */
+/* A timer on the monotonic clock, registered likewise, and set once, to nothing. */
 int stt_timer_open(int poller, void *data);
 
 /* When it is to ring, once, in place of what was set before. */

@@ -19,6 +19,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 #include "base/portable.h"
@@ -64,8 +65,11 @@ long fault_calls(void);
 	  (const char *restrict host, const char *restrict service,                                \
 	   const struct addrinfo *restrict hints, struct addrinfo **restrict list),                \
 	  (host, service, hints, list), NO_CALL, FAILS_WITH_CODE)                                  \
-	X(int, poll, (struct pollfd *polled, nfds_t count, int timeout),                           \
+	X(int, poll, (struct pollfd * polled, nfds_t count, int timeout),                          \
 	  (polled, count, timeout), SYS_poll, FAILS_WITH_ERRNO)                                    \
+	X(int, timerfd_settime,                                                                    \
+	  (int timer, int flags, const struct itimerspec *spec, struct itimerspec *before),        \
+	  (timer, flags, spec, before), SYS_timerfd_settime, FAILS_WITH_ERRNO)                     \
 	STAND_IN_SEM_CLOCKWAIT(X)
 
 #if STT_HAVE_SEM_CLOCKWAIT
