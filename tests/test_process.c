@@ -359,7 +359,7 @@ static int fork_with_one_object(sttcp_tls *tls)
 		CHECK(sttcp_tls_set_alpn(tls, "h2") == STTCP_EFORK);
 		CHECK(sttcp_tls_reload(tls) == STTCP_EFORK);
 		CHECK(!sttcp_tls_error(tls));
-		CHECK(!sttcp_tls_ref(tls));
+		CHECK(sttcp_tls_ref(tls) == tls);
 		sttcp_tls_unref(tls);
 		_exit(0);
 	}

@@ -351,8 +351,12 @@ static void child_of_a_fork_is_refused(void **state)
 	if (pid == 0) {
 		sttcp_server *own = sttcp_server_new("127.0.0.1", 0,
 						     STTCP_OPTIONS(.tls = stage_shared_server()));
+		/* Else it would have no TLS, and start. */
+		sttcp_server *other = sttcp_server_new(
+			"127.0.0.1", 0, STTCP_OPTIONS(.tls = sttcp_tls_ref(stage_shared_server())));
 		bool refused = sttcp_server_start(own) == STTCP_EFORK &&
 			       strstr(sttcp_server_error(own), "tls") &&
+			       sttcp_server_start(other) == STTCP_EFORK &&
 			       sttcp_conn_tls(conn, &info, sizeof(info)) == STTCP_EFORK &&
 			       sttcp_conn_send(conn, "x", 1) == STTCP_EFORK &&
 			       sttcp_tls_reload(stage_shared_server()) == STTCP_EFORK;

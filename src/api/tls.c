@@ -178,7 +178,9 @@ int sttcp_tls_reload(sttcp_tls *tls)
 
 sttcp_tls *sttcp_tls_ref(sttcp_tls *tls)
 {
-	return check_handle(tls) < 0 ? NULL : stt_tls_ref(tls);
+	/* What it returns may be handed on as the option, and NULL would be no TLS. The unref of a
+	 * forked child drops nothing, either. */
+	return check_handle(tls) < 0 ? tls : stt_tls_ref(tls);
 }
 
 void sttcp_tls_unref(sttcp_tls *tls)
