@@ -96,16 +96,19 @@ static int start_threads(struct stt_engine *engine)
 {
 	struct stt_pool *pool = &engine->pool;
 	int made = 0;
-	int result = -EAGAIN;
+	int result = 0;
 
 	for (; made < engine->nloops; made++) {
 		struct stt_loop *loop = &engine->loops[made];
-		struct stt_worker *owner = stt_pool_spawn(pool, STT_HEIR, loop);
+		struct stt_worker *owner;
+		struct stt_worker *heir;
 
-		if (!owner)
+		result = stt_pool_spawn(pool, STT_HEIR, loop, &owner);
+		if (result < 0)
 			goto send_away;
 		stt_turn_give(loop, owner);
-		atomic_store(&loop->heir, stt_pool_spawn(pool, STT_HEIR, loop));
+		(void)stt_pool_spawn(pool, STT_HEIR, loop, &heir);
+		atomic_store(&loop->heir, heir);
 	}
 	result = stt_monitor_start(engine);
 	if (result < 0)

@@ -41,7 +41,7 @@ struct stt_engine_user {
 	/* The size of a worker's record, whose first member is a struct stt_worker; the rest of a
 	 * new one is 0. */
 	size_t record_size;
-	/* A thread for the record is about to be created: false if it cannot be used. */
+	/* A thread for the record is about to be created: false without memory. */
 	bool (*open_record)(struct stt_worker *worker);
 	/* The thread ends, or could not be created; also when it could not be opened. */
 	void (*close_record)(struct stt_worker *worker);

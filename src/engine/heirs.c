@@ -20,7 +20,10 @@ struct stt_worker *stt_pool_find_heir(struct stt_pool *pool, struct stt_loop *lo
 		stt_semaphore_post(&worker->wake);
 	}
 	stt_unlock(&pool->lock);
-	return worker ? worker : may_spawn ? stt_pool_spawn(pool, STT_HEIR, loop) : NULL;
+	/* Without one the monitor tries again, whatever the reason. */
+	if (!worker && may_spawn)
+		(void)stt_pool_spawn(pool, STT_HEIR, loop, &worker);
+	return worker;
 }
 
 void stt_pool_return_heir(struct stt_pool *pool, struct stt_worker *worker)

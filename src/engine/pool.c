@@ -18,6 +18,7 @@
  */
 #include "engine/pool.h"
 
+#include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -72,21 +73,25 @@ void stt_pool_fini(struct stt_pool *pool)
 
 static void *run_worker(void *argument);
 
-struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, struct stt_loop *loop)
+int stt_pool_spawn(struct stt_pool *pool, enum stt_role role, struct stt_loop *loop,
+		   struct stt_worker **worker)
 {
-	struct stt_worker *worker = stt_thread_take_record(pool);
+	struct stt_worker *made = stt_thread_take_record(pool);
 	pthread_t thread;
+	int result = -ENOMEM;
 
-	if (!worker)
-		return NULL;
-	worker->role = role;
-	worker->assigned = loop;
-	if (!pool->user->open_record(worker) ||
-	    stt_thread_start(&thread, pool->stack_size, run_worker, worker) < 0) {
-		stt_thread_give_record_back(pool, worker);
-		return NULL;
-	}
-	return worker;
+	*worker = NULL;
+	if (!made)
+		return result;
+	made->role = role;
+	made->assigned = loop;
+	if (pool->user->open_record(made))
+		result = stt_thread_start(&thread, pool->stack_size, run_worker, made);
+	if (result < 0)
+		stt_thread_give_record_back(pool, made);
+	else
+		*worker = made;
+	return result;
 }
 
 /* What a change of the queue makes necessary, to be done without the lock. */
@@ -167,7 +172,10 @@ static void serve_need(struct stt_pool *pool, struct need need)
 		tell_of_cap(pool, pool->max_threads);
 	if (need.monitor)
 		stt_monitor_wake(&pool->engine->monitor);
-	if (!need.thread || stt_pool_spawn(pool, STT_POOL, NULL))
+
+	struct stt_worker *made;
+
+	if (!need.thread || stt_pool_spawn(pool, STT_POOL, NULL, &made) == 0)
 		return;
 	/* If no thread can be created the cap counts as reached, until the monitor has tried again.
 	 */

@@ -97,8 +97,9 @@ static inline bool stt_pool_has_thread_locked(const struct stt_pool *pool) STT_R
 	return pool->parked || pool->nthreads < pool->max_threads;
 }
 
-/* A new thread that begins in `role`; NULL if it cannot be created. Not under the lock. */
-struct stt_worker *stt_pool_spawn(struct stt_pool *pool, enum stt_role role, struct stt_loop *loop);
+/* A new thread that begins in `role`: 0, or -errno, and `*worker` is NULL. Not under the lock. */
+int stt_pool_spawn(struct stt_pool *pool, enum stt_role role, struct stt_loop *loop,
+		   struct stt_worker **worker);
 
 /* Calls a worker if there is work and none is on its way. */
 void stt_pool_call_worker(struct stt_pool *pool);

@@ -16,7 +16,7 @@ struct stt_worker;
  * code takes the pool's mask itself. 0 or -errno. */
 int stt_thread_start(pthread_t *thread, size_t stack_size, void *(*run)(void *), void *argument);
 
-/* A record for a thread that is to be started, or NULL. Not under the lock. */
+/* A record for a thread that is to be started; NULL without memory. Not under the lock. */
 struct stt_worker *stt_thread_take_record(struct stt_pool *pool);
 
 /* Of a thread that could not be had. */
