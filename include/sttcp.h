@@ -835,7 +835,8 @@ typedef struct sttcp_stats {
 	int64_t over_connections; /* over a limit on connections */
 	int64_t over_per_ip;	  /* over a limit per address */
 	int64_t over_rate;	  /* over a limit on accepting */
-	int64_t thread_cap_hits;  /* times a handler of the process had to wait for max_threads */
+	int64_t thread_cap_hits;  /* times a handler of the process had to wait for max_threads, or
+				   * because the system gave no thread */
 	int64_t tls_failed;	  /* TLS handshakes that failed or took too long. Those before the
 				   * connection handler are not in `failed`, those of
 				   * sttcp_conn_start_tls are */

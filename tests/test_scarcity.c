@@ -400,11 +400,11 @@ static int deny_the_monitor(pthread_t *restrict thread, const pthread_attr_t *re
 	return real_pthread_create(thread, attr, run, argument);
 }
 
-static void fork_at_the_cap(int level, const char *text, void *context)
+static void fork_at_the_denial(int level, const char *text, void *context)
 {
 	(void)level;
 	(void)context;
-	if (!strstr(text, "all threads are inside handlers"))
+	if (!strstr(text, "no thread could be created (Resource temporarily unavailable)"))
 		return;
 	pid_t pid = process_fork();
 
@@ -454,7 +454,7 @@ static int fork_in_the_monitor(void)
 	CHECK(pipe(strangers) == 0);
 	stranger = (struct pollfd){.fd = strangers[0], .events = POLLIN};
 	CHECK(sttcp_engine_configure(1, 0, 0) == 0);
-	sttcp_set_log(fork_at_the_cap, NULL);
+	sttcp_set_log(fork_at_the_denial, NULL);
 	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
 	CHECK(sttcp_server_on_receive(server, block_in_the_parent) == 0);
 	CHECK(sttcp_server_start(server) == 0);

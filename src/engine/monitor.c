@@ -217,7 +217,7 @@ static bool any_runs(struct stt_engine *engine, struct stt_worker **workers, int
 	return false;
 }
 
-/* A child that was forked in the log callback, which reported the cap, stops here. */
+/* A child that was forked in the log callback, which reported a lack of threads, stops here. */
 static void stop_child(unsigned forks_before)
 {
 	while (stt_forked_since(forks_before))

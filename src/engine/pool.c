@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "engine/relief.h"
@@ -102,10 +103,15 @@ struct need {
 	bool monitor;
 };
 
-/* A handler has to wait for a thread: counts that. True the first time, which is to be logged. */
-static bool note_cap_locked(struct stt_pool *pool) STT_REQUIRES(pool->lock)
+/* A handler has to wait for a thread: counts that. True the first time for this reason, which is to
+ * be logged. */
+static bool note_hit_locked(struct stt_pool *pool, bool *told) STT_REQUIRES(pool->lock)
 {
-	return pool->cap_hits++ == 0;
+	bool first = !*told;
+
+	pool->cap_hits++;
+	*told = true;
+	return first;
 }
 
 /* Something in the queue has to wait. True if the monitor is to be told. */
@@ -146,7 +152,7 @@ static struct need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->
 		pool->waking++;
 		need.thread = true;
 	} else {
-		need.tell_of_cap = note_cap_locked(pool);
+		need.tell_of_cap = note_hit_locked(pool, &pool->told_of_cap);
 		need.monitor = note_short_locked(pool);
 	}
 	return need;
@@ -158,10 +164,18 @@ static void starve(struct stt_pool *pool)
 	stt_monitor_wake(&pool->engine->monitor);
 }
 
-static void tell_of_cap(const struct stt_pool *pool, int nthreads)
+static void tell_of_cap(const struct stt_pool *pool)
 {
 	stt_log(STT_LOG_WARNING, "all threads are inside handlers (%d of at most %d); others wait",
-		nthreads, pool->max_threads);
+		pool->max_threads, pool->max_threads);
+}
+
+static void tell_of_denial(int code)
+{
+	stt_log(STT_LOG_WARNING,
+		"no thread could be created (%s); handlers wait for those there are: "
+		"see ulimit -u and -v, and pids.max of the cgroup",
+		sttcp_strerror(code));
 }
 
 static void serve_need(struct stt_pool *pool, struct need need)
@@ -169,26 +183,28 @@ static void serve_need(struct stt_pool *pool, struct need need)
 	if (need.woken)
 		stt_semaphore_post(&need.woken->wake);
 	if (need.tell_of_cap)
-		tell_of_cap(pool, pool->max_threads);
+		tell_of_cap(pool);
 	if (need.monitor)
 		stt_monitor_wake(&pool->engine->monitor);
 
 	struct stt_worker *made;
 
-	if (!need.thread || stt_pool_spawn(pool, STT_POOL, NULL, &made) == 0)
+	int result = need.thread ? stt_pool_spawn(pool, STT_POOL, NULL, &made) : 0;
+
+	if (result == 0)
 		return;
 	/* If no thread can be created the cap counts as reached, until the monitor has tried again.
 	 */
 	stt_lock(&pool->lock);
-	int nthreads = --pool->nthreads;
-	bool first = note_cap_locked(pool);
+	bool first = note_hit_locked(pool, &pool->told_of_denial);
 
 	note_short_locked(pool);
+	pool->nthreads--;
 	pool->waking--;
 	stt_unlock(&pool->lock);
-	if (first)
-		tell_of_cap(pool, nthreads);
 	starve(pool);
+	if (first)
+		tell_of_denial(result);
 }
 
 void stt_pool_push(struct stt_pool *pool, struct stt_actor *actor)

@@ -40,6 +40,8 @@ struct stt_pool {
 	int nrunning;		 /* all threads with a record */
 	struct stt_width width;	 /* for what is not known to block */
 	int64_t cap_hits;	 /* times that a handler had to wait because there was no thread */
+	bool told_of_cap;	 /* the log has had a line about the one reason, */
+	bool told_of_denial;	 /* and about the other: the system gave none */
 	struct stt_actor *since; /* the newest of those that wait since `since_ms` or before */
 	int came;		 /* how many have been pushed since then */
 	bool closing;
