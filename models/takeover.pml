@@ -8,8 +8,13 @@
  * Proven: a loop is never without an owner and never has two; every event that
  * was fetched is handled exactly once, whoever owns the loop by then; with every
  * thread in a handler the loop still accepts; what waits for a thread gets one
- * as soon as there is one; and the threads stay under the cap.
+ * as soon as there is one; and the threads stay under the cap. With DENIED no thread
+ * can be created after the start: then those of the start do it all, and no heir
+ * stands idle while something waits in the queue.
  */
+#ifndef DENIED
+#define DENIED 0
+#endif
 #ifndef MAX_THREADS
 #define MAX_THREADS 1
 #endif
@@ -20,6 +25,9 @@
 #ifndef NBLOCK
 #define NBLOCK 2		/* a message whose handler blocks */
 #endif
+#ifndef NRUN
+#define NRUN 0			/* of these, how many another thread puts into the queue */
+#endif
 #ifndef NQUICK
 #define NQUICK 1		/* one whose handler returns; its connection is requeued once */
 #endif
@@ -28,7 +36,7 @@
 #endif
 #define NTASKS (NBLOCK + NQUICK + NACCEPT)
 #define BLOCKS(t) ((t) < NBLOCK)
-#define ACCEPTS(t) ((t) >= NBLOCK + NQUICK)
+#define ACCEPTS(t) ((t) >= NBLOCK + NQUICK && (t) < NTASKS)
 #define BATCH 2
 
 /* Neither owner nor heir, and with the owner, the heir and what a race may add: see Worker. */
@@ -67,8 +75,11 @@ byte heir = NONE;
 #define STANDS_STILL (next_event == nevents)
 THE_BATCH
 #endif
-chan ready = [NTASKS] of { byte };
-#define THE_CHAIN chan chain = [NTASKS] of { byte };
+/* The loop's `heir_wanted` stands on its lists beside the tasks. */
+#define GIVE_HEIR NTASKS
+bool asked_for_heir;
+chan ready = [NTASKS + 1] of { byte };
+#define THE_CHAIN chan chain = [NTASKS + 1] of { byte };
 #ifdef DROP_CHAIN_IN_LOOP
 #define CHAIN_IS_LOCAL THE_CHAIN
 #define CHAIN_IS_EMPTY true
@@ -115,8 +126,9 @@ inline spawn(w, as)
 	:: else -> w++; assert(w < MOST)
 	od;
 	if
-	:: role[w] = as; started[w] = true
-	:: fails > 0 -> fails--; w = NONE
+	:: !DENIED -> role[w] = as; started[w] = true
+	:: DENIED -> w = NONE
+	:: !DENIED && fails > 0 -> fails--; w = NONE
 	fi
 }
 
@@ -149,6 +161,69 @@ inline select_parked(w)
 	od
 }
 
+/* stt_pool_ask_for_heir: true if the loop was asked. */
+inline ask_for_heir(asked)
+{
+	asked = false;
+#ifdef DROP_GIVE_OUTSIDE_TURN
+	/* Takes it, in the midst of a turn or not. */
+	atomic {
+		if
+		:: heir != NONE -> asked = true; nthreads++; after_heir[heir] = STT_POOL; sem[heir]++; heir = NONE
+		:: else
+		fi
+	}
+#else
+#ifndef DROP_ASK_FOR_HEIR
+	if
+	:: heir != NONE ->
+		asked = true;
+		atomic {
+			if
+			:: !asked_for_heir -> asked_for_heir = true; ready!GIVE_HEIR
+			:: else
+			fi
+		}
+	:: else
+	fi
+#endif
+#endif
+}
+
+/* give_heir */
+inline give_heir(w)
+{
+	OWN(me);
+#ifndef DROP_FLAG_FIRST
+	asked_for_heir = false;
+#endif
+	atomic {
+		if
+		:: len(queue) > 0 && waking == 0 -> w = 1
+		:: else -> w = 0
+		fi
+	}
+#ifdef DROP_FLAG_FIRST
+	asked_for_heir = false;
+#endif
+	if
+	:: w == 1 ->
+		atomic { w = heir; heir = NONE }
+		if
+		:: w != NONE -> return_heir(w)
+		:: else ->
+			/* stt_pool_call_worker: it went to a take-over. */
+			w = 0;
+#ifndef DROP_CALL_AGAIN
+			atomic { call_worker_locked(need, w) }
+			serve_need(need, w)
+#endif
+		fi
+	:: else
+	fi;
+	w = 0
+}
+
 /* serve_need and starve */
 inline serve_need(need, w)
 {
@@ -156,7 +231,17 @@ inline serve_need(need, w)
 	:: need ->
 		atomic { spawn(w, STT_POOL) }
 		if
-		:: w == NONE -> atomic { nthreads--; waking-- } starved = true
+		:: w == NONE ->
+			atomic { nthreads--; waking--; need = len(queue) > 0 }
+			if
+			:: need ->
+				ask_for_heir(need);
+				if
+				:: !need -> starved = true
+				:: else
+				fi
+			:: else
+			fi
 		:: else
 		fi;
 		w = 0;
@@ -304,9 +389,10 @@ end_wait:		atomic {
 dispatch:
 			/* serve, with stt_loop_may_run: a storm may come at any time. */
 			if
+			:: task == GIVE_HEIR -> give_heir(w)
 			:: ACCEPTS(task) -> atomic { OWN(me); rounds[task]-- }
-			:: !ACCEPTS(task) && HEIR_STANDS -> serve()
-			:: !ACCEPTS(task) ->
+			:: task < GIVE_HEIR && !ACCEPTS(task) && HEIR_STANDS -> serve()
+			:: task < GIVE_HEIR && !ACCEPTS(task) ->
 				/* stt_pool_push */
 				atomic { queue!task; call_worker_locked(need, w) }
 				serve_need(need, w)
@@ -364,7 +450,13 @@ next:			skip
 }
 
 /* look_at and take_over; stt_pool_retry. A look that can change nothing is left out. */
-#define CAN_FIND (nparked > 0 || nthreads < MAX_THREADS)
+#define CAN_SPAWN (!DENIED && nthreads < MAX_THREADS)
+#ifdef DROP_ASK_FOR_HEIR
+#define CAN_GIVE false
+#else
+#define CAN_GIVE (heir != NONE)
+#endif
+#define CAN_FIND (nparked > 0 || CAN_SPAWN)
 proctype Monitor()
 {
 	byte owner, old, next;
@@ -415,13 +507,27 @@ end_look:
 		:: else -> return_heir(next)
 		fi;
 		next = 0
-	:: starved ->
+	:: starved && (!DENIED || CAN_GIVE || nparked > 0 || len(queue) == 0) ->
 		starved = false;
 		atomic { call_worker_locked(need, next) }
 		serve_need(need, next)
 #endif
 	od
 }
+
+#if NRUN
+/* sttcp_run */
+proctype Program()
+{
+	byte task, w;
+	bool need;
+
+	for (task : 0 .. NRUN - 1) {
+		atomic { queue!task; call_worker_locked(need, w) }
+		serve_need(need, w)
+	}
+}
+#endif
 
 bool judged;
 #ifdef LIVE
@@ -439,8 +545,9 @@ proctype Judge()
 		assert(rounds[t] == 0)
 	}
 	/* Only handlers wait, and only for want of threads. */
-	assert(empty(queue) || nthreads >= MAX_THREADS);
-	assert(heir != NONE || nthreads >= MAX_THREADS);
+	assert(empty(queue) || nthreads >= MAX_THREADS || DENIED);
+	assert(heir != NONE || nthreads >= MAX_THREADS || DENIED);
+	assert(empty(queue) || nthreads >= MAX_THREADS || (heir == NONE && nparked == 0));
 	released = true;
 
 	timeout;
@@ -457,7 +564,8 @@ init {
 	atomic {
 		/* The tasks come in any order. */
 		do
-		:: nblock < NBLOCK -> kernel!nblock; rounds[nblock] = 1; nblock++
+		:: nblock < NRUN -> rounds[nblock] = 1; nblock++
+		:: nblock >= NRUN && nblock < NBLOCK -> kernel!nblock; rounds[nblock] = 1; nblock++
 		:: nquick < NQUICK -> i = NBLOCK + nquick; kernel!i; rounds[i] = 2; nquick++
 		:: naccept < NACCEPT ->
 			i = NBLOCK + NQUICK + naccept;
@@ -472,12 +580,15 @@ init {
 		word = OUT_OF_TURN(0);
 		if
 		:: heir = 1; role[1] = STT_HEIR; started[1] = true
-		:: fails > 0 -> fails--
+		:: !DENIED && fails > 0 -> fails--
 		fi;
 		for (i : 0 .. MOST - 1) {
 			run Worker(i)
 		}
 		run Monitor();
+#if NRUN
+		run Program();
+#endif
 		run Judge()
 	}
 }

@@ -155,8 +155,10 @@ static struct stt_engine *new_engine_locked(int *result) STT_REQUIRES(engine_loc
 	stt_semaphore_init(&engine->loops_ended);
 	stt_pool_init(&engine->pool, engine, the_user,
 		      wanted.max_threads ? wanted.max_threads : DEFAULT_THREADS, wanted.stack_size);
-	for (*result = 0; *result == 0 && made < engine->nloops; made++)
+	for (*result = 0; *result == 0 && made < engine->nloops; made++) {
 		*result = stt_loop_init(&engine->loops[made], engine, made);
+		stt_pool_init_heir(&engine->loops[made]);
+	}
 	if (*result == 0)
 		*result = the_user->begin(engine);
 	if (*result == 0) {

@@ -32,6 +32,7 @@ struct stt_loop {
 	int timer;
 	struct stt_actor wake_actor;
 	struct stt_actor timer_actor;
+	struct stt_actor heir_wanted; /* asks the owner to give its heir to the queue: heirs.c */
 
 	/* Any thread. */
 	/* The owner's record and, in its lowest bit, whether it is inside a turn: see turn.h. */
@@ -55,6 +56,8 @@ struct stt_loop {
 	atomic_int nresidents;
 	/* Those of them whose events go to the pool (`blocks`); relaxed, a hint. */
 	atomic_int nblocking;
+	/* `heir_wanted` is on the ready list, or about to be. */
+	atomic_bool asked_for_heir;
 	struct stt_foreign foreign; /* descriptors of others, by its own lock */
 
 	/* Only the owner, outside turns. */

@@ -5,6 +5,7 @@
  *	owner  -- its loop is taken over -->	pool
  *	heir   -- takes over a loop -->		owner
  *	heir   -- was not needed -->		pool
+ *	heir   -- no thread for the queue -->	pool
  *	pool   -- queue empty, a loop without heir -->	heir
  *	pool   -- queue empty -->		parked
  *	parked -- work -->			pool
@@ -193,16 +194,22 @@ static void serve_need(struct stt_pool *pool, struct need need)
 
 	if (result == 0)
 		return;
-	/* If no thread can be created the cap counts as reached, until the monitor has tried again.
-	 */
+	/* Then an heir works the queue. If there is none, the cap counts as reached, until the
+	 * monitor has tried again. */
 	stt_lock(&pool->lock);
-	bool first = note_hit_locked(pool, &pool->told_of_denial);
+	bool waits = pool->head;
+	bool first = waits && note_hit_locked(pool, &pool->told_of_denial);
+	/* At the end of an engine heirs come by themselves. */
+	bool asks = waits && !pool->closing;
+	bool newly_short = waits && note_short_locked(pool);
 
-	note_short_locked(pool);
 	pool->nthreads--;
 	pool->waking--;
 	stt_unlock(&pool->lock);
-	starve(pool);
+	if (asks && !stt_pool_ask_for_heir(pool))
+		starve(pool);
+	else if (newly_short)
+		stt_monitor_wake(&pool->engine->monitor);
 	if (first)
 		tell_of_denial(result);
 }

@@ -66,8 +66,8 @@ struct stt_pool {
 	 * off it. */
 	int stuck_looks;
 
-	/* Atomic: no thread could be created for something in the queue, or for an heir, so the
-	 * monitor must stay awake and try again. */
+	/* Atomic: no thread could be created for something in the queue, and no loop has an heir to
+	 * give, so the monitor must stay awake and try again. */
 	atomic_bool starved;
 };
 
@@ -114,6 +114,13 @@ struct stt_worker *stt_pool_find_heir(struct stt_pool *pool, struct stt_loop *lo
 
 /* Gives a worker from stt_pool_find_heir back. */
 void stt_pool_return_heir(struct stt_pool *pool, struct stt_worker *worker);
+
+/* Before the loop runs. */
+void stt_pool_init_heir(struct stt_loop *loop);
+
+/* No thread can be created for the queue: asks a loop to give its heir. False if none has one. Any
+ * thread. */
+bool stt_pool_ask_for_heir(struct stt_pool *pool);
 
 /* Wakes an heir that is the owner now, according to the loop's word. */
 void stt_pool_promote_heir(struct stt_pool *pool, struct stt_worker *worker);
