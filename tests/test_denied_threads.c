@@ -219,6 +219,42 @@ static void timers_and_work_are_run(void **state)
 
 static atomic_int ncreated;
 
+/* The first thread of a loop is its owner, the second its heir. */
+static int deny_heirs(pthread_t *restrict thread, const pthread_attr_t *restrict attr,
+		      void *(*run)(void *), void *restrict argument)
+{
+	if (atomic_fetch_add(&ncreated, 1) % 2)
+		return EAGAIN;
+	return real_pthread_create(thread, attr, run, argument);
+}
+
+/* One heir is enough for all loops, and without any no handler could ever run. */
+static int start_without_heirs(void)
+{
+	struct event calls = EVENT_INIT;
+
+	CHECK(sttcp_engine_configure(1, 0, 0) == 0);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+	CHECK(sttcp_server_on_receive(server, act) == 0);
+	atomic_store(&stand_in_pthread_create, deny_heirs);
+	CHECK(sttcp_server_start(server) == -EAGAIN);
+	CHECK(strlen(sttcp_server_error(server)) > 0);
+	atomic_store(&stand_in_pthread_create, NULL);
+	CHECK(count_threads() <= 1 + UNDER_TSAN);
+	CHECK(sttcp_server_start(server) == 0);
+	fault_instead(SYS_clone, EAGAIN, -1);
+	CHECK(sttcp_run(raise_it, &calls) == 0);
+	CHECK(event_wait(&calls, 1));
+	sttcp_server_free(server);
+	return 0;
+}
+
+static void start_without_any_heir_says_so(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("start_without_heirs"), 0);
+}
+
 /* The first loop has an heir, the second none. */
 static int deny_the_second_heir(pthread_t *restrict thread, const pthread_attr_t *restrict attr,
 				void *(*run)(void *), void *restrict argument)
@@ -264,6 +300,7 @@ static const struct child children[] = {
 	{"serve_on_two_loops", serve_on_two_loops},
 	{"block_the_last_thread", block_the_last_thread},
 	{"run_work_denied", run_work_denied},
+	{"start_without_heirs", start_without_heirs},
 	{"start_with_one_heir", start_with_one_heir},
 	{NULL, NULL},
 };
@@ -275,6 +312,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(connections_that_block_are_served_on_two_loops),
 		cmocka_unit_test(loop_goes_on_beside_the_last_thread),
 		cmocka_unit_test(timers_and_work_are_run),
+		cmocka_unit_test(start_without_any_heir_says_so),
 		cmocka_unit_test(one_heir_serves_two_loops),
 	};
 

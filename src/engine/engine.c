@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Starts the engine: all of its loops, their owners and heirs, the monitor. An
- * owner that cannot be had fails the start and leaves nothing; an heir that
- * cannot be had is tried for again by the monitor. After a fork the child has
- * none of the parent's threads: it forgets the engine, and the next start makes
- * a new one.
+ * owner that cannot be had fails the start and leaves nothing, and so does the
+ * lack of any heir: no handler could ever run if no thread is to be had later,
+ * either. With one heir, the others are tried for again by the monitor. After a
+ * fork the child has none of the parent's threads: it forgets the engine, and the
+ * next start makes a new one.
  *
  * The end goes the other way round, when its user is not busy: no handler runs on
  * a loop any more, so the monitor goes first; then the threads that look names
@@ -96,7 +97,9 @@ static int start_threads(struct stt_engine *engine)
 {
 	struct stt_pool *pool = &engine->pool;
 	int made = 0;
+	int nheirs = 0;
 	int result = 0;
+	int no_heir = 0;
 
 	for (; made < engine->nloops; made++) {
 		struct stt_loop *loop = &engine->loops[made];
@@ -107,10 +110,14 @@ static int start_threads(struct stt_engine *engine)
 		if (result < 0)
 			goto send_away;
 		stt_turn_give(loop, owner);
-		(void)stt_pool_spawn(pool, STT_HEIR, loop, &heir);
+		result = stt_pool_spawn(pool, STT_HEIR, loop, &heir);
+		if (result < 0)
+			no_heir = result;
+		else
+			nheirs++;
 		atomic_store(&loop->heir, heir);
 	}
-	result = stt_monitor_start(engine);
+	result = nheirs ? stt_monitor_start(engine) : no_heir;
 	if (result < 0)
 		goto send_away;
 	for (int i = 0; i < engine->nloops; i++) {
