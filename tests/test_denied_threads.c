@@ -20,9 +20,11 @@ static void note_lines(int level, const char *text, void *context)
 static struct event inside = EVENT_INIT;
 static struct event gate = EVENT_INIT;
 static struct event ends = EVENT_INIT;
+static struct event relieved = EVENT_INIT;
 
 /* 's' sleeps, and so does not wait in the library's sense: it needs a thread, with a stack of its
- * own too. 'g' does so until the gate is open. */
+ * own too. 'g' does so until the gate is open. 'r' reads what does not
+ * come. */
 static void act(sttcp_conn *conn, const void *data, size_t size, void *context)
 {
 	const char *text = data;
@@ -30,6 +32,8 @@ static void act(sttcp_conn *conn, const void *data, size_t size, void *context)
 	(void)context;
 	if (text[0] == 's')
 		nap_ms(20);
+	if (text[0] == 'r')
+		ignore(sttcp_conn_recv(conn, (char[1]){0}, 1, 3 * DEADLINE_MS));
 	if (text[0] == 'g') {
 		event_raise(&inside);
 		event_wait(&gate, 1);
@@ -39,9 +43,9 @@ static void act(sttcp_conn *conn, const void *data, size_t size, void *context)
 
 static void note_end(sttcp_conn *conn, int reason, void *context)
 {
-	(void)conn;
-	(void)reason;
 	(void)context;
+	if (reason == STTCP_ELIMIT && strstr(sttcp_conn_fail_text(conn), "no further one could"))
+		event_raise(&relieved);
 	event_raise(&ends);
 }
 
@@ -177,6 +181,40 @@ static void loop_goes_on_beside_the_last_thread(void **state)
 	assert_int_equal(process_run("block_the_last_thread"), 0);
 }
 
+/* Their waits end as those at max_threads do. */
+static int wait_for_silent_peers(void)
+{
+	enum {
+		PEERS = 6
+	};
+	int peers[PEERS];
+	sttcp_server *server = start_denied(2);
+
+	for (int i = 0; i < PEERS; i++) {
+		peers[i] = peer_connect(sttcp_server_port(server));
+		CHECK(peer_say(peers[i], "r"));
+	}
+	int speaker = peer_connect(sttcp_server_port(server));
+
+	for (int i = 0; i < 5; i++)
+		ask(speaker, "q");
+	/* A handler that has a stack of its own keeps no thread while it reads. */
+	if (!getenv("STTCP_TEST_FIBERS"))
+		CHECK(event_wait(&relieved, 1));
+	peer_close(speaker);
+	for (int i = 0; i < PEERS; i++)
+		peer_close(peers[i]);
+	CHECK(sttcp_server_stop(server) == 0);
+	sttcp_server_free(server);
+	return 0;
+}
+
+static void silent_peers_do_not_take_the_last_threads(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("wait_for_silent_peers"), 0);
+}
+
 /* --------------------------------------------------------------- timers and work */
 
 static void raise_it(void *argument)
@@ -299,6 +337,7 @@ static const struct child children[] = {
 	{"serve_on_one_loop", serve_on_one_loop},
 	{"serve_on_two_loops", serve_on_two_loops},
 	{"block_the_last_thread", block_the_last_thread},
+	{"wait_for_silent_peers", wait_for_silent_peers},
 	{"run_work_denied", run_work_denied},
 	{"start_without_heirs", start_without_heirs},
 	{"start_with_one_heir", start_with_one_heir},
@@ -311,6 +350,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(connections_that_block_are_served_on_one_loop),
 		cmocka_unit_test(connections_that_block_are_served_on_two_loops),
 		cmocka_unit_test(loop_goes_on_beside_the_last_thread),
+		cmocka_unit_test(silent_peers_do_not_take_the_last_threads),
 		cmocka_unit_test(timers_and_work_are_run),
 		cmocka_unit_test(start_without_any_heir_says_so),
 		cmocka_unit_test(one_heir_serves_two_loops),

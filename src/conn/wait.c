@@ -290,10 +290,16 @@ static bool is_ready(struct sttcp_conn *conn, short events)
 /* Others want the thread, and the peer has said nothing. */
 static int give_way(struct stt_desk *desk, struct sttcp_conn *conn)
 {
+	struct stt_pool *pool = &desk->worker.engine->pool;
+
 	desk->worker.way = STT_WAY_TO_GIVE;
-	stt_conn_end_with(conn, STTCP_ELIMIT, STT_END_FLUSH,
-			  "others waited for a thread, max_threads was reached (%d)",
-			  desk->worker.engine->pool.max_threads);
+	if (stt_pool_is_denied(pool))
+		stt_conn_end_with(conn, STTCP_ELIMIT, STT_END_FLUSH,
+				  "others waited for a thread, no further one could be created");
+	else
+		stt_conn_end_with(conn, STTCP_ELIMIT, STT_END_FLUSH,
+				  "others waited for a thread, max_threads was reached (%d)",
+				  pool->max_threads);
 	return stt_conn_end_code(conn);
 }
 

@@ -151,6 +151,8 @@ static struct need call_worker_locked(struct stt_pool *pool) STT_REQUIRES(pool->
 	} else if (pool->nthreads < pool->max_threads) {
 		pool->nthreads++;
 		pool->waking++;
+		/* Until this one is. */
+		pool->denied = false;
 		need.thread = true;
 	} else {
 		need.tell_of_cap = note_hit_locked(pool, &pool->told_of_cap);
@@ -203,6 +205,7 @@ static void serve_need(struct stt_pool *pool, struct need need)
 	bool asks = waits && !pool->closing;
 	bool newly_short = waits && note_short_locked(pool);
 
+	pool->denied = true;
 	pool->nthreads--;
 	pool->waking--;
 	stt_unlock(&pool->lock);
@@ -450,6 +453,15 @@ int stt_pool_find_stuck(struct stt_pool *pool, struct stt_worker **workers, int 
 		atomic_store(&pool->is_held, false);
 	stt_unlock(&pool->lock);
 	return count;
+}
+
+bool stt_pool_is_denied(struct stt_pool *pool)
+{
+	stt_lock(&pool->lock);
+	bool denied = pool->denied;
+
+	stt_unlock(&pool->lock);
+	return denied;
 }
 
 void stt_pool_call_worker(struct stt_pool *pool)

@@ -40,6 +40,7 @@ struct stt_pool {
 	int nrunning;		 /* all threads with a record */
 	struct stt_width width;	 /* for what is not known to block */
 	int64_t cap_hits;	 /* times that a handler had to wait because there was no thread */
+	bool denied;		 /* the last thread that the queue wanted could not be created */
 	bool told_of_cap;	 /* the log has had a line about the one reason, */
 	bool told_of_denial;	 /* and about the other: the system gave none */
 	struct stt_actor *since; /* the newest of those that wait since `since_ms` or before */
@@ -96,8 +97,11 @@ static inline bool stt_pool_is_short(const struct stt_pool *pool)
 /* Whether a thread can be had for the queue. */
 static inline bool stt_pool_has_thread_locked(const struct stt_pool *pool) STT_REQUIRES(pool->lock)
 {
-	return pool->parked || pool->nthreads < pool->max_threads;
+	return pool->parked || (!pool->denied && pool->nthreads < pool->max_threads);
 }
+
+/* Whether the last thread that the queue wanted could not be created. */
+bool stt_pool_is_denied(struct stt_pool *pool);
 
 /* A new thread that begins in `role`: 0, or -errno, and `*worker` is NULL. Not under the lock. */
 int stt_pool_spawn(struct stt_pool *pool, enum stt_role role, struct stt_loop *loop,

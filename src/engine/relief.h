@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * At max_threads, handlers that wait for peers who say nothing would keep the
- * threads from everybody else. So while others wait for one, some of those waits
- * are ended: every 100 ms as many as have come to want a thread since, one at
- * least, the longest first.
+ * At max_threads, or where no thread can be created, handlers that wait for peers who say nothing
+ * would keep the threads from everybody else. So while others wait for one, some of those waits are
+ * ended: every 100 ms as many as have come to want a thread since, one at least, the longest first.
  *
  * A wait has a number. The monitor touches no connection: under the pool's lock
  * it writes that number into the record of the worker, and then to its eventfd.
