@@ -903,7 +903,8 @@ STTCP_API int sttcp_client_stop(sttcp_client *client);
  * than handlers on a thread of the library (release, free_fn, log). Allowed in
  * handlers of other objects, in the free_fn of a task of theirs that has run, and
  * in timers and work of sttcp_run; two handlers that wait for each other's client
- * wait for ever.
+ * wait for ever. In a handler it also ends, with the code of that, when the
+ * handler's connection is ended by force.
  */
 STTCP_API int sttcp_client_wait(sttcp_client *client, int timeout_ms);
 
@@ -914,8 +915,8 @@ STTCP_API int sttcp_client_keep_alive(sttcp_client *client);
  * Waits until the client has an open connection, that is, until its connection
  * handler has returned true: 0, at once if it has one. The reason when the client
  * has ended for good (STTCP_ECLOSED where that is 0). -ETIMEDOUT after
- * `timeout_ms` (-1: without limit; 0: does not wait). -EINVAL and -EDEADLK as
- * wait.
+ * `timeout_ms` (-1: without limit; 0: does not wait). -EINVAL, -EDEADLK and the
+ * handler's end by force as wait.
  */
 STTCP_API int sttcp_client_wait_open(sttcp_client *client, int timeout_ms);
 

@@ -481,38 +481,54 @@ static bool wait_for_relayed(struct probe *probe, sttcp_conn *conn)
 	(void)conn;
 	event_raise(&waits);
 	atomic_store(&relayed.results[0], sttcp_client_wait_open(relayed.client, -1));
+	atomic_store(&relayed.results[1], sttcp_client_send(relayed.client, "x", 1, 10000));
+	atomic_store(&relayed.results[2], sttcp_client_wait(relayed.client, -1));
+	atomic_store(&relayed.results[3], sttcp_client_keep_alive(relayed.client));
 	event_raise(&relayed.done);
 	return true;
 }
 
-static void wait_in_a_handler_ends_with_the_client(void **state)
+/* The client tries for ever; `by_force`: it is the handler's connection that ends. */
+static void check_end_of_wait(bool by_force)
 {
 	struct event fresh = EVENT_INIT;
 	struct probe *front = probe_new();
 	struct probe *probe = probe_new();
+	int code = by_force ? STTCP_ESTOPPED : STTCP_EDESTROYED;
 	int port;
 	int refusing = peer_refuse(&port);
 
-	(void)state;
-	relayed.done = fresh;
+	relayed.done = waits = fresh;
 	front->connection = wait_for_relayed;
 	sttcp_server *server = probe_listen(front, NULL);
 	relayed.client = probe_dial(probe, port, STTCP_OPTIONS(SOON));
 	int peer = peer_connect(sttcp_server_port(server));
 	assert_true(event_wait(&waits, 1));
-	/* A stop does not wait for it without end: it is a handler like any other. */
-	sttcp_stop_report report;
-	assert_int_equal(sttcp_server_stop_within(server, 0, &report), 0);
-	assert_int_equal(report.running, 1);
-	sttcp_client_close(relayed.client);
+	if (by_force)
+		assert_int_equal(sttcp_server_stop_within(server, 0, NULL), 0);
+	else
+		sttcp_client_close(relayed.client);
 	assert_true(event_wait(&relayed.done, 1));
-	assert_int_equal(atomic_load(&relayed.results[0]), STTCP_EDESTROYED);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(atomic_load(&relayed.results[i]), code);
 	sttcp_client_free(relayed.client);
 	peer_close(peer);
 	peer_close(refusing);
 	sttcp_server_free(server);
 	probe_free(front);
 	probe_free(probe);
+}
+
+static void wait_in_a_handler_ends_with_the_client(void **state)
+{
+	(void)state;
+	check_end_of_wait(false);
+}
+
+static void wait_in_a_handler_ends_with_its_connection(void **state)
+{
+	(void)state;
+	check_end_of_wait(true);
 }
 
 int main(void)
@@ -531,6 +547,7 @@ int main(void)
 		cmocka_unit_test(timers_and_work_may_wait),
 		cmocka_unit_test(handlers_of_clients_may_wait_for_other_clients),
 		cmocka_unit_test(wait_in_a_handler_ends_with_the_client),
+		cmocka_unit_test(wait_in_a_handler_ends_with_its_connection),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -263,6 +263,13 @@ static inline bool stt_conn_has_ended(const struct sttcp_conn *conn)
 /* Whether it was ended by force: then no handler of it waits any more. Any thread. */
 bool stt_conn_is_forced(struct sttcp_conn *conn);
 
+enum {
+	/* So often a thread looks at that which waits in a handler for another object, on a
+	 * condition: whoever ends the connection does not know what to wake, and takes no lock of
+	 * the other object. */
+	STT_FORCED_LOOK_MS = 100
+};
+
 /* What a call on a connection that has ended returns. */
 static inline int stt_conn_end_code(const struct sttcp_conn *conn)
 {

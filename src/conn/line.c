@@ -13,10 +13,7 @@
 #include "engine/loop.h"
 
 enum {
-	PARTS_PER_CALL = 64,
-	/* A thread that waits here in a handler of another connection looks as often whether that
-	 * has been ended by force: nobody may take two locks of output to tell it. */
-	FORCED_LOOK_MS = 100
+	PARTS_PER_CALL = 64
 };
 
 void stt_cursor_skip(struct stt_cursor *cursor, size_t size)
@@ -212,7 +209,8 @@ static void wait_in_handler_locked(struct stt_output *out, struct stt_sender *se
 	bool forced = false;
 
 	while (!sender->done && !forced) {
-		(void)stt_cond_wait_until(&sender->wake, &out->lock, stt_now_ms() + FORCED_LOOK_MS);
+		(void)stt_cond_wait_until(&sender->wake, &out->lock,
+					  stt_now_ms() + STT_FORCED_LOOK_MS);
 		if (sender->done)
 			break;
 		stt_unlock(&out->lock);

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "conn/desk.h"
 #include "engine/engine.h"
 #include "group/addresses.h"
 #include "group/admission.h"
@@ -111,6 +112,27 @@ void stt_group_remove_waiter_locked(struct stt_group *group, struct stt_waiter *
 {
 	(void)group;
 	stt_list_remove(&waiter->in_group);
+}
+
+bool stt_group_wait_locked(struct stt_group *group, struct stt_waiter *waiter, int64_t until_ms)
+{
+	struct sttcp_conn *running = stt_desk_conn();
+
+	if (!running)
+		return stt_cond_wait_until(&group->changed, &group->lock, until_ms);
+
+	int64_t look_ms = stt_now_ms() + STT_FORCED_LOOK_MS;
+	bool in_time = stt_cond_wait_until(&group->changed, &group->lock,
+					   look_ms < until_ms ? look_ms : until_ms) ||
+		       look_ms < until_ms;
+
+	/* Not while it takes another lock, of output, which others hold when they take this one. */
+	stt_unlock(&group->lock);
+	int forced = stt_conn_is_forced(running) ? stt_conn_end_code(running) : 0;
+
+	stt_lock(&group->lock);
+	waiter->forced = forced;
+	return in_time && !forced;
 }
 
 static void tell_waiters_locked(struct stt_group *group) STT_REQUIRES(group->lock)

@@ -102,6 +102,9 @@ struct stt_waiter {
 	sttcp_stop_report report;
 	int reason;	/* end_reason */
 	uint64_t opens; /* of a client's connections until then */
+
+	/* The connection whose handler waits has been ended by force: its code. */
+	int forced;
 };
 
 struct stt_group {
@@ -224,6 +227,11 @@ void stt_group_add_waiter_locked(struct stt_group *group, struct stt_waiter *wai
 
 /* Before its stack is left. */
 void stt_group_remove_waiter_locked(struct stt_group *group, struct stt_waiter *waiter)
+	STT_REQUIRES(group->lock);
+
+/* Until something of the group may have changed. False once it is `until_ms`, or `forced` is set:
+ * then the caller is to wait no more. Without the lock meanwhile. */
+bool stt_group_wait_locked(struct stt_group *group, struct stt_waiter *waiter, int64_t until_ms)
 	STT_REQUIRES(group->lock);
 
 /* Has its alarm ring at `at` at the latest; it keeps a reference until then. */

@@ -401,9 +401,12 @@ int stt_group_wait(struct stt_group *group, int timeout_ms)
 	if (group->started_once) {
 		stt_group_add_waiter_locked(group, &waiter);
 		while (in_time && !waiter.over)
-			in_time = stt_cond_wait_until(&group->changed, &group->lock, until);
+			in_time = stt_group_wait_locked(group, &waiter, until);
 		stt_group_remove_waiter_locked(group, &waiter);
-		result = !waiter.over ? -ETIMEDOUT : group->service.is_client ? waiter.reason : 0;
+		if (waiter.over)
+			result = group->service.is_client ? waiter.reason : 0;
+		else
+			result = waiter.forced ? waiter.forced : -ETIMEDOUT;
 	}
 	stt_unlock(&group->lock);
 	stt_group_unref(group);

@@ -31,7 +31,7 @@ static int wait_locked(struct stt_group *group, int64_t until_ms, struct sttcp_c
 		return -EINVAL;
 	stt_group_add_waiter_locked(group, &waiter);
 	while (in_time && !waiter.over && !is_open_locked(group) && (conn || group->opens == opens))
-		in_time = stt_cond_wait_until(&group->changed, &group->lock, until_ms);
+		in_time = stt_group_wait_locked(group, &waiter, until_ms);
 	stt_group_remove_waiter_locked(group, &waiter);
 	/* First: what is open now is a later run's then. */
 	if (waiter.over)
@@ -41,7 +41,9 @@ static int wait_locked(struct stt_group *group, int64_t until_ms, struct sttcp_c
 			*conn = stt_conn_ref(group->current);
 		return 0;
 	}
-	return !conn && group->opens != opens ? 0 : -ETIMEDOUT;
+	if (!conn && group->opens != opens)
+		return 0;
+	return waiter.forced ? waiter.forced : -ETIMEDOUT;
 }
 
 int stt_group_wait_conn(struct stt_group *group, int timeout_ms, struct sttcp_conn **conn)
