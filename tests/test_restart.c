@@ -231,6 +231,39 @@ static void start_says_whether_it_runs_or_has_handlers_left(void **state)
 	probe_free(probe);
 }
 
+static void *stop_gracefully(void *server)
+{
+	sttcp_server_stop_within(server, -1, NULL);
+	return NULL;
+}
+
+static bool start_tells(sttcp_server *server, const char *sentence)
+{
+	return sttcp_server_start(server) == -EBUSY &&
+	       !strcmp(sttcp_server_error(server), sentence);
+}
+
+static void start_says_that_a_stop_is_under_way(void **state)
+{
+	struct event fresh = EVENT_INIT;
+	struct probe *probe = probe_new();
+	pthread_t thread;
+
+	(void)state;
+	inside = may_return = fresh;
+	probe->connection = block;
+	sttcp_server *server = probe_listen(probe, NULL);
+	int peer = peer_connect(sttcp_server_port(server));
+	assert_true(event_wait(&inside, 1));
+	assert_int_equal(pthread_create(&thread, NULL, stop_gracefully, server), 0);
+	EVENTUALLY(start_tells(server, "cannot start 127.0.0.1:0: its stop is under way"));
+	event_raise(&may_return);
+	peer_close(peer);
+	pthread_join(thread, NULL);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +271,7 @@ int main(void)
 		cmocka_unit_test(stop_returns_though_the_next_run_has_begun),
 		cmocka_unit_test(stop_does_not_wait_for_connections_of_the_last_run),
 		cmocka_unit_test(start_says_whether_it_runs_or_has_handlers_left),
+		cmocka_unit_test(start_says_that_a_stop_is_under_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,10 +64,13 @@ int stt_group_begin(struct stt_group *group)
 static const char *why_busy(struct stt_group *group)
 {
 	stt_lock(&group->lock);
-	bool left = group->state == STT_LEFT;
+	enum stt_group_state state = group->state;
 
 	stt_unlock(&group->lock);
-	return left ? "handlers of its last run have not returned yet" : "it is started already";
+	if (state == STT_LEFT)
+		return "handlers of its last run have not returned yet";
+	return state == STT_STOPPING || state == STT_FORCING ? "its stop is under way"
+							     : "it is started already";
 }
 
 int stt_group_tell_refused(struct stt_group *group, int code)
