@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* OpenSSL in a process that ends while threads use it. */
+/* OpenSSL in a process that ends or forks while threads use it. */
 #include "support/certs.h"
 #include "support/support.h"
 #include "support/tls_pairs.h"
@@ -256,12 +256,72 @@ static int fork_amid_traffic(void)
 	exit(0);
 }
 
+/* Its thread has time to leave before a fork that waits for it, and none before another. */
+static struct event is_inside = EVENT_INIT;
+static atomic_bool has_left;
+
+static void *visit_for_long(void *argument)
+{
+	struct stt_visit visit;
+
+	(void)argument;
+	CHECK(stt_tls_enter(&visit, &has_left));
+	event_raise(&is_inside);
+	nap_ms(100);
+	atomic_store(&has_left, true);
+	stt_tls_leave(&visit);
+	return NULL;
+}
+
+/* A lock of OpenSSL's that is held inside would be held in the child for ever. */
+static int fork_beside_a_visit(void)
+{
+	struct stt_visit visit;
+	pthread_t thread;
+
+	CHECK(stt_tls_begin());
+	CHECK(pthread_create(&thread, NULL, visit_for_long, NULL) == 0);
+	CHECK(event_wait(&is_inside, 1));
+	pid_t child = process_fork();
+
+	CHECK(child >= 0 && atomic_load(&has_left));
+	/* Both are let in again. */
+	CHECK(stt_tls_enter(&visit, &visit));
+	stt_tls_leave(&visit);
+	if (child == 0)
+		_exit(0);
+	CHECK(process_wait_pid(child) == 0);
+	CHECK(pthread_join(thread, NULL) == 0);
+	return 0;
+}
+
+/* Which is not waited for without end. */
+static int fork_inside_a_visit(void)
+{
+	struct stt_visit visit;
+
+	CHECK(stt_tls_begin());
+	CHECK(stt_tls_enter(&visit, &visit));
+	pid_t child = process_fork();
+
+	CHECK(child >= 0);
+	stt_tls_leave(&visit);
+	CHECK(stt_tls_enter(&visit, &visit));
+	stt_tls_leave(&visit);
+	if (child == 0)
+		_exit(0);
+	CHECK(process_wait_pid(child) == 0);
+	return 0;
+}
+
 static const struct child children[] = {
 	{"exit_amid_traffic", exit_amid_traffic},
 	{"exit_after_openssl_was_used_before", exit_after_openssl_was_used_before},
 	{"exit_of_whole_servers", exit_of_whole_servers},
 	{"exit_of_whole_servers_behind_openssl", exit_of_whole_servers_behind_openssl},
 	{"fork_amid_traffic", fork_amid_traffic},
+	{"fork_beside_a_visit", fork_beside_a_visit},
+	{"fork_inside_a_visit", fork_inside_a_visit},
 	{"calls_behind_openssls_end", calls_behind_openssls_end},
 	{"calls_at_exit", calls_at_exit},
 	{NULL, NULL},
@@ -302,6 +362,13 @@ static void fork_amid_traffic_harms_neither(void **state)
 	assert_int_equal(process_run("fork_amid_traffic"), 0);
 }
 
+static void fork_waits_until_nobody_is_inside(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("fork_beside_a_visit"), 0);
+	assert_int_equal(process_run("fork_inside_a_visit"), 0);
+}
+
 static void expect_line(const char *child, const char *expected)
 {
 	struct process process;
@@ -332,6 +399,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(neither_where_the_program_has_used_openssl_before),
 		cmocka_unit_test(whole_servers_and_clients_do_not_crash_at_exit),
 		cmocka_unit_test(fork_amid_traffic_harms_neither),
+		cmocka_unit_test(fork_waits_until_nobody_is_inside),
 		cmocka_unit_test(calls_after_openssls_end_have_a_code),
 		cmocka_unit_test(at_exit_all_is_as_it_was),
 	};

@@ -8,6 +8,10 @@
  * used OpenSSL before has its clean-up registered. So OpenSSL is asked to call
  * `forbid` at the start of any clean-up: it keeps threads out from then on, and
  * waits for those inside.
+ *
+ * Nor does it know of fork(2): a lock of its own that a thread holds then is held
+ * in the child for ever, and that clean-up took all of a CPU, waiting for it. So a
+ * fork keeps threads out, too, waits for those inside, and lets them in again.
  */
 #include "tls/process.h"
 
@@ -25,19 +29,22 @@
 enum {
 	NSLOTS = 16,
 	CACHE_LINE = 64,
-	/* A key in a slow module may keep a handshake inside for longer; the process is exiting,
-	 * and does not wait for it for ever. */
-	WAITS_MAX = 20000
+	/* A key in a slow module may keep a handshake inside for longer; who exits or forks does
+	 * not wait for it for ever, and it may be a visit of its own. */
+	WAITS_MAX = 20000,
+	/* In `barred`. */
+	CLEANED_UP = 1, /* for good */
+	A_FORK = 2	/* each that is going on */
 };
 
 struct slot {
 	_Alignas(CACHE_LINE) atomic_int inside;
 };
 
-/* Sequentially consistent, both: who enters counts first and then looks whether it may, and the
- * clean-up forbids first and then looks whether somebody is inside. */
+/* Sequentially consistent, both: who enters counts first and then looks whether it may, and who
+ * bars the way does so first and then looks whether somebody is inside. */
 static struct slot slots[NSLOTS];
-static atomic_bool forbidden;
+static atomic_int barred;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static atomic_bool ready;
@@ -49,16 +56,44 @@ static struct slot *slot_of(const void *user)
 	return &slots[(place >> 6 ^ place >> 12) % NSLOTS];
 }
 
-static void forbid(void)
+static void take_a_nap(void)
 {
 	const struct timespec nap = {.tv_nsec = 50000};
+
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+}
+
+static void wait_for_those_inside(void)
+{
 	int waits = 0;
 
-	atomic_store(&forbidden, true);
 	for (int i = 0; i < NSLOTS; i++) {
 		while (atomic_load(&slots[i].inside) && waits++ < WAITS_MAX)
-			clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+			take_a_nap();
 	}
+}
+
+static void forbid(void)
+{
+	atomic_fetch_or(&barred, CLEANED_UP);
+	wait_for_those_inside();
+}
+
+static void begin_fork(void)
+{
+	atomic_fetch_add(&barred, A_FORK);
+	wait_for_those_inside();
+}
+
+static void end_fork(void)
+{
+	atomic_fetch_sub(&barred, A_FORK);
+}
+
+/* Of all threads that were forking, it has the one. */
+static void end_fork_in_child(void)
+{
+	atomic_fetch_and(&barred, CLEANED_UP);
 }
 
 static void begin(void)
@@ -66,22 +101,42 @@ static void begin(void)
 	if (OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL) != 1 ||
 	    OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL) != 1)
 		return;
-	atomic_store(&ready, OPENSSL_atexit(forbid) == 1);
+	if (OPENSSL_atexit(forbid) != 1 ||
+	    pthread_atfork(begin_fork, end_fork, end_fork_in_child) != 0)
+		return;
+	atomic_store(&ready, true);
 }
 
 bool stt_tls_begin(void)
 {
 	pthread_once(&once, begin);
-	return atomic_load(&ready) && !atomic_load(&forbidden);
+	return atomic_load(&ready) && !(atomic_load(&barred) & CLEANED_UP);
+}
+
+/* The way was barred when this thread had counted itself: steps back until the forks are over, and
+ * is inside, or finds that OpenSSL has been cleaned up. */
+static bool enter_later(atomic_int *inside)
+{
+	int now;
+
+	while ((now = atomic_load(&barred))) {
+		atomic_fetch_sub(inside, 1);
+		if (now & CLEANED_UP)
+			return false;
+		while (atomic_load(&barred) & ~CLEANED_UP)
+			take_a_nap();
+		atomic_fetch_add(inside, 1);
+	}
+	return true;
 }
 
 bool stt_tls_enter(struct stt_visit *visit, const void *user)
 {
-	atomic_fetch_add(&slot_of(user)->inside, 1);
-	if (atomic_load(&forbidden)) {
-		atomic_fetch_sub(&slot_of(user)->inside, 1);
+	atomic_int *inside = &slot_of(user)->inside;
+
+	atomic_fetch_add(inside, 1);
+	if (atomic_load(&barred) && !enter_later(inside))
 		return false;
-	}
 	*visit = (struct stt_visit){user, stt_errors_hide(), errno};
 	errno = 0;
 	return true;

@@ -2,7 +2,8 @@
 /*
  * OpenSSL in this process: it is initialised before its first use, and left
  * alone after its end. Without precautions exit(3) frees OpenSSL's tables while
- * the library's threads are inside it.
+ * the library's threads are inside it, and a fork(2) leaves the child with locks
+ * that they hold.
  */
 #ifndef STT_TLS_PROCESS_H
 #define STT_TLS_PROCESS_H
