@@ -287,7 +287,9 @@ typedef enum sttcp_over {
  *  - a value that the option cannot have;
  *  - an option without effect (its framing is missing; a client's on a server);
  *  - an option that contradicts another;
- *  - a struct with something set that this library does not know.
+ *  - a struct with something set behind the fields that this library knows.
+ *
+ * The reserved fields are room for later versions: leave them 0.
  */
 typedef struct sttcp_options {
 	size_t size; /* of this struct; set by STTCP_OPTIONS and sttcp_options_init */
@@ -296,6 +298,7 @@ typedef struct sttcp_options {
 
 	/* A value of sttcp_framing; default STTCP_FRAMING_RAW. */
 	int32_t framing;
+	char reserved1[4];
 
 	/* All framings but STTCP_FRAMING_RAW: cap on the payload of one message, in both
 	 * directions, and on the memory held for an incomplete one (as much again, or 64 KiB, for
@@ -311,12 +314,14 @@ typedef struct sttcp_options {
 	 * delivered as a last message. Without this option they are an incomplete message, as in
 	 * the other framings: no handler gets them, and the connection ends with STTCP_EFRAME. */
 	bool rest_at_end;
+	char reserved2[3];
 
 	/* STTCP_FRAMING_LENGTH: size of the length prefix in bytes, 1, 2, 3, 4 or 8; default 4. */
 	int32_t prefix_size;
 	bool prefix_little_endian;   /* the length is little-endian; default big-endian */
 	bool prefix_varint;	     /* the length is a protobuf varint (without prefix_size) */
 	bool prefix_includes_itself; /* the length counts its own bytes, too */
+	char reserved3[1];
 
 	/* STTCP_FRAMING_LENGTH: the number of bytes in front of the length, for example the type of
 	 * the message. They belong to the payload: a handler gets them together with the bytes that
@@ -329,6 +334,7 @@ typedef struct sttcp_options {
 	 * number of bytes behind the length. With prefix_includes_itself, the size of the length
 	 * itself is subtracted, too. A result below 0 is STTCP_EFRAME. Default 0. */
 	int32_t prefix_adjust;
+	char reserved4[4];
 
 	/* STTCP_FRAMING_FIXED: the size of each message. */
 	int64_t fixed_size;
@@ -368,6 +374,7 @@ typedef struct sttcp_options {
 	int64_t total_queue_max;
 
 	bool broadcast_skips; /* a member over its cap misses a broadcast, but stays connected */
+	char reserved5[3];
 
 	/* --- Timeouts --- */
 
@@ -449,6 +456,7 @@ typedef struct sttcp_options {
 	 * input has been delivered, and no message is incomplete. The library cannot know about an
 	 * answer that another thread is still going to send. */
 	bool end_idle_at_stop;
+	char reserved6[3];
 
 	/* --- Limits of a server --- */
 
@@ -471,6 +479,7 @@ typedef struct sttcp_options {
 
 	bool reuse_port; /* server: SO_REUSEPORT, socket(7); else a second start is refused */
 	bool ipv6_only;	 /* server: no IPv4 on an IPv6 socket, ipv6(7) */
+	char reserved7[6];
 
 	/* Client: this end's address, a name or a literal, and its port; either may be left out.
 	 * The attempt fails with -EADDRNOTAVAIL if this machine does not have the address, or none
@@ -488,6 +497,7 @@ typedef struct sttcp_options {
 
 	bool nagle;	 /* leave Nagle's algorithm on (TCP_NODELAY off, tcp(7)) */
 	bool half_close; /* the peer's FIN calls the end handler; sending stays possible */
+	char reserved8[6];
 
 	/* --- TLS --- */
 
@@ -502,6 +512,7 @@ typedef struct sttcp_options {
 	 * before it). Ends the connection, or the attempt, with STTCP_ETIME_HANDSHAKE. Default
 	 * 10 000. */
 	int32_t tls_handshake_timeout_ms;
+	char reserved9[4];
 
 	/* Client: the name that is asked for (SNI, RFC 6066) and that the server's certificate has
 	 * to have: a DNS name or an address, without a port. An address is checked as one, and is
@@ -520,6 +531,7 @@ typedef struct sttcp_options {
 	/* Every handler of the object, and every task, runs on a stack of its own, and a wait in
 	 * the library gives its thread back: see Waiting without a thread, below. Default false. */
 	bool fibers;
+	char reserved10[3];
 } sttcp_options;
 
 #ifndef __cplusplus
@@ -1641,6 +1653,7 @@ typedef struct sttcp_tls_info {
 	size_t peer_certificate_size;
 	bool peer_verified; /* the certificate was checked, and is trusted */
 	bool resumed;	    /* from an earlier session */
+	char reserved[6];   /* 0 */
 } sttcp_tls_info;
 
 /* Fills the first `size` bytes of `info`: sizeof(sttcp_tls_info). 0; -ENOENT: it has no TLS, or its

@@ -37,7 +37,11 @@ fi
 
 for compiler in $c_compilers; do
 	# As a user compiles it, with no feature macro of ours.
-	compile "$compiler" c sttcp.h -std=c11 -Iinclude -Wconversion
+	# Padding is no part of a struct that is given values: a field that a later version puts there
+	# would have any value in earlier programs. So it has names, where pointers have 64 bits.
+	padded=-Wpadded
+	[ "$(getconf LONG_BIT)" = 64 ] || padded=
+	compile "$compiler" c sttcp.h -std=c11 -Iinclude -Wconversion $padded
 	for header in $(find src -name '*.h' | sort); do
 		compile "$compiler" c "${header#src/}" -std=c11 -D_GNU_SOURCE -Iinclude -Isrc
 	done
