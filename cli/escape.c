@@ -6,16 +6,22 @@
 
 #include <string.h>
 
+/* By its first byte; 0: none begins with that. */
+static size_t character_length(unsigned char first)
+{
+	return first < 0x80    ? 1
+	       : first < 0xc2  ? 0
+	       : first < 0xe0  ? 2
+	       : first < 0xf0  ? 3
+	       : first <= 0xf4 ? 4
+			       : 0;
+}
+
 size_t read_character(const void *data, size_t size, uint32_t *character)
 {
 	const unsigned char *text = data;
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t length = text[0] < 0x80	  ? 1
-			: text[0] < 0xc2  ? 0
-			: text[0] < 0xe0  ? 2
-			: text[0] < 0xf0  ? 3
-			: text[0] <= 0xf4 ? 4
-					  : 0;
+	size_t length = character_length(text[0]);
 
 	if (length == 0 || length > size)
 		return 0;
@@ -92,6 +98,43 @@ void print_escaped(FILE *stream, const void *data, size_t size, int which)
 		text += taken;
 		size -= taken;
 	}
+}
+
+/* How many bytes at the end begin a character that goes on behind them. */
+static size_t unfinished_size(const void *data, size_t size)
+{
+	const unsigned char *end = (const unsigned char *)data + size;
+	size_t count = 1;
+
+	while (count < 3 && count < size && (end[-(ptrdiff_t)count] & 0xc0) == 0x80)
+		count++;
+	return count <= size && character_length(end[-(ptrdiff_t)count]) > count ? count : 0;
+}
+
+void print_escaped_part(FILE *stream, struct begun *begun, const void *data, size_t size, int which)
+{
+	const unsigned char *text = data;
+	size_t rest;
+
+	/* What stops to be a character may end with the beginning of another one. */
+	while (begun->size > 0 && size > 0) {
+		begun->bytes[begun->size++] = *text++;
+		size--;
+		rest = unfinished_size(begun->bytes, begun->size);
+		print_escaped(stream, begun->bytes, begun->size - rest, which);
+		memmove(begun->bytes, begun->bytes + begun->size - rest, rest);
+		begun->size = rest;
+	}
+	rest = unfinished_size(text, size);
+	print_escaped(stream, text, size - rest, which);
+	memcpy(begun->bytes + begun->size, text + size - rest, rest);
+	begun->size += rest;
+}
+
+void print_escaped_rest(FILE *stream, struct begun *begun, int which)
+{
+	print_escaped(stream, begun->bytes, begun->size, which);
+	begun->size = 0;
 }
 
 bool is_utf8(const void *data, size_t size)

@@ -22,6 +22,20 @@ enum {
  * characters that change the direction of text appear as \n, \x1b and so on. */
 void print_escaped(FILE *stream, const void *data, size_t size, int which);
 
+/* Of text that comes in parts: a character of which only the first bytes are there. Zeroed at its
+ * start. */
+struct begun {
+	unsigned char bytes[4];
+	size_t size;
+};
+
+/* The same for a part: a character that it cuts waits for the next one. */
+void print_escaped_part(FILE *stream, struct begun *begun, const void *data, size_t size,
+			int which);
+
+/* At the end of the text: what waits for nothing. */
+void print_escaped_rest(FILE *stream, struct begun *begun, int which);
+
 /* The length of the character of UTF-8 that begins here, and the character; 0: it is none. `size`
  * is at least 1. */
 size_t read_character(const void *data, size_t size, uint32_t *character);

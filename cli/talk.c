@@ -30,6 +30,7 @@ static atomic_bool left_out; /* a line that is no message */
 static bool keeps;	     /* listen --keep: one after the other */
 static bool escapes;	     /* on a terminal, without --raw */
 static bool framed;
+static struct begun begun; /* of what came; only the handlers of the connection */
 
 /* ---------------------------------------------------------------------- input */
 
@@ -172,12 +173,29 @@ static void print_message(const void *data, size_t size)
 	out = open_memstream(&text, &length);
 	if (!out)
 		return;
-	if (escapes)
+	if (escapes && framed)
 		print_escaped(out, data, size, 0);
+	else if (escapes)
+		print_escaped_part(out, &begun, data, size, 0);
 	else
 		fwrite(data, 1, size, out);
 	if (framed)
 		fputc('\n', out);
+	fclose(out);
+	output_write(text, length);
+	free(text);
+}
+
+/* Nothing follows what came last. */
+static void print_rest(void)
+{
+	char *text = NULL;
+	size_t length = 0;
+	FILE *out = begun.size > 0 ? open_memstream(&text, &length) : NULL;
+
+	if (!out)
+		return;
+	print_escaped_rest(out, &begun, 0);
 	fclose(out);
 	output_write(text, length);
 	free(text);
@@ -236,6 +254,7 @@ static bool open_conn(sttcp_conn *conn, void *context)
 static void end(sttcp_conn *conn, void *context)
 {
 	(void)context;
+	print_rest();
 	if (!isatty(STDIN_FILENO))
 		return;
 	say("the peer has closed the connection");
@@ -247,6 +266,7 @@ static void close_conn(sttcp_conn *conn, int reason, void *context)
 	const char *text = sttcp_conn_fail_text(conn);
 
 	(void)context;
+	print_rest();
 	pthread_mutex_lock(&lock);
 	if (current == conn) {
 		sttcp_conn_unref(current);

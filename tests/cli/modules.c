@@ -170,6 +170,7 @@ static const struct {
 	{"\xf4\x90\x80\x80", 0, 0, "\\xf4\\x90\\x80\\x80"}, /* beyond the last one */
 	{"\xe2\x82", 0, 0, "\\xe2\\x82"},		    /* cut */
 	{"\xff\xfe", 0, 0, "\\xff\\xfe"},
+	{"\xe2\x82\xc3\xa4\xf0\x9fx\xf0", 0, 0, "\\xe2\\x82\xc3\xa4\\xf0\\x9fx\\xf0"},
 };
 
 static void escapes_leave_nothing_that_a_terminal_obeys(void **state)
@@ -188,6 +189,35 @@ static void escapes_leave_nothing_that_a_terminal_obeys(void **state)
 	}
 }
 
+/* However it is cut, what is printed is the same, and no more waits than a character's beginning.
+ */
+static void escapes_do_not_depend_on_parts(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(escapes) / sizeof(*escapes); i++) {
+		size_t size = escapes[i].size ? escapes[i].size : strlen(escapes[i].text);
+
+		for (size_t step = 1; step <= size; step++) {
+			struct begun begun = {.size = 0};
+			char *text = NULL;
+			size_t length;
+			FILE *out = open_memstream(&text, &length);
+
+			assert_non_null(out);
+			for (size_t at = 0; at < size; at += step) {
+				print_escaped_part(out, &begun, escapes[i].text + at,
+						   size - at < step ? size - at : step,
+						   escapes[i].which);
+				assert_true(begun.size < 4);
+			}
+			print_escaped_rest(out, &begun, escapes[i].which);
+			fclose(out);
+			assert_string_equal(text, escapes[i].printed);
+			free(text);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -197,6 +227,7 @@ int main(void)
 		cmocka_unit_test(histogram_of_nothing_is_zero),
 		cmocka_unit_test(histogram_merges),
 		cmocka_unit_test(escapes_leave_nothing_that_a_terminal_obeys),
+		cmocka_unit_test(escapes_do_not_depend_on_parts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -226,6 +226,54 @@ class Talk(Case):
             os.close(main)
             self.assertEqual(shown, b"\x1b[31mred\r\n" if raw else b"\\x1b[31mred\r\n")
 
+    def test_a_character_that_is_cut_between_two_reads_is_shown_whole(self) -> None:
+        listener = self.listen()
+        main, side = pty.openpty()
+        self.stack.callback(os.close, main)
+        client = self.start([STTCP, "connect", f"127.0.0.1:{listener.getsockname()[1]}"],
+                            stdin=subprocess.DEVNULL, stdout=side, stderr=subprocess.DEVNULL)
+        os.close(side)
+        peer = self.accept(listener)
+        shown = b""
+        # Each part is seen before the next one is sent.
+        for part, text in ((b"1\xc3", b"1"), (b"\xa42\xe2\x82", "\u00e42".encode()),
+                           (b"\xac3\xf0\x9f\x98", "\u20ac3".encode()), (b"\x804\xc3", "\U0001f6004".encode()),
+                           (b"5\xe2\x80", rb"\xc35"), (b"\xae6\xc2", rb"\xe2\x80\xae6"),
+                           (b"\x9b7\xff", rb"\xc2\x9b7\xff"), (b"8\xf0\x9f", b"8")):
+            peer.sendall(part)
+            want = shown + text
+            while len(shown) < len(want):
+                self.assertTrue(select.select([main], [], [], DEADLINE_S)[0], shown)
+                shown += os.read(main, 1000)
+            self.assertEqual(shown, want)
+        # Nothing more comes behind the end, while the other direction goes on.
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual(os.read(main, 1000), rb"\xf0\x9f")
+        peer.close()
+        self.assertEqual(client.wait(DEADLINE_S), 0)
+
+    def test_what_is_left_of_a_character_is_shown_when_its_peer_is_lost(self) -> None:
+        main, side = pty.openpty()
+        self.stack.callback(os.close, main)
+        server = self.start([STTCP, "listen", "--keep", f"unix:{self.folder}/s"], stdin=subprocess.DEVNULL,
+                            stdout=side, stderr=subprocess.DEVNULL)
+        os.close(side)
+        until("the socket", (self.folder / "s").exists)
+        shown = b""
+        for _ in range(2):
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.settimeout(DEADLINE_S)
+                peer.connect(f"{self.folder}/s")
+                peer.sendall(b"x\xc3")
+                while not shown.endswith(b"x"):
+                    self.assertTrue(select.select([main], [], [], DEADLINE_S)[0], shown)
+                    shown += os.read(main, 1)
+        while not shown.endswith(rb"\xc3x\xc3"):
+            self.assertTrue(select.select([main], [], [], DEADLINE_S)[0], shown)
+            shown += os.read(main, 1)
+        self.assertEqual(shown, rb"x\xc3x\xc3")
+        self.assertIsNone(server.poll())
+
     def test_at_a_terminal_the_peer_s_end_is_the_end(self) -> None:
         listener = self.listen()
         main, side = pty.openpty()
