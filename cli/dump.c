@@ -115,7 +115,7 @@ static void print_text(FILE *out, const struct link *link, int from, const void 
 		       const char *note)
 {
 	const char *text = data;
-	size_t shown = size < most_bytes ? size : most_bytes, at = 0;
+	size_t shown = whole_size(data, size, size < most_bytes ? size : most_bytes), at = 0;
 
 	do {
 		const char *end = framing->framing ? NULL : memchr(text + at, '\n', shown - at);
@@ -157,24 +157,11 @@ static void begin_object(struct json *json, const char *event, const struct link
 		json_text(json, "from", from == FROM_CLIENT ? "client" : "target");
 }
 
-/* How much to show so that no character of UTF-8 is cut; bytes that are none may be cut anywhere.
- */
-static size_t whole_characters(const char *data, size_t size, size_t shown)
-{
-	size_t at = shown;
-	uint32_t character;
-
-	while (at > 0 && shown - at < 3 && at < size && ((unsigned char)data[at] & 0xc0) == 0x80)
-		at--;
-	return at < shown && read_character(data + at, size - at, &character) > shown - at ? at
-											   : shown;
-}
-
 static void print_json(const struct link *link, int from, const void *data, size_t size,
 		       const char *note)
 {
 	size_t shown = size < most_bytes ? size : most_bytes;
-	size_t whole = whole_characters(data, size, shown);
+	size_t whole = whole_size(data, size, shown);
 	struct json json;
 
 	begin_object(&json, "data", link, from);

@@ -37,6 +37,18 @@ size_t read_character(const void *data, size_t size, uint32_t *character)
 	return length;
 }
 
+size_t whole_size(const void *data, size_t size, size_t most)
+{
+	const unsigned char *text = data;
+	size_t shown = size < most ? size : most, at = shown;
+	uint32_t character;
+
+	while (at > 0 && shown - at < 3 && at < size && (text[at] & 0xc0) == 0x80)
+		at--;
+	return at < shown && read_character(text + at, size - at, &character) > shown - at ? at
+											   : shown;
+}
+
 /* C0, DEL, C1, and what turns or breaks lines unseen (Unicode's bidirectional controls). */
 bool is_harmless(uint32_t character)
 {

@@ -40,6 +40,10 @@ void print_escaped_rest(FILE *stream, struct begun *begun, int which);
  * is at least 1. */
 size_t read_character(const void *data, size_t size, uint32_t *character);
 
+/* How many of `size` bytes to show, at most `most`, so that no character of UTF-8 is cut; bytes
+ * that are none may be cut anywhere. */
+size_t whole_size(const void *data, size_t size, size_t most);
+
 /* Whether a terminal may get it: no control character, and none that turns or breaks lines unseen.
  * All that are not lie below U+10000. */
 bool is_harmless(uint32_t character);

@@ -82,12 +82,11 @@ static void draw_rows(FILE *out)
 	int width = say_width() - 1;
 
 	for (const char *line = status; line && *line;) {
-		int length = (int)strcspn(line, "\n");
+		size_t length = strcspn(line, "\n");
 
 		if (nrows > 0)
 			fputc('\n', out);
-		print_escaped(out, line, (size_t)(length < width ? length : width),
-			      ESCAPE_NEWLINES);
+		print_escaped(out, line, whole_size(line, length, (size_t)width), ESCAPE_NEWLINES);
 		nrows++;
 		line += length + (line[length] == '\n');
 	}

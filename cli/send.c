@@ -316,8 +316,9 @@ static char *header_name(void)
 static int send_header(sttcp_conn *conn, int64_t from)
 {
 	char *name = header_name();
-	int code = sttcp_conn_sendf(conn, TRANSFER_SENDS "%lld %lld %.200s\n", (long long)file.size,
-				    (long long)from, name ? name : "");
+	size_t shown = name ? whole_size(name, strlen(name), 200) : 0;
+	int code = sttcp_conn_sendf(conn, TRANSFER_SENDS "%lld %lld %.*s\n", (long long)file.size,
+				    (long long)from, (int)shown, name ? name : "");
 
 	free(name);
 	return code;

@@ -237,6 +237,9 @@ class Dump(Case):
     def test_no_more_bytes_than_asked_for(self) -> None:
         dump = self.talk("--bytes", "4", "--framing", "line", sends=b"0123456789\n")
         self.assertIn("#1 > 0123 (and 6 bytes more)", self.shown(dump))
+        dump = self.talk("--bytes", "4", "--framing", "line", sends="xx\u20acxx\n\u00e4\n".encode())
+        self.assertIn("#1 > xx (and 5 bytes more)", self.shown(dump))
+        self.assertIn("#1 > \u00e4", self.shown(dump))
 
     def test_no_more_bytes_in_hexadecimal_either(self) -> None:
         dump = self.talk("--hex", "--bytes", "1", sends=b"0123456789")

@@ -55,6 +55,14 @@ class Transfer(Case):
         self.assertEqual(self.target.read_bytes(), self.data)
         self.assertIn(r"receiving a\nbbbb from", receiver.err.text())
 
+    def test_a_long_name_is_cut_between_characters(self) -> None:
+        self.source = self.folder / ("x" + "\u00e4" * 120)
+        self.source.write_bytes(self.data)
+        receiver = self.serve("receive", self.target)
+        self.send(receiver.port).ends_with(0)
+        receiver.ends_with(0)
+        self.assertIn("receiving x" + "\u00e4" * 99 + " from", receiver.err.text())
+
     def test_an_empty_file_arrives(self) -> None:
         self.source.write_bytes(b"")
         receiver = self.serve("receive", self.target)
