@@ -35,6 +35,7 @@ enum {
 	FILES_EACH = 3,	    /* a connection and two pipes */
 	THREADS_EACH = 2,   /* that may wait for a process: one that reads, one that writes */
 	MAX_THREADS = 4096, /* the library's own limit */
+	LOOK_MS = 500,	    /* how often who waits for a process looks for its peer */
 };
 
 static char **command;
@@ -248,6 +249,26 @@ static void tell_end(const struct job *job, pid_t pid, int status)
 
 /* ----------------------------------------------------------------------- work */
 
+static bool is_gone(struct job *job)
+{
+	bool gone;
+
+	pthread_mutex_lock(&job->lock);
+	gone = job->is_gone;
+	pthread_mutex_unlock(&job->lock);
+	return gone;
+}
+
+/* False: the peer is gone. It is looked for, because the process may have ended, too, and have left
+ * its output to one that is in its group no more and gets no signal: then no end ever comes. */
+static bool wait_for_output(struct job *job)
+{
+	while (poll(&(struct pollfd){.fd = job->out, .events = POLLIN}, 1, LOOK_MS) <= 0)
+		if (is_gone(job))
+			return false;
+	return true;
+}
+
 /* What the process writes goes to the peer. At the end of that the peer gets a FIN, and once the
  * process has ended the connection ends, too. */
 static void read_process(void *argument)
@@ -255,10 +276,10 @@ static void read_process(void *argument)
 	struct job *job = argument;
 	pid_t pid = job->pid; /* only this work changes it */
 	char data[65536];
-	ssize_t n;
 
-	for (;;) {
-		n = read(job->out, data, sizeof(data));
+	while (wait_for_output(job)) {
+		ssize_t n = read(job->out, data, sizeof(data));
+
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0 || sttcp_conn_send(job->conn, data, (size_t)n) < 0)
@@ -377,16 +398,6 @@ static ssize_t write_some(int fd, const char *data, size_t size)
 	return (ssize_t)done;
 }
 
-static bool is_gone(struct job *job)
-{
-	bool gone;
-
-	pthread_mutex_lock(&job->lock);
-	gone = job->is_gone;
-	pthread_mutex_unlock(&job->lock);
-	return gone;
-}
-
 /* Waits for a process that does not read, until the rest is written or nobody wants it any more:
  * the end of a process wakes the poll, that of a peer is looked for. */
 static void flush(void *argument)
@@ -397,7 +408,7 @@ static void flush(void *argument)
 	ssize_t n = 0;
 
 	while (n >= 0 && done < job->rest_size && !is_gone(job)) {
-		poll(&(struct pollfd){.fd = job->in, .events = POLLOUT}, 1, 500);
+		poll(&(struct pollfd){.fd = job->in, .events = POLLOUT}, 1, LOOK_MS);
 		n = write_some(job->in, job->rest + done, job->rest_size - done);
 		if (n > 0)
 			done += (size_t)n;

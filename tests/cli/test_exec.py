@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import select
+import signal
 import socket
 import struct
 import time
@@ -136,6 +137,22 @@ class Exec(Case):
         server = self.serve("exec", "--", "sh", "-c", "kill -9 $$")
         read_all(self.dial(server.port))
         server.err.wait_for("was ended by signal 9")
+
+    def test_a_lost_peer_leaves_no_zombie(self) -> None:
+        need("setsid")
+        # What has left the group of the command is not ended with it, and holds its output.
+        server = self.serve("exec", "--json", "--", "sh", "-c", "setsid sh -c 'echo $$; exec sleep 1000' & "
+                            "read x; echo $$; exec sleep 1000")
+        peer = self.dial(server.port)
+        daemon = int(read_until(peer, b"\n"))
+        self.stack.callback(os.kill, daemon, signal.SIGKILL)
+        peer.sendall(b"x\n")
+        pid = int(read_until(peer, b"\n"))
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        until("the end of the process", lambda: not runs(pid))
+        self.assertTrue(runs(daemon))
+        server.out.wait_for('"signal":15')
 
     def test_standard_error_goes_to_the_peer_if_asked(self) -> None:
         server = self.serve("exec", "--stderr", "--", "sh", "-c", "echo out; echo err >&2")
