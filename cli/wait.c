@@ -41,6 +41,7 @@ void wait_prepare(void)
 	for (int i = 0; i < NSIGNALS; i++)
 		take(numbers[i]);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); /* ignored, it lets nobody wait for a child */
 	sigprocmask(SIG_BLOCK, &ours, &old_mask);
 	signals = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
 	done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -10,7 +10,8 @@
 #include <signal.h>
 
 /* Before any thread is there: SIGINT, SIGTERM and SIGHUP come to wait_for from now on, but for
- * those that are ignored, as with nohup. SIGPIPE becomes an error of write(2). */
+ * those that are ignored, as with nohup. SIGPIPE becomes an error of write(2), and children can be
+ * waited for, whoever has ignored SIGCHLD before. */
 void wait_prepare(void);
 
 /* Around what may take for ever in the main thread, such as opening a pipe: between the two a

@@ -108,11 +108,12 @@ class Program:
     """A program that runs; `out` and `err` are what it writes."""
 
     def __init__(self, *words: object, stdin: int = subprocess.DEVNULL,
-                 stdout: int = subprocess.PIPE, env: dict[str, str] | None = None) -> None:
+                 stdout: int = subprocess.PIPE, env: dict[str, str] | None = None,
+                 prepare: Callable[[], object] = lambda: None) -> None:
         self.words = [str(word) for word in words]
         self.process = subprocess.Popen(
             self.words, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, bufsize=0,
-            preexec_fn=_default_signals,
+            preexec_fn=lambda: (_default_signals(), prepare()),
             env={**os.environ, "NO_COLOR": "", "STTCP_LOG": "", **(env or {})})
         assert self.process.stderr
         self.out = Stream(self.process.stdout)

@@ -138,6 +138,12 @@ class Exec(Case):
         read_all(self.dial(server.port))
         server.err.wait_for("was ended by signal 9")
 
+    def test_an_exit_status_is_told_whatever_signals_are_ignored(self) -> None:
+        server = self.serve("exec", "--", "sh", "-c", "exit 7",
+                            prepare=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+        self.assertEqual(read_all(self.dial(server.port)), b"")
+        server.err.wait_for("sh has ended with status 7")
+
     def test_a_lost_peer_leaves_no_zombie(self) -> None:
         need("setsid")
         # What has left the group of the command is not ended with it, and holds its output.
