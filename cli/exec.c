@@ -14,7 +14,7 @@
 #include "options.h"
 #include "say.h"
 #include "serve.h"
-#include "wait.h"
+#include "spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -134,46 +134,6 @@ static char **make_environment(char *variables[NVARIABLES])
 	return all;
 }
 
-/* In the child, which has the parent's memory: only system calls. In a group of its own: Ctrl+C is
- * for us, who let it come to its end. Returns where it cannot run, with errno. */
-static void become_command(int in, int out, char **environment)
-{
-	if (setpgid(0, 0) < 0 || dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
-	    (with_stderr && dup2(out, STDERR_FILENO) < 0))
-		return;
-	files_restore_limit();
-	signal(SIGPIPE, SIG_DFL);
-	sigprocmask(SIG_SETMASK, wait_old_mask(), NULL);
-	execvpe(command[0], command, environment);
-}
-
-/* Not by posix_spawn(3), which knows nothing of limits: set from outside, one may come after the
- * command has begun. Until the child runs its own program no signal finds a handler. Returns 0 or
- * an errno. */
-static int spawn(pid_t *pid, int in, int out, char **environment)
-{
-	volatile int error = 0; /* the child writes it */
-	sigset_t all, old;
-	pid_t child;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	child = vfork();
-	if (child == 0) {
-		become_command(in, out, environment);
-		error = errno;
-		_exit(127);
-	}
-	if (child < 0)
-		error = errno;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (child > 0 && error)
-		waitpid(child, NULL, 0);
-	else
-		*pid = child;
-	return error;
-}
-
 /* Returns 0 or an errno. */
 static int start_process(struct job *job, const sttcp_conn *conn)
 {
@@ -183,7 +143,8 @@ static int start_process(struct job *job, const sttcp_conn *conn)
 	if (make_variables(conn, variables) && (environment = make_environment(variables)) &&
 	    pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0 &&
 	    fcntl(in[1], F_SETFL, O_NONBLOCK) == 0)
-		error = spawn(&job->pid, in[0], out[1], environment);
+		error = spawn(&(struct spawning){command, environment, in[0], out[1], with_stderr},
+			      &job->pid);
 	else if (environment)
 		error = errno;
 	for (int i = 0; i < NVARIABLES; i++)
@@ -526,6 +487,8 @@ static int run(struct common *common, char **words, int nwords)
 		must(sttcp_engine_configure(0, limit * THREADS_EACH + 100, 256 * 1024));
 	common->server.half_close = true;
 	common->server.write_timeout_ms = -1;
+	if (!spawn_begin())
+		return fail(STATUS_START, "there is no thread to be had");
 	server = serve_new(common, words[0]);
 	must(sttcp_server_on_connection(server, begin));
 	must(sttcp_server_on_receive(server, feed));

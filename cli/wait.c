@@ -6,6 +6,7 @@
 #include "wait.h"
 
 #include "cli.h"
+#include "clock.h"
 
 #include <poll.h>
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static sigset_t old_mask, ours; /* of wait_prepare */
@@ -105,7 +107,26 @@ int finish_status(void)
 	return is_finished() ? status : 0;
 }
 
-static int wait_on(struct pollfd *fds, nfds_t count, int timeout_ms)
+static void reap(void)
+{
+	while (waitpid(-1, NULL, WNOHANG | __WNOTHREAD) > 0)
+		;
+}
+
+void wait_reap(void)
+{
+	sigset_t all = ours, child;
+
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigaddset(&all, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, NULL);
+	if (signalfd(signals, &all, 0) < 0)
+		abort(); /* it is there already */
+	reap();		 /* whoever has become this program may have had children */
+}
+
+static int wait_once(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
 	struct signalfd_siginfo info;
 	int n = poll(fds, count, timeout_ms);
@@ -115,6 +136,21 @@ static int wait_on(struct pollfd *fds, nfds_t count, int timeout_ms)
 	if (fds[0].revents && read(signals, &info, sizeof(info)) == sizeof(info))
 		return (int)info.ssi_signo;
 	return count > 1 && fds[1].revents ? WOKEN_BY_FINISH : WOKEN_BY_TIME;
+}
+
+static int wait_on(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+	int64_t end_ns = now_ns() + (int64_t)timeout_ms * 1000000;
+	int woken;
+
+	while ((woken = wait_once(fds, count, timeout_ms)) == SIGCHLD) {
+		int64_t left_ns = end_ns - now_ns();
+
+		reap();
+		if (timeout_ms >= 0)
+			timeout_ms = left_ns > 0 ? (int)(left_ns / 1000000) + 1 : 0;
+	}
+	return woken;
 }
 
 int wait_for(int timeout_ms)

@@ -20,6 +20,10 @@ void wait_prepare(void);
 void wait_unguard(void);
 void wait_guard(void);
 
+/* From now on wait_for and wait_for_signal take the statuses of the main thread's own children,
+ * those of others that the kernel has given to it. Before any thread is there. */
+void wait_reap(void);
+
 /* The mask and the ignored signals from before, for children. */
 const sigset_t *wait_old_mask(void);
 

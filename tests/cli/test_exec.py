@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """sttcp exec: a process for each connection."""
 
+import ctypes
 import json
 import errno
 import os
@@ -10,6 +11,7 @@ import signal
 import socket
 import struct
 import time
+from pathlib import Path
 
 from support import DEADLINE_S, STTCP, Case, need, read_all, read_until, until
 
@@ -20,6 +22,11 @@ def runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def adopt_orphans() -> None:
+    """As process 1 of a container does, and a descendant of this program's, too."""
+    assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
 
 
 class Crowd:
@@ -143,6 +150,22 @@ class Exec(Case):
                             prepare=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
         self.assertEqual(read_all(self.dial(server.port)), b"")
         server.err.wait_for("sh has ended with status 7")
+
+    def test_orphans_leave_no_zombies(self) -> None:
+        server = self.serve("exec", "--json", "--", "sh", "-c",
+                            "(sh -c 'echo $$; exec sleep 1000 >/dev/null' &); exit 7", prepare=adopt_orphans)
+        orphans = [int(read_all(self.dial(server.port))) for _ in range(5)]
+        for pid in orphans:
+            status = Path(f"/proc/{pid}/status")
+            until("its adoption", lambda: f"\nPPid:\t{server.process.pid}\n" in status.read_text())
+        for pid in orphans:
+            os.kill(pid, signal.SIGKILL)
+        for pid in orphans:
+            until("the end of the orphan", lambda: not runs(pid))
+        # Nobody's status was taken.
+        until("the statuses", lambda: server.out.text().count('"status":7') == 5)
+        server.signal()
+        server.ends_with(0)
 
     def test_a_lost_peer_leaves_no_zombie(self) -> None:
         need("setsid")
