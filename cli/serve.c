@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 void must(int code)
 {
@@ -22,25 +23,71 @@ void must(int code)
 		exit(fail(STATUS_START, "%s", sttcp_strerror(code)));
 }
 
-/* By the library's sentence: another authority does not help against a wrong name. */
+static struct address listening;
+
+static bool begins(const char *text, const char *with)
+{
+	return !strncmp(text, with, strlen(with));
+}
+
+static bool ends(const char *text, const char *with)
+{
+	size_t length = strlen(text), most = strlen(with);
+
+	return length >= most && !strcmp(text + length - most, with);
+}
+
+/* Only the library's sentence tells why a certificate was refused, and names that the peer has
+ * chosen stand in the midst of it: its beginning and its end are the library's own. */
 static const char *advice_on_tls(const char *why)
 {
-	if (strstr(why, "trusted"))
-		return "; --ca FILE trusts another authority, and --insecure anybody";
-	if (strstr(why, "the certificate is for "))
+	/* Another authority does not help against a wrong name. */
+	if (begins(why, "the certificate is for ") || begins(why, "the certificate has "))
 		return "; --tls-name NAME expects another name, and --insecure any";
+	if (begins(why, "the certificate of ") && ends(why, " not trusted"))
+		return "; --ca FILE trusts another authority, and --insecure anybody";
 	return "";
+}
+
+static const char *advice_on_name(const char *host)
+{
+	struct stat info;
+
+	if (!begins(host, "unix:"))
+		return "; 'ss -ltnp' shows who listens there, and port 0 takes any that is free";
+	if (lstat(host + 5, &info) == 0 && !S_ISSOCK(info.st_mode))
+		return "; what has this name is no socket";
+	return "; 'ss -lxp' shows who listens there";
+}
+
+static const char *advice_on_access(const char *host, int port)
+{
+	if (begins(host, "unix:"))
+		return "; who makes a socket needs the right to write to its folder";
+	if (port < 1024)
+		return "; ports below 1024 are for root, or for who has CAP_NET_BIND_SERVICE";
+	return "";
+}
+
+static const char *advice_on_start(int code)
+{
+	switch (code) {
+	case -EADDRINUSE:
+		return advice_on_name(listening.host);
+	case -EACCES:
+		return advice_on_access(listening.host, listening.port);
+	case -EADDRNOTAVAIL:
+		return "; 'ip addr' shows the addresses of this machine";
+	case STTCP_ERESOLVE:
+		return "; is the name right?";
+	default:
+		return "";
+	}
 }
 
 const char *advice(int code, const char *why)
 {
 	switch (code) {
-	case -EADDRINUSE:
-		return "; 'ss -ltnp' shows who listens there, and port 0 takes any that is free";
-	case -EACCES:
-		return "; ports below 1024 are for root, or for who has CAP_NET_BIND_SERVICE";
-	case -EADDRNOTAVAIL:
-		return "; 'ip addr' shows the addresses of this machine";
 	case -ECONNREFUSED:
 		return "; nobody listens there";
 	case STTCP_ERESOLVE:
@@ -54,9 +101,10 @@ const char *advice(int code, const char *why)
 
 sttcp_server *serve_new(struct common *common, const char *text)
 {
-	struct address address = read_address(text, true);
-	sttcp_server *server = sttcp_server_new(address.host, address.port, &common->server);
+	sttcp_server *server;
 
+	listening = read_address(text, true);
+	server = sttcp_server_new(listening.host, listening.port, &common->server);
 	if (!server)
 		exit(fail(STATUS_START, "out of memory"));
 	return server;
@@ -77,9 +125,8 @@ static void tell_listening(const struct common *common, const sttcp_server *serv
 		/* After that, so that it stands before what comes of those who have waited for it.
 		 */
 		say("listening on %s%s", address,
-		    !strncmp(address, "[::]:", 5) || !strncmp(address, "0.0.0.0:", 8)
-			    ? " (all interfaces)"
-			    : "");
+		    begins(address, "[::]:") || begins(address, "0.0.0.0:") ? " (all interfaces)"
+									    : "");
 	}
 }
 
@@ -247,9 +294,7 @@ int serve(const struct common *common, sttcp_server *server, const struct servin
 	int code = sttcp_server_start(server);
 
 	if (code < 0) {
-		const char *why = sttcp_server_error(server);
-
-		fail(STATUS_START, "%s%s", why, advice(code, why));
+		fail(STATUS_START, "%s%s", sttcp_server_error(server), advice_on_start(code));
 		sttcp_server_free(server);
 		return STATUS_START;
 	}

@@ -31,8 +31,8 @@ void must(int code);
  */
 int serve(const struct common *common, sttcp_server *server, const struct serving *serving);
 
-/* What is to be done about a failed start, or a failed attempt: "", or a sentence that begins with
- * "; ". */
+/* What is to be done about a failed attempt to connect, of which the library says `why`: "", or a
+ * sentence that begins with "; ". */
 const char *advice(int code, const char *why);
 
 #endif

@@ -213,14 +213,14 @@ class Case(unittest.TestCase):
         self.stack.callback(bound.close)
         return int(bound.getsockname()[1])
 
-    def certificate(self) -> tuple[Path, Path]:
-        """For localhost and 127.0.0.1; it is its own authority."""
+    def certificate(self, names: str = "DNS:localhost,IP:127.0.0.1") -> tuple[Path, Path]:
+        """It is its own authority."""
         need("openssl")
         cert, key = self.folder / "cert.pem", self.folder / "key.pem"
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
              "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost",
-             "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+             "-addext", f"subjectAltName={names}"],
             check=True, capture_output=True)
         return cert, key
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The command line of the sttcp command: verbs, options, what is said when they are wrong."""
 
+import ctypes
 import json
 import re
 import signal
@@ -105,6 +106,11 @@ class Completions(Case):
                              - {"help"}, options_of(verb), verb)
 
 
+def lose_power() -> None:
+    """Permissions count for root, too."""
+    ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
+
+
 class Mistakes(Case):
     def test_a_mistake_is_told_with_what_is_right(self) -> None:
         for pattern, *words in (
@@ -164,6 +170,19 @@ class Mistakes(Case):
     def test_a_port_that_is_taken_is_told_with_its_address(self) -> None:
         port = self.listen().getsockname()[1]
         self.fails(3, rf"127.0.0.1:{port}.*ss -ltnp", "echo", f"127.0.0.1:{port}")
+
+    def test_a_unix_socket_that_is_taken_is_told_without_a_port(self) -> None:
+        path = f"unix:{self.folder}/s"
+        for address in (path, f"unix:@{path}"):
+            self.sttcp("echo", address).err.wait_for("listening")
+            self.fails(3, f"{address}: .* in use; 'ss -lxp' shows who listens there$", "echo", address)
+        (self.folder / "file").touch()
+        self.fails(3, "file: .* in use; what has this name is no socket$", "echo", f"{path[:-1]}file")
+
+    def test_what_may_not_be_is_told_with_what_is_needed(self) -> None:
+        self.folder.chmod(0o555)
+        self.fails(3, "Permission denied; who makes a socket needs the right to write to its folder$",
+                   "echo", f"unix:{self.folder}/s", prepare=lose_power)
 
     def test_a_host_that_does_not_exist_is_told(self) -> None:
         self.fails(3, "no-such-host.invalid", "echo", "no-such-host.invalid:0")

@@ -57,6 +57,12 @@ class Tls(Case):
                             stdin=subprocess.DEVNULL)
         client.ends_with(0)
 
+    def test_the_advice_is_not_the_peer_s(self) -> None:
+        self.cert, self.key = self.certificate("DNS:trusted,DNS:not trusted")
+        server = self.serve("echo", "--tls", f"{self.cert},{self.key}")
+        self.fails(3, r"the certificate is for trusted, not trusted, not for localhost; --tls-name NAME expects another name, and "
+                   r"--insecure any$", "connect", "--tls", "--ca", self.cert, f"localhost:{server.port}")
+
     def test_a_client_s_certificate_is_asked_for(self) -> None:
         server = self.serve("echo", "--tls", self.pair, "--client-ca", self.cert)
         client = self.sttcp("connect", "--tls", "--ca", self.cert, "--cert", self.pair,
