@@ -248,7 +248,7 @@ static bool start_one(struct peer *peer, const char *host, int port)
 	must(sttcp_client_on_response(peer->client, respond));
 	must(sttcp_client_on_disconnection(peer->client, gone));
 	must(sttcp_client_on_unconnected(peer->client, not_opened));
-	if (sttcp_client_start(peer->client) == 0)
+	if (start_client(peer->client) == 0)
 		return true;
 	return fail(0, "%s", sttcp_client_error(peer->client)) != 0;
 }

@@ -181,7 +181,7 @@ static sttcp_client *new_client(struct link *link)
 	return client;
 }
 
-static bool start_client(struct link *link)
+static bool try_target(struct link *link)
 {
 	sttcp_client *client = new_client(link);
 	int code;
@@ -192,7 +192,7 @@ static bool start_client(struct link *link)
 	atomic_fetch_add(&link->refs, 1);
 	atomic_fetch_add(&nclients, 1);
 	must(sttcp_client_on_release(client, far_released));
-	code = sttcp_client_start(client);
+	code = start_client(client);
 	if (code == 0)
 		return true;
 	say("%s is passed over: %s", targets_text(link->target), sttcp_client_error(client));
@@ -209,7 +209,7 @@ static bool dial(struct link *link)
 		link->target = target;
 		atomic_store(&link->is_counted, true);
 		link->tried |= UINT64_C(1) << target;
-		if (start_client(link))
+		if (try_target(link))
 			return true;
 		drop_target(link);
 	}

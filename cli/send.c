@@ -465,7 +465,7 @@ static int run(struct common *common, char **words, int nwords)
 	must(sttcp_client_set_context(client, common->json ? common : NULL));
 	must(sttcp_client_on_connection(client, send_file));
 	must(sttcp_client_on_unconnected(client, cannot_connect));
-	if (sttcp_client_start(client) < 0)
+	if (start_client(client) < 0)
 		return fail(STATUS_START, "%s", sttcp_client_error(client));
 	while ((woken = wait_for(progress_wait_ms())) == WOKEN_BY_TIME)
 		progress_draw();

@@ -6,6 +6,7 @@
 
 #include "json.h"
 #include "live.h"
+#include "log.h"
 #include "options.h"
 #include "say.h"
 #include "wait.h"
@@ -288,10 +289,30 @@ static bool drain(const struct common *common, sttcp_server *server, const struc
 	return cut;
 }
 
+static int start_server(sttcp_server *server)
+{
+	int code;
+
+	log_leave_start(true);
+	code = sttcp_server_start(server);
+	log_leave_start(false);
+	return code;
+}
+
+int start_client(sttcp_client *client)
+{
+	int code;
+
+	log_leave_start(true);
+	code = sttcp_client_start(client);
+	log_leave_start(false);
+	return code;
+}
+
 int serve(const struct common *common, sttcp_server *server, const struct serving *serving)
 {
 	struct drain state;
-	int code = sttcp_server_start(server);
+	int code = start_server(server);
 
 	if (code < 0) {
 		fail(STATUS_START, "%s%s", sttcp_server_error(server), advice_on_start(code));

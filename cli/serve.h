@@ -27,6 +27,10 @@ sttcp_server *serve_new(struct common *common, const char *address);
 /* For results of sttcp_server_on_... and the like, which fail only by a mistake of ours. */
 void must(int code);
 
+/* sttcp_client_start, of whose failure sttcp_client_error is told by who calls it, and not by the
+ * log as well. */
+int start_client(sttcp_client *client);
+
 /* Runs it until a signal comes or finish() is called, stops and frees it. Returns the exit status.
  */
 int serve(const struct common *common, sttcp_server *server, const struct serving *serving);

@@ -375,7 +375,7 @@ static int run_connect(struct common *common, char **words, int nwords)
 	must(sttcp_client_on_end(client, end));
 	must(sttcp_client_on_disconnection(client, close_conn));
 	must(sttcp_client_on_unconnected(client, cannot_connect));
-	if (sttcp_client_start(client) < 0)
+	if (start_client(client) < 0)
 		return fail(STATUS_START, "%s", sttcp_client_error(client));
 	start_input();
 	if (wait_for(-1) > 0)

@@ -171,6 +171,13 @@ class Mistakes(Case):
         port = self.listen().getsockname()[1]
         self.fails(3, rf"127.0.0.1:{port}.*ss -ltnp", "echo", f"127.0.0.1:{port}")
 
+    def test_a_failed_start_is_told_once(self) -> None:
+        taken = f"127.0.0.1:{self.listen().getsockname()[1]}"
+        for level in ("error", "trace"):
+            program = self.sttcp("echo", taken, "--log", level)
+            program.ends_with(3)
+            self.assertEqual(program.err.text().count("Address already in use"), 1, program.err.text())
+
     def test_a_unix_socket_that_is_taken_is_told_without_a_port(self) -> None:
         path = f"unix:{self.folder}/s"
         for address in (path, f"unix:@{path}"):

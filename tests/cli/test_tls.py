@@ -63,6 +63,12 @@ class Tls(Case):
         self.fails(3, r"the certificate is for trusted, not trusted, not for localhost; --tls-name NAME expects another name, and "
                    r"--insecure any$", "connect", "--tls", "--ca", self.cert, f"localhost:{server.port}")
 
+    def test_a_name_that_is_none_is_told_once(self) -> None:
+        for words in (["connect"], ["bench"], ["send", self.cert]):
+            program = self.sttcp(*words, "--tls", "--tls-name", "no name", "localhost:1")
+            program.ends_with(3)
+            self.assertEqual(program.err.text().count("no name"), 1, program.err.text())
+
     def test_a_client_s_certificate_is_asked_for(self) -> None:
         server = self.serve("echo", "--tls", self.pair, "--client-ca", self.cert)
         client = self.sttcp("connect", "--tls", "--ca", self.cert, "--cert", self.pair,
