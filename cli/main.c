@@ -8,6 +8,7 @@
 #include "say.h"
 #include "wait.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,12 +101,14 @@ static bool open_standard_files(void)
 	return true;
 }
 
-/* argp ends the program itself after --help. What fails with another status keeps that: it has
- * nothing on standard output. */
+/* At the end of the program, which argp makes itself after --help. What fails with another status
+ * keeps that: it has nothing on standard output. */
 static void check_help(void)
 {
-	if (fflush(stdout) || ferror(stdout))
-		_exit(STATUS_FAILED);
+	if (fflush(stdout))
+		_exit(fail(STATUS_FAILED, "standard output: %s", strerror(errno)));
+	if (ferror(stdout))
+		_exit(fail(STATUS_FAILED, "standard output: not all could be written"));
 }
 
 int main(int argc, char **argv)
@@ -120,7 +123,7 @@ int main(int argc, char **argv)
 	atexit(check_help);
 	wait_prepare();
 	status = run(argc, argv);
-	if ((fflush(stdout) || ferror(stdout) || !output_is_good()) && status == 0)
+	if (!output_is_good() && status == 0)
 		status = STATUS_FAILED;
 	return status;
 }

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static atomic_bool is_bad;
+static atomic_int error; /* 0, or the errno of the first write that failed */
 
 static int write_all(const char *data, size_t size)
 {
@@ -39,24 +39,29 @@ static int write_all(const char *data, size_t size)
 
 bool output_write(const void *data, size_t size)
 {
-	bool was_bad = atomic_load(&is_bad);
-	int error = 0;
+	bool is_first = false;
 
-	if (!was_bad) {
+	if (output_is_good()) {
 		pthread_mutex_lock(&lock);
-		was_bad = atomic_load(&is_bad);
-		error = was_bad ? 0 : write_all(data, size);
-		if (error)
-			atomic_store(&is_bad, true);
+		if (output_is_good()) {
+			atomic_store(&error, write_all(data, size));
+			is_first = atomic_load(&error) != 0;
+		}
 		pthread_mutex_unlock(&lock);
 	}
-	if (error)
-		finish(fail(STATUS_FAILED, "standard output: %s",
-			    error == EPIPE ? "its reader is gone" : strerror(error)));
-	return !was_bad && !error;
+	if (is_first)
+		finish(fail(STATUS_FAILED, "standard output: %s", output_why()));
+	return output_is_good();
+}
+
+const char *output_why(void)
+{
+	int number = atomic_load(&error);
+
+	return number == EPIPE ? "its reader is gone" : strerror(number);
 }
 
 bool output_is_good(void)
 {
-	return !atomic_load(&is_bad);
+	return atomic_load(&error) == 0;
 }

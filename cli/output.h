@@ -14,6 +14,9 @@
  * False, and finish() was called: it could not. Any thread. */
 bool output_write(const void *data, size_t size);
 
+/* Why that was, for others than those who read standard error, where it is told. */
+const char *output_why(void);
+
 /* Whether all that was written has gone out. */
 bool output_is_good(void);
 

@@ -77,14 +77,19 @@ static int keep_part(void)
 	return STATUS_FAILED;
 }
 
-/* Tells the peer, who may be one of ours, and ends. */
-static void give_up(sttcp_conn *conn, const char *text)
+/* Tells the peer, who may be one of ours. */
+static void end_talk(sttcp_conn *conn, const char *text)
 {
 	talk.state = DONE;
 	if (talk.greeted)
 		sttcp_conn_sendf(conn, "%s\n", text);
 	sttcp_conn_close(conn);
 	progress_end();
+}
+
+static void give_up(sttcp_conn *conn, const char *text)
+{
+	end_talk(conn, text);
 	fail(STATUS_FAILED, "%s", text);
 	finish(keep_part());
 }
@@ -169,12 +174,29 @@ static void end_well(sttcp_conn *conn, bool verified)
 
 /* --------------------------------------------------------------------- bytes */
 
+static void count(int64_t bytes)
+{
+	file.size += bytes;
+	progress_add(bytes);
+}
+
+/* Why it takes no more is told there already. */
+static bool store_output(sttcp_conn *conn, const char *data, size_t size)
+{
+	char text[200];
+
+	if (output_write(data, size)) {
+		count((int64_t)size);
+		return true;
+	}
+	snprintf(text, sizeof(text), "standard output: %s", output_why());
+	end_talk(conn, text);
+	return false;
+}
+
 /* Returns 0 or an errno. */
 static int write_bytes(const char *data, size_t size)
 {
-	sha256_add(file.hash, data, size);
-	if (file.fd == STDOUT_FILENO)
-		return output_write(data, size) ? 0 : EPIPE;
 	while (size > 0) {
 		ssize_t n = write(file.fd, data, size);
 
@@ -183,8 +205,7 @@ static int write_bytes(const char *data, size_t size)
 		if (n > 0) {
 			data += n;
 			size -= (size_t)n;
-			file.size += n;
-			progress_add(n);
+			count(n);
 		}
 	}
 	return 0;
@@ -192,17 +213,16 @@ static int write_bytes(const char *data, size_t size)
 
 static bool store(sttcp_conn *conn, const char *data, size_t size)
 {
-	int error = write_bytes(data, size);
 	char *text;
+	int error;
 
-	if (file.fd == STDOUT_FILENO && error == 0) {
-		file.size += (int64_t)size;
-		progress_add((int64_t)size);
-	}
+	sha256_add(file.hash, data, size);
+	if (file.fd == STDOUT_FILENO)
+		return store_output(conn, data, size);
+	error = write_bytes(data, size);
 	if (error == 0)
 		return true;
-	if (asprintf(&text, "%s: %s", file.path ? file.path : "standard output", strerror(error)) >=
-	    0) {
+	if (asprintf(&text, "%s: %s", file.path, strerror(error)) >= 0) {
 		give_up(conn, text);
 		free(text);
 	}

@@ -45,7 +45,7 @@ class Help(Case):
     def test_help_that_cannot_be_written_is_an_error(self) -> None:
         with open("/dev/full", "wb") as full:
             for words in (["--help"], ["echo", "--help"], ["help", "echo"], ["echo", "--version"]):
-                self.sttcp(*words, stdout=full.fileno()).ends_with(1)
+                self.fails(1, "standard output: No space left on device", *words, stdout=full.fileno())
 
     def test_without_a_verb_the_usage_is_an_error(self) -> None:
         self.fails(2, "Usage: sttcp VERB")

@@ -310,6 +310,19 @@ class Transfer(Case):
         self.assertIn("/dev/full: No space left on device", receiver.err.text())
         self.assertIn("the receiver says: /dev/full: No space left on device", sender.err.text())
 
+    def test_a_standard_output_that_takes_no_more_is_told_once_on_both_sides(self) -> None:
+        reader, closed = os.pipe()
+        os.close(reader)
+        for output, why in ((os.open("/dev/full", os.O_WRONLY), "No space left on device"),
+                            (closed, "its reader is gone")):
+            receiver = self.serve("receive", stdout=output)
+            os.close(output)
+            sender = self.send(receiver.port)
+            sender.ends_with(1)
+            receiver.ends_with(1)
+            self.assertEqual(re.findall("standard output: (.*)", receiver.err.text()), [why])
+            self.assertIn(f"the receiver says: standard output: {why}", sender.err.text())
+
     def test_a_file_that_changes_is_no_file(self) -> None:
         listener = self.listen()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
