@@ -79,7 +79,8 @@ static bool lost(sttcp_conn *conn, int code)
 
 	return give_up(conn, STATUS_FAILED, "the connection was lost after %lld bytes: %s%s",
 		       (long long)progress_moved(), *text ? text : sttcp_strerror(code),
-		       is_plain ? "" : "; 'sttcp receive --resume' goes on from there");
+		       is_plain || file.size < 0 ? ""
+						 : "; 'sttcp receive --resume' goes on from there");
 }
 
 /* -------------------------------------------------------------------- lines */
@@ -407,7 +408,7 @@ static void cannot_connect(sttcp_conn *conn, int reason, void *context)
 /* ----------------------------------------------------------------------- verb */
 
 /* Returns 0 or an exit status. */
-static int open_file(void)
+static int open_file(const char *to)
 {
 	wait_unguard(); /* a pipe without a writer is waited for */
 	file.fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
@@ -416,9 +417,8 @@ static int open_file(void)
 		return fail(STATUS_START, "%s: %s", path, strerror(errno));
 	if (S_ISDIR(file.before.st_mode))
 		return fail(STATUS_START,
-			    "%s is a directory; 'tar -c %s | sttcp send - HOST:PORT' "
-			    "sends it",
-			    path, path);
+			    "%s is a directory; 'tar -c %s | sttcp send - %s' sends it", path, path,
+			    to);
 	/* Those of procfs are as long as they happen to be, and tell 0. */
 	file.size =
 		S_ISREG(file.before.st_mode) && file.before.st_size > 0 ? file.before.st_size : -1;
@@ -455,7 +455,7 @@ static int run(struct common *common, char **words, int nwords)
 
 	(void)nwords;
 	path = words[0];
-	status = open_file();
+	status = open_file(words[1]);
 	if (status)
 		return status;
 	common->client.half_close = true; /* who sends nothing may still receive */

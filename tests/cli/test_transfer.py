@@ -225,6 +225,32 @@ class Transfer(Case):
         sender.ends_with(1)
         self.assertRegex(sender.err.text(), "the connection was lost after .* bytes")
 
+    def test_only_what_can_go_on_is_advised_to(self) -> None:
+        listener = self.listen()
+        to = f"127.0.0.1:{listener.getsockname()[1]}"
+        file = self.stack.enter_context(self.source.open("rb"))
+        for input_, resumes in ((subprocess.PIPE, False), (file, True), (None, True)):
+            if input_ is None:
+                sender = self.send(listener.getsockname()[1])
+            else:
+                sender = self.sttcp("send", "--wait", "1m", "-", to, stdin=input_)
+            peer = self.accept(listener)
+            peer.sendall(b"sttcp-receive 1 0 -\n")
+            read_until(peer, b"\n")
+            if input_ == subprocess.PIPE:
+                sender.type(b"x")
+            peer.recv(5, socket.MSG_WAITALL)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            if input_ == subprocess.PIPE:
+                sender.end_input()
+            sender.ends_with(1)
+            self.assertIn("the connection was lost after", sender.err.text())
+            self.assertEqual("'sttcp receive --resume' goes on from there" in sender.err.text(), resumes)
+
+    def test_a_folder_is_sent_by_what_is_advised(self) -> None:
+        self.fails(3, f"'tar -c {self.folder} [|] sttcp send - unix:/x' sends it", "send", self.folder, "unix:/x")
+
     def test_ctrl_c_is_no_end_for_a_plain_receiver(self) -> None:
         listener = self.listen()
         sender = self.sttcp("send", "--plain", "-", f"127.0.0.1:{listener.getsockname()[1]}",
