@@ -45,8 +45,10 @@ struct address read_address(const char *text, bool listens)
 	size_t length;
 
 	if (!strncmp(text, "unix:", 5)) {
-		if (strlen(text) >= sizeof(address.host) || !text[5])
-			refuse(text, "the path of a Unix socket has 1 to 107 bytes");
+		const char *path = text + 5 + (text[5] == '@');
+
+		if (strlen(path) < 1 || strlen(path) > 107)
+			refuse(text, "the path or name of a Unix socket has 1 to 107 bytes");
 		strcpy(address.host, text);
 		return address;
 	}
@@ -54,10 +56,10 @@ struct address read_address(const char *text, bool listens)
 		refuse(text, "it is written as HOST:PORT, [::1]:PORT or unix:/path");
 	length = colon ? (size_t)(colon - text) : 0;
 	address.port = read_port(text, colon ? colon + 1 : text, listens);
-	if (length >= 2 && text[0] == '[' && text[length - 1] == ']') {
+	if (length > 2 && text[0] == '[' && text[length - 1] == ']') {
 		host++;
 		length -= 2;
-	} else if (memchr(text, ':', length)) {
+	} else if (memchr(text, ':', length) || memchr(text, '[', length)) {
 		refuse(text, "an IPv6 address stands in brackets: [::1]:PORT");
 	}
 	if (length >= sizeof(address.host))

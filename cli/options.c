@@ -96,6 +96,7 @@ static const struct {
 };
 
 static const struct verb *current;
+static struct argp_option *all; /* its options */
 static struct common common;
 static const char **words;
 static int nwords;
@@ -234,16 +235,30 @@ static void take_word(char *word, struct argp_state *state)
 {
 	if (current->most > 0 && nwords == current->most)
 		argp_error(state, "'%s' is one word too many", word);
+	/* Most often a variable that is not set; an empty name of a file would be a name of its
+	 * own. */
+	if (!*word && (current->most > 0 || nwords == 0))
+		argp_error(state, "a word is empty: %s", current->words);
 	words[nwords++] = word;
 	if (current->most == 0 && nwords == 2)
 		while (state->next < state->argc)
 			words[nwords++] = state->argv[state->next++];
 }
 
+/* No option has a meaning for an empty value. */
+static void refuse_empty(int key, struct argp_state *state)
+{
+	for (const struct argp_option *option = all; option->name; option++)
+		if (option->key == key)
+			argp_error(state, "--%s is empty", option->name);
+}
+
 static error_t set_any(int key, char *value, struct argp_state *state)
 {
 	error_t result;
 
+	if (value && !*value && key != ARGP_KEY_ARG)
+		refuse_empty(key, state);
 	switch (key) {
 	case ARGP_KEY_ARG:
 		take_word(value, state);
@@ -306,23 +321,23 @@ static void check_common(void)
 }
 
 /* A verb's own options, then those of the common ones that it takes. */
-static struct argp_option *all_options(const struct verb *verb)
+static struct argp_option *make_options(const struct verb *verb)
 {
 	const size_t ncommon = sizeof(table) / sizeof(*table);
 	size_t nown = 0, count = 0;
-	struct argp_option *all;
+	struct argp_option *options;
 
 	while (verb->options && (verb->options[nown].name || verb->options[nown].doc))
 		nown++;
-	all = calloc(nown + ncommon + 1, sizeof(*all));
-	if (!all)
+	options = calloc(nown + ncommon + 1, sizeof(*options));
+	if (!options)
 		exit(fail(STATUS_START, "out of memory"));
 	for (size_t i = 0; i < nown; i++)
-		all[count++] = verb->options[i];
+		options[count++] = verb->options[i];
 	for (size_t i = 0; i < ncommon; i++)
 		if (!table[i].takes || table[i].takes & verb->takes)
-			all[count++] = table[i].option;
-	return all;
+			options[count++] = table[i].option;
+	return options;
 }
 
 static char *join(const char *first, const char *second, const char *third)
@@ -344,7 +359,7 @@ int options_run(const struct verb *verb, int argc, char **argv)
 
 	current = verb;
 	name = join("sttcp ", verb->name, "");
-	argp.options = all_options(verb);
+	argp.options = all = make_options(verb);
 	argp.parser = set_any;
 	argp.args_doc = verb->words;
 	argp.doc = join(verb->about, verb->more ? "\v" : "", verb->more ? verb->more : "");
