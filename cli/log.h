@@ -7,6 +7,9 @@
 
 #include <stdbool.h>
 
+/* A level, by its number or name; -1: it is none. */
+int log_read_level(const char *text);
+
 /* 0 to 4, as sttcp_log_level. */
 void log_set_level(int level);
 

@@ -103,13 +103,11 @@ static int nwords;
 
 static int read_level(struct argp_state *state, const char *text)
 {
-	static const char *const names[] = {"none", "error", "warning", "info", "trace"};
+	int level = log_read_level(text);
 
-	for (int i = 0; i < 5; i++)
-		if (!strcmp(text, names[i]) || (text[0] == '0' + i && !text[1]))
-			return i;
-	argp_error(state, "a level is none, error, warning, info or trace, not '%s'", text);
-	return 0;
+	if (level < 0)
+		argp_error(state, "a level is none, error, warning, info or trace, not '%s'", text);
+	return level;
 }
 
 /* "CERT,KEY" in two. */

@@ -367,6 +367,19 @@ class Options(Case):
         program = self.serve("echo", "--log", "trace")
         self.dial(program.port).close()
         program.err.wait_for("trace: ")
-        program = self.serve("echo", env={"STTCP_LOG": "4"})
-        self.dial(program.port).close()
-        program.err.wait_for("trace: ")
+        for level in ("4", "trace"):
+            program = self.serve("echo", env={"STTCP_LOG": level})
+            self.dial(program.port).close()
+            program.err.wait_for("trace: ")
+
+    def test_a_level_of_the_environment_that_is_none_is_told(self) -> None:
+        for level in ("abc", "5", "-1", "4x"):
+            program = self.serve("echo", "--json", env={"STTCP_LOG": level})
+            self.assertIn(f"STTCP_LOG is '{level}', and a level is 0 to 4: warnings are shown", program.err.text())
+            # They are, but for the levels above.
+            self.dial(program.port).close()
+            program.signal()
+            program.ends_with(0)
+            self.assertNotIn("trace: ", program.err.text())
+        program = self.serve("echo", "--log", "none", env={"STTCP_LOG": "abc"})
+        self.assertNotIn("STTCP_LOG", program.err.text())  # it does not count
