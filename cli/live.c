@@ -114,8 +114,11 @@ void live_show(void)
 
 	if (!shown || now_ns() < next_ns)
 		return;
-	next_ns += period_ns;
 	look(&view);
+	/* Seconds that have gone by in a stop (SIGSTOP) or a suspend have no lines of their own. */
+	next_ns += period_ns;
+	if (next_ns <= last_ns)
+		next_ns = last_ns + period_ns;
 	if (as_json)
 		print_json(&view);
 	else

@@ -7,9 +7,10 @@ import re
 import signal
 import socket
 import subprocess
+import time
 import unittest
 
-from support import DEADLINE_S, SOURCE, STTCP, Case, has_tls, need
+from support import DEADLINE_S, SOURCE, STTCP, Case, has_tls, need, until
 
 VERBS = ["echo", "chat", "listen", "connect", "exec", "proxy", "dump", "receive", "send", "bench"]
 
@@ -340,6 +341,16 @@ class Options(Case):
         line = next(line for line in program.out.text().splitlines() if '"stats"' in line)
         self.assertLessEqual({"connections", "messages_in_per_s", "bytes_out_per_s", "threads",
                               "threads_blocked", "longest_ms", "longest_address"}, set(json.loads(line)))
+
+    def test_stats_are_not_made_up_for_after_a_stop(self) -> None:
+        program = self.serve("echo", "--stats", "--json")
+        program.out.wait_for('"stats"')
+        program.signal(signal.SIGSTOP)
+        time.sleep(3.2)  # three seconds without a line
+        seen, began = program.out.text().count('"stats"'), time.monotonic()
+        program.signal(signal.SIGCONT)
+        until("two more", lambda: program.out.text().count('"stats"') >= seen + 2)
+        self.assertGreater(time.monotonic() - began, 0.9)
 
     def test_limits_count(self) -> None:
         program = self.serve("echo", "--per-ip", "1")
