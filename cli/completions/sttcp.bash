@@ -43,21 +43,70 @@ _sttcp_files()
 	mapfile -t COMPREPLY < <(compgen -f -- "$1")
 }
 
-_sttcp()
+# Behind "unix:" comes the name of a file. Where a colon is a part of words Bash does not know it for
+# one, so what Bash does to names is done here.
+_sttcp_sockets()
 {
-	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
+	local i
+
+	if [[ ${COMP_WORDBREAKS-} == *:* ]]; then
+		_sttcp_files "${1#unix:}"
+	else
+		compopt -o nospace 2>/dev/null || true
+		mapfile -t COMPREPLY < <(compgen -f -- "${1#unix:}")
+		for i in "${!COMPREPLY[@]}"; do
+			if [[ -d ${COMPREPLY[i]} ]]; then
+				COMPREPLY[i]+=/
+			fi
+		done
+	fi
+	COMPREPLY=("${COMPREPLY[@]/#/unix:}")
+}
+
+# Into `words`: those of the line, up to the cursor. Bash cuts them at each colon and equals sign,
+# and only the line tells whether a space was there, too.
+_sttcp_join()
+{
+	local line=${COMP_LINE-} token spaced i
+
+	words=()
+	for ((i = 0; i <= COMP_CWORD; i++)); do
+		token=${COMP_WORDS[i]}
+		spaced=
+		if [[ $line == [[:space:]]* ]]; then
+			spaced=yes
+			line=${line#"${line%%[![:space:]]*}"}
+		fi
+		line=${line#"$token"}
+		if [[ ${#words[@]} -gt 1 && -z $spaced && ($token == [:=]* || ${words[-1]} == *[:=]) ]]; then
+			words[-1]+=$token
+		else
+			words+=("$token")
+		fi
+	done
+}
+
+# Bash puts an answer in the place of what stands behind the last colon or equals sign, or of the
+# whole word where they do not cut it.
+_sttcp_trim()
+{
+	local word=$1 option=$2
+
+	if [[ ${COMP_WORDBREAKS-} == *:* && $word == *:* ]]; then
+		COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*:}"}"}")
+	elif [[ $option && ${COMP_WORDBREAKS-=} != *=* ]]; then
+		COMPREPLY=("${COMPREPLY[@]/#/$option=}")
+	fi
+}
+
+_sttcp_answer()
+{
+	local verb=$1 before=$2 word=$3
 	local verbs='echo chat listen connect exec proxy dump receive send bench'
 
-	COMPREPLY=()
-	if [ "$COMP_CWORD" -eq 1 ]; then
+	if [[ -z $verb ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$verbs help --help --version" -- "$word")
 		return
-	fi
-	# "--log=t" comes as three words.
-	if [[ $word == = ]]; then
-		word=
-	elif [[ $before == = ]]; then
-		before=${COMP_WORDS[COMP_CWORD - 2]}
 	fi
 	case $before in
 	--log)
@@ -82,12 +131,35 @@ _sttcp()
 		;;
 	esac
 	if [[ $word == -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "$(_sttcp_options "${COMP_WORDS[1]}") --help" -- "$word")
-	elif [[ ${COMP_WORDS[1]} == send || ${COMP_WORDS[1]} == receive ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$(_sttcp_options "$verb") --help" -- "$word")
+	elif [[ $word == unix:* ]]; then
+		_sttcp_sockets "$word"
+	elif [[ $verb == send || $verb == receive ]]; then
 		_sttcp_files "$word"
-	elif [[ ${COMP_WORDS[1]} == exec ]]; then
+	elif [[ $verb == exec ]]; then
 		mapfile -t COMPREPLY < <(compgen -c -- "$word")
 	fi
+}
+
+_sttcp()
+{
+	local words word before option=
+
+	COMPREPLY=()
+	_sttcp_join
+	word=${words[-1]}
+	before=${words[-2]}
+	if [[ $word == --*=* ]]; then
+		option=${word%%=*}
+		before=$option
+		word=${word#*=}
+	fi
+	if [[ ${#words[@]} -eq 2 ]]; then
+		_sttcp_answer '' '' "$word"
+	else
+		_sttcp_answer "${words[1]}" "$before" "$word"
+	fi
+	_sttcp_trim "$word" "$option"
 }
 
 complete -F _sttcp sttcp

@@ -3,7 +3,10 @@
 
 import ctypes
 import json
+import os
+import pty
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -97,6 +100,44 @@ class Completions(Case):
         self.assertEqual(complete("echo", "--framing", "=", "li"), {"line"})
         self.assertEqual(complete("echo", "--log", "="), {"none", "error", "warning", "info", "trace"})
         self.assertIn("length:3", complete("echo", "--framing", "length"))
+
+    def test_bash_completes_behind_a_colon(self) -> None:
+        """As bash itself does it, which puts words where COMP_WORDBREAKS cuts them."""
+        (self.folder / "socket").touch()
+        (self.folder / "sub").mkdir()
+
+        def complete(line: str, breaks: str = "") -> str:
+            """The line when Tab was pressed at its end."""
+            set_breaks = f"COMP_WORDBREAKS={breaks}; " if breaks else ""
+            main, side = pty.openpty()
+            self.stack.callback(os.close, main)
+            process = subprocess.Popen(
+                ["bash", "--norc", "--noprofile", "-i"], stdin=side, stdout=side, stderr=side, cwd=self.folder,
+                start_new_session=True, env={**os.environ, "TERM": "dumb", "PS1": "", "HISTFILE": ""})
+            os.close(side)
+            self.stack.callback(process.wait)
+            self.stack.callback(process.kill)
+            # What is shown is only the line; what stands in it is printed by the function it is for.
+            os.write(main, (f"{set_breaks}source {SOURCE}/cli/completions/sttcp.bash; bind 'set bell-style none'; "
+                            "sttcp() { printf '<%s>' \"$*\"; echo END; }\n").encode())
+            os.write(main, line.encode() + b"\t\n")
+            shown = b""
+            while not (found := re.search(rb"<([^>]*)>END\r", shown)):
+                assert select.select([main], [], [], DEADLINE_S)[0], shown
+                shown += os.read(main, 1000)
+            return found[1].decode().rstrip()
+
+        for breaks in ("", "' '"):  # by default a colon is one
+            self.assertEqual(complete("sttcp echo unix:so", breaks), "echo unix:socket")
+            self.assertEqual(complete("sttcp connect unix:", breaks), "connect unix:s")
+            self.assertEqual(complete(f"sttcp connect unix:{self.folder}/so", breaks),
+                             f"connect unix:{self.folder}/socket")
+            self.assertEqual(complete("sttcp send socket unix:su", breaks), "send socket unix:sub/")
+            self.assertEqual(complete("sttcp echo --framing length:v", breaks), "echo --framing length:varint")
+            self.assertEqual(complete("sttcp send socket localhost:so", breaks), "send socket localhost:so")
+            self.assertEqual(complete("sttcp send :80 so", breaks), "send :80 socket")
+            self.assertEqual(complete("sttcp echo --framing=length:v", breaks), "echo --framing=length:varint")
+            self.assertEqual(complete("sttcp echo 0 --log=tr", breaks), "echo 0 --log=trace")
 
     def test_zsh_knows_every_verb_and_option(self) -> None:
         text = (SOURCE / "cli" / "completions" / "_sttcp").read_text()
