@@ -162,8 +162,10 @@ static int start_process(struct job *job, const sttcp_conn *conn)
 static void kill_process(struct job *job)
 {
 	pthread_mutex_lock(&job->lock);
-	if (job->pid > 0)
+	if (job->pid > 0) {
 		kill(-job->pid, SIGTERM);
+		kill(-job->pid, SIGCONT); /* one that is stopped would not hear it */
+	}
 	pthread_mutex_unlock(&job->lock);
 }
 

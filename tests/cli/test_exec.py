@@ -199,6 +199,15 @@ class Exec(Case):
         peer.close()
         until("the end of the process", lambda: not runs(pid))
 
+    def test_a_lost_peer_ends_a_process_that_is_stopped(self) -> None:
+        server = self.serve("exec", "--", "sh", "-c", "echo $$; kill -STOP $$")
+        peer = self.dial(server.port)
+        pid = int(read_until(peer, b"\n"))
+        until("its stop", lambda: "\nState:\tT" in Path(f"/proc/{pid}/status").read_text())
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        until("the end of the process", lambda: not runs(pid))
+
     def test_a_process_that_does_not_read_holds_back_its_peer_alone(self) -> None:
         server = self.serve("exec", "--", "sh", "-c", "echo $$; exec sleep 1000")
         deaf = self.dial(server.port)
