@@ -205,8 +205,10 @@ static void note_why(const sttcp_conn *conn, int reason)
 	const char *text = sttcp_conn_fail_text(conn);
 
 	if (!*why)
-		snprintf(why, sizeof(why), "%s%s", *text ? text : sttcp_strerror(reason),
-			 reason == 0 ? " (the server has closed it)" : "");
+		snprintf(why, sizeof(why), "%s",
+			 reason == 0 ? "the server has closed it"
+			 : *text     ? text
+				     : sttcp_strerror(reason));
 }
 
 static void not_opened(sttcp_conn *conn, int reason, void *context)

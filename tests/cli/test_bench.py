@@ -152,6 +152,15 @@ class Bench(Case):
         thread.join()
         self.assertRegex(bench.err.text(), "2 of 2 connections were lost")
 
+    def test_a_server_that_closes_in_order_is_no_error(self) -> None:
+        listener = self.listen()
+        bench = self.sttcp("bench", "-c", "1", "-s", "1", f"127.0.0.1:{listener.getsockname()[1]}")
+        peer = self.accept(listener)
+        self.assertEqual(peer.recv(1), b"x")
+        peer.close()
+        bench.ends_with(1)
+        self.assertIn("were lost; the first one: the server has closed it\n", bench.err.text())
+
     def test_a_server_that_never_answers_is_told(self) -> None:
         listener = self.listen()
         bench = self.sttcp("bench", "-c", "1", "-t", "0.1", f"127.0.0.1:{listener.getsockname()[1]}")
