@@ -8,21 +8,69 @@ void leave_python(void)
 	gil_leave();
 }
 
-enum verdict call_python(PyObject *handler, PyObject *const *args, size_t nargs, conn_object *conn,
-			 enum ability ability)
+/* A context of its own, entered; or NULL with an exception set. That of a thread of the library
+ * stays as it is: what one connection's handler sets, no other one sees, whoever runs on the thread
+ * next.
+ */
+static PyObject *enter_context(void)
+{
+	PyObject *context = PyContext_CopyCurrent();
+
+	if (context && PyContext_Enter(context) < 0)
+		Py_CLEAR(context);
+	return context;
+}
+
+static void leave_context(PyObject *context)
+{
+	/* It fails only where somebody else has entered one and not left it. */
+	if (PyContext_Exit(context) < 0)
+		PyErr_WriteUnraisable(context);
+	Py_DECREF(context);
+}
+
+PyObject *call_apart(PyObject *function, PyObject *const *args, size_t nargs)
+{
+	PyObject *context = enter_context();
+
+	if (!context)
+		return NULL;
+
+	PyObject *result = PyObject_Vectorcall(function, args, nargs, NULL);
+
+	leave_context(context);
+	return result;
+}
+
+static enum verdict call_here(PyObject *handler, PyObject *const *args, size_t nargs,
+			      conn_object *conn, enum ability ability, PyObject *context)
 {
 	PyObject *result = PyObject_Vectorcall(handler, args, nargs, NULL);
 
 	if (!result)
 		return FAILED;
 	if (PyCoro_CheckExact(result))
-		return dialogue_begin(ability == WAITS_HERE ? NULL : conn, result,
+		return dialogue_begin(ability == WAITS_HERE ? NULL : conn, result, context,
 				      ability != PARKS);
 
 	int truth = result == Py_None ? (int)NOTHING : PyObject_IsTrue(result);
 
 	Py_DECREF(result);
 	return truth < 0 ? FAILED : (enum verdict)truth;
+}
+
+enum verdict call_python(PyObject *handler, PyObject *const *args, size_t nargs, conn_object *conn,
+			 enum ability ability)
+{
+	PyObject *context = enter_context();
+
+	if (!context)
+		return FAILED;
+
+	enum verdict verdict = call_here(handler, args, nargs, conn, ability, context);
+
+	leave_context(context);
+	return verdict;
 }
 
 PyObject *take_exception(void)

@@ -27,6 +27,9 @@ enum ability {
 enum verdict call_python(PyObject *handler, PyObject *const *args, size_t nargs, conn_object *conn,
 			 enum ability ability);
 
+/* Calls what is no handler, in a context (contextvars) of its own; a new reference, or NULL. */
+PyObject *call_apart(PyObject *function, PyObject *const *args, size_t nargs);
+
 /* Ends what gil_enter began, and passes on what was logged meanwhile. */
 void leave_python(void);
 

@@ -16,6 +16,9 @@
  * what would run is noted, and follows when the coroutine has returned: tasks, the drained handler,
  * the handler of messages for bytes that were not read, the end handler.
  *
+ * Each step of a coroutine runs in the context (contextvars) in which it began, as one of a task
+ * of asyncio does: it goes on on any thread.
+ *
  * Where nothing can be parked, in the last handlers and in malformed ones, a coroutine has a
  * dialogue of no connection and waits on the spot.
  */
@@ -91,6 +94,7 @@ static enum verdict drive(struct dialogue *d)
 	PyErr_Fetch(&type, &value, &traceback);
 	Py_CLEAR(d->wait);
 	Py_CLEAR(d->coroutine);
+	Py_CLEAR(d->context);
 	PyErr_Restore(type, value, traceback);
 	if (came == RAISED)
 		return FAILED;
@@ -116,12 +120,36 @@ struct dialogue *dialogue_keep(conn_object *conn, const struct dialogue *first)
 	return d;
 }
 
-enum verdict dialogue_begin(conn_object *conn, PyObject *coroutine, bool may_read)
+/* Around what goes on with it: into its context, a reference for the time, or NULL; and back. It is
+ * in no other thread's hands, so that neither fails. */
+static PyObject *enter_again(const struct dialogue *d)
+{
+	PyObject *context = d->context;
+
+	if (context && PyContext_Enter(context) < 0) {
+		PyErr_WriteUnraisable(context);
+		return NULL;
+	}
+	Py_XINCREF(context);
+	return context;
+}
+
+static void leave_again(PyObject *context)
+{
+	if (context && PyContext_Exit(context) < 0)
+		PyErr_WriteUnraisable(context);
+	Py_XDECREF(context);
+}
+
+enum verdict dialogue_begin(conn_object *conn, PyObject *coroutine, PyObject *context,
+			    bool may_read)
 {
 	struct dialogue first = {.conn = conn};
 	struct dialogue *d = conn && conn->dialogue ? conn->dialogue : &first;
 
 	d->coroutine = coroutine;
+	Py_XINCREF(context);
+	d->context = context;
 	d->may_not_read = !may_read;
 	/* The collector has taken it apart. */
 	if (conn && !conn->owner)
@@ -137,6 +165,7 @@ enum verdict dialogue_begin(conn_object *conn, PyObject *coroutine, bool may_rea
 		Py_CLEAR(d->wait);
 		Py_CLEAR(d->part);
 		Py_CLEAR(d->coroutine);
+		Py_CLEAR(d->context);
 		PyErr_NoMemory();
 		return FAILED;
 	}
@@ -180,6 +209,7 @@ void dialogue_over(struct dialogue *d)
 	Py_CLEAR(d->part);
 	Py_CLEAR(d->rest);
 	Py_CLEAR(d->coroutine);
+	Py_CLEAR(d->context);
 	PyMem_Free(d);
 }
 
@@ -191,11 +221,12 @@ void dialogue_drop(conn_object *self)
 		return;
 
 	PyObject *coroutine = d->coroutine;
+	PyObject *context = enter_again(d);
 
 	d->coroutine = NULL;
 	dialogue_over(d);
 	if (!coroutine)
-		return;
+		goto leave;
 
 	PyObject *closed = PyObject_CallMethod(coroutine, "close", NULL);
 
@@ -203,6 +234,8 @@ void dialogue_drop(conn_object *self)
 		report_raised();
 	Py_XDECREF(closed);
 	Py_DECREF(coroutine);
+leave:
+	leave_again(context);
 }
 
 void dialogue_clear(conn_object *self)
@@ -218,6 +251,7 @@ int dialogue_traverse(conn_object *self, visitproc visit, void *arg)
 	if (!d)
 		return 0;
 	Py_VISIT(d->coroutine);
+	Py_VISIT(d->context);
 	Py_VISIT(d->wait);
 	Py_VISIT(d->phase.own);
 	for (struct task *task = d->tasks; task; task = task->behind)
@@ -311,7 +345,10 @@ void dialogue_go_on(struct dialogue *d)
 	Py_INCREF(conn);
 	Py_INCREF(group);
 	if (d->coroutine) {
+		PyObject *context = enter_again(d);
+
 		verdict = drive(d);
+		leave_again(context);
 		if (verdict != PARKED) {
 			struct phase phase = d->phase;
 

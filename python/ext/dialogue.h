@@ -62,6 +62,7 @@ void park_free(void *argument);
 struct dialogue {
 	conn_object *conn;   /* whose it is; NULL: of none, and then nothing is parked */
 	PyObject *coroutine; /* NULL: none waits, but there is a rest */
+	PyObject *context;   /* in which each of its steps runs; NULL: any */
 	wait_object *wait;   /* what it waits in */
 	struct phase phase;  /* what the coroutine is a part of */
 	PyObject *rest;	     /* bytes that nobody has read so far, or NULL */
@@ -109,8 +110,10 @@ static inline bool dialogue_waits(const conn_object *self)
 }
 
 /* Runs a coroutine until it waits for something, or returns: as a handler. Takes the reference.
- * `conn` is NULL where it cannot be parked: then it waits on the spot. */
-enum verdict dialogue_begin(conn_object *conn, PyObject *coroutine, bool may_read);
+ * `conn` is NULL where it cannot be parked: then it waits on the spot. The thread is in `context`,
+ * and is again whenever it goes on; NULL if it does not matter. */
+enum verdict dialogue_begin(conn_object *conn, PyObject *coroutine, PyObject *context,
+			    bool may_read);
 
 /* Events of a connection in which a coroutine waits. */
 void dialogue_take_data(conn_object *self, PyObject *data);

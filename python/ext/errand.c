@@ -166,7 +166,7 @@ static void run_errand(errand_object *self)
 	}
 	Py_INCREF(self);
 
-	enum verdict verdict = dialogue_begin(self->conn, (PyObject *)self, true);
+	enum verdict verdict = dialogue_begin(self->conn, (PyObject *)self, NULL, true);
 
 	/* It could not be parked. */
 	if (verdict == FAILED && !self->over)

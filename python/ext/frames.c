@@ -61,7 +61,7 @@ static int ask_frame(struct binding *binding, sttcp_conn *conn, const void *data
 
 		/* It may be replaced while it runs. */
 		Py_INCREF(function);
-		told = PyObject_CallFunctionObjArgs(function, known, bytes, NULL);
+		told = call_apart(function, (PyObject *[]){known, bytes}, 2);
 		Py_DECREF(function);
 	}
 	if (told)

@@ -71,11 +71,13 @@ static void let_go(timer_object *self)
 
 static void call_method(timer_object *self, const char *name)
 {
-	PyObject *result = PyObject_CallMethod((PyObject *)self, name, NULL);
+	PyObject *method = PyObject_GetAttrString((PyObject *)self, name);
+	PyObject *result = method ? call_apart(method, NULL, 0) : NULL;
 
 	if (!result)
 		report_raised();
 	Py_XDECREF(result);
+	Py_XDECREF(method);
 }
 
 /* As the library counts. */
@@ -323,7 +325,7 @@ static void work(void *argument)
 	if (!gil_enter())
 		return;
 
-	PyObject *result = PyObject_CallNoArgs(function);
+	PyObject *result = call_apart(function, NULL, 0);
 
 	if (!result)
 		report_raised();
