@@ -49,7 +49,9 @@ enum {
 	 * less of 3000, and a thread that computes in Python does not get 5 ms for it. */
 	KEPT_BYTES = 4096,
 	/* Sends that are not tried first behind one that found no room. */
-	UNTRIED = 64
+	UNTRIED = 64,
+	/* No code: it has to wait, but not on this thread. */
+	WAITS_APART = 2
 };
 
 /* Without waiting. */
@@ -65,28 +67,47 @@ static int try_bytes(conn_object *self, const Py_buffer *bytes, enum way way)
 	return result;
 }
 
+static bool has_no_room(int result)
+{
+	return result == -EAGAIN || result == -EMSGSIZE;
+}
+
 /* Waits where there is no room. */
-static int send_bytes(conn_object *self, const Py_buffer *bytes, enum way way)
+static int wait_bytes(conn_object *self, const Py_buffer *bytes, enum way way)
 {
 	int result;
 
-	if (bytes->len <= KEPT_BYTES && !self->untried) {
-		result = try_bytes(self, bytes, way);
-		if (result != -EAGAIN && result != -EMSGSIZE)
-			return result;
-		self->untried = UNTRIED;
-	} else if (self->untried) {
-		self->untried--;
-	}
 	Py_BEGIN_ALLOW_THREADS
 	result = waiting[way](self->conn, bytes->buf, (size_t)bytes->len);
 	Py_END_ALLOW_THREADS
 	return result;
 }
 
+/* The main thread, which has to hear signals, always tries first, and never waits. */
+static int send_bytes(conn_object *self, const Py_buffer *bytes, enum way way)
+{
+	bool is_tried = bytes->len <= KEPT_BYTES && !self->untried;
+
+	if (is_tried) {
+		int result = try_bytes(self, bytes, way);
+
+		if (!has_no_room(result))
+			return result;
+		self->untried = UNTRIED;
+	} else if (self->untried) {
+		self->untried--;
+	}
+	if (!io_on_main_thread())
+		return wait_bytes(self, bytes, way);
+
+	int result = is_tried ? -EAGAIN : try_bytes(self, bytes, way);
+
+	return has_no_room(result) ? WAITS_APART : result;
+}
+
 typedef int bytes_fn(conn_object *self, const Py_buffer *bytes, enum way way);
 
-/* The code, and the size; or 1 with an exception set. */
+/* The code, or WAITS_APART, and the size; or 1 with an exception set. */
 static int with_bytes(conn_object *self, PyObject *data, bytes_fn *send, enum way way,
 		      Py_ssize_t *size)
 {
@@ -101,12 +122,29 @@ static int with_bytes(conn_object *self, PyObject *data, bytes_fn *send, enum wa
 	return result;
 }
 
+/* Waits for another thread that sends it, and for signals. That goes on if a handler of one raises,
+ * with bytes that nobody changes. */
+static PyObject *send_apart(conn_object *self, PyObject *data, enum way way, answer_fn *answer)
+{
+	PyObject *bytes = PyBytes_FromObject(data);
+	PyObject *none =
+		bytes ? PyObject_CallMethod((PyObject *)self, "_send_apart", "Oi", bytes, (int)way)
+		      : NULL;
+	PyObject *answered = none ? answer(self, 0, PyBytes_GET_SIZE(bytes)) : NULL;
+
+	Py_XDECREF(none);
+	Py_XDECREF(bytes);
+	return answered;
+}
+
 static PyObject *call_bytes(conn_object *self, PyObject *data, bytes_fn *send, enum way way,
 			    answer_fn *answer)
 {
 	Py_ssize_t size;
 	int result = with_bytes(self, data, send, way, &size);
 
+	if (result == WAITS_APART)
+		return send_apart(self, data, way, answer);
 	return result > 0 ? NULL : answer(self, result, size);
 }
 
@@ -120,6 +158,16 @@ int io_try(conn_object *self, PyObject *data, enum way way)
 	Py_ssize_t size;
 
 	return with_bytes(self, data, try_bytes, way, &size);
+}
+
+PyObject *conn_send_waiting(conn_object *self, PyObject *args)
+{
+	PyObject *data;
+	int way;
+
+	if (!PyArg_ParseTuple(args, "Oi:_send_waiting", &data, &way))
+		return NULL;
+	return call_bytes(self, data, wait_bytes, way == SEND ? SEND : SEND_MESSAGE, answer_none);
 }
 
 static PyObject *first_of(PyObject *const *args, Py_ssize_t nargs, const char *name)
@@ -172,6 +220,8 @@ enum {
 struct parts_call {
 	const char *name;
 	int (*send)(sttcp_conn *conn, const struct iovec *parts, int count);
+	bool waits;
+	enum way way; /* of all of them in one piece */
 };
 
 /* Makes the call: 0, its `result` and the size of all parts; or -1 with an exception set. */
@@ -210,6 +260,18 @@ done:
 	return answer;
 }
 
+/* In one piece, which may be sent apart. */
+static PyObject *send_joined(conn_object *self, PyObject *parts, enum way way, answer_fn *answer)
+{
+	PyObject *nothing = PyBytes_FromStringAndSize(NULL, 0);
+	PyObject *joined = nothing ? PyObject_CallMethod(nothing, "join", "(O)", parts) : NULL;
+	PyObject *answered = joined ? call_bytes(self, joined, send_bytes, way, answer) : NULL;
+
+	Py_XDECREF(joined);
+	Py_XDECREF(nothing);
+	return answered;
+}
+
 static PyObject *send_parts(conn_object *self, PyObject *buffers, const struct parts_call *call,
 			    answer_fn *answer)
 {
@@ -223,6 +285,8 @@ static PyObject *send_parts(conn_object *self, PyObject *buffers, const struct p
 	if (PySequence_Fast_GET_SIZE(parts) > MOST_PARTS)
 		PyErr_Format(PyExc_ValueError, "%s() takes at most %d parts", call->name,
 			     MOST_PARTS);
+	else if (call->waits && io_on_main_thread())
+		answered = send_joined(self, parts, call->way, answer);
 	else if (call_with(self, parts, call, &result, &size) == 0)
 		answered = answer(self, result, size);
 	Py_DECREF(parts);
@@ -231,21 +295,22 @@ static PyObject *send_parts(conn_object *self, PyObject *buffers, const struct p
 
 PyObject *conn_sendmsg(conn_object *self, PyObject *buffers)
 {
-	static const struct parts_call call = {"sendmsg", sttcp_conn_sendv};
+	static const struct parts_call call = {"sendmsg", sttcp_conn_sendv, true, SEND};
 
 	return send_parts(self, buffers, &call, answer_size);
 }
 
 PyObject *conn_try_sendv(conn_object *self, PyObject *buffers)
 {
-	static const struct parts_call call = {"try_sendv", sttcp_conn_try_sendv};
+	static const struct parts_call call = {"try_sendv", sttcp_conn_try_sendv, false, SEND};
 
 	return send_parts(self, buffers, &call, answer_tried);
 }
 
 PyObject *conn_sendv_message(conn_object *self, PyObject *buffers)
 {
-	static const struct parts_call call = {"sendv_message", sttcp_conn_sendv_message};
+	static const struct parts_call call = {"sendv_message", sttcp_conn_sendv_message, true,
+					       SEND_MESSAGE};
 
 	return send_parts(self, buffers, &call, answer_none);
 }

@@ -38,6 +38,7 @@ bool io_on_main_thread(void);
 /* Methods of a connection. */
 PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *conn_send(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *conn_send_waiting(conn_object *self, PyObject *args);
 PyObject *conn_send_message(conn_object *self, PyObject *data);
 PyObject *conn_try_send(conn_object *self, PyObject *data);
 PyObject *conn_try_send_message(conn_object *self, PyObject *data);

@@ -174,6 +174,7 @@ static PyMethodDef methods[] = {
 	 "at the peer's FIN."},
 	{"_recv_exactly", (PyCFunction)conn_recv_exactly, METH_VARARGS, NULL},
 	{"_next_size", (PyCFunction)conn_next_size, METH_VARARGS, NULL},
+	{"_send_waiting", (PyCFunction)conn_send_waiting, METH_VARARGS, NULL},
 	{"_on_message", (PyCFunction)conn_on_message, METH_O, NULL},
 	{"_close", (PyCFunction)conn_close, METH_NOARGS, NULL},
 	{"_abort", (PyCFunction)conn_abort, METH_NOARGS, NULL},

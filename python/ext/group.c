@@ -6,6 +6,8 @@
  */
 #include "handlers.h"
 
+#include <errno.h>
+
 static int group_init(group_object *self, PyObject *args, PyObject *kwargs)
 {
 	int is_client;
@@ -251,6 +253,31 @@ static PyObject *group_send(group_object *self, PyObject *args)
 	Py_END_ALLOW_THREADS
 	PyBuffer_Release(&bytes);
 	return PyLong_FromLong(result);
+}
+
+/* The same, if that need not wait for room: whether it was sent. */
+static PyObject *group_try_send(group_object *self, PyObject *args)
+{
+	Py_buffer bytes;
+	int framed;
+	int result = -ENOTCONN;
+
+	if (!PyArg_ParseTuple(args, "y*p:_try_send", &bytes, &framed))
+		return NULL;
+	if (check_client(self) < 0) {
+		PyBuffer_Release(&bytes);
+		return NULL;
+	}
+	Py_BEGIN_ALLOW_THREADS
+	sttcp_conn *conn = sttcp_client_conn(self->client);
+
+	if (conn)
+		result = framed ? sttcp_conn_try_send_message(conn, bytes.buf, (size_t)bytes.len)
+				: sttcp_conn_try_send(conn, bytes.buf, (size_t)bytes.len);
+	sttcp_conn_unref(conn);
+	Py_END_ALLOW_THREADS
+	PyBuffer_Release(&bytes);
+	return PyBool_FromLong(result == 0);
 }
 
 /* (is_connected, this end's address), of a client. */
@@ -545,6 +572,7 @@ static PyMethodDef methods[] = {
 	{"_wait", (PyCFunction)group_wait, METH_VARARGS, NULL},
 	{"_wait_open", (PyCFunction)group_wait_open, METH_VARARGS, NULL},
 	{"_send", (PyCFunction)group_send, METH_VARARGS, NULL},
+	{"_try_send", (PyCFunction)group_try_send, METH_VARARGS, NULL},
 	{"_current", (PyCFunction)group_current, METH_NOARGS, NULL},
 	{"_error", (PyCFunction)group_error, METH_NOARGS, NULL},
 	{"_port", (PyCFunction)group_port, METH_NOARGS, NULL},

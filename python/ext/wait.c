@@ -116,14 +116,20 @@ static PyObject *message_or_end(const wait_object *self, PyObject *message)
 	return end_of_input(self);
 }
 
-static void sleep_ms(int ms)
+/* -1 with an exception set: a signal's, on the main thread. */
+static int sleep_ms(int ms)
 {
 	struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+	bool interrupted;
 
-	Py_BEGIN_ALLOW_THREADS
-	while (nanosleep(&left, &left) < 0 && errno == EINTR) {
-	}
-	Py_END_ALLOW_THREADS
+	do {
+		Py_BEGIN_ALLOW_THREADS
+		interrupted = nanosleep(&left, &left) < 0 && errno == EINTR;
+		Py_END_ALLOW_THREADS
+		if (interrupted && PyErr_CheckSignals() < 0)
+			return -1;
+	} while (interrupted);
+	return 0;
 }
 
 /* As a plain handler: on this thread. */
@@ -142,7 +148,8 @@ static PyObject *wait_here(const wait_object *self, int timeout_ms)
 	case WAIT_ROOM:
 		return io_send(self->conn, self->value, (enum way)self->way);
 	default:
-		sleep_ms(timeout_ms);
+		if (sleep_ms(timeout_ms) < 0)
+			return NULL;
 		Py_RETURN_NONE;
 	}
 }

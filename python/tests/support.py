@@ -104,6 +104,14 @@ class Peer(socket.socket):
         self.settimeout(DEADLINE)
         self.connect((host, port))
 
+    @classmethod
+    def of(cls, accepted):
+        """What a listener has accepted."""
+        peer = cls.__new__(cls)
+        socket.socket.__init__(peer, fileno=accepted.detach())
+        peer.settimeout(DEADLINE)
+        return peer
+
     def read(self, size):
         data = bytearray()
         while len(data) < size:

@@ -3,9 +3,13 @@
 
 import os
 import signal
+import socket
+import time
 import unittest
 
-from support import DEADLINE, SANITIZED, Case, run_python
+import sttcp
+from asleep import once_main_waits
+from support import DEADLINE, SANITIZED, Case, Peer, forks_beside_threads, run_python
 
 HEAD = """
 import os, signal, socket, subprocess, sys, threading, time
@@ -287,6 +291,120 @@ stop.set()
         self.peer(server)
         server.request_stop()
         self.assertFalse(server.is_listening)
+
+
+class InterruptTest(Case):
+    """Ctrl+C in a call that waits for the peer, on the main thread: it comes out of it at once, and what
+    the call was about goes on."""
+
+    SIZE = 300000
+    OPTIONS = {"send_queue_max": 65536, "framing": "length"}
+
+    def interrupted(self, call, *arguments):
+        """Calls it until it waits, and is interrupted; returns how many calls that were."""
+        once_main_waits(os.kill, os.getpid(), signal.SIGINT)
+        began = time.monotonic()
+        count = 0
+        with self.assertRaises(KeyboardInterrupt):
+            while True:
+                count += 1
+                call(*arguments)
+        self.assertLess(time.monotonic() - began, DEADLINE / 2)
+        return count
+
+    def check_sends(self, peer, connection, calls):
+        for name, call in calls.items():
+            for size in 2000, self.SIZE:
+                with self.subTest(name, size=size):
+                    data = bytearray(b"data") * (size // 4)
+                    count = self.interrupted(call, data)
+                    data[:] = b"?" * size  # it is ours again, in its size, too
+                    del data[10:]
+                    head = b"" if name in ("sendall", "send", "sendmsg") else size.to_bytes(4, "big")
+                    for _ in range(count):
+                        self.assertEqual(peer.read(len(head)), head)
+                        self.assertEqual(peer.read(size), b"data" * (size // 4))
+                    self.assertTrue(connection.try_send(b"next"))
+                    self.assertEqual(peer.read(4), b"next")
+
+    def test_sends_of_a_connection(self):
+        peer, connection = self.peer_and_connection(**self.OPTIONS)
+        self.check_sends(peer, connection, {
+            "sendall": connection.sendall, "send": connection.send,
+            "send_message": connection.send_message,
+            "sendmsg": lambda data: connection.sendmsg([data[:1], data[1:]]),
+            "sendv_message": lambda data: connection.sendv_message([data[:1], data[1:]])})
+
+    def test_sends_of_a_client(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        client = self.client(listener.getsockname()[1], **self.OPTIONS)
+        client.connection_handler(lambda address, connection: True)
+        client.start()
+        peer, _ = listener.accept()
+        self.addCleanup(peer.close)
+        peer = Peer.of(peer)
+        self.assertTrue(client.wait_open(DEADLINE))
+        self.check_sends(peer, client.connection, {"send_message": client.send_message})
+
+    def test_sends_of_what_was_dialled(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        with sttcp.dial(*listener.getsockname(), **self.OPTIONS) as connection:
+            peer, _ = listener.accept()
+            self.addCleanup(peer.close)
+            self.check_sends(Peer.of(peer), connection, {"sendall": connection.sendall})
+
+    def test_a_send_in_line_keeps_its_place(self):
+        peer, connection = self.peer_and_connection(**self.OPTIONS)
+        counts = [self.interrupted(connection.sendall, b"%d" % number * self.SIZE)
+                  for number in range(3)]
+        self.assertEqual(counts[1:], [1, 1])
+        for number, count in enumerate(counts):
+            self.assertEqual(peer.read(count * self.SIZE), b"%d" % number * count * self.SIZE)
+
+    def test_the_end_of_the_connection_is_told(self):
+        peer, connection = self.peer_and_connection(**self.OPTIONS)
+        once_main_waits(peer.reset)
+        with self.assertRaises(ConnectionResetError):
+            while True:
+                connection.sendall(b"x" * self.SIZE)
+
+    @unittest.skipUnless(sttcp.HAS_TLS, "built without TLS")
+    def test_start_tls(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        with sttcp.dial(*listener.getsockname()) as connection:
+            peer, _ = listener.accept()
+            self.addCleanup(peer.close)
+            self.interrupted(connection.start_tls, sttcp.TLS(), "good.example")
+
+    @forks_beside_threads
+    def test_sleep_of_a_coroutine_in_a_child(self):
+        run('''
+def wake(*unused):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, wake)
+
+@server.connection_handler
+async def handler(address, connection):
+    child = os.fork()
+    if child:
+        await connection.sendall(b"%d" % (os.waitpid(child, 0)[1] >> 8))
+        return False
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        await sttcp.sleep(DEADLINE)
+    except KeyboardInterrupt:
+        os._exit(7)
+    finally:
+        os._exit(1)
+
+server.start()
+assert ask() == b"7"
+server.stop(0)
+''')
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from ._options import (DEFAULT, Default, Framing, FramingOptions, MessageOptions
                        milliseconds, read_options)
 from ._timer import check_task, needs_one
 from ._tls import TLS, host_name
+from ._wait import call_interruptibly
 from .errors import make_exception, make_system_error, make_tls_exception
 
 if TYPE_CHECKING:
@@ -166,7 +167,11 @@ class Connection(_sttcp.ConnectionBase):
             return None
         if elsewhere is not None:
             return elsewhere  # type: ignore[return-value]
-        done = self._start_tls(tls, None if name is None else host_name(name).encode())
+        asked = None if name is None else host_name(name).encode()
+        if self.owner is None and _sttcp._awaits() is None:
+            done = call_interruptibly(lambda: self._start_tls(tls, asked))
+        else:
+            done = self._start_tls(tls, asked)  # of the thread that runs its handler
         if isinstance(done, int):
             self._raise_start_tls(done, tls)
         return done  # in a coroutine it is awaited
@@ -185,6 +190,12 @@ class Connection(_sttcp.ConnectionBase):
             raise make_exception(code, text[len("sttcp_conn_"):] or
                                  "start_tls needs the name that the certificate has to be for")
         raise make_tls_exception(code, text or _sttcp.error_text(code))
+
+    # ------------------------------------------------------------ sending
+
+    def _send_apart(self, data: bytes, way: int) -> None:
+        """What has no room, on the main thread."""
+        call_interruptibly(lambda: self._send_waiting(data, way))
 
     # ------------------------------------------------------------ flow
 

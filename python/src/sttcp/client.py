@@ -18,7 +18,7 @@ from ._engine import logger
 from ._group import Address, DataT, PlainHandler, count_arguments
 from ._options import DEFAULT, ClientOptions, lists_options, milliseconds
 from ._printing import print_sync
-from ._wait import call_interruptibly, wait_until
+from ._wait import call_interruptibly, on_main_thread, wait_until
 from .errors import DestructionException as _DestructionException, make_exception
 
 if TYPE_CHECKING:
@@ -213,16 +213,26 @@ class Client(_group.Group):
             raise make_exception(code, None)
         return True
 
+    def _send_now(self, data: bytes, framed: bool) -> int:
+        """On the open connection. The main thread leaves waiting at the cap to another one."""
+        if not on_main_thread():
+            return self._send(data, framed)
+        code = self._wait_open(0)
+        if code < 0 or self._try_send(data, framed):
+            return code
+        kept = bytes(data)  # it goes on if a signal handler raises
+        return call_interruptibly(lambda: self._send(kept, framed))
+
     def _send_on_open(self, data: bytes, framed: bool, timeout: float | None) -> None:
         self._check_wait()
         _read_timeout(timeout)
         end = None if timeout is None else time.monotonic() + timeout
-        code = self._send(data, framed)
+        code = self._send_now(data, framed)
         while code == -errno.ETIMEDOUT:
             left = None if end is None else max(0, end - time.monotonic())
             if not self.wait_open(left):
                 raise make_exception(-errno.ETIMEDOUT, None)
-            code = self._send(data, framed)
+            code = self._send_now(data, framed)
         self._check_code(code)
         if code < 0:
             raise make_exception(code, None)
