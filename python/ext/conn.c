@@ -61,6 +61,7 @@ PyObject *conn_wrap(sttcp_conn *conn, PyObject *owner, PyObject **host)
 		return NULL;
 	self->timeout_ms = -1;
 	self->conn = sttcp_conn_ref(conn);
+	self->id = sttcp_conn_id(conn);
 	self->owner = owner;
 	Py_INCREF(owner);
 	self->address = conn_make_address(conn, host);
@@ -97,6 +98,7 @@ PyObject *conn_make_dialled(sttcp_conn *conn, PyObject *frame)
 	}
 	self->timeout_ms = -1;
 	self->conn = conn;
+	self->id = sttcp_conn_id(conn);
 	self->dialled = true;
 	if (frame != Py_None) {
 		Py_INCREF(frame);

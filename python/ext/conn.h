@@ -10,7 +10,8 @@ struct dialogue;
 /* A connection as Python sees it: one object for each, from its first handler to its last. */
 typedef struct conn {
 	PyObject_HEAD
-	sttcp_conn *conn;    /* a reference */
+	sttcp_conn *conn; /* a reference */
+	unsigned long long id;
 	PyObject *owner;     /* the Server or Client; NULL for a dialled one */
 	PyObject *address;   /* (host, port) of the peer */
 	PyObject *data;	     /* the user's */

@@ -215,8 +215,22 @@ PyObject *conn_stats(conn_object *self, PyObject *unused)
 
 PyObject *conn_fileno(conn_object *self, PyObject *unused)
 {
+	int fd = sttcp_conn_fd(self->conn);
+
 	(void)unused;
-	return PyLong_FromLong(sttcp_conn_fd(self->conn));
+	/* In a forked child it is a code. */
+	return PyLong_FromLong(fd < 0 ? -1 : fd);
+}
+
+/* Raises what the system has said to a call for an option. */
+static PyObject *raise_option(const conn_object *self)
+{
+	int error = errno;
+
+	if (sttcp_conn_fd(self->conn) == STTCP_EFORK)
+		return conn_raise(self->conn, STTCP_EFORK);
+	errno = error;
+	return PyErr_SetFromErrno(PyExc_OSError);
 }
 
 PyObject *conn_setsockopt(conn_object *self, PyObject *args)
@@ -245,7 +259,7 @@ PyObject *conn_setsockopt(conn_object *self, PyObject *args)
 		PyBuffer_Release(&bytes);
 	}
 	if (result < 0)
-		return PyErr_SetFromErrno(PyExc_OSError);
+		return raise_option(self);
 	Py_RETURN_NONE;
 }
 
@@ -268,6 +282,6 @@ PyObject *conn_getsockopt(conn_object *self, PyObject *args)
 
 	if (getsockopt(sttcp_conn_fd(self->conn), level, option, room ? bytes : (void *)&number,
 		       &size) < 0)
-		return PyErr_SetFromErrno(PyExc_OSError);
+		return raise_option(self);
 	return room ? PyBytes_FromStringAndSize(bytes, size) : PyLong_FromLong(number);
 }

@@ -55,12 +55,6 @@ static PyObject *get_owner(conn_object *self, void *unused)
 	return owner;
 }
 
-static PyObject *get_id(conn_object *self, void *unused)
-{
-	(void)unused;
-	return PyLong_FromUnsignedLongLong(sttcp_conn_id(self->conn));
-}
-
 static PyObject *get_is_open(conn_object *self, void *unused)
 {
 	(void)unused;
@@ -78,7 +72,7 @@ static PyObject *get_local(conn_object *self, void *unused)
 	const char *text = sttcp_conn_local_address(self->conn);
 
 	(void)unused;
-	return PyUnicode_DecodeFSDefault(text ? text : "");
+	return text ? PyUnicode_DecodeFSDefault(text) : conn_raise(self->conn, STTCP_EFORK);
 }
 
 static PyObject *get_reason(conn_object *self, void *unused)
@@ -103,8 +97,6 @@ static PyObject *get_reason_code(conn_object *self, void *unused)
 
 static PyGetSetDef getset[] = {
 	{"owner", (getter)get_owner, NULL, "Its Server or Client; None for a dialled one.", NULL},
-	{"id", (getter)get_id, NULL,
-	 "A number, 1 or more, that is unique among all connections of the process.", NULL},
 	{"is_open", (getter)get_is_open, NULL, "Whether it has opened, and not ended.", NULL},
 	{"stopping", (getter)get_stopping, NULL,
 	 "Whether its server is stopping: a good moment to say goodbye.", NULL},
@@ -128,6 +120,8 @@ static PyGetSetDef getset[] = {
 static PyMemberDef members[] = {
 	{"address", T_OBJECT_EX, offsetof(conn_object, address), READONLY,
 	 "The peer: (host, port); a Unix socket has port 0."},
+	{"id", T_ULONGLONG, offsetof(conn_object, id), READONLY,
+	 "A number, 1 or more, that is unique among all connections of the process."},
 	{"data", T_OBJECT, offsetof(conn_object, data), 0, "Anything of yours; None at first."},
 	{"_timeout_ms", T_INT, offsetof(conn_object, timeout_ms), 0, NULL},
 	{NULL, 0, 0, 0, NULL},

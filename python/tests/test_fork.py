@@ -90,5 +90,69 @@ server.stop(0)
 ''')
 
 
+    def test_what_a_child_is_told_of_the_parents_objects(self):
+        # What is known stays true, what is not is refused, and no code of the library is a value.
+        run_python('''
+import os, socket
+import sttcp
+from sttcp.client import Client
+from sttcp.server import Server
+
+server = Server("127.0.0.1", 0)
+stopped = Server("127.0.0.1", 0)
+stopped.start()
+stopped.stop()
+server.start()
+client = Client("127.0.0.1", server.port)
+client.connection_handler(lambda address, connection: True)
+client.start()
+assert client.wait_open(20)
+dialled = sttcp.dial("127.0.0.1", server.port)
+connections = [*server.connections(), client.connection, dialled]
+ids = [each.id for each in connections]
+names = [server.port, server.sock_name, server.address, stopped.port, client.sock_name,
+         *[(each.address, each.family, each.host, each.port) for each in connections]]
+
+def refused(call, *arguments):
+    try:
+        value = call(*arguments)
+    except RuntimeError as error:
+        return "parent process" in str(error)
+    raise AssertionError("%r gave %r" % (call, value))
+
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    server.stop(0)
+else:
+    status = 1
+    try:
+        assert names == [
+            server.port, server.sock_name, server.address, stopped.port, client.sock_name,
+            *[(each.address, each.family, each.host, each.port) for each in connections]]
+        assert not server.is_listening and not client.is_connected and client.connection is None
+        assert str(server) == "127.0.0.1:%d" % server.port
+        repr([server, stopped, client])
+        assert refused(lambda: server.count)
+        assert ids == [each.id for each in connections]
+        for each, number in zip(connections, ids):
+            assert not each.is_open and each.fileno() == -1 and str(number) in repr(each)
+            assert isinstance(each.reason, RuntimeError)
+            assert refused(each.getsockname)
+            assert refused(each.getsockopt, socket.SOL_SOCKET, socket.SO_RCVBUF)
+            assert refused(each.setsockopt, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            assert refused(each.setsockopt, socket.SOL_SOCKET, socket.SO_KEEPALIVE, b"1")
+            assert refused(lambda: each.tls)
+            for call in each.stats, each.detach, each.flush, each.pause, each.resume, each.shutdown:
+                assert refused(call)
+        status = 0
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+''')
+
+
 if __name__ == "__main__":
     unittest.main()

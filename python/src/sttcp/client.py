@@ -266,7 +266,7 @@ class Client(_group.Group):
     def is_connected(self) -> bool:
         """Whether there is a connection: from the start of its first handler to that of its
         last."""
-        return self._current()[0]
+        return not self.closed and self._current()[0]
 
     def _state(self) -> str:
         return "connected" if self.is_connected else "connecting"

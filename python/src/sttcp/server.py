@@ -378,7 +378,11 @@ class Server(_group.Group):
     @property
     def port(self) -> int:
         """The port that the server listens on; before the start, the one that was given."""
-        return self._port() or self._port_given if self._was_started else self._port_given
+        if not self._was_started:
+            return self._port_given
+        port = self._port()
+        # Of a forked child the library does not tell.
+        return self._sock_name[1] if port == _sttcp.EFORK else port or self._port_given
 
     @property
     def sock_name(self) -> Address:
