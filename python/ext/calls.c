@@ -117,14 +117,17 @@ void fail_raised(group_object *group, sttcp_conn *conn, bool was_parked)
 	PyObject *known =
 		group ? conn_wrap(conn, (PyObject *)group, &group->last_host) : conn_peek_ref(conn);
 	PyObject *text = quiet ? NULL : PyObject_Str(exception);
-	const char *utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
+	PyObject *bytes = text ? text_encode(text) : NULL;
 
 	PyErr_Clear();
 	if (!quiet) {
 		report(exception);
 		conn_fail_with(conn, (conn_object *)known, exception,
-			       utf8 && *utf8 ? utf8 : Py_TYPE(exception)->tp_name, false);
+			       bytes && PyBytes_GET_SIZE(bytes) ? PyBytes_AS_STRING(bytes)
+								: Py_TYPE(exception)->tp_name,
+			       false);
 	}
+	Py_XDECREF(bytes);
 	Py_XDECREF(text);
 	Py_XDECREF(known);
 	Py_XDECREF(exception);

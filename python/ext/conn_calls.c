@@ -70,13 +70,22 @@ ROOM_CALL(leave)
 PyObject *conn_fail(conn_object *self, PyObject *args)
 {
 	PyObject *exception;
-	const char *text;
+	PyObject *text;
 	int now;
 
-	if (!PyArg_ParseTuple(args, "Osp:_fail", &exception, &text, &now))
+	if (!PyArg_ParseTuple(args, "OUp:_fail", &exception, &text, &now))
 		return NULL;
-	return PyLong_FromLong(conn_fail_with(self->conn, self,
-					      exception == Py_None ? NULL : exception, text, now));
+
+	PyObject *bytes = text_encode(text);
+
+	if (!bytes)
+		return NULL;
+
+	int result = conn_fail_with(self->conn, self, exception == Py_None ? NULL : exception,
+				    PyBytes_AS_STRING(bytes), now);
+
+	Py_DECREF(bytes);
+	return PyLong_FromLong(result);
 }
 
 /* Whether it, or its server or client, was given a function that is the framing. */

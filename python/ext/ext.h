@@ -47,6 +47,10 @@ PyObject *raise_code(int code, const char *text);
  * within a character. */
 PyObject *text_make(const char *text);
 
+/* The other way: a string as bytes that the library takes, whatever is in it. What is no UTF-8, and
+ * NUL, stands there as an escape. */
+PyObject *text_encode(PyObject *text);
+
 /* _lend(**what): fills `lent`. */
 PyObject *lent_set(PyObject *module, PyObject *args, PyObject *kwargs);
 

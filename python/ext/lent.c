@@ -25,6 +25,21 @@ PyObject *text_make(const char *text)
 	return PyUnicode_DecodeUTF8Stateful(text, (Py_ssize_t)strlen(text), "replace", &used);
 }
 
+PyObject *text_encode(PyObject *text)
+{
+	PyObject *bytes = PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace");
+
+	if (!bytes || strlen(PyBytes_AS_STRING(bytes)) == (size_t)PyBytes_GET_SIZE(bytes))
+		return bytes;
+
+	/* The one byte of "" is NUL. */
+	PyObject *escaped =
+		PyObject_CallMethod(bytes, "replace", "y#y", "", (Py_ssize_t)1, "\\x00");
+
+	Py_DECREF(bytes);
+	return escaped;
+}
+
 PyObject *lent_set(PyObject *module, PyObject *args, PyObject *kwargs)
 {
 	static char *names[] = {"connection_type", "make_exception", "make_reason", "report",

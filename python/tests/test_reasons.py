@@ -76,6 +76,10 @@ class ExceptionTest(Case):
         self.assertIs(seen.next(), error)
 
 
+def raise_it(error):
+    raise error
+
+
 class ReasonTest(Case):
     def reason(self, end, **options):
         """What the disconnection handler of a server gets."""
@@ -117,6 +121,32 @@ class ReasonTest(Case):
         self.assertEqual(limit.limit, "first_byte")
         limit = self.reason(lambda *unused: None, lifetime=0.02)
         self.assertEqual(limit.limit, "lifetime")
+
+    def test_a_text_may_hold_anything(self):
+        # What it is about may come from a peer, and its end must not depend on that.
+        texts = {"a\0b\0": "a\\x00b\\x00", "caf\xe9 \udc80": "caf\xe9 \\udc80", "100%s %n": "100%s %n",
+                 "\xe9" * 300: "\xe9" * 100}
+        for given, text in texts.items():
+            for end in "fail", "fail_now":
+                failed = self.reason(
+                    lambda server, peer, connection: getattr(connection, end)(given))
+                self.assertIsInstance(failed, sttcp.HandlerError)
+                self.assertTrue(str(failed).endswith(text), str(failed))
+            error = LookupError(given)
+            self.assertIs(self.reason(lambda server, peer, connection: connection.fail(error)), error)
+            seen = Seen()
+            server = self.server()
+            server.receive_handler(lambda address, connection, data: raise_it(error))
+            server.disconnection_handler(
+                lambda address, reason, connection: seen.tell(reason, connection.fail_text))
+            server.start()
+            self.peer(server).sendall(b"x")
+            self.assertEqual(seen.next(), (error, text))
+            self.assertIs(self.raised.next(), error)
+        peer, connection = self.peer_and_connection()
+        for wrong in b"bytes", 1, None:
+            with self.assertRaises(TypeError):
+                connection.fail(wrong)
 
     def test_the_first_failure_counts(self):
         first, second = LookupError("1"), KeyError("2")

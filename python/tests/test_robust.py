@@ -158,20 +158,6 @@ class TextTest(Case):
         self.assertIsInstance(connection.reason, sttcp.HandlerError)
         self.assertEqual(self.raised.rest(), [])
 
-    def test_a_text_that_is_none_is_refused(self):
-        seen = Seen()
-
-        def fail(connection):
-            for text in ("\udc80", "a\0b", 7):
-                try:
-                    connection.fail(text)
-                except (ValueError, TypeError) as error:
-                    seen.tell(type(error))
-            connection.close()
-
-        self.assertEqual(self.ended_with(fail)[0], None)
-        self.assertEqual(seen.rest(), [UnicodeEncodeError, ValueError, TypeError])
-
     def test_an_exception_without_a_text_is_the_reason_all_the_same(self):
         class Odd(Exception):
             def __str__(self):

@@ -118,7 +118,8 @@ class Connection(_sttcp.ConnectionBase):
 
     def fail(self, reason: str | BaseException = "") -> None:
         """Closes the connection as close does, with a reason for the disconnection handler: an
-        exception, or a text, which becomes a HandlerError. Overrides the result of the handler."""
+        exception, or a text, which becomes a HandlerError; fail_text has the first 200 bytes of it.
+        Overrides the result of the handler."""
         self._fail_with(reason, now=False)
 
     def fail_now(self, reason: str | BaseException = "") -> None:
