@@ -5,7 +5,7 @@
 
 PyObject *dial(PyObject *module, PyObject *args)
 {
-	const char *host;
+	PyObject *host;
 	int port;
 	PyObject *dictionary;
 	PyObject *frame;
@@ -15,17 +15,21 @@ PyObject *dial(PyObject *module, PyObject *args)
 	int code;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "siO!O:_dial", &host, &port, &PyDict_Type, &dictionary, &frame))
+	if (!PyArg_ParseTuple(args, "O&iO!O:_dial", PyUnicode_FSConverter, &host, &port,
+			      &PyDict_Type, &dictionary, &frame))
 		return NULL;
-	if (options_read(dictionary, &options) < 0)
+	if (options_read(dictionary, &options) < 0) {
+		Py_DECREF(host);
 		return NULL;
+	}
 	options.frame_fn = frame == Py_None ? NULL : frames_ask;
 	Py_BEGIN_ALLOW_THREADS
-	conn = sttcp_dial(host, port, &options, &code);
+	conn = sttcp_dial(PyBytes_AS_STRING(host), port, &options, &code);
 	/* Of this thread. */
 	if (!conn)
 		snprintf(why, sizeof(why), "%s", sttcp_dial_error());
 	Py_END_ALLOW_THREADS
+	Py_DECREF(host);
 	if (conn)
 		return conn_make_dialled(conn, frame);
 	return Py_BuildValue("(iN)", code, text_make(why));

@@ -205,7 +205,7 @@ enum outcome far_begin_dial(wait_object *self, PyObject **value)
 
 PyObject *far_dial(PyObject *module, PyObject *args)
 {
-	const char *host;
+	PyObject *host;
 	int port;
 	PyObject *dictionary;
 	PyObject *frame;
@@ -213,11 +213,11 @@ PyObject *far_dial(PyObject *module, PyObject *args)
 	int timeout_ms;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "siO!OiO:_dial_waiting", &host, &port, &PyDict_Type,
+	if (!PyArg_ParseTuple(args, "OiO!OiO:_dial_waiting", &host, &port, &PyDict_Type,
 			      &dictionary, &frame, &timeout_ms, &complain))
 		return NULL;
 
-	PyObject *group = PyObject_CallFunction((PyObject *)&group_type, "OsiOO", Py_True, host,
+	PyObject *group = PyObject_CallFunction((PyObject *)&group_type, "OOiOO", Py_True, host,
 						port, dictionary, frame);
 
 	if (!group)

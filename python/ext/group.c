@@ -11,22 +11,23 @@
 static int group_init(group_object *self, PyObject *args, PyObject *kwargs)
 {
 	int is_client;
-	const char *host;
+	PyObject *host;
 	int port;
 	PyObject *dictionary;
 	PyObject *frame;
 	sttcp_options options;
 
 	(void)kwargs;
-	if (!PyArg_ParseTuple(args, "psiO!O:GroupBase", &is_client, &host, &port, &PyDict_Type,
-			      &dictionary, &frame))
+	/* The name of a socket's file may be any bytes. */
+	if (!PyArg_ParseTuple(args, "pO&iO!O:GroupBase", &is_client, PyUnicode_FSConverter, &host,
+			      &port, &PyDict_Type, &dictionary, &frame))
 		return -1;
 	if (self->binding) {
 		PyErr_SetString(PyExc_RuntimeError, "it is made already");
-		return -1;
+		goto failed;
 	}
 	if (options_read(dictionary, &options) < 0)
-		return -1;
+		goto failed;
 	self->reconnects = options.reconnect_ms > 0;
 	self->framed = options.framing != STTCP_FRAMING_RAW;
 	options.frame_fn = frame == Py_None ? NULL : frames_ask;
@@ -42,18 +43,21 @@ static int group_init(group_object *self, PyObject *args, PyObject *kwargs)
 	self->binding->is_client = is_client;
 	self->binding->half_close = options.half_close;
 	if (is_client)
-		self->client = sttcp_client_new(host, port, &options);
+		self->client = sttcp_client_new(PyBytes_AS_STRING(host), port, &options);
 	else
-		self->server = sttcp_server_new(host, port, &options);
+		self->server = sttcp_server_new(PyBytes_AS_STRING(host), port, &options);
 	if (!self->client && !self->server)
 		goto no_memory;
 	handlers_set(self);
+	Py_DECREF(host);
 	return 0;
 
 no_memory:
 	PyMem_RawFree(self->binding);
 	self->binding = NULL;
 	PyErr_NoMemory();
+failed:
+	Py_DECREF(host);
 	return -1;
 }
 
@@ -317,15 +321,20 @@ static PyObject *group_port(group_object *self, PyObject *unused)
 
 static PyObject *group_add_address(group_object *self, PyObject *args)
 {
-	const char *host;
+	PyObject *host = NULL;
 	int port;
 	int result;
 
-	if (!PyArg_ParseTuple(args, "si:_add_address", &host, &port) || check_server(self) < 0)
+	if (!PyArg_ParseTuple(args, "O&i:_add_address", PyUnicode_FSConverter, &host, &port))
 		return NULL;
+	if (check_server(self) < 0) {
+		Py_DECREF(host);
+		return NULL;
+	}
 	Py_BEGIN_ALLOW_THREADS
-	result = sttcp_server_add_address(self->server, host, port);
+	result = sttcp_server_add_address(self->server, PyBytes_AS_STRING(host), port);
 	Py_END_ALLOW_THREADS
+	Py_DECREF(host);
 	return PyLong_FromLong(result);
 }
 

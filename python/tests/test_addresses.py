@@ -10,9 +10,10 @@ import tempfile
 import unittest
 import weakref
 
+import sttcp
 from sttcp.client import Client
 from sttcp.server import Server
-from support import Case, Peer, Seen, free_port, wait_for
+from support import DEADLINE, Case, Peer, Seen, free_port, wait_for
 
 
 def listening():
@@ -258,3 +259,58 @@ class ListenerTest(AddressesCase):
                 return peer.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
         wait_for(is_refused, "the end of the listener")
+
+
+class NameTest(AddressesCase):
+    # Letters of their own in Unicode, of which IDNA makes those of ASCII.
+    LOCALHOST = "\uff2c\uff2f\uff23\uff21\uff2c\uff28\uff2f\uff33\uff34"
+    ADDRESS = "\uff11\uff12\uff17.0.0.1"
+
+    def test_a_name_beyond_ascii_is_what_socket_makes_of_it(self):
+        for host in self.LOCALHOST, self.ADDRESS:
+            server = self.echo_server(host)
+            server.add_address(host, 0)
+            server.start()
+            self.assertEqual({each.rpartition(":")[0] for each in server.addresses}, {"127.0.0.1"})
+            with sttcp.dial(host, server.port, timeout=DEADLINE, local_host=self.ADDRESS) as dialled:
+                self.assertEqual(dialled.host, "127.0.0.1")
+            seen = Seen()
+            client = self.client(server.port, host=host)
+            client.connection_handler(lambda address, connection: seen.tell(address))
+            client.start()
+            self.assertEqual(seen.next()[0], "127.0.0.1")
+            self.assertEqual(client.host, host)
+            server.stop(0)
+        with self.assertRaisesRegex(OSError, "xn--bcher-kva"):
+            sttcp.dial("b\xfccher.invalid", 1, timeout=DEADLINE)
+
+    def test_what_is_no_name_is_refused_with_a_sentence(self):
+        server = self.server()
+        for call in (Server, Client, server.add_address, sttcp.dial,
+                     lambda host, port: sttcp.dial("127.0.0.1", 1, local_host=host),
+                     lambda host, port: sttcp.dial("127.0.0.1", 1, tls_name=host)):
+            for host in "\xfc" * 70, "a..\xfc", "\udc80":
+                with self.assertRaisesRegex(UnicodeError, r"must be a name that can be .*ASCII"):
+                    call(host, 1)
+            with self.assertRaisesRegex(ValueError, "NUL"):
+                call("a\0\xfc", 1)
+            with self.assertRaisesRegex(TypeError, "must be a str or None, not b'x'"):
+                call(b"x", 1)
+
+    def test_the_file_of_a_unix_socket_may_have_any_name(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in b"caf\xc3\xa9", b"caf\xe9":
+                path = "unix:" + os.path.join(folder, os.fsdecode(name))
+                server = self.echo_server(path)
+                server.start()
+                self.assertIn(name, os.listdir(os.fsencode(folder)))
+                self.assertEqual(server.addresses, (path,))
+                with sttcp.dial(path, timeout=DEADLINE) as dialled:
+                    self.assertEqual(dialled.host, path)
+                    dialled.sendall(b"x")
+                    self.assertEqual(dialled.recv(1), b"x")
+                server.stop(0)
+                with self.assertRaises(FileNotFoundError):
+                    sttcp.dial(path)
+        with self.assertRaises(ValueError):
+            Server("unix:a\0b", 0)

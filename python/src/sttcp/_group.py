@@ -18,7 +18,7 @@ from . import _sttcp
 from ._engine import begin, logger
 from ._options import read_options, without_off
 from ._timer import Timer, refuse_generator
-from ._tls import TLS
+from ._tls import TLS, host_name
 from ._wait import announce, let_signals_through, terminable, wait_until
 from .errors import raise_start
 
@@ -102,10 +102,12 @@ def read_port(port: str | int | None) -> int:
 
 def core_host(host: str | None) -> str:
     """localhost is 127.0.0.1, as it has always been in this package: programs compare addresses
-    with that. The library would take ::1, too."""
+    with that. The library would take ::1, too. Other names are in ASCII, as socket has them; those of
+    files stay."""
     if host is None:
         return ""
-    return "127.0.0.1" if host == "localhost" else host
+    name = host if isinstance(host, str) and host.startswith("unix:") else host_name(host, "host")
+    return "127.0.0.1" if name == "localhost" else name
 
 
 def count_arguments(function: Callable[..., object] | None, most: int) -> int:

@@ -218,7 +218,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _host_name(name: str, value: Any) -> str:
-    return host_name(_text(name, value))
+    return host_name(_text(name, value), name)
 
 
 def _server_tls(name: str, value: Any) -> Any:

@@ -45,11 +45,19 @@ class TLSInfo(NamedTuple):
     resumed: bool
 
 
-def host_name(name: str) -> str:
-    """As certificates have it: in ASCII."""
+def host_name(name: str, what: str = "name") -> str:
+    """As the DNS and certificates have it: in ASCII."""
     if not isinstance(name, str):
-        raise TypeError(f"name must be a str or None, not {name!r}")
-    return name if name.isascii() else name.encode("idna").decode("ascii")
+        raise TypeError(f"{what} must be a str or None, not {name!r}")
+    if "\0" in name:
+        raise ValueError(f"{what} must have no character that is NUL, not {name!r}")
+    if name.isascii():
+        return name
+    try:
+        return name.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise UnicodeError(f"{what} must be a name that can be written in ASCII (IDNA), not {name!r}"
+                           ) from error
 
 
 def _read_version(name: str, version: Any) -> int:
