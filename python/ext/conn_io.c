@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -170,10 +171,39 @@ PyObject *conn_send_waiting(conn_object *self, PyObject *args)
 	return call_bytes(self, data, wait_bytes, way == SEND ? SEND : SEND_MESSAGE, answer_none);
 }
 
-static PyObject *first_of(PyObject *const *args, Py_ssize_t nargs, const char *name)
+/* Those of a send that are kept anyway, or only say how it is done best. */
+static const int kept_flags = MSG_NOSIGNAL | MSG_MORE;
+
+static bool are_flags_kept(int flags, int kept, const char *name)
 {
-	/* socket.socket takes flags behind the data; there is none that would matter here. */
-	if (nargs == 1 || nargs == 2)
+	if (!(flags & ~kept))
+		return true;
+	PyErr_Format(PyExc_ValueError,
+		     kept ? "%s() takes no flags but MSG_NOSIGNAL and MSG_MORE, not %d: try_send() "
+			    "does not wait"
+			  : "%s() takes no flags, not %d: settimeout(0) does not wait, "
+			    "recv_exactly() waits for all, next_size() takes nothing",
+		     name, flags);
+	return false;
+}
+
+/* socket.socket takes flags behind the data or size. */
+static PyObject *first_of(PyObject *const *args, Py_ssize_t nargs, int kept, const char *name)
+{
+	if (nargs == 2) {
+		PyObject *given = PyNumber_Index(args[1]);
+		long flags = given ? PyLong_AsLong(given) : -1;
+
+		Py_XDECREF(given);
+		if (flags == -1 && PyErr_Occurred())
+			return NULL;
+		if (flags != (int)flags) {
+			PyErr_SetString(PyExc_OverflowError, "flags are too large");
+			return NULL;
+		}
+		return are_flags_kept((int)flags, kept, name) ? args[0] : NULL;
+	}
+	if (nargs == 1)
 		return args[0];
 	PyErr_Format(PyExc_TypeError, "%s() takes 1 or 2 arguments (%zd given)", name, nargs);
 	return NULL;
@@ -181,7 +211,7 @@ static PyObject *first_of(PyObject *const *args, Py_ssize_t nargs, const char *n
 
 PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t nargs)
 {
-	PyObject *data = first_of(args, nargs, "sendall");
+	PyObject *data = first_of(args, nargs, kept_flags, "sendall");
 
 	if (data && dialogue_now())
 		return wait_send(self, data, SEND);
@@ -190,7 +220,7 @@ PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t narg
 
 PyObject *conn_send(conn_object *self, PyObject *const *args, Py_ssize_t nargs)
 {
-	PyObject *data = first_of(args, nargs, "send");
+	PyObject *data = first_of(args, nargs, kept_flags, "send");
 
 	return data ? call_bytes(self, data, send_bytes, SEND, answer_size) : NULL;
 }
@@ -447,12 +477,10 @@ PyObject *io_recv(conn_object *self, Py_ssize_t size, int timeout_ms)
 
 PyObject *conn_recv(conn_object *self, PyObject *const *args, Py_ssize_t nargs)
 {
-	PyObject *given = first_of(args, nargs, "recv");
+	PyObject *given = first_of(args, nargs, 0, "recv");
 	Py_ssize_t size = given ? PyNumber_AsSsize_t(given, PyExc_OverflowError) : -1;
 
-	if (nargs == 2 && !PyErr_Occurred())
-		PyLong_AsLong(args[1]);
-	if ((size == -1 || nargs == 2) && PyErr_Occurred())
+	if (size == -1 && PyErr_Occurred())
 		return NULL;
 	if (size < 0) {
 		PyErr_SetString(PyExc_ValueError, "negative buffersize in recv");
@@ -472,6 +500,10 @@ PyObject *conn_recv_into(conn_object *self, PyObject *args)
 
 	if (!PyArg_ParseTuple(args, "w*|ni:recv_into", &into, &size, &flags))
 		return NULL;
+	if (!are_flags_kept(flags, 0, "recv_into")) {
+		PyBuffer_Release(&into);
+		return NULL;
+	}
 	if (size < 0 || size > into.len) {
 		PyBuffer_Release(&into);
 		PyErr_SetString(PyExc_ValueError, "buffer too small for requested bytes");

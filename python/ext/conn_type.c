@@ -136,7 +136,7 @@ static PyMethodDef methods[] = {
 	 "sendall($self, data, flags=0, /)\n--\n\nSends all of the data as one contiguous run of "
 	 "bytes, whoever else sends.\n"
 	 "Bytes that the kernel does not accept at once are queued; at the cap (send_queue_max)\n"
-	 "it blocks."},
+	 "it blocks. flags: MSG_NOSIGNAL and MSG_MORE change nothing, others are refused."},
 	{"send", (PyCFunction)(void (*)(void))conn_send, METH_FASTCALL,
 	 "send($self, data, flags=0, /)\n--\n\nAs sendall; returns the number of bytes, which is "
 	 "all of them."},
@@ -160,7 +160,8 @@ static PyMethodDef methods[] = {
 	 "recv($self, size, flags=0, /)\n--\n\nReads the next bytes, inside a handler of this "
 	 "connection,\n"
 	 "or anywhere if it was dialled: b'' at the peer's FIN. Queued output is written first. "
-	 "settimeout() limits the wait."},
+	 "settimeout() limits the wait.\n"
+	 "There are no flags: others than 0 are refused."},
 	{"recv_into", (PyCFunction)conn_recv_into, METH_VARARGS,
 	 "recv_into($self, buffer, size=0, flags=0, /)\n--\n\nAs recv, into a buffer."},
 	{"recv_message", (PyCFunction)conn_recv_message, METH_NOARGS,

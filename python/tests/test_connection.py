@@ -45,6 +45,38 @@ class ConnectionTest(Case):
         self.assertRaises(OSError, connection.sendall, b"x")
         self.assertEqual(self.raised.rest(), [])
 
+    def test_flags_that_would_change_something_are_refused(self):
+        seen = Seen()
+        server = self.server()
+
+        @server.connection_handler
+        def connection(address, connection):
+            for flags in socket.MSG_PEEK, socket.MSG_DONTWAIT, socket.MSG_WAITALL, socket.MSG_OOB, -1:
+                for call in (lambda: connection.recv(1, flags),
+                             lambda: connection.recv_into(bytearray(1), 1, flags),
+                             lambda: connection.sendall(b"x", flags | socket.MSG_NOSIGNAL),
+                             lambda: connection.send(b"x", flags)):
+                    with self.assertRaisesRegex(ValueError, r"\(\) takes no flags.*, not -?\d+: "):
+                        call()
+            for call in (lambda: connection.recv(1, 2**40), lambda: connection.sendall(b"x", -2**70),
+                         lambda: connection.recv_into(bytearray(1), 1, 2**40)):
+                self.assertRaises(OverflowError, call)
+            for wrong in None, 1.5, "x":
+                self.assertRaises(TypeError, connection.sendall, b"x", wrong)
+                self.assertRaises(TypeError, connection.recv, 1, wrong)
+            connection.sendall(b"1", socket.MSG_NOSIGNAL)
+            connection.send(b"2", socket.MSG_MORE | socket.MSG_NOSIGNAL)
+            connection.sendall(b"3", 0)
+            seen.tell(connection.recv(1, 0), connection.recv_into(bytearray(1), 1, 0))
+            return False
+
+        server.start()
+        peer = self.peer(server)
+        peer.sendall(b"ab")
+        self.assertEqual(peer.read_all(), b"123")
+        self.assertEqual(seen.next(), (b"a", 1))
+        self.assertEqual(self.raised.rest(), [])
+
     def test_recv_works_inside_a_handler(self):
         seen = Seen()
         server = self.server()
