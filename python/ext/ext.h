@@ -22,6 +22,7 @@
 #if PY_VERSION_HEX < 0x03090000
 #define PyObject_Vectorcall _PyObject_Vectorcall
 #define PyObject_CallNoArgs(callable) _PyObject_CallNoArg(callable)
+#define PyInterpreterState_Get _PyInterpreterState_Get
 #endif
 
 /* ---------------------------------------------------------------- lent.c */

@@ -72,7 +72,29 @@ static PyObject *error_name(PyObject *module, PyObject *number)
 	return PyUnicode_FromString(sttcp_error_name((int)code));
 }
 
+/* Threads of the library come into the main interpreter (gil.c), and what the Python half has lent is
+ * there once. -1 with an exception set elsewhere. */
+static int refuse_subinterpreter(void)
+{
+	if (PyInterpreterState_Get() == PyInterpreterState_Main())
+		return 0;
+	PyErr_SetString(PyExc_ImportError,
+			"sttcp works in the main interpreter only, not in a subinterpreter");
+	return -1;
+}
+
+/* Where the main interpreter has imported the module, no other one comes to PyInit__sttcp. */
+static PyObject *check_interpreter(PyObject *module, PyObject *unused)
+{
+	(void)module;
+	(void)unused;
+	if (refuse_subinterpreter() < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
+	{"_check_interpreter", check_interpreter, METH_NOARGS, NULL},
 	{"_lend", (PyCFunction)(void (*)(void))lent_set, METH_VARARGS | METH_KEYWORDS, NULL},
 	{"_configure", configure, METH_VARARGS, NULL},
 	{"_engine_shutdown", engine_shutdown, METH_NOARGS, NULL},
@@ -116,6 +138,9 @@ static int add_type(PyObject *module, const char *name, PyTypeObject *type)
 /* Python 3.8 does not say itself that it is to be seen. */
 __attribute__((visibility("default"))) PyMODINIT_FUNC PyInit__sttcp(void)
 {
+	if (refuse_subinterpreter() < 0)
+		return NULL;
+
 	PyObject *module = PyModule_Create(&definition);
 
 	if (!module)

@@ -260,5 +260,51 @@ class FuzzTest(unittest.TestCase):
             raise AssertionError("STTCP_TEST_SEED=%d: %s" % (seed, error)) from None
 
 
+SUBINTERPRETERS = """
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    try:
+        import _xxsubinterpreters as interpreters
+    except ImportError:
+        print("refused")
+        sys.exit()
+if "first" in sys.argv:
+    import sttcp
+# Whether it has a lock of its own.
+for is_isolated in True, False:
+    if sys.version_info >= (3, 13):
+        other = interpreters.create("isolated" if is_isolated else "legacy")
+    elif sys.version_info >= (3, 9):
+        other = interpreters.create(isolated=is_isolated)
+    else:
+        other = interpreters.create()
+    raised = interpreters.run_string(other, '''
+try:
+    import sttcp
+except ImportError as error:
+    assert "main interpreter only" in str(error), error
+    print("refused", flush=True)
+''')
+    assert raised is None, raised
+    interpreters.destroy(other)
+import sttcp
+from sttcp.server import Server
+with Server("127.0.0.1", 0) as server:
+    try:
+        Server("127.0.0.1", server.port).start()
+    except sttcp.Error as error:
+        assert isinstance(error, OSError)
+"""
+
+
+class InterpreterTest(unittest.TestCase):
+    def test_a_subinterpreter_is_told_that_there_is_one_package(self):
+        for when in "first", "later":
+            said = run_python(SUBINTERPRETERS, when).stdout
+            self.assertIn(said.split(), (["refused"] * 2, ["refused"]))
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -21,11 +21,16 @@ all threads of Python.
 try:
     from . import _sttcp
 except ImportError as _error:
+    # What Python itself says of those with a lock of their own.
+    if "does not support loading in subinterpreters" in str(_error):
+        raise ImportError("sttcp works in the main interpreter only, not in a subinterpreter",
+                          name=_error.name, path=_error.path) from None
     if "libssl" not in str(_error) and "libcrypto" not in str(_error):
         raise
     raise ImportError(f"sttcp was built with TLS, and OpenSSL 3 is not there: {_error}. On Debian: "
                       "sudo apt-get install libssl3; or install sttcp with STTCP_TLS=OFF in the "
                       "environment", name=_error.name, path=_error.path) from None
+_sttcp._check_interpreter()
 from ._await import sleep
 from ._connection import AsyncConnection, Connection, ConnectionStats
 from ._dial import dial
