@@ -2,7 +2,7 @@
 /* The type of connections: what socket.socket has where that makes sense, and what the library has
  * beyond it. Its attributes, its blocks of `with`, and the table of its methods. */
 #include "conn_methods.h"
-#include "wait.h"
+#include "dialogue.h"
 
 #include <structmember.h>
 
@@ -42,6 +42,13 @@ static PyObject *conn_aexit(conn_object *self, PyObject *args)
 static PyObject *conn_anext(conn_object *self)
 {
 	return wait_make(self, WAIT_NEXT, 0, self->timeout_ms);
+}
+
+/* Whether its methods are, where this is called. */
+static PyObject *conn_is_awaited(const conn_object *self, PyObject *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(dialogue_has(self));
 }
 
 /* ---------------------------------------------------------------- attributes */
@@ -170,6 +177,7 @@ static PyMethodDef methods[] = {
 	{"_recv_exactly", (PyCFunction)conn_recv_exactly, METH_VARARGS, NULL},
 	{"_next_size", (PyCFunction)conn_next_size, METH_VARARGS, NULL},
 	{"_send_waiting", (PyCFunction)conn_send_waiting, METH_VARARGS, NULL},
+	{"_is_awaited", (PyCFunction)conn_is_awaited, METH_NOARGS, NULL},
 	{"_on_message", (PyCFunction)conn_on_message, METH_O, NULL},
 	{"_close", (PyCFunction)conn_close, METH_NOARGS, NULL},
 	{"_abort", (PyCFunction)conn_abort, METH_NOARGS, NULL},

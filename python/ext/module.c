@@ -72,8 +72,8 @@ static PyObject *error_name(PyObject *module, PyObject *number)
 	return PyUnicode_FromString(sttcp_error_name((int)code));
 }
 
-/* Threads of the library come into the main interpreter (gil.c), and what the Python half has lent is
- * there once. -1 with an exception set elsewhere. */
+/* Threads of the library come into the main interpreter (gil.c), and what the Python half has lent
+ * is there once. -1 with an exception set elsewhere. */
 static int refuse_subinterpreter(void)
 {
 	if (PyInterpreterState_Get() == PyInterpreterState_Main())

@@ -54,6 +54,30 @@ class ReadingTest(AwaitCase):
         for peer in peers:
             self.assertEqual(peer.read(1), b"x")
 
+    def test_a_plain_loop_over_the_messages_is_refused(self):
+        seen = Seen()
+
+        async def handler(address, connection):
+            async with sttcp.dial(*other.sock_name) as dialled:
+                for each in connection, dialled, plain:
+                    try:
+                        for message in each:
+                            seen.tell(message)
+                            break
+                    except TypeError as error:
+                        seen.tell(str(error))
+            async for message in connection:
+                seen.tell(message)
+
+        other = self.server(start=True)
+        plain = sttcp.dial(*other.sock_name)
+        self.addCleanup(plain.close)
+        peer = self.peer(self.talk(handler, framing="line"))
+        peer.sendall(b"x\n")
+        for _ in range(3):
+            self.assertIn("`async for`", seen.next())
+        self.assertEqual(seen.next(), b"x")
+
     def test_recv_leaves_what_it_does_not_take(self):
         seen = Seen()
 

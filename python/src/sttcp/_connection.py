@@ -254,8 +254,14 @@ class Connection(_sttcp.ConnectionBase):
 
     def __iter__(self) -> Iterator[bytes]:
         """Its messages (with framing 'raw': what comes) until the peer's FIN, as recv_message reads
-        them."""
-        while (message := self.recv_message()) is not None:
+        them. In a coroutine it is a TypeError: there it is `async for`."""
+        while True:
+            if self._is_awaited():
+                raise TypeError("in a coroutine it is `async for` that goes over the messages of a "
+                                "connection")
+            message = self.recv_message()
+            if message is None:
+                return
             yield message
 
     # ------------------------------------------------------------ rooms
