@@ -531,6 +531,33 @@ PyObject *conn_recv_into(conn_object *self, PyObject *args)
 			  : PyLong_FromSsize_t(result);
 }
 
+static ssize_t next_size(sttcp_conn *conn, void *buffer, size_t room, int timeout_ms)
+{
+	(void)buffer;
+	(void)room;
+	return sttcp_conn_next_size(conn, timeout_ms);
+}
+
+/* Without messages: what next_size tells of, or, if somebody else has taken that, what comes next.
+ */
+static PyObject *recv_what_is_there(conn_object *self, int timeout_ms)
+{
+	for (;;) {
+		ssize_t size = read_waiting(self, next_size, NULL, 0, timeout_ms);
+		int code = (int)size;
+
+		if (size == -ENODATA)
+			Py_RETURN_NONE;
+		if (size < 0)
+			return io_raise(self, code, timeout_ms);
+
+		PyObject *bytes = read_bytes(self, sttcp_conn_recv_message, size, 0, &code);
+
+		if (code != -ETIMEDOUT && code != -EMSGSIZE && code != -ENODATA)
+			return code ? io_raise(self, code, timeout_ms) : bytes;
+	}
+}
+
 /* One that does not fit stays to be read, into more room. */
 PyObject *io_recv_message(conn_object *self, int timeout_ms)
 {
@@ -538,6 +565,8 @@ PyObject *io_recv_message(conn_object *self, int timeout_ms)
 
 	if (here || PyErr_Occurred())
 		return here;
+	if (!conn_is_framed(self))
+		return recv_what_is_there(self, timeout_ms);
 	for (Py_ssize_t room = 4096;; room *= 4) {
 		int code;
 		PyObject *bytes =
@@ -589,13 +618,6 @@ PyObject *conn_recv_exactly(conn_object *self, PyObject *args)
 	if (dialogue_has(self))
 		return wait_make(self, WAIT_EXACTLY, size, timeout_ms);
 	return io_recv_exactly(self, size, timeout_ms);
-}
-
-static ssize_t next_size(sttcp_conn *conn, void *buffer, size_t room, int timeout_ms)
-{
-	(void)buffer;
-	(void)room;
-	return sttcp_conn_next_size(conn, timeout_ms);
 }
 
 PyObject *io_next_size(conn_object *self, int timeout_ms)

@@ -173,7 +173,8 @@ static PyMethodDef methods[] = {
 	 "recv_into($self, buffer, size=0, flags=0, /)\n--\n\nAs recv, into a buffer."},
 	{"recv_message", (PyCFunction)conn_recv_message, METH_NOARGS,
 	 "recv_message($self, /)\n--\n\nReads one whole message, as recv does; None\n"
-	 "at the peer's FIN."},
+	 "at the peer's FIN. With framing 'raw': all bytes that are there, which is what\n"
+	 "next_size() tells."},
 	{"_recv_exactly", (PyCFunction)conn_recv_exactly, METH_VARARGS, NULL},
 	{"_next_size", (PyCFunction)conn_next_size, METH_VARARGS, NULL},
 	{"_send_waiting", (PyCFunction)conn_send_waiting, METH_VARARGS, NULL},

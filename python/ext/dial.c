@@ -30,7 +30,13 @@ PyObject *dial(PyObject *module, PyObject *args)
 		snprintf(why, sizeof(why), "%s", sttcp_dial_error());
 	Py_END_ALLOW_THREADS
 	Py_DECREF(host);
-	if (conn)
-		return conn_make_dialled(conn, frame);
+	if (conn) {
+		PyObject *made = conn_make_dialled(conn, frame);
+		bool is_raw = options.framing == STTCP_FRAMING_RAW;
+
+		if (made)
+			((conn_object *)made)->framing = is_raw ? FRAMING_RAW : FRAMING_MESSAGES;
+		return made;
+	}
 	return Py_BuildValue("(iN)", code, text_make(why));
 }

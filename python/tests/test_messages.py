@@ -8,7 +8,7 @@ import unittest
 
 import sttcp
 from sttcp import FrameError, HandlerError, LimitError
-from support import DEADLINE, Case, Seen
+from support import DEADLINE, Case, Peer, Seen, wait_for
 
 
 class MessageTest(Case):
@@ -418,6 +418,50 @@ class LingerTest(Case):
 
     def test_without_lingering_it_is_lost(self):
         self.assertIsNone(self.answer_to_an_upload(linger_timeout=None))
+
+
+class RawTest(Case):
+    def test_a_message_is_what_next_size_tells_of(self):
+        seen = Seen()
+        sizes = 1, 4096, 4097, 30000
+
+        def read_all(connection):
+            for size in sizes:
+                seen.tell("ready")
+                connection.recv_exactly(1)
+                wait_for(lambda: connection.next_size() == size)
+                message = connection.recv_message()
+                seen.tell(len(message), set(message))
+            connection.settimeout(0)
+            self.assertRaises(BlockingIOError, connection.recv_message)
+            connection.settimeout(None)
+            seen.tell("ready")
+            seen.tell(connection.recv_message(), connection.next_size())
+
+        def check(peer):
+            for size in sizes:
+                self.assertEqual(seen.next(), "ready")
+                peer.sendall(b"!" + b"x" * size)
+                self.assertEqual(seen.next(), (size, {ord("x")}))
+            self.assertEqual(seen.next(), "ready")
+            peer.shutdown(socket.SHUT_WR)
+            self.assertEqual(seen.next(), (None, None))
+
+        server = self.server()
+        server.connection_handler(lambda address, connection: read_all(connection))
+        server.start()
+        check(self.peer(server))
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        for options in {}, {"framing": "line"}:
+            with sttcp.dial(*listener.getsockname(), **options) as connection:
+                connection.set_framing("raw")
+                peer = Peer.of(listener.accept()[0])
+                self.addCleanup(peer.close)
+                reader = threading.Thread(target=read_all, args=(connection,))
+                reader.start()
+                check(peer)
+                reader.join()
 
 
 if __name__ == "__main__":
