@@ -12,6 +12,7 @@ typedef struct conn {
 	PyObject_HEAD
 	sttcp_conn *conn; /* a reference */
 	unsigned long long id;
+	int64_t max_message; /* the option, of a framing of its own */
 	PyObject *owner;     /* the Server or Client; NULL for a dialled one */
 	PyObject *address;   /* (host, port) of the peer */
 	PyObject *data;	     /* the user's */

@@ -5,6 +5,7 @@
 #include "dialogue.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sys/socket.h>
 
 /* Those that take nothing but the connection. None of them waits, but output takes a lock. `note`
@@ -113,6 +114,7 @@ PyObject *conn_set_framing(conn_object *self, PyObject *args)
 
 	if (result < 0)
 		return raise_code(result, NULL);
+	self->max_message = options.max_message;
 	self->framing = options.framing == STTCP_FRAMING_RAW ? FRAMING_RAW : FRAMING_MESSAGES;
 	dialogue_note_framing(self);
 	/* Nobody has asked it yet: that takes the GIL. */
@@ -253,9 +255,17 @@ PyObject *conn_setsockopt(conn_object *self, PyObject *args)
 	if (!PyArg_ParseTuple(args, "iiO:setsockopt", &level, &option, &value))
 		return NULL;
 	if (PyLong_Check(value)) {
-		number = (int)PyLong_AsLong(value);
-		if (number == -1 && PyErr_Occurred())
+		long given = PyLong_AsLong(value);
+
+		if (given == -1 && PyErr_Occurred())
 			return NULL;
+		number = (int)given;
+		if (number != given) {
+			PyErr_Format(PyExc_OverflowError,
+				     "the value of an option must be from %d to %d, not %ld",
+				     INT_MIN, INT_MAX, given);
+			return NULL;
+		}
 		result = setsockopt(sttcp_conn_fd(self->conn), level, option, &number,
 				    sizeof(number));
 	} else {
@@ -263,6 +273,11 @@ PyObject *conn_setsockopt(conn_object *self, PyObject *args)
 
 		if (PyObject_GetBuffer(value, &bytes, PyBUF_SIMPLE) < 0)
 			return NULL;
+		if (bytes.len > INT_MAX) {
+			PyBuffer_Release(&bytes);
+			PyErr_SetString(PyExc_OverflowError, "the value of an option is too long");
+			return NULL;
+		}
 		result = setsockopt(sttcp_conn_fd(self->conn), level, option, bytes.buf,
 				    (socklen_t)bytes.len);
 		PyBuffer_Release(&bytes);

@@ -462,8 +462,16 @@ static PyObject *ask_far(conn_object *self, enum wait_kind kind, Py_ssize_t size
 				 : far_read(self, kind, size, timeout_ms);
 }
 
+/* No read gives more than the library holds, and so room for more is not asked for. */
+enum {
+	MOST_ROOM = 64 << 20
+};
+
 PyObject *io_recv(conn_object *self, Py_ssize_t size, int timeout_ms)
 {
+	if (size > MOST_ROOM)
+		size = MOST_ROOM;
+
 	PyObject *here = ask_far(self, WAIT_RECV, size, timeout_ms);
 	int code;
 
@@ -589,6 +597,18 @@ PyObject *conn_recv_message(conn_object *self, PyObject *unused)
 	return io_recv_message(self, self->timeout_ms);
 }
 
+/* What the library takes at most. */
+static int64_t most_exactly(const conn_object *self)
+{
+	int64_t most = 0;
+
+	if (conn_is_framed(self))
+		most = self->framing == FRAMING_OF_GROUP
+			       ? ((const group_object *)self->owner)->max_message
+			       : self->max_message;
+	return most < 0 ? INT64_MAX : most ? most : 1 << 20;
+}
+
 PyObject *io_recv_exactly(conn_object *self, Py_ssize_t size, int timeout_ms)
 {
 	PyObject *here = ask_far(self, WAIT_EXACTLY, size, timeout_ms);
@@ -599,6 +619,12 @@ PyObject *io_recv_exactly(conn_object *self, Py_ssize_t size, int timeout_ms)
 
 	PyObject *bytes = read_bytes(self, sttcp_conn_recv_exactly, size, timeout_ms, &code);
 
+	/* There is no memory for what the library would have refused. */
+	if (!bytes && !code && size > most_exactly(self) &&
+	    PyErr_ExceptionMatches(PyExc_MemoryError)) {
+		PyErr_Clear();
+		code = -EMSGSIZE;
+	}
 	if (code == -ENODATA)
 		Py_RETURN_NONE;
 	return code ? io_raise(self, code, timeout_ms) : bytes;

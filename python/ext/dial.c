@@ -34,8 +34,10 @@ PyObject *dial(PyObject *module, PyObject *args)
 		PyObject *made = conn_make_dialled(conn, frame);
 		bool is_raw = options.framing == STTCP_FRAMING_RAW;
 
-		if (made)
+		if (made) {
 			((conn_object *)made)->framing = is_raw ? FRAMING_RAW : FRAMING_MESSAGES;
+			((conn_object *)made)->max_message = options.max_message;
+		}
 		return made;
 	}
 	return Py_BuildValue("(iN)", code, text_make(why));

@@ -29,6 +29,7 @@ static int group_init(group_object *self, PyObject *args, PyObject *kwargs)
 	if (options_read(dictionary, &options) < 0)
 		goto failed;
 	self->reconnects = options.reconnect_ms > 0;
+	self->max_message = options.max_message;
 	self->framed = options.framing != STTCP_FRAMING_RAW;
 	options.frame_fn = frame == Py_None ? NULL : frames_ask;
 	Py_INCREF(frame);

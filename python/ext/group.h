@@ -46,6 +46,7 @@ typedef struct group {
 	PyObject *frame; /* framing by a callable */
 	PyObject *last_host;
 	PyObject *weakrefs;
+	int64_t max_message; /* the option */
 	int disconnection_args;
 	int unconnected_args;
 	unsigned long last_thread; /* that runs the last handler now, or 0 */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A connection behaves as a socket, and is one object from its first handler to its last."""
 
+import errno
 import gc
 import os
 import queue
@@ -8,6 +9,7 @@ import socket
 import threading
 import unittest
 
+import sttcp
 from sttcp import Connection
 from support import Case, Seen, wait_for
 
@@ -76,6 +78,53 @@ class ConnectionTest(Case):
         self.assertEqual(peer.read_all(), b"123")
         self.assertEqual(seen.next(), (b"a", 1))
         self.assertEqual(self.raised.rest(), [])
+
+    def test_numbers_that_are_too_large(self):
+        seen = Seen()
+        large = 10**13, 2**62
+
+        def read(connection):
+            for size in large:
+                with self.assertRaises(OSError) as caught:
+                    connection.recv_exactly(size)
+                self.assertEqual(caught.exception.errno, errno.EMSGSIZE)
+                seen.tell("ready")
+                self.assertEqual(connection.recv(size), b"x")
+            connection.set_framing("line", max_message=None)
+            self.assertRaises(MemoryError, connection.recv_exactly, 2**62)
+            connection.set_framing("line", max_message=1000)
+            with self.assertRaises(OSError) as caught:
+                connection.recv_exactly(2**62)
+            self.assertEqual(caught.exception.errno, errno.EMSGSIZE)
+            for value in 2**31, -2**31 - 1, 2**40, 2**70:
+                with self.assertRaises(OverflowError):
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, value)
+            seen.tell("over")
+
+        def check(peer):
+            for _ in large:
+                self.assertEqual(seen.next(), "ready")
+                peer.sendall(b"x")
+            self.assertEqual(seen.next(), "over")
+
+        for options in {}, {"framing": "line"}:
+            server = self.server(**options)
+            server.connection_handler(lambda address, connection: read(connection))
+            server.start()
+            check(self.peer(server))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            with sttcp.dial(*listener.getsockname()) as connection:
+                with listener.accept()[0] as peer:
+                    peer.sendall(b"x")
+                    seen.tell("peer")
+                    reader = threading.Thread(target=read, args=(connection,))
+                    self.assertEqual(seen.next(), "peer")
+                    reader.start()
+                    self.assertEqual(seen.next(), "ready")
+                    self.assertEqual(seen.next(), "ready")
+                    peer.sendall(b"x")
+                    self.assertEqual(seen.next(), "over")
+                    reader.join()
 
     def test_recv_works_inside_a_handler(self):
         seen = Seen()
