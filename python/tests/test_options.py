@@ -3,8 +3,10 @@
 
 import copy
 import inspect
+import math
 import pickle
 import re
+import threading
 import unittest
 
 import sttcp
@@ -185,6 +187,41 @@ class SwitchTest(Case):
         peer = self.peer(server)
         peer.sendall(b"Meow!\n")
         self.assertEqual(peer.read(9), b"\0\0\0\5Meow!")
+
+
+class NumberTest(Case):
+    def test_times_that_calls_wait(self):
+        server = self.server(start=True)
+        client = self.client(server.port)
+        client.response_handler(lambda address, connection, data: True)
+        client.start()
+        connection = sttcp.dial("127.0.0.1", server.port)
+        self.addCleanup(connection.close)
+        over = self.server(start=True)
+        over.stop()
+        for call in (lambda timeout: over.wait(timeout), client.wait_open,
+                     lambda timeout: client.send(b"x", timeout), connection.settimeout,
+                     lambda timeout: connection.recv_exactly(0, timeout),
+                     lambda timeout: Server("127.0.0.1", 0).stop(timeout)):
+            for timeout in None, 1, 2147483, 1e10, 1e300, 10**400, math.inf:
+                call(timeout)
+            self.assertRaises(ValueError, call, math.nan)
+            self.assertRaises(TypeError, call, "1")
+        for timeout in 1e10, math.inf:
+            connection.settimeout(timeout)
+            self.assertEqual(connection.gettimeout(), 2e6 if timeout == 1e10 else None)
+            timer = threading.Timer(0.05, server.stop, (0,))
+            timer.start()
+            self.assertTrue(server.wait(timeout))
+            timer.join()
+            server.start()
+
+    def test_sizes_beyond_32_bits(self):
+        self.server(fixed_size=2**40, max_message=None, start=True)
+        for options in ({"fixed_size": 2**63}, {"max_message": 2**63}, {"max_connections": 2**31},
+                        {"backlog": 2**31}):
+            with self.assertRaisesRegex(ValueError, "%s must be .*, not %d" % (*options, *options.values())):
+                Server("127.0.0.1", 0, **options)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Awaitable, Callable, Iterator, NamedTuple
 from . import _sttcp
 from ._group import DataT, check_handler
 from ._options import (DEFAULT, Default, Framing, FramingOptions, MessageOptions, lists_options,
-                       milliseconds, read_options)
+                       read_options, wait_milliseconds)
 from ._timer import check_task, needs_one
 from ._tls import TLS, host_name
 from ._wait import call_interruptibly
@@ -216,7 +216,8 @@ class Connection(_sttcp.ConnectionBase):
     def set_framing(self, framing: Framing = DEFAULT, **options: Unpack[MessageOptions]) -> None:
         """Changes the framing of this open connection; for input, from the next message on.
         'custom' without frame is the function that was given last, for this connection or else
-        for all of its server or client."""
+        for all of its server or client. Without framing the options tell it: one of a prefix asks
+        for 'length' here even if it is False."""
         read, frame = read_options("set_framing", FramingOptions,
                                    {"framing": framing, **options})
         self._set_framing(read, frame)
@@ -250,7 +251,7 @@ class Connection(_sttcp.ConnectionBase):
             return self._timeout_ms
         if timeout is not None and timeout < 0:
             raise ValueError("Timeout value out of range")
-        return 0 if timeout == 0 else milliseconds("timeout", timeout)
+        return wait_milliseconds(timeout)
 
     def __iter__(self) -> Iterator[bytes]:
         """Its messages (with framing 'raw': what comes) until the peer's FIN, as recv_message reads

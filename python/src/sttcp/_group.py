@@ -6,6 +6,7 @@ from __future__ import annotations
 import enum
 import errno
 import inspect
+import math
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import (TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Tuple, T
 
 from . import _sttcp
 from ._engine import begin, logger
-from ._options import read_options, without_off
+from ._options import LONGEST_S, read_options, without_off
 from ._timer import Timer, refuse_generator
 from ._tls import TLS, host_name
 from ._wait import announce, let_signals_through, terminable, wait_until
@@ -98,6 +99,17 @@ def read_port(port: str | int | None) -> int:
     if not 0 <= number <= 65535:
         raise ValueError(f"port must be from 0 to 65535, not {port!r}")
     return number
+
+
+def read_wait(timeout: float | None) -> float | None:
+    """Seconds: None for inf, and what a poll can count."""
+    if timeout is None or timeout == math.inf:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    if timeout != timeout:  # nan
+        raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    return min(timeout, LONGEST_S)
 
 
 def core_host(host: str | None) -> str:
@@ -469,7 +481,7 @@ class Group(_sttcp.GroupBase):
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until it has ended; returns False after timeout seconds."""
         self._check_wait()
-        return wait_until(lambda: self.closed, timeout)
+        return wait_until(lambda: self.closed, read_wait(timeout))
 
     def _check_wait(self) -> None:
         if _sttcp._in_handler():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import math
 from typing import (TYPE_CHECKING, Any, Callable, Final, Mapping, NamedTuple, Tuple, TypedDict,
                     TypeVar, Union, cast, get_type_hints)
 
@@ -169,16 +170,37 @@ def milliseconds(name: str, seconds: float | None) -> int:
     return max(1, round(seconds * 1000))
 
 
+#: Some 23 days; poll counts milliseconds as an int, too.
+LONGEST_S = 2000000
+
+
+def wait_milliseconds(timeout: float | None) -> int:
+    """How long a call waits: -1 for None and inf, 0 for 0; what is longer than the library can count
+    is as long as that."""
+    if timeout == 0 and not isinstance(timeout, bool):
+        return 0
+    if timeout is not None and not isinstance(timeout, bool) and isinstance(timeout, (int, float)):
+        if timeout == math.inf:
+            return -1
+        if timeout > LONGEST_S:
+            return LONGEST_S * 1000
+    return milliseconds("timeout", timeout)
+
+
 # The least of numbers that may be 0 or below it; that of the others is 1.
 _LEAST = {"prefix_offset": 0, "prefix_adjust": -2**31}
+_MOST = {"fixed_size": 2**63 - 1}
+# Limits that count things; those of others count bytes.
+_COUNTS = {"max_connections", "max_connections_per_ip", "accept_rate", "reconnect_tries", "local_port"}
 
 
 def _number(name: str, value: Any) -> int:
     least = _LEAST.get(name, 1)
+    most = _MOST.get(name, 2**31 - 1)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, not {value!r}")
-    if not least <= value < 2**31:
-        raise ValueError(f"{name} must be from {least} to {2**31 - 1}, not {value!r}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be from {least} to {most}, not {value!r}")
     return int(value)
 
 
@@ -189,6 +211,9 @@ def _limit(name: str, value: Any) -> int:
         raise TypeError(f"{name} must be an integer or None, not {value!r}")
     if value <= 0:
         raise ValueError(f"{name} must be above 0, or None, not {value!r}")
+    most = 2**31 - 1 if name in _COUNTS else 2**63 - 1
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, or None, not {value!r}")
     return int(value)
 
 

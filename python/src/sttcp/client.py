@@ -16,7 +16,7 @@ from . import _group, _sttcp
 from ._connection import Connection, split_address
 from ._engine import logger
 from ._group import Address, DataT, PlainHandler, count_arguments
-from ._options import DEFAULT, ClientOptions, lists_options, milliseconds
+from ._options import DEFAULT, ClientOptions, lists_options, wait_milliseconds
 from ._printing import print_sync
 from ._wait import call_interruptibly, on_main_thread, wait_until
 from .errors import DestructionException as _DestructionException, make_exception
@@ -29,11 +29,6 @@ UnconnectedT = TypeVar("UnconnectedT", bound=Optional[UnconnectedHandler])
 
 #: How long _stop_now lets bytes leave, and then the last handler run.
 _MOMENTS_S = 0.5
-
-
-def _read_timeout(timeout: float | None) -> int:
-    """In milliseconds; -1 for None, and 0 stays 0."""
-    return 0 if timeout == 0 else milliseconds("timeout", timeout)
 
 
 def _send_ok(address: Address, connection: Connection) -> None:
@@ -202,7 +197,7 @@ class Client(_group.Group):
         returned without False. Returns False after timeout seconds; raises why the client has
         ended, if it has for good. Not inside its own handlers."""
         self._check_wait()
-        limit_ms = _read_timeout(timeout)
+        limit_ms = wait_milliseconds(timeout)
         code = self._wait_open(0)
         if code == -errno.ETIMEDOUT and limit_ms:
             code = call_interruptibly(lambda: self._wait_open(limit_ms))
@@ -225,8 +220,8 @@ class Client(_group.Group):
 
     def _send_on_open(self, data: bytes, framed: bool, timeout: float | None) -> None:
         self._check_wait()
-        _read_timeout(timeout)
-        end = None if timeout is None else time.monotonic() + timeout
+        limit_ms = wait_milliseconds(timeout)
+        end = None if limit_ms < 0 else time.monotonic() + limit_ms / 1000
         code = self._send_now(data, framed)
         while code == -errno.ETIMEDOUT:
             left = None if end is None else max(0, end - time.monotonic())

@@ -18,7 +18,7 @@ from . import _group, _sttcp
 from ._connection import Connection, room_name, split_address
 from ._engine import logger, thread_gone
 from ._group import Address, DataT, PlainHandler, StopReport
-from ._options import DEFAULT, Seconds, ServerOptions, lists_options, milliseconds
+from ._options import DEFAULT, Seconds, ServerOptions, lists_options, wait_milliseconds
 from ._wait import call_interruptibly
 from .errors import make_exception, raise_start
 
@@ -265,7 +265,7 @@ class Server(_group.Group):
         once, None waits without limit; the default is the option drain_timeout."""
         if timeout is DEFAULT:
             return self._stop_within(self._drain_ms or -1)
-        return self._stop_within(0 if timeout == 0 else milliseconds("timeout", timeout))
+        return self._stop_within(wait_milliseconds(timeout))
 
     def close(self, timeout: Seconds = DEFAULT) -> StopReport:
         """The same as stop."""
