@@ -12,6 +12,7 @@ import unittest
 import sttcp
 from sttcp import _options
 from sttcp.client import Client
+from sttcp.errors import in_words_of_python
 from sttcp.server import Server
 from support import Case, Seen
 
@@ -187,6 +188,29 @@ class SwitchTest(Case):
         peer = self.peer(server)
         peer.sendall(b"Meow!\n")
         self.assertEqual(peer.read(9), b"\0\0\0\5Meow!")
+
+
+class WordsTest(Case):
+    def test_what_is_refused_is_called_as_here(self):
+        for kind, options, text in [
+                (Server, {"lifetime_jitter": 5}, "lifetime_jitter has no effect without lifetime$"),
+                (Client, {"reconnect_max": 5}, "reconnect_max has no effect without reconnect$"),
+                (Client, {"reconnect": 5, "reconnect_max": 2},
+                 "reconnect_max is 2: it may not be below reconnect, which is 5$"),
+                (Server, {"framing": "fixed"}, "framing 'fixed' needs fixed_size$"),
+                (Server, {"framing": "delimiter"}, "needs delimiter, of 1 to 16 bytes$"),
+                (Server, {"delimiter": b"x" * 20}, "the size of delimiter is 20: "),
+                (Server, {"framing": "line", "prefix_size": 2}, "no effect with framing 'line'$"),
+                (Server, {"frame": print, "fixed_size": 3}, "frame has no effect with framing 'fixed'")]:
+            with self.assertRaisesRegex(ValueError, text):
+                kind("127.0.0.1", 1, **options).start()
+
+    def test_every_time_is_known(self):
+        for options in _options._KNOWN.values():
+            for name, form in options.items():
+                if form.suffix:
+                    self.assertEqual(in_words_of_python(-22, f"{name}_ms is 500, {name}_ms"),
+                                     f"{name} is 0.5, {name}")
 
 
 class NumberTest(Case):

@@ -230,9 +230,10 @@ class ReasonTest(Case):
             return str(reason), found[0].fail_text, str(caught.exception)
 
         for text in text_of(lambda *unused: None, idle_timeout=0.02):
-            self.assertIn("idle_timeout_ms is 20", text)
-        for text in text_of(lambda server, peer, connection: connection.fail("my text")):
-            self.assertIn("my text", text)
+            self.assertIn("idle_timeout is 0.02", text)
+            self.assertNotIn("_ms", text)
+        for text in text_of(lambda server, peer, connection: connection.fail("my idle_timeout_ms is 1")):
+            self.assertIn("my idle_timeout_ms is 1", text)
         reason, text, raised = text_of(lambda server, peer, connection: connection.close())
         self.assertEqual((reason, text), ("None", ""))
         # What has no text of its own has its name.

@@ -20,7 +20,8 @@ from ._options import (DEFAULT, Default, Framing, FramingOptions, MessageOptions
 from ._timer import check_task, needs_one
 from ._tls import TLS, host_name
 from ._wait import call_interruptibly
-from .errors import make_exception, make_system_error, make_tls_exception
+from .errors import (in_words_of_python, make_exception, make_system_error,
+                     make_tls_exception)
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -393,6 +394,12 @@ class Connection(_sttcp.ConnectionBase):
         return 0 if self.family == socket.AF_UNIX else socket.IPPROTO_TCP
 
     # ------------------------------------------------------------ what is known of it
+
+    @property
+    def fail_text(self) -> str:
+        """A text that adds to the reason: that of fail(), or which option ended it and its value, or
+        what was malformed; '' when there is none."""
+        return in_words_of_python(self._code, super().fail_text)
 
     @property
     def host(self) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from typing import Any, cast
 
@@ -149,9 +150,31 @@ def _make(base: type[Exception], code: int, *arguments: object) -> Error:
     return made
 
 
+_TIME = re.compile(r"\b((?:connect|first_byte|idle|message|write|dead_peer|linger|drain|tls_handshake)"
+                   r"_timeout|lifetime|lifetime_jitter|reconnect|reconnect_max)_ms\b(?:(,? which is | is )(-?\d+)\b)?")
+_WORD = re.compile(r"\bSTTCP_(FRAMING|OVER)_([A-Z]+)\b(?: \(\d\))?")
+
+
+def _seconds(found: re.Match[str]) -> str:
+    name, between, number = found.groups()
+    if number is None:
+        return name
+    return f"{name}{between}{'None' if number == '-1' else format(int(number) / 1000, 'g')}"
+
+
+def in_words_of_python(code: int, text: str) -> str:
+    """What the library says, with the options as they are called here. What the program itself has said
+    stays."""
+    if code == _sttcp.EHANDLER:
+        return text
+    text = _WORD.sub(lambda found: f"{found[1].lower()} {found[2].lower()!r}", _TIME.sub(_seconds, text))
+    text = text.replace("delimiter and delimiter_size, of", "delimiter, of")
+    return text.replace("delimiter_size", "the size of delimiter").replace("frame_fn", "frame")
+
+
 def make_exception(code: int, text: str | None) -> Error:
     """What a call raises for a code below 0; text is more telling than the code's own."""
-    text = text or (_sttcp.error_text(code) if code <= _sttcp.EDESTROYED else os.strerror(-code))
+    text = in_words_of_python(code, text or "") or (_sttcp.error_text(code) if code <= _sttcp.EDESTROYED else os.strerror(-code))
     if code == _sttcp.EFORK:
         return _make(RuntimeError, code, text)
     if code == -errno.EINVAL:
