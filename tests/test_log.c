@@ -557,6 +557,55 @@ static int fork_in_the_midst(void)
 	return 0;
 }
 
+static atomic_bool lines_end;
+
+static void *print_lines(void *argument)
+{
+	while (!atomic_load(&lines_end))
+		stt_log(STT_LOG_ERROR, "line");
+	return argument;
+}
+
+/* The lock of the C library's that is taken for a line's time is no parent's in the child. */
+static int fork_beside_lines(void)
+{
+	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	int before = dup(STDERR_FILENO);
+	pthread_t threads[3];
+	int status = 0;
+
+	CHECK(nowhere >= 0 && before >= 0);
+	dup2(nowhere, STDERR_FILENO);
+	sttcp_log_to_stderr(1);
+	for (int i = 0; i < 3; i++)
+		CHECK(pthread_create(&threads[i], NULL, print_lines, NULL) == 0);
+	for (int i = 0; i < 300 && status == 0; i++) {
+		pid_t child = process_fork();
+
+		if (child == 0) {
+			struct tm at;
+			time_t now = 0;
+
+			alarm(5);
+			_exit(localtime_r(&now, &at) ? 0 : 1);
+		}
+		status = process_wait_pid(child);
+	}
+	atomic_store(&lines_end, true);
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	sttcp_log_to_stderr(0);
+	dup2(before, STDERR_FILENO);
+	CHECK(status == 0);
+	return 0;
+}
+
+static void log_holds_no_lock_of_a_forked_child(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("fork_beside_lines"), 0);
+}
+
 static void log_works_in_a_forked_child(void **state)
 {
 	(void)state;
@@ -572,6 +621,7 @@ static const struct child children[] = {
 	{"turn_function_off_first", turn_function_off_first},
 	{"set_level_first", set_level_first},
 	{"fork_in_the_midst", fork_in_the_midst},
+	{"fork_beside_lines", fork_beside_lines},
 	{NULL, NULL},
 };
 
@@ -591,6 +641,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(line_goes_to_no_other_file),
 		cmocka_unit_test(environment_counts_at_the_first_start),
 		cmocka_unit_test(log_works_in_a_forked_child),
+		cmocka_unit_test(log_holds_no_lock_of_a_forked_child),
 	};
 
 	if (argc > 1)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -28,6 +29,34 @@ static const char *word_of(enum stt_log_level level)
 	}
 }
 
+/* Around localtime_r(3), whose lock of the C library's would be held for ever in a child that is
+ * forked meanwhile: a fork waits for this one. */
+static pthread_mutex_t clock_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void lock_clock(void)
+{
+	pthread_mutex_lock(&clock_lock);
+}
+
+static void unlock_clock(void)
+{
+	pthread_mutex_unlock(&clock_lock);
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(lock_clock, unlock_clock, unlock_clock);
+}
+
+static void local_time(time_t seconds, struct tm *at)
+{
+	pthread_once(&fork_once, watch_forks);
+	lock_clock();
+	localtime_r(&seconds, at);
+	unlock_clock();
+}
+
 /* Local time with its distance from UTC: 2026-03-01T09:30:00.123+01:00 (ISO 8601). */
 static void format_time(char *text, size_t size)
 {
@@ -35,7 +64,7 @@ static void format_time(char *text, size_t size)
 	struct tm at;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	localtime_r(&now.tv_sec, &at);
+	local_time(now.tv_sec, &at);
 
 	int away = (int)(at.tm_gmtoff / 60);
 	char sign = away < 0 ? '-' : '+';
