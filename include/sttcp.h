@@ -1521,9 +1521,10 @@ STTCP_API int sttcp_run(void (*fn)(void *argument), void *argument) STTCP_CHECKE
  * PKCS#11. Revocation is not checked: neither CRLs nor OCSP. A client resumes its
  * own last session only, which saves the larger part of a handshake.
  *
- * A child that was forked must not use TLS unless it execs: a lock of OpenSSL's
- * may have been held by another thread. The parent's objects give STTCP_EFORK, and
- * so does a start that is to use one.
+ * A fork waits until no thread of the library is inside OpenSSL (a second at
+ * most), whose locks would stay held in the child; those of the program's own
+ * threads do. The parent's objects give STTCP_EFORK there, and so does a start that
+ * is to use one.
  *
  * A library that was built without OpenSSL has all these functions. New objects
  * can be made; setting anything, and a start that needs one, gives -ENOSYS.
