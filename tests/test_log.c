@@ -579,7 +579,7 @@ static int fork_beside_lines(void)
 	sttcp_log_to_stderr(1);
 	for (int i = 0; i < 3; i++)
 		CHECK(pthread_create(&threads[i], NULL, print_lines, NULL) == 0);
-	for (int i = 0; i < 300 && status == 0; i++) {
+	for (int i = 0; i < (UNDER_TSAN ? 30 : 300) && status == 0; i++) {
 		pid_t child = process_fork();
 
 		if (child == 0) {

@@ -72,6 +72,10 @@ static int read_behind_closefrom(void)
 static void read_of_what_was_closed_ends(void **state)
 {
 	(void)state;
+	if (UNDER_TSAN) {
+		print_message("left out: what it does is a race of descriptors\n");
+		skip();
+	}
 	assert_int_equal(process_run("read_behind_closefrom"), 0);
 }
 

@@ -22,12 +22,13 @@ enum {
 
 /* ------------------------------------------------------------------ OpenSSL's memory */
 
-static long left = -1;
-static bool was_denied;
+/* Atomic: a thread of the library may be letting go of what the test has freed. */
+static atomic_long left = -1;
+static atomic_bool was_denied;
 
 static bool is_denied(void)
 {
-	if (left < 0 || left-- > 0)
+	if (atomic_load(&left) < 0 || atomic_fetch_sub(&left, 1) > 0)
 		return false;
 	was_denied = true;
 	errno = ENOMEM;
