@@ -603,6 +603,11 @@ static int fork_beside_lines(void)
 static void log_holds_no_lock_of_a_forked_child(void **state)
 {
 	(void)state;
+	if (UNDER_ASAN) {
+		print_message(
+			"left out: a lock of the sanitizer may be held in a child for ever\n");
+		skip();
+	}
 	assert_int_equal(process_run("fork_beside_lines"), 0);
 }
 
