@@ -273,10 +273,22 @@ static void *visit_for_long(void *argument)
 	return NULL;
 }
 
+/* Behind the fork, both are let in. */
+static int enter_again(pid_t child)
+{
+	struct stt_visit visit;
+
+	CHECK(stt_tls_enter(&visit, &has_left));
+	stt_tls_leave(&visit);
+	if (child == 0)
+		_exit(0);
+	CHECK(process_wait_pid(child) == 0);
+	return 0;
+}
+
 /* A lock of OpenSSL's that is held inside would be held in the child for ever. */
 static int fork_beside_a_visit(void)
 {
-	struct stt_visit visit;
 	pthread_t thread;
 
 	CHECK(stt_tls_begin());
@@ -287,13 +299,7 @@ static int fork_beside_a_visit(void)
 	pid_t child = process_fork();
 
 	CHECK(child >= 0 && atomic_load(&has_left));
-	/* Both are let in again. */
-	CHECK(stt_tls_enter(&visit, &visit));
-	stt_tls_leave(&visit);
-	if (child == 0)
-		_exit(0);
-	CHECK(process_wait_pid(child) == 0);
-	return 0;
+	return enter_again(child);
 }
 
 /* Which is not waited for without end. */
@@ -307,12 +313,7 @@ static int fork_inside_a_visit(void)
 
 	CHECK(child >= 0);
 	stt_tls_leave(&visit);
-	CHECK(stt_tls_enter(&visit, &visit));
-	stt_tls_leave(&visit);
-	if (child == 0)
-		_exit(0);
-	CHECK(process_wait_pid(child) == 0);
-	return 0;
+	return enter_again(child);
 }
 
 static const struct child children[] = {
