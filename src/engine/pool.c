@@ -20,6 +20,7 @@
 #include "engine/pool.h"
 
 #include <errno.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -44,6 +45,7 @@ void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine,
 				  .max_threads = max_threads,
 				  .stack_size = stack_size};
 	pthread_sigmask(SIG_BLOCK, NULL, &pool->mask);
+	pool->slack_ns = prctl(PR_GET_TIMERSLACK);
 	stt_width_init(&pool->width, engine->nloops);
 	stt_mutex_init(&pool->lock);
 	stt_cond_init(&pool->left);
@@ -408,6 +410,8 @@ static void *run_worker(void *argument)
 	stt_self = worker;
 	stt_cancel_off();
 	pthread_sigmask(SIG_SETMASK, &pool->mask, NULL);
+	if (pool->slack_ns > 0)
+		prctl(PR_SET_TIMERSLACK, (unsigned long)pool->slack_ns);
 	worker->tid = (pid_t)syscall(SYS_gettid);
 	pthread_getcpuclockid(pthread_self(), &worker->cpu_clock);
 	pthread_setname_np(pthread_self(), "sttcp");

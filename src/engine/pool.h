@@ -27,6 +27,9 @@ struct stt_pool {
 	 * signals that it would get anywhere else in the program: a child can be terminated, a
 	 * fault handler runs, a profiler sees it. */
 	sigset_t mask;
+	/* Its timer slack, in nanoseconds: a new thread has that of its creator, which may be the
+	 * monitor. */
+	int slack_ns;
 
 	struct stt_mutex lock;
 	/* Under the lock. */
