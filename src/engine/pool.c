@@ -35,8 +35,6 @@ enum {
 	PARK_MS = 5000
 };
 
-_Thread_local struct stt_worker *stt_self;
-
 void stt_pool_init(struct stt_pool *pool, struct stt_engine *engine,
 		   const struct stt_engine_user *user, int max_threads, size_t stack_size)
 {
