@@ -74,8 +74,7 @@ static struct deadline first_deadline(const struct sttcp_conn *conn)
 	return first;
 }
 
-/* Makes the owner check the deadlines at `at`, unless it is going to check earlier. */
-static void look_again(struct sttcp_conn *conn, int64_t at)
+void stt_deadlines_look_by(struct sttcp_conn *conn, int64_t at)
 {
 	if (at >= atomic_load(&conn->owner_due_ms))
 		return;
@@ -90,7 +89,7 @@ void stt_deadlines_begin(struct sttcp_conn *conn)
 	atomic_store_explicit(&conn->opened_ms, now, memory_order_relaxed);
 	atomic_store_explicit(&conn->active_ms, now, memory_order_relaxed);
 	if (conn->service->settings.times_input)
-		look_again(conn, first_deadline(conn).at);
+		stt_deadlines_look_by(conn, first_deadline(conn).at);
 
 	int64_t death = lifetime(conn);
 
@@ -101,8 +100,8 @@ void stt_deadlines_begin(struct sttcp_conn *conn)
 void stt_deadlines_watch_message(struct sttcp_conn *conn)
 {
 	if (conn->held && conn->held->began_ms)
-		look_again(conn,
-			   after(conn->held->began_ms, conn->service->settings.message_timeout_ms));
+		stt_deadlines_look_by(conn, after(conn->held->began_ms,
+						  conn->service->settings.message_timeout_ms));
 }
 
 void stt_deadlines_begin_anew(struct sttcp_conn *conn)
@@ -153,7 +152,7 @@ void stt_deadlines_check(struct sttcp_conn *conn, int64_t now_ms)
 		return;
 	}
 	atomic_store(&conn->owner_due_ms, STT_NEVER);
-	look_again(conn, first.at);
+	stt_deadlines_look_by(conn, first.at);
 }
 
 /* The deadline for the first byte of a connection that waits for a thread to run its connection

@@ -48,6 +48,9 @@ int64_t stt_deadlines_next(const struct sttcp_conn *conn);
  * never overlooked. */
 void stt_deadlines_check(struct sttcp_conn *conn, int64_t now_ms);
 
+/* Makes the owner look by `at`, unless it is going to look earlier. */
+void stt_deadlines_look_by(struct sttcp_conn *conn, int64_t at);
+
 /* The ring of a connection's alarm. */
 int64_t stt_deadlines_ring(struct stt_worker *worker, struct stt_alarm *alarm);
 

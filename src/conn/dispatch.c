@@ -289,7 +289,7 @@ static inline void end_turn(struct stt_desk *desk, struct sttcp_conn *conn)
 	if (!stt_turn_end(&desk->worker))
 		stt_dispatch_note_loss(conn);
 	if (desk->watch == STT_WATCH_WAITS)
-		stt_watch_begin_late(&desk->worker, conn);
+		stt_watch_begin_late(conn);
 	desk->watch = 0;
 }
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "conn/deadlines.h"
 #include "conn/gather.h"
 #include "conn/input.h"
 #include "conn/service.h"
@@ -66,18 +67,6 @@ void stt_strand_give(struct stt_desk *desk, struct stt_strand *strand)
 	free((char *)(uintptr_t)strand->refused.text);
 	strand->refused.text = NULL;
 	stt_spares_give(&desk->spares, strand);
-}
-
-/* Makes the connection's alarm ring by then. */
-static void ring_by(struct stt_desk *desk, struct sttcp_conn *conn, int64_t at)
-{
-	if (at >= atomic_load_explicit(&conn->owner_due_ms, memory_order_relaxed))
-		return;
-	atomic_store(&conn->owner_due_ms, at);
-	if (desk->worker.loop == conn->loop)
-		stt_alarm_set_here(conn->loop, &conn->alarm, at);
-	else
-		stt_alarm_set(conn->loop, &conn->alarm, at);
 }
 
 /* The pages of a buffer in which nothing stands go back to the system. */
@@ -151,7 +140,7 @@ bool stt_strand_park(struct stt_desk *desk, struct stt_strand *strand)
 		if (look_ms < at)
 			at = look_ms;
 	}
-	ring_by(desk, conn, at);
+	stt_deadlines_look_by(conn, at);
 	if (strand->leaves == STT_LEAVES_TO_YIELD)
 		stt_conn_wish_again(conn, STT_WISH_WAKE);
 	return true;
@@ -159,7 +148,7 @@ bool stt_strand_park(struct stt_desk *desk, struct stt_strand *strand)
 
 /* The alarm has rung, and the wait is not over: gives pages back, if it has lasted since the last
  * look. */
-static void look_again(struct stt_desk *desk, struct stt_strand *strand, int64_t now_ms)
+static void look_again(struct stt_strand *strand, int64_t now_ms)
 {
 	struct sttcp_conn *conn = strand->conn;
 	int64_t at = strand->until_ms;
@@ -179,7 +168,7 @@ static void look_again(struct stt_desk *desk, struct stt_strand *strand, int64_t
 			at = now_ms + (LOOK_MS << strand->doubled);
 	}
 	strand->seen = strand->waits;
-	ring_by(desk, conn, at);
+	stt_deadlines_look_by(conn, at);
 }
 
 /* What a connection touches of its own, up to the pointer that leads on. */
@@ -228,7 +217,7 @@ void stt_strand_fetch_next(const struct stt_desk *desk, const struct sttcp_conn 
 		stt_fiber_fetch(&strand->fiber, sizeof(*strand));
 }
 
-bool stt_strand_is_woken(struct stt_desk *desk, struct stt_strand *strand, unsigned wishes)
+bool stt_strand_is_woken(struct stt_strand *strand, unsigned wishes)
 {
 	if (wishes & STT_WISH_READ)
 		strand->emptied = false;
@@ -243,7 +232,7 @@ bool stt_strand_is_woken(struct stt_desk *desk, struct stt_strand *strand, unsig
 
 	if (strand->until_ms <= now_ms)
 		return true;
-	look_again(desk, strand, now_ms);
+	look_again(strand, now_ms);
 	return false;
 }
 

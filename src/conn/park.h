@@ -26,7 +26,7 @@ bool stt_strand_park(struct stt_desk *desk, struct stt_strand *strand);
 void stt_strand_fetch_next(const struct stt_desk *desk, const struct sttcp_conn *conn);
 
 /* Outside turns: whether these wishes may end the wait. Otherwise they are noted. */
-bool stt_strand_is_woken(struct stt_desk *desk, struct stt_strand *strand, unsigned wishes);
+bool stt_strand_is_woken(struct stt_strand *strand, unsigned wishes);
 
 /* The connection is as before it was parked, and the call stands on the desk. */
 void stt_strand_unpark(struct stt_desk *desk, struct stt_strand *strand);

@@ -76,7 +76,7 @@ bool stt_run_tasks(struct stt_desk *desk, struct sttcp_conn *conn)
 	keep_input(desk, conn);
 	if (count)
 		stt_run_tasks_after(conn, began_ms, bytes_in);
-	return stt_tasks_settle(&desk->worker, conn, began_ms);
+	return stt_tasks_settle(conn, began_ms);
 }
 
 /* User code, and so a turn of its own. */

@@ -266,7 +266,7 @@ static enum opening go_on_parked(struct stt_desk *desk, struct sttcp_conn *conn,
 	struct stt_strand *strand = stt_strand_of(conn);
 
 	stt_strand_fetch_next(desk, conn);
-	if (!stt_strand_is_woken(desk, strand, *wishes))
+	if (!stt_strand_is_woken(strand, *wishes))
 		return WAITS_ON;
 	if (atomic_load_explicit(&stt_strands_change_threads, memory_order_relaxed) &&
 	    desk->worker.loop) {

@@ -394,7 +394,7 @@ bool stt_tasks_finish(struct sttcp_conn *conn, struct stt_task *task)
 	return !goes_on;
 }
 
-bool stt_tasks_settle(struct stt_worker *worker, struct sttcp_conn *conn, int64_t now_ms)
+bool stt_tasks_settle(struct sttcp_conn *conn, int64_t now_ms)
 {
 	struct stt_tasks *tasks = tasks_of(conn);
 
@@ -404,12 +404,8 @@ bool stt_tasks_settle(struct stt_worker *worker, struct sttcp_conn *conn, int64_
 	bool more = are_due_locked(conn, now_ms);
 	struct stt_task *first = first_timed(tasks);
 
-	if (!more && first && !atomic_load(&conn->ended)) {
-		if (worker->loop == conn->loop)
-			stt_alarm_set_here(conn->loop, &conn->alarm, time_of(first));
-		else
-			stt_alarm_set(conn->loop, &conn->alarm, time_of(first));
-	}
+	if (!more && first && !atomic_load(&conn->ended))
+		stt_alarm_set(conn->loop, &conn->alarm, time_of(first));
 	stt_unlock(&conn->output.lock);
 	return more;
 }

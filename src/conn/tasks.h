@@ -29,8 +29,6 @@
 #include "base/table.h"
 #include "sttcp.h"
 
-struct stt_worker;
-
 enum {
 	/* That wait on one connection. */
 	STT_MOST_TASKS = 16384
@@ -109,7 +107,7 @@ bool stt_tasks_finish(sttcp_conn *conn, struct stt_task *task);
 
 /* The owner stops taking, outside turns: true if more are due. Otherwise the alarm is set for the
  * next one. */
-bool stt_tasks_settle(struct stt_worker *worker, sttcp_conn *conn, int64_t now_ms);
+bool stt_tasks_settle(sttcp_conn *conn, int64_t now_ms);
 
 /* Of a connection that has ended: any one that waits, which is over; or NULL. By the owner. */
 struct stt_task *stt_tasks_drop(sttcp_conn *conn);

@@ -59,12 +59,7 @@ void stt_watch_begin_locked(struct stt_output *out)
 	struct stt_worker *self = stt_self;
 
 	out->watch = STT_WATCH_BEGUN;
-	if (self && self->loop == conn->loop) {
-		/* Outside turns the loop cannot be lost: only this thread could begin one. */
-		if (!stt_turn_runs(self)) {
-			stt_alarm_set_here(conn->loop, &conn->alarm, first_look(conn));
-			return;
-		}
+	if (self && self->loop == conn->loop && stt_turn_runs(self)) {
 		struct stt_desk *desk = stt_desk_of(self);
 
 		if (desk->watch == STT_WATCH_MAY_WAIT && desk->call.conn == conn) {
@@ -86,12 +81,9 @@ void stt_watch_wait_locked(struct stt_output *out)
 	stt_alarm_set(conn->loop, &conn->alarm, first_look(conn));
 }
 
-void stt_watch_begin_late(struct stt_worker *worker, struct sttcp_conn *conn)
+void stt_watch_begin_late(struct sttcp_conn *conn)
 {
-	if (worker->loop == conn->loop)
-		stt_alarm_set_here(conn->loop, &conn->alarm, first_look(conn));
-	else
-		stt_alarm_set(conn->loop, &conn->alarm, first_look(conn));
+	stt_alarm_set(conn->loop, &conn->alarm, first_look(conn));
 }
 
 int64_t stt_watch_look_locked(struct stt_output *out)

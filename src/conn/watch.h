@@ -15,7 +15,6 @@
 
 #include "conn/output.h"
 
-struct stt_worker;
 struct sttcp_conn;
 
 /* What an output's `watch` says, under the output lock. */
@@ -46,7 +45,7 @@ void stt_watch_begin_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 void stt_watch_wait_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
 /* After a handler that has left the alarm to this call. By the owner, outside turns. */
-void stt_watch_begin_late(struct stt_worker *worker, struct sttcp_conn *conn);
+void stt_watch_begin_late(struct sttcp_conn *conn);
 
 /* A check: returns when the next one is due, STT_NEVER, or 0 when the peer is dead. By the loop. */
 int64_t stt_watch_look_locked(struct stt_output *out) STT_REQUIRES(out->lock);

@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "engine/turn.h"
 
 enum {
 	/* Entries of the ready list that are worked before events are polled again. Without a
@@ -195,21 +196,6 @@ static bool lower_due(struct stt_alarm *alarm, int64_t at)
 	return true;
 }
 
-void stt_alarm_set(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at)
-{
-	if (!lower_due(alarm, at) || atomic_exchange(&alarm->listed, true))
-		return;
-
-	struct stt_alarm *head = atomic_load_explicit(&loop->alarms, memory_order_relaxed);
-
-	do {
-		alarm->next = head;
-	} while (!atomic_compare_exchange_weak_explicit(
-		&loop->alarms, &head, alarm, memory_order_release, memory_order_relaxed));
-	if (!head)
-		stt_waker_wake(loop->waker);
-}
-
 /* Those for now in the order in which they come: whoever has rung goes to the end. */
 static void keep(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at)
 {
@@ -222,10 +208,39 @@ static void keep(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at)
 	}
 }
 
-void stt_alarm_set_here(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at)
+/* For the loop to take. */
+static void push_alarm(struct stt_loop *loop, struct stt_alarm *alarm)
 {
+	struct stt_alarm *head;
+
+	if (atomic_exchange(&alarm->listed, true))
+		return;
+	head = atomic_load_explicit(&loop->alarms, memory_order_relaxed);
+	do {
+		alarm->next = head;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&loop->alarms, &head, alarm, memory_order_release, memory_order_relaxed));
+	if (!head)
+		stt_waker_wake(loop->waker);
+}
+
+/* Whether the calling thread is the loop's owner, outside turns, and so has its heaps for itself.
+ */
+static bool is_here(const struct stt_loop *loop)
+{
+	return stt_self && stt_self->loop == loop && !stt_turn_runs(stt_self);
+}
+
+void stt_alarm_set(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at)
+{
+	if (!lower_due(alarm, at))
+		return;
+	if (!is_here(loop)) {
+		push_alarm(loop, alarm);
+		return;
+	}
 	/* If it is on the list, the loop takes it from there, with its latest time. */
-	if (!lower_due(alarm, at) || atomic_load(&alarm->listed))
+	if (atomic_load(&alarm->listed))
 		return;
 	stt_alarm_cancel(loop, alarm);
 	keep(loop, alarm, at);
@@ -315,7 +330,7 @@ static void ring(struct stt_worker *worker, struct stt_loop *loop, struct stt_he
 	if (loop->chain)
 		stir_late(loop);
 	if (again != STT_NEVER)
-		stt_alarm_set_here(loop, alarm, again);
+		stt_alarm_set(loop, alarm, again);
 }
 
 /*

@@ -136,12 +136,9 @@ void stt_alarm_init(struct stt_alarm *alarm,
 		    int64_t (*ring)(struct stt_worker *worker, struct stt_alarm *alarm));
 
 /* Makes the alarm ring at `at` at the latest. Any thread, as long as what it stands in is sure not
- * to be freed before the loop has next worked its list of alarms. */
+ * to be freed before the loop has next worked its list of alarms. Takes no system call where the
+ * loop's owner calls it outside turns. */
 void stt_alarm_set(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at);
-
-/* The same, for the loop's owner, outside turns: takes no system call. Also in a ring, of its own
- * alarm. */
-void stt_alarm_set_here(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at);
 
 /* Removes it from the heap. Only the loop's owner, outside turns, once no thread sets it any more.
  */

@@ -36,9 +36,9 @@ enum {
 	 * per millisecond; 25 us with a look at a thread, which is 3% of handshakes with RSA. */
 	CALM_LOOKS = 50,
 	CALM_LOOK_MS = 4,
-	/* A sleep may end so much earlier or later. So one of 4 ms ends with the kernel's tick, where
-	 * that comes 250 or 1000 times a second, and most take no interrupt of their own: a busy CPU
-	 * has 400 a second instead of 530, and each took 8 us. */
+	/* A sleep may end so much earlier or later. So one of 4 ms ends with the kernel's tick,
+	 * where that comes 250 or 1000 times a second, and most take no interrupt of their own: a
+	 * busy CPU has 400 a second instead of 530, and each took 8 us. */
 	LOOK_MARGIN_US = 250,
 	RETRY_MS = 100,
 	/* For so long a worker may be running in the same call, by the monitor's own sleeps: a
