@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The log itself: who gets which lines, and when the function from before is done. What is said is
- * in test_trace.c and test_trace_ends.c. */
+ * in test_trace.c and test_trace_ends.c, and forks are in test_log_forks.c. */
 #include "support/support.h"
 
 #include <fcntl.h>
@@ -492,142 +492,11 @@ static void environment_counts_at_the_first_start(void **state)
 	}
 }
 
-/* ---------------------------------------------------------------------- fork */
-
-static void fork_inside(int level, const char *text, void *context)
-{
-	pid_t *child = context;
-
-	(void)level;
-	if (!strcmp(text, "fork"))
-		*child = process_fork();
-}
-
-static void *say_until_told(void *argument)
-{
-	atomic_bool *stop = argument;
-
-	while (!atomic_load(stop))
-		stt_log(STT_LOG_INFO, "again");
-	return NULL;
-}
-
-static void ignore_line(int level, const char *text, void *context)
-{
-	(void)level;
-	(void)text;
-	(void)context;
-}
-
-static int fork_in_the_midst(void)
-{
-	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
-	atomic_bool stop = false;
-	pthread_t saying;
-
-	sttcp_set_log(ignore_line, NULL);
-	CHECK(pthread_create(&saying, NULL, say_until_told, &stop) == 0);
-	for (int i = 0; i < 50; i++) {
-		pid_t child = fork();
-
-		if (child == 0) {
-			struct lines lines = {.came = EVENT_INIT};
-
-			/* Neither the lock nor a call of a thread that is not there holds it up. */
-			sttcp_set_log(keep_line, &lines);
-			stt_log(STT_LOG_INFO, "child");
-			_exit(strcmp(lines.text, "child") ? 1 : 0);
-		}
-		CHECK(process_wait_pid(child) == 0);
-	}
-	atomic_store(&stop, true);
-	pthread_join(saying, NULL);
-
-	/* In the function itself, and on from there. */
-	pid_t child = -1;
-
-	sttcp_set_log(fork_inside, &child);
-	stt_log(STT_LOG_INFO, "fork");
-	stt_log(STT_LOG_INFO, "more");
-	sttcp_set_log(NULL, NULL);
-	if (child == 0)
-		_exit(0);
-	CHECK(process_wait_pid(child) == 0);
-	sttcp_server_free(server);
-	return 0;
-}
-
-static atomic_bool lines_end;
-
-static void *print_lines(void *argument)
-{
-	while (!atomic_load(&lines_end))
-		stt_log(STT_LOG_ERROR, "line");
-	return argument;
-}
-
-/* The lock of the C library's that is taken for a line's time is no parent's in the child. */
-static int fork_beside_lines(void)
-{
-	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	int before = dup(STDERR_FILENO);
-	pthread_t threads[3];
-	int status = 0;
-
-	CHECK(nowhere >= 0 && before >= 0);
-	dup2(nowhere, STDERR_FILENO);
-	sttcp_log_to_stderr(1);
-	for (int i = 0; i < 3; i++)
-		CHECK(pthread_create(&threads[i], NULL, print_lines, NULL) == 0);
-	for (int i = 0; i < (UNDER_TSAN ? 30 : 300) && status == 0; i++) {
-		pid_t child = process_fork();
-
-		if (child == 0) {
-			struct tm at;
-			time_t now = 0;
-
-			alarm(5);
-			_exit(localtime_r(&now, &at) ? 0 : 1);
-		}
-		status = process_wait_pid(child);
-	}
-	atomic_store(&lines_end, true);
-	for (int i = 0; i < 3; i++)
-		pthread_join(threads[i], NULL);
-	sttcp_log_to_stderr(0);
-	dup2(before, STDERR_FILENO);
-	CHECK(status == 0);
-	return 0;
-}
-
-static void log_holds_no_lock_of_a_forked_child(void **state)
-{
-	(void)state;
-	if (UNDER_ASAN) {
-		print_message(
-			"left out: a lock of the sanitizer may be held in a child for ever\n");
-		skip();
-	}
-	assert_int_equal(process_run("fork_beside_lines"), 0);
-}
-
-static void log_works_in_a_forked_child(void **state)
-{
-	(void)state;
-	assert_int_equal(process_run("fork_in_the_midst"), 0);
-}
-
 static const struct child children[] = {
-	{"print_to_nobody", print_to_nobody},
-	{"print_behind_close", print_behind_close},
-	{"start_only", start_only},
-	{"start_and_change", start_and_change},
-	{"turn_off_first", turn_off_first},
-	{"turn_function_off_first", turn_function_off_first},
-	{"set_level_first", set_level_first},
-	{"fork_in_the_midst", fork_in_the_midst},
-	{"fork_beside_lines", fork_beside_lines},
-	{NULL, NULL},
+	{"print_to_nobody", print_to_nobody}, {"print_behind_close", print_behind_close},
+	{"start_only", start_only},	      {"start_and_change", start_and_change},
+	{"turn_off_first", turn_off_first},   {"turn_function_off_first", turn_function_off_first},
+	{"set_level_first", set_level_first}, {NULL, NULL},
 };
 
 int main(int argc, char **argv)
@@ -645,8 +514,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(printing_to_nobody_raises_no_signal),
 		cmocka_unit_test(line_goes_to_no_other_file),
 		cmocka_unit_test(environment_counts_at_the_first_start),
-		cmocka_unit_test(log_works_in_a_forked_child),
-		cmocka_unit_test(log_holds_no_lock_of_a_forked_child),
 	};
 
 	if (argc > 1)
