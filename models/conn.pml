@@ -140,7 +140,8 @@ inline unref()
 	}
 }
 
-/* stt_loop_push of the connection's actor. It may stand on one list at a time. */
+/* stt_loop_push of the connection's actor, by somebody else than the loop's owner. It may stand on
+ * one list at a time. */
 inline stt_loop_push(was_empty)
 {
 	atomic {
@@ -267,7 +268,7 @@ inline read_input()
 	reads = 0
 }
 
-/* stt_loop_requeue */
+/* stt_loop_push, by the owner of the loop or a worker of the pool */
 inline requeue()
 {
 	if

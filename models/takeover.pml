@@ -314,7 +314,7 @@ inline serve()
 #endif
 }
 
-/* Lets go of the connection, or stt_loop_requeue. */
+/* Lets go of the connection, or stt_loop_push. */
 inline finish()
 {
 	assert(rounds[task] > 0);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Alarms for now, of which there may be one for each peer that takes what it is sent: the loop
- * looks at its events between them, and rings each before any comes twice more. And what a loop
- * sets for itself, which needs no waking. */
+ * looks at its events between them, and rings each before any comes twice more. */
 #include "support/faults.h"
 #include "support/support.h"
 
@@ -92,54 +91,9 @@ static void alarms_for_now_leave_room_for_events(void **state)
 	pair_close(&pair);
 }
 
-/* ---------------------------------------------------------- what needs no waking */
-
-enum {
-	NEWCOMERS = 50
-};
-
-static atomic_int wakings;
-
-/* Of the loop that a connection is on, by itself or by anybody. */
-static int count_wakings(int poller, struct epoll_event *events, int max, int timeout)
-{
-	int count = real_epoll_wait(poller, events, max, timeout);
-
-	for (int i = 0; i < count; i++)
-		if (events[i].data.ptr == &loop->wake_actor)
-			atomic_fetch_add(&wakings, 1);
-	return count;
-}
-
-static void limits_of_new_connections_wake_no_loop(void **state)
-{
-	struct pair pair = {0};
-
-	(void)state;
-	assert_int_equal(sttcp_engine_configure(1, 0, 0), 0);
-	pair_open(&pair, STTCP_OPTIONS(.first_byte_timeout_ms = 60000, .idle_timeout_ms = 60000));
-	loop = pair.conn->loop;
-	atomic_store(&stand_in_epoll_wait, count_wakings);
-	for (int i = 1; i <= NEWCOMERS; i++) {
-		int peer = peer_connect(sttcp_server_port(pair.server));
-
-		assert_true(peer >= 0);
-		assert_true(probe_wait(pair.probe, STTCP_CONNECTION, 1 + i));
-		assert_true(peer_say(peer, "hello"));
-		assert_true(probe_wait(pair.probe, STTCP_RECEIVE, i));
-		peer_close(peer);
-		assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, i));
-	}
-	atomic_store(&stand_in_epoll_wait, NULL);
-	print_message("%d wakings for %d connections\n", atomic_load(&wakings), NEWCOMERS);
-	assert_true(atomic_load(&wakings) <= NEWCOMERS / 5);
-	pair_close(&pair);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(limits_of_new_connections_wake_no_loop),
 		cmocka_unit_test(alarms_for_now_leave_room_for_events),
 	};
 

@@ -172,7 +172,7 @@ static int64_t ring_unopened(struct stt_worker *worker, struct sttcp_conn *conn,
 	if (!stt_conn_is_wished(conn, STT_WISH_READ) &&
 	    stt_pool_take(&worker->engine->pool, &conn->actor)) {
 		stt_conn_end(conn, STTCP_ETIME_FIRST_BYTE, STT_END_FLUSH);
-		stt_loop_requeue(worker, conn->loop, &conn->actor);
+		stt_loop_push(conn->loop, &conn->actor);
 	}
 	return STT_NEVER;
 }
@@ -198,7 +198,7 @@ static int64_t ring_handshake(struct stt_worker *worker, struct sttcp_conn *conn
 
 	stt_conn_end(conn, STTCP_ETIME_HANDSHAKE, STT_END_FLUSH);
 	if (queued)
-		stt_loop_requeue(worker, conn->loop, &conn->actor);
+		stt_loop_push(conn->loop, &conn->actor);
 	return STT_NEVER;
 }
 
@@ -229,7 +229,7 @@ int64_t stt_deadlines_ring(struct stt_worker *worker, struct stt_alarm *alarm)
 	else if (task_due < next)
 		next = task_due;
 	if (wishes && stt_conn_wish(conn, wishes))
-		stt_loop_requeue(worker, conn->loop, &conn->actor);
+		stt_loop_push(conn->loop, &conn->actor);
 
 	int64_t first_byte = ring_unopened(worker, conn, now);
 	int64_t handshake = ring_handshake(worker, conn, now);

@@ -260,6 +260,6 @@ void stt_conn_die(struct sttcp_conn *conn)
 	stt_service_ref(service);
 	service->calls->closed(service, conn);
 	conn->phase = STT_DEAD;
-	stt_loop_requeue(stt_self, conn->loop, &conn->actor);
+	stt_loop_push(conn->loop, &conn->actor);
 	stt_service_unref(service);
 }

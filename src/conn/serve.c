@@ -89,11 +89,11 @@ static void run_last_handler(struct stt_desk *desk, struct sttcp_conn *conn)
 }
 
 /* The input goes on after a turn of the others, or when more of it comes. */
-static enum next go_on_dropping(struct stt_desk *desk, struct sttcp_conn *conn, enum stt_rest rest)
+static enum next go_on_dropping(struct sttcp_conn *conn, enum stt_rest rest)
 {
 	if (rest != STT_REST_IS_THERE)
 		return LET_GO;
-	stt_loop_requeue(&desk->worker, conn->loop, &conn->actor);
+	stt_loop_push(conn->loop, &conn->actor);
 	return HANDED_ON;
 }
 
@@ -115,7 +115,7 @@ static enum next go_on_ending(struct stt_desk *desk, struct sttcp_conn *conn)
 		if (freed == STT_FREED_A_PART)
 			rest = STT_REST_IS_THERE;
 		if (freed != STT_FREED_ALL || (!view.drained && !view.forced))
-			return go_on_dropping(desk, conn, rest);
+			return go_on_dropping(conn, rest);
 		run_last_handler(desk, conn);
 		if (conn->phase == STT_PARKED)
 			return LET_GO;
@@ -130,7 +130,7 @@ static enum next go_on_ending(struct stt_desk *desk, struct sttcp_conn *conn)
 	}
 	if (!(view.drained && all_dropped) && stt_now_ms() < atomic_load(&conn->owner_due_ms) &&
 	    !atomic_load(&conn->loop->ending))
-		return go_on_dropping(desk, conn, rest);
+		return go_on_dropping(conn, rest);
 	stt_conn_die(conn);
 	return HANDED_ON;
 }
@@ -362,7 +362,7 @@ static enum next act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wi
 	if (conn->phase == STT_OPEN && !stt_conn_has_ended(conn)) {
 		if (act_open(desk, conn, wishes)) {
 			/* Other connections first. This one stays owned, by the list. */
-			stt_loop_requeue(&desk->worker, conn->loop, &conn->actor);
+			stt_loop_push(conn->loop, &conn->actor);
 			return HANDED_ON;
 		}
 		if (!stt_conn_has_ended(conn))
@@ -399,7 +399,7 @@ static void work(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes
 		if (conn->phase == STT_PARKED &&
 		    stt_strand_of(conn)->leaves == STT_LEAVES_TO_YIELD) {
 			stt_conn_wish_again(conn, wishes);
-			stt_loop_requeue(&desk->worker, conn->loop, &conn->actor);
+			stt_loop_push(conn->loop, &conn->actor);
 			return;
 		}
 	}

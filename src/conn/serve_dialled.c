@@ -60,7 +60,7 @@ static bool act(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes)
 	if (conn->phase == STT_OPEN && !stt_conn_has_ended(conn)) {
 		if (act_open(desk, conn, wishes)) {
 			stt_conn_wish_again(conn, wishes & STT_WISH_RECV);
-			stt_loop_requeue(&desk->worker, conn->loop, &conn->actor);
+			stt_loop_push(conn->loop, &conn->actor);
 			return true;
 		}
 		if (!stt_conn_has_ended(conn))
@@ -76,7 +76,7 @@ static void work(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes
 	while (!act(desk, conn, wishes) && !stt_conn_let_go(conn)) {
 		/* To its loop: what it needs no thread of the pool for must not wait for one. */
 		if (stt_desk_is_to_yield(desk)) {
-			stt_loop_requeue(&desk->worker, conn->loop, &conn->actor);
+			stt_loop_push(conn->loop, &conn->actor);
 			return;
 		}
 		wishes = stt_conn_take_wishes(conn);

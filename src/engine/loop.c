@@ -125,7 +125,7 @@ int stt_loop_init(struct stt_loop *loop, struct stt_engine *engine, int index)
 
 void stt_loop_fini(struct stt_loop *loop)
 {
-	/* Rare: only a thread that was stopped between two instructions, see stt_loop_push. */
+	/* Rare: only a thread that was stopped between two instructions, see push_actor. */
 	stt_wait_for_zero(&loop->wakers);
 	stt_foreign_fini(&loop->foreign);
 	if (loop->timer >= 0)
@@ -136,7 +136,15 @@ void stt_loop_fini(struct stt_loop *loop)
 		close(loop->poller);
 }
 
-void stt_loop_push(struct stt_loop *loop, struct stt_actor *actor)
+/* Whether the calling thread is the loop's owner, outside turns, and so has its chain and its heaps
+ * for itself. */
+static bool is_here(const struct stt_loop *loop)
+{
+	return stt_self && stt_self->loop == loop && !stt_turn_runs(stt_self);
+}
+
+/* For the loop to take. */
+static void push_actor(struct stt_loop *loop, struct stt_actor *actor)
 {
 	struct stt_actor *head = atomic_load_explicit(&loop->ready, memory_order_relaxed);
 	bool counted = false;
@@ -169,12 +177,12 @@ static void append_chain(struct stt_loop *loop, struct stt_actor *actor)
 	loop->chain_tail = actor;
 }
 
-void stt_loop_requeue(struct stt_worker *worker, struct stt_loop *loop, struct stt_actor *actor)
+void stt_loop_push(struct stt_loop *loop, struct stt_actor *actor)
 {
-	if (worker->loop == loop)
+	if (is_here(loop))
 		append_chain(loop, actor);
 	else
-		stt_loop_push(loop, actor);
+		push_actor(loop, actor);
 }
 
 void stt_alarm_init(struct stt_alarm *alarm,
@@ -222,13 +230,6 @@ static void push_alarm(struct stt_loop *loop, struct stt_alarm *alarm)
 		&loop->alarms, &head, alarm, memory_order_release, memory_order_relaxed));
 	if (!head)
 		stt_waker_wake(loop->waker);
-}
-
-/* Whether the calling thread is the loop's owner, outside turns, and so has its heaps for itself.
- */
-static bool is_here(const struct stt_loop *loop)
-{
-	return stt_self && stt_self->loop == loop && !stt_turn_runs(stt_self);
 }
 
 void stt_alarm_set(struct stt_loop *loop, struct stt_alarm *alarm, int64_t at)

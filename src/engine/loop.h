@@ -106,11 +106,9 @@ void stt_loop_run(struct stt_worker *worker, struct stt_loop *loop);
  * The user of the engine is not busy any more (engine.h). */
 void stt_loop_end(struct stt_loop *loop);
 
-/* Puts an actor at the end of the ready list. Any thread. */
+/* Puts an actor at the end of the ready list. Any thread. Takes no system call where the loop's
+ * owner calls it outside turns. */
 void stt_loop_push(struct stt_loop *loop, struct stt_actor *actor);
-
-/* The same, for a worker: needs no wake-up if the worker owns the loop and is outside a turn. */
-void stt_loop_requeue(struct stt_worker *worker, struct stt_loop *loop, struct stt_actor *actor);
 
 /* An actor comes to live on the loop, and leaves it. Any thread. */
 static inline void stt_loop_move_in(struct stt_loop *loop)

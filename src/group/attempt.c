@@ -210,7 +210,7 @@ static void end_attempt(struct stt_attempt *attempt)
 	conn->actor.ops = attempt->own;
 	/* One that has not begun is on its way to the list already. */
 	if (attempt->begun)
-		stt_loop_requeue(stt_self, attempt->loop, &attempt->actor);
+		stt_loop_push(attempt->loop, &attempt->actor);
 	/* Never the last one: the loop has its own. */
 	stt_conn_unref(conn);
 }
@@ -282,7 +282,7 @@ static void win(struct stt_attempt *attempt, int fd, const struct stt_addr *addr
 	/* Its local address, which most programs ask for, and which is unknown once the socket is
 	 * closed. */
 	stt_conn_local(conn);
-	stt_loop_requeue(stt_self, loop, &conn->actor);
+	stt_loop_push(loop, &conn->actor);
 }
 
 /* An error that says more than that an address family or a network is missing wins. */

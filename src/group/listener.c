@@ -363,17 +363,18 @@ static void close_listener(struct stt_worker *worker, struct stt_actor *actor)
 	struct stt_listener *listener = stt_container_of(actor, struct stt_listener, actor);
 	struct stt_group *group = listener->group;
 
+	(void)worker;
 	/* Whoever called it just before this waits on the loop's list of alarms: that is worked
 	 * first. */
 	stt_admission_forget_listener(group, listener);
 	if (atomic_load(&listener->alarm.listed)) {
-		stt_loop_requeue(worker, listener->loop, actor);
+		stt_loop_push(listener->loop, actor);
 		return;
 	}
 	stt_alarm_cancel(listener->loop, &listener->alarm);
 	stand_back(listener);
 	if (empty_queue(listener)) {
-		stt_loop_requeue(worker, listener->loop, actor);
+		stt_loop_push(listener->loop, actor);
 		return;
 	}
 	stt_group_ref(group);

@@ -53,6 +53,8 @@ long fault_calls(void);
 	  SYS_connect, FAILS_WITH_ERRNO)                                                           \
 	X(int, listen, (int fd, int backlog), (fd, backlog), SYS_listen, FAILS_WITH_ERRNO)         \
 	X(int, close, (int fd), (fd), SYS_close, FAILS_WITH_ERRNO)                                 \
+	X(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size), SYS_write,    \
+	  FAILS_WITH_ERRNO)                                                                        \
 	X(int, epoll_ctl, (int poller, int op, int fd, struct epoll_event *event),                 \
 	  (poller, op, fd, event), SYS_epoll_ctl, FAILS_WITH_ERRNO)                                \
 	X(int, epoll_wait, (int poller, struct epoll_event *events, int max, int timeout),         \
