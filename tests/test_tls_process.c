@@ -6,6 +6,7 @@
 #include "support/tls_stage.h"
 
 #include <openssl/ssl.h>
+#include <sys/resource.h>
 
 #include "tls/process.h"
 
@@ -260,6 +261,34 @@ static int fork_amid_traffic(void)
 static struct event is_inside = EVENT_INIT;
 static atomic_bool has_left;
 
+/* In a child: a fork has no other thread to wait for, and those of the parent are none. */
+static void fork_without_waiting(void)
+{
+	struct rusage before;
+	struct rusage after;
+
+	CHECK(getrusage(RUSAGE_THREAD, &before) == 0);
+	pid_t child = process_fork();
+
+	if (child == 0)
+		_exit(0);
+	CHECK(getrusage(RUSAGE_THREAD, &after) == 0);
+	CHECK(after.ru_nvcsw - before.ru_nvcsw < 1000);
+	CHECK(process_wait_pid(child) == 0);
+}
+
+static void *visit_for_ever(void *argument)
+{
+	struct stt_visit visit;
+
+	(void)argument;
+	CHECK(stt_tls_enter(&visit, &has_left));
+	event_raise(&is_inside);
+	for (;;)
+		pause();
+	return NULL;
+}
+
 static void *visit_for_long(void *argument)
 {
 	struct stt_visit visit;
@@ -280,8 +309,10 @@ static int enter_again(pid_t child)
 
 	CHECK(stt_tls_enter(&visit, &has_left));
 	stt_tls_leave(&visit);
-	if (child == 0)
+	if (child == 0) {
+		fork_without_waiting();
 		_exit(0);
+	}
 	CHECK(process_wait_pid(child) == 0);
 	return 0;
 }
@@ -316,6 +347,22 @@ static int fork_inside_a_visit(void)
 	return enter_again(child);
 }
 
+/* The child has not the thread that is inside, and each of its own forks, and its exit, would wait
+ * for that. */
+static int fork_beside_a_visit_without_end(void)
+{
+	pthread_t thread;
+
+	CHECK(stt_tls_begin());
+	CHECK(pthread_create(&thread, NULL, visit_for_ever, NULL) == 0);
+	CHECK(pthread_detach(thread) == 0);
+	CHECK(event_wait(&is_inside, 1));
+	pid_t child = process_fork();
+
+	CHECK(child >= 0);
+	return enter_again(child);
+}
+
 static const struct child children[] = {
 	{"exit_amid_traffic", exit_amid_traffic},
 	{"exit_after_openssl_was_used_before", exit_after_openssl_was_used_before},
@@ -324,6 +371,7 @@ static const struct child children[] = {
 	{"fork_amid_traffic", fork_amid_traffic},
 	{"fork_beside_a_visit", fork_beside_a_visit},
 	{"fork_inside_a_visit", fork_inside_a_visit},
+	{"fork_beside_a_visit_without_end", fork_beside_a_visit_without_end},
 	{"calls_behind_openssls_end", calls_behind_openssls_end},
 	{"calls_at_exit", calls_at_exit},
 	{NULL, NULL},
@@ -371,6 +419,12 @@ static void fork_waits_until_nobody_is_inside(void **state)
 	assert_int_equal(process_run("fork_inside_a_visit"), 0);
 }
 
+static void child_waits_for_no_thread_of_its_parent(void **state)
+{
+	(void)state;
+	assert_int_equal(process_run("fork_beside_a_visit_without_end"), 0);
+}
+
 static void expect_line(const char *child, const char *expected)
 {
 	struct process process;
@@ -402,6 +456,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(whole_servers_and_clients_do_not_crash_at_exit),
 		cmocka_unit_test(fork_amid_traffic_harms_neither),
 		cmocka_unit_test(fork_waits_until_nobody_is_inside),
+		cmocka_unit_test(child_waits_for_no_thread_of_its_parent),
 		cmocka_unit_test(calls_after_openssls_end_have_a_code),
 		cmocka_unit_test(at_exit_all_is_as_it_was),
 	};

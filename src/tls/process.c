@@ -45,6 +45,8 @@ struct slot {
  * bars the way does so first and then looks whether somebody is inside. */
 static struct slot slots[NSLOTS];
 static atomic_int barred;
+/* Relaxed: it changes in a child, where there is one thread. */
+static atomic_uint forks;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static atomic_bool ready;
@@ -90,9 +92,13 @@ static void end_fork(void)
 	atomic_fetch_sub(&barred, A_FORK);
 }
 
-/* Of all threads that were forking, it has the one. */
+/* Of all threads that were forking, or inside, it has the one. Those that were waited for in vain,
+ * or were just stepping back, would be waited for at each fork of its own, and at its exit. */
 static void end_fork_in_child(void)
 {
+	for (int i = 0; i < NSLOTS; i++)
+		atomic_store(&slots[i].inside, 0);
+	atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
 	atomic_fetch_and(&barred, CLEANED_UP);
 }
 
@@ -137,16 +143,24 @@ bool stt_tls_enter(struct stt_visit *visit, const void *user)
 	atomic_fetch_add(inside, 1);
 	if (atomic_load(&barred) && !enter_later(inside))
 		return false;
-	*visit = (struct stt_visit){user, stt_errors_hide(), errno};
+	*visit = (struct stt_visit){user, stt_errors_hide(), errno,
+				    atomic_load_explicit(&forks, memory_order_relaxed)};
 	errno = 0;
 	return true;
+}
+
+/* One from before a fork does not count in the child. */
+static void count_out(const struct stt_visit *visit)
+{
+	if (visit->forks == atomic_load_explicit(&forks, memory_order_relaxed))
+		atomic_fetch_sub(&slot_of(visit->user)->inside, 1);
 }
 
 void stt_tls_leave(struct stt_visit *visit)
 {
 	stt_errors_show(visit->errors);
 	errno = visit->number;
-	atomic_fetch_sub(&slot_of(visit->user)->inside, 1);
+	count_out(visit);
 }
 
 void stt_tls_leave_well(struct stt_visit *visit)
@@ -154,7 +168,7 @@ void stt_tls_leave_well(struct stt_visit *visit)
 	if (visit->errors)
 		stt_errors_show(visit->errors);
 	errno = visit->number;
-	atomic_fetch_sub(&slot_of(visit->user)->inside, 1);
+	count_out(visit);
 }
 
 void stt_tls_leave_to_the_end(struct stt_tls_left *left)

@@ -31,7 +31,8 @@ void stt_tls_end(void);
 struct stt_visit {
 	const void *user;
 	struct stt_errors *errors;
-	int number; /* errno */
+	int number;	/* errno */
+	unsigned forks; /* of this process, down from the first, when it began */
 };
 
 bool stt_tls_enter(struct stt_visit *visit, const void *user);
