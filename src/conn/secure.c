@@ -210,6 +210,12 @@ bool stt_secure_is_held_locked(const struct stt_output *out)
 	return stt_tls_is_held(session_of(out));
 }
 
+bool stt_secure_needs_input_locked(const struct stt_output *out)
+{
+	return (out->detours & STT_DETOUR_TLS) && !out->shakes &&
+	       stt_tls_needs_input(session_of(out));
+}
+
 bool stt_secure_is_drained_locked(const struct stt_output *out)
 {
 	return !out->shakes && !stt_tls_rest(session_of(out));

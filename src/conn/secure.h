@@ -71,6 +71,9 @@ bool stt_secure_is_torn_locked(const struct stt_output *out) STT_REQUIRES(out->l
 /* Whether all that waits for the descriptor is tickets, for which no peer waits. */
 bool stt_secure_is_held_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
 
+/* Whether output waits for input: TLS sends nothing amid a message of its own. */
+bool stt_secure_needs_input_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
+
 /* Whether no record waits for the descriptor. */
 bool stt_secure_is_drained_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
 

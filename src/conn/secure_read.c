@@ -22,8 +22,10 @@ ssize_t stt_secure_recv(struct sttcp_conn *conn, void *data, size_t size, bool *
 	stt_lock(&out->lock);
 	ssize_t got = stt_tls_recv(session, data, size, emptied, &budget);
 
-	/* Answers of TLS's own, or an alert. While output waits for the descriptor they do, too. */
-	if (stt_tls_rest(session) && !stt_tls_is_held(session) && !atomic_load(&out->pending))
+	/* Answers of TLS's own, or an alert. While output waits for the descriptor they do, too;
+	 * but not if it waits for what has been read now. */
+	if (stt_tls_needs_input(session) ||
+	    (stt_tls_rest(session) && !stt_tls_is_held(session) && !atomic_load(&out->pending)))
 		what = stt_output_flush_locked(out);
 	stt_unlock(&out->lock);
 	stt_output_tell(conn, what);

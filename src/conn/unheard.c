@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Finds a peer that the kernel does not hear. */
+/* Finds a peer that the kernel does not hear, and TLS that has to read before it can send. */
 #include "conn/unheard.h"
 
 #include "base/clock.h"
 #include "conn/conn.h"
 #include "conn/hold.h"
+#include "conn/secure.h"
 #include "conn/service.h"
 #include "net/socket.h"
 
@@ -20,7 +21,8 @@ static bool stands_still_locked(const struct stt_output *out) STT_REQUIRES(out->
 {
 	const struct sttcp_conn *conn = stt_output_conn(out);
 
-	return atomic_load(&out->pending) && !out->broken && !stt_host_is_unix(conn->service->host);
+	return atomic_load(&out->pending) && !out->broken &&
+	       (!stt_host_is_unix(conn->service->host) || stt_secure_needs_input_locked(out));
 }
 
 int64_t stt_unheard_at_locked(const struct stt_output *out)
@@ -40,7 +42,15 @@ int64_t stt_unheard_look_locked(struct stt_output *out, int64_t now_ms, bool *as
 		return STT_NEVER;
 	if (still_ms < FIRST_LOOK_MS)
 		return out->moved_ms + FIRST_LOOK_MS;
-	out->unheard = (out->holds_reader || stt_is_paused(conn)) && stt_socket_is_unheard(fd);
+
+	bool rests = out->holds_reader || stt_is_paused(conn);
+
+	if (rests && stt_secure_needs_input_locked(out)) {
+		stt_hold(conn, STT_HOLD_AHEAD);
+		*asks = true;
+		return now_ms + still_ms;
+	}
+	out->unheard = rests && stt_socket_is_unheard(fd);
 	if (!out->unheard)
 		return now_ms + still_ms;
 

@@ -13,7 +13,8 @@
  *
  * So where output stands still and the peer seems not to answer, the loop asks the
  * owner to read some of the input into memory (read_ahead.h), as often as that goes
- * on.
+ * on. The same helps where TLS waits for the rest of a message of its own before it
+ * sends anything.
  */
 #ifndef STT_CONN_UNHEARD_H
 #define STT_CONN_UNHEARD_H

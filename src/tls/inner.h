@@ -46,9 +46,11 @@ struct stt_tls_session {
 	size_t batch_size;
 	size_t batch_room;
 	uint64_t moved;
-	int out_code;	/* why the wire takes no more */
-	bool has_plain; /* plain bytes are in the rest, not only TLS's own */
-	bool held;	/* the rest is tickets alone, and has not been offered to the wire */
+	int out_code;	  /* why the wire takes no more */
+	bool has_plain;	  /* plain bytes are in the rest, not only TLS's own */
+	bool held;	  /* the rest is tickets alone, and has not been offered to the wire */
+	bool needs_input; /* OpenSSL took no bytes, for a part of a message of the peer's is missing
+			   */
 
 	/* The whole. */
 	bool open;	     /* the handshake is done */

@@ -292,6 +292,12 @@ bool stt_tls_is_held(const struct stt_tls_session *session)
 	return false;
 }
 
+bool stt_tls_needs_input(const struct stt_tls_session *session)
+{
+	(void)session;
+	return false;
+}
+
 size_t stt_tls_rest(const struct stt_tls_session *session)
 {
 	(void)session;

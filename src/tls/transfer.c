@@ -181,6 +181,11 @@ bool stt_tls_is_held(const struct stt_tls_session *session)
 	return session->held;
 }
 
+bool stt_tls_needs_input(const struct stt_tls_session *session)
+{
+	return session->needs_input;
+}
+
 size_t stt_tls_rest(const struct stt_tls_session *session)
 {
 	return session->rest.size;
@@ -257,6 +262,7 @@ static int write_records(struct stt_tls_session *session, struct source source, 
 		if (SSL_write_ex(session->ssl, data, now, &written) != 1) {
 			int code = stt_verdict(session);
 
+			session->needs_input = code == -EAGAIN;
 			return code < 0 ? code : STTCP_ETLS;
 		}
 		left -= now;
@@ -356,7 +362,7 @@ ssize_t stt_tls_send(struct stt_tls_session *session, const struct iovec *parts,
 		return 0;
 	if (!stt_tls_enter(&visit, session))
 		return -ECANCELED;
-	session->refused = session->out_of_memory = false;
+	session->refused = session->out_of_memory = session->needs_input = false;
 	result = send_some(session, parts, size);
 	leave(session, &visit);
 	return result;
