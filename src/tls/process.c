@@ -23,6 +23,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "tls/errors.h"
 #include "tls/trust.h"
 
@@ -31,7 +32,7 @@ enum {
 	CACHE_LINE = 64,
 	/* A key in a slow module may keep a handshake inside for longer; who exits or forks does
 	 * not wait for it for ever, and it may be a visit of its own. */
-	WAITS_MAX = 20000,
+	WAITS_MAX_MS = 1000,
 	/* In `barred`. */
 	CLEANED_UP = 1, /* for good */
 	A_FORK = 2	/* each that is going on */
@@ -67,10 +68,10 @@ static void take_a_nap(void)
 
 static void wait_for_those_inside(void)
 {
-	int waits = 0;
+	int64_t until_ms = stt_now_ms() + WAITS_MAX_MS;
 
 	for (int i = 0; i < NSLOTS; i++) {
-		while (atomic_load(&slots[i].inside) && waits++ < WAITS_MAX)
+		while (atomic_load(&slots[i].inside) && stt_now_ms() < until_ms)
 			take_a_nap();
 	}
 }
