@@ -146,11 +146,29 @@ static void it_leaves_although_nothing_is_read(void **state)
 	wire_close(&wire);
 }
 
+/* Nobody wants the input any more, but the output does. */
+static void it_leaves_although_the_connection_is_closed(void **state)
+{
+	struct wire wire;
+
+	(void)state;
+	wire_open(&wire, STTCP_OPTIONS(.tls = stage_shared_client()));
+	send_a_piece(&wire);
+	assert_int_equal(sttcp_conn_send(wire.conn, "word", 4), 0);
+	assert_int_equal(sttcp_conn_close(wire.conn), 0);
+	assert_true(peer_quiet(wire.peer.fd, 50));
+	send_the_rest(&wire);
+	assert_true(tls_peer_expect(&wire.peer, "word"));
+	assert_int_equal(tls_peer_end(&wire.peer), 0);
+	wire_close(&wire);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_sent_between_two_pieces_leaves_behind_the_last),
 		cmocka_unit_test(it_leaves_although_nothing_is_read),
+		cmocka_unit_test(it_leaves_although_the_connection_is_closed),
 	};
 
 	return cmocka_run_group_tests(tests, stage_open, stage_close);

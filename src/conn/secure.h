@@ -86,6 +86,9 @@ void stt_secure_finish_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 /* As their likes in stream.h, by the owner: secure_read.c. */
 ssize_t stt_secure_recv(struct sttcp_conn *conn, void *data, size_t size, bool *emptied);
 bool stt_secure_has_input(struct sttcp_conn *conn);
+
+/* As stt_secure_needs_input_locked. */
+bool stt_secure_needs_input(struct sttcp_conn *conn);
 bool stt_secure_is_amid(struct sttcp_conn *conn);
 int stt_secure_failure(struct sttcp_conn *conn);
 

@@ -20,16 +20,26 @@ ssize_t stt_secure_recv(struct sttcp_conn *conn, void *data, size_t size, bool *
 	unsigned what = 0;
 
 	stt_lock(&out->lock);
+	bool needed = stt_tls_needs_input(session);
 	ssize_t got = stt_tls_recv(session, data, size, emptied, &budget);
 
 	/* Answers of TLS's own, or an alert. While output waits for the descriptor they do, too;
 	 * but not if it waits for what has been read now. */
-	if (stt_tls_needs_input(session) ||
+	if (needed ||
 	    (stt_tls_rest(session) && !stt_tls_is_held(session) && !atomic_load(&out->pending)))
 		what = stt_output_flush_locked(out);
 	stt_unlock(&out->lock);
 	stt_output_tell(conn, what);
 	return got;
+}
+
+bool stt_secure_needs_input(struct sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	bool needs = stt_tls_needs_input(stt_secure_of(conn)->session);
+
+	stt_unlock(&conn->output.lock);
+	return needs;
 }
 
 bool stt_secure_is_amid(struct sttcp_conn *conn)

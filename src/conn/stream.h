@@ -73,9 +73,16 @@ static inline bool stt_stream_has_more(const struct sttcp_conn *conn, ssize_t go
 	return got == -EAGAIN && conn->secure && !emptied;
 }
 
-/* Input that nobody wants, as it comes from the descriptor; `data` has room for `size` bytes. */
+/* Input that nobody wants, as it comes from the descriptor; `data` has room for `size` bytes. Where
+ * output waits for it, TLS reads it. Above 0: there may be more. */
 static inline ssize_t stt_stream_drop(struct sttcp_conn *conn, void *data, size_t size)
 {
+	if (conn->secure && stt_secure_needs_input(conn)) {
+		bool emptied;
+		ssize_t got = stt_secure_recv(conn, data, size, &emptied);
+
+		return got == -EAGAIN && !emptied ? 1 : got;
+	}
 	return stt_socket_drop(stt_stream_fd(conn), data, size);
 }
 

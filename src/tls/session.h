@@ -114,7 +114,7 @@ bool stt_tls_is_held(const struct stt_tls_session *session);
 
 /* Whether the last stt_tls_send was refused because a message of TLS's own has come in part: behind
  * that OpenSSL takes no bytes before it has read the rest. So a stt_tls_recv may change it, and no
- * event of the descriptor tells. */
+ * event of the descriptor tells. True until it has. */
 bool stt_tls_needs_input(const struct stt_tls_session *session);
 
 /* Cipher bytes that wait for the descriptor. */

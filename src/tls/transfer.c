@@ -107,6 +107,7 @@ ssize_t stt_tls_recv(struct stt_tls_session *session, void *data, size_t size, b
 	session->stays_dry = false;
 	session->refused = session->out_of_memory = false;
 	got = read_records(session, data, size, emptied, budget);
+	session->needs_input = session->needs_input && SSL_in_init(session->ssl);
 	leave(session, &visit);
 	session->more = !*emptied;
 	if (got > 0)
