@@ -23,6 +23,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,10 +33,9 @@ extern char **environ;
 enum {
 	DEFAULT_MAX = 100,
 	NVARIABLES = 5,
-	FILES_EACH = 3,	    /* a connection and two pipes */
+	FILES_EACH = 4,	    /* a connection, two pipes and what tells that it is gone */
 	THREADS_EACH = 2,   /* that may wait for a process: one that reads, one that writes */
 	MAX_THREADS = 4096, /* the library's own limit */
-	LOOK_MS = 500,	    /* how often who waits for a process looks for its peer */
 };
 
 static char **command;
@@ -47,7 +47,8 @@ struct job {
 	atomic_int refs;  /* of the connection, and of the work that reads from the process */
 	sttcp_conn *conn; /* a reference of the work's */
 	int64_t began_ns;
-	int out; /* from the process; only the work that reads */
+	int out;  /* from the process; only the work that reads */
+	int over; /* an eventfd, readable from the end of the connection on */
 
 	pthread_mutex_t lock;
 	/* Under the lock. */
@@ -70,6 +71,8 @@ static void unref_job(void *argument)
 		return;
 	if (job->in >= 0)
 		close(job->in);
+	if (job->over >= 0)
+		close(job->over);
 	pthread_mutex_destroy(&job->lock);
 	free(job->rest);
 	free(job);
@@ -222,14 +225,22 @@ static bool is_gone(struct job *job)
 	return gone;
 }
 
-/* False: the peer is gone. It is looked for, because the process may have ended, too, and have left
- * its output to one that is in its group no more and gets no signal: then no end ever comes. */
+/* Until the process has something, or takes something, or the peer is gone. */
+static void wait_for_file(int fd, short events, const struct job *job)
+{
+	struct pollfd fds[] = {{.fd = fd, .events = events}, {.fd = job->over, .events = POLLIN}};
+
+	while (poll(fds, 2, -1) < 0 && errno == EINTR)
+		;
+}
+
+/* False: the peer is gone. That is waited for, too, because the process may have ended and have
+ * left its output to one that is in its group no more and gets no signal: then no end ever comes.
+ */
 static bool wait_for_output(struct job *job)
 {
-	while (poll(&(struct pollfd){.fd = job->out, .events = POLLIN}, 1, LOOK_MS) <= 0)
-		if (is_gone(job))
-			return false;
-	return true;
+	wait_for_file(job->out, POLLIN, job);
+	return !is_gone(job);
 }
 
 /* What the process writes goes to the peer. At the end of that the peer gets a FIN, and once the
@@ -291,7 +302,8 @@ static struct job *new_job(sttcp_conn *conn)
 	atomic_init(&job->refs, 1);
 	job->began_ns = now_ns();
 	job->in = job->out = -1;
-	error = start_process(job, conn);
+	job->over = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	error = job->over < 0 ? errno : start_process(job, conn);
 	if (error == 0)
 		return job;
 	say("%s: cannot run %s: %s", sttcp_conn_address(conn), command[0], strerror(error));
@@ -338,6 +350,8 @@ static void close_input(struct job *job, bool is_gone)
 {
 	pthread_mutex_lock(&job->lock);
 	job->is_gone |= is_gone;
+	if (is_gone)
+		eventfd_write(job->over, 1);
 	if (!job->is_flushing)
 		close_input_locked(job);
 	pthread_mutex_unlock(&job->lock);
@@ -361,8 +375,7 @@ static ssize_t write_some(int fd, const char *data, size_t size)
 	return (ssize_t)done;
 }
 
-/* Waits for a process that does not read, until the rest is written or nobody wants it any more:
- * the end of a process wakes the poll, that of a peer is looked for. */
+/* Waits for a process that does not read, until the rest is written or nobody wants it any more. */
 static void flush(void *argument)
 {
 	struct job *job = argument;
@@ -371,7 +384,7 @@ static void flush(void *argument)
 	ssize_t n = 0;
 
 	while (n >= 0 && done < job->rest_size && !is_gone(job)) {
-		poll(&(struct pollfd){.fd = job->in, .events = POLLOUT}, 1, LOOK_MS);
+		wait_for_file(job->in, POLLOUT, job);
 		n = write_some(job->in, job->rest + done, job->rest_size - done);
 		if (n > 0)
 			done += (size_t)n;
