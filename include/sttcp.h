@@ -1533,7 +1533,8 @@ STTCP_API int sttcp_run(void (*fn)(void *argument), void *argument) STTCP_CHECKE
  * are tried when they are named, and read once more by that start: a process that
  * gives up the right to read them does so afterwards. sttcp_tls_reload may be
  * called at any time. All functions may be called on any thread; those that read
- * files wait for the disk. Files are in PEM format.
+ * files wait for the disk. Files are in PEM format. They are read again at a
+ * start and at each reload, so a pipe is refused.
  */
 
 /*

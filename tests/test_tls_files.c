@@ -59,6 +59,33 @@ static void each_bad_file_has_a_code_and_a_sentence(void **state)
 	expect_fault("/dev/zero", good_key, -EFBIG, "/dev/zero", "File too large");
 }
 
+/* Nobody writes to it: it is not waited for, either. */
+static void pipe_is_refused(void **state)
+{
+	const char *named = certs_path("fifo");
+	char path[32];
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(mkfifo(named, 0600), 0);
+	assert_int_equal(pipe(ends), 0);
+	snprintf(path, sizeof(path), "/dev/fd/%d", ends[0]);
+
+	const char *const pipes[] = {named, path};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct sttcp_tls *client = stt_tls_new_client();
+
+		expect_fault(pipes[i], good_key, -EINVAL, pipes[i], "is a pipe");
+		expect_fault(good_certificate, pipes[i], -EINVAL, pipes[i], "write it to a file");
+		assert_int_equal(stt_tls_trust(client, pipes[i]), -EINVAL);
+		expect_words(client, "is a pipe");
+		stt_tls_unref(client);
+	}
+	close(ends[0]);
+	close(ends[1]);
+}
+
 /* Root reads everything. */
 static void an_unreadable_file_is_told(void **state)
 {
@@ -281,6 +308,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_bad_file_has_a_code_and_a_sentence),
+		cmocka_unit_test(pipe_is_refused),
 		cmocka_unit_test(an_unreadable_file_is_told),
 		cmocka_unit_test(a_key_may_be_in_the_certificates_file),
 		cmocka_unit_test(a_file_may_come_before_the_start),

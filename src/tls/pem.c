@@ -77,9 +77,26 @@ static int read_all(int fd, struct content *content)
 	}
 }
 
+static bool is_pipe(int fd)
+{
+	struct stat status;
+
+	return fd >= 0 && fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
+/* A file is read when it is named, at a start and at each reload; a pipe, such as a shell makes of
+ * <(command), has nothing the second time. O_NONBLOCK: nobody may ever write to one. */
 static int read_file(const char *file, struct content *content, struct stt_fault *fault)
 {
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (is_pipe(fd)) {
+		close(fd);
+		return stt_fault(
+			fault, -EINVAL,
+			"%s is a pipe, and files are read more than once: write it to a file",
+			file);
+	}
 	int result = fd < 0 ? -errno : read_all(fd, content);
 
 	if (fd >= 0)
