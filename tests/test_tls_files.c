@@ -59,6 +59,41 @@ static void each_bad_file_has_a_code_and_a_sentence(void **state)
 	expect_fault("/dev/zero", good_key, -EFBIG, "/dev/zero", "File too large");
 }
 
+/* With as many steps that lead nowhere as fit. */
+static const char *long_way_to(const char *file, char *path, size_t size)
+{
+	const char *name = strrchr(file, '/') + 1;
+	int len = snprintf(path, size, "%.*s", (int)(name - file), file);
+
+	while ((size_t)len + 2 + strlen(name) < size)
+		len += snprintf(path + len, size - (size_t)len, "./");
+	snprintf(path + len, size - (size_t)len, "%s", name);
+	return path;
+}
+
+static void long_path_leaves_room_for_what_to_do(void **state)
+{
+	char certificate[800];
+	char key[800];
+	char other[800];
+
+	(void)state;
+	long_way_to(good_certificate, certificate, sizeof(certificate));
+	long_way_to(certs_write_encrypted_key("long.key", &host), key, sizeof(key));
+	long_way_to(certs_write_key("other.key", &authority), other, sizeof(other));
+	expect_fault(certificate, key, -EINVAL, "long.key", "-out FILE)");
+	expect_fault(certificate, other, -EINVAL, "other.key", "does not fit");
+	expect_fault(other, NULL, -EINVAL, "other.key", "BEGIN CERTIFICATE");
+
+	sttcp_tls *tls = sttcp_tls_server(certificate, key);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, STTCP_OPTIONS(.tls = tls));
+
+	assert_int_equal(sttcp_server_start(server), -EINVAL);
+	assert_non_null(strstr(sttcp_server_error(server), "-out FILE)"));
+	sttcp_server_free(server);
+	sttcp_tls_unref(tls);
+}
+
 /* Nobody writes to it: it is not waited for, either. */
 static void pipe_is_refused(void **state)
 {
@@ -308,6 +343,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_bad_file_has_a_code_and_a_sentence),
+		cmocka_unit_test(long_path_leaves_room_for_what_to_do),
 		cmocka_unit_test(pipe_is_refused),
 		cmocka_unit_test(an_unreadable_file_is_told),
 		cmocka_unit_test(a_key_may_be_in_the_certificates_file),

@@ -10,7 +10,7 @@
 #include "group/dial.h"
 
 enum {
-	SENTENCE = 320
+	SENTENCE = 560
 };
 
 /* Not _Thread_local: that is room which others need, where the library is loaded late. The C

@@ -168,7 +168,7 @@ struct stt_group {
 	sttcp_stop_report report;
 	sttcp_stats totals; /* of connections that have ended */
 	bool alarm_armed;   /* holds a reference */
-	char error[256];
+	char error[512];
 
 	/* The deadline of a stop, or a client's next attempt. */
 	struct stt_alarm alarm;

@@ -51,10 +51,13 @@ static int check_pair(const struct stt_pair *pair, const struct stt_pair_files *
 	if (reason == X509_R_KEY_VALUES_MISMATCH || reason == X509_R_KEY_TYPE_MISMATCH)
 		return stt_fault(fault, -EINVAL,
 				 "the key in %s does not fit the first certificate in %s",
-				 key_file(files), files->certificate);
+				 stt_fault_show(key_file(files)).text,
+				 stt_fault_show(files->certificate).text);
 	return stt_fault(fault, -EINVAL,
 			 "OpenSSL cannot use the key in %s with the first certificate in %s: %s",
-			 key_file(files), files->certificate, stt_openssl_says("no reason given"));
+			 stt_fault_show(key_file(files)).text,
+			 stt_fault_show(files->certificate).text,
+			 stt_openssl_says("no reason given"));
 }
 
 /* The first certificate of the file is the one's own, the others are its chain. */
@@ -86,7 +89,7 @@ static void note_dates(struct stt_pair *pair, const char *file)
 		what = "is not valid yet";
 	else
 		return;
-	snprintf(text, sizeof(text), "the certificate in %s %s", file, what);
+	snprintf(text, sizeof(text), "the certificate in %s %s", stt_fault_show(file).text, what);
 	pair->warning = strdup(text);
 }
 
@@ -108,7 +111,8 @@ static int load_pair(struct stt_credentials *made, const struct stt_pair *pair,
 	if (stt_openssl_missed_memory())
 		return out_of_memory(fault);
 	return stt_fault(fault, -EINVAL, "OpenSSL does not accept the certificate in %s: %s",
-			 files->certificate, stt_openssl_says("no reason given"));
+			 stt_fault_show(files->certificate).text,
+			 stt_openssl_says("no reason given"));
 }
 
 static int read_pairs(struct stt_credentials *made, const struct stt_pair_files *all, int count,

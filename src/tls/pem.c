@@ -95,7 +95,7 @@ static int read_file(const char *file, struct content *content, struct stt_fault
 		return stt_fault(
 			fault, -EINVAL,
 			"%s is a pipe, and files are read more than once: write it to a file",
-			file);
+			stt_fault_show(file).text);
 	}
 	int result = fd < 0 ? -errno : read_all(fd, content);
 
@@ -104,7 +104,7 @@ static int read_file(const char *file, struct content *content, struct stt_fault
 	if (result < 0) {
 		forget(content);
 		return stt_fault(fault, result, "%s cannot be read: %s",
-				 *file ? file : "a file without a name (\"\")",
+				 *file ? stt_fault_show(file).text : "a file without a name (\"\")",
 				 sttcp_strerror(result));
 	}
 	return 0;
@@ -159,7 +159,8 @@ static int take_certificates(const char *file, const struct content *content,
 	if (!bio || !certificates || stt_openssl_missed_memory())
 		return stt_fault(fault, -ENOMEM, "out of memory");
 	return stt_fault(fault, -EINVAL, "certificate %d in %s is malformed: %s",
-			 sk_X509_num(certificates) + 1, file, stt_openssl_says("it is no PEM"));
+			 sk_X509_num(certificates) + 1, stt_fault_show(file).text,
+			 stt_openssl_says("it is no PEM"));
 }
 
 int stt_pem_read_any(const char *file, STACK_OF(X509) * *certificates, struct stt_fault *fault)
@@ -189,7 +190,7 @@ int stt_pem_read_certificates(const char *file, STACK_OF(X509) * *certificates,
 	sk_X509_free(*certificates);
 	*certificates = NULL;
 	return stt_fault(fault, -EINVAL, "%s contains no certificate (PEM, \"BEGIN CERTIFICATE\")",
-			 file);
+			 stt_fault_show(file).text);
 }
 
 /* ----------------------------------------------------------------------- keys */
@@ -218,14 +219,14 @@ static int take_key(const char *file, const struct content *content, EVP_PKEY **
 			fault, -EINVAL,
 			"the key in %s is encrypted, and nobody is asked for its passphrase: "
 			"decrypt it (openssl pkey -in %s -out FILE)",
-			file, file);
+			stt_fault_show(file).text, stt_fault_show(file).text);
 	if (stt_openssl_missed_memory())
 		return stt_fault(fault, -ENOMEM, "out of memory");
 	if (mentions_key(content))
-		return stt_fault(fault, -EINVAL, "the private key in %s is malformed: %s", file,
-				 stt_openssl_says("it is no PEM"));
+		return stt_fault(fault, -EINVAL, "the private key in %s is malformed: %s",
+				 stt_fault_show(file).text, stt_openssl_says("it is no PEM"));
 	return stt_fault(fault, -EINVAL, "%s contains no private key (PEM, \"BEGIN PRIVATE KEY\")",
-			 file);
+			 stt_fault_show(file).text);
 }
 
 int stt_pem_read_key(const char *file, EVP_PKEY **key, struct stt_fault *fault)

@@ -99,14 +99,14 @@ static int add_directory(struct gathering *into, const char *place, struct stt_f
 	int result = 0;
 
 	if (!directory)
-		return stt_fault(fault, -errno, "%s cannot be read: %s", place,
+		return stt_fault(fault, -errno, "%s cannot be read: %s", stt_fault_show(place).text,
 				 sttcp_strerror(-errno));
 	for (struct dirent *entry; result == 0 && (entry = readdir(directory));)
 		result = add_entry(into, place, entry->d_name, fault);
 	closedir(directory);
 	if (result == 0 && into->count == before)
 		result = stt_fault(fault, -EINVAL, "no file in %s contains a certificate (PEM)",
-				   place);
+				   stt_fault_show(place).text);
 	return result;
 }
 
