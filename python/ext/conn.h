@@ -26,7 +26,7 @@ typedef struct conn {
 	atomic_size_t want;	   /* what a coroutine takes at most; 0: whatever comes */
 	bool paused;		   /* by pause() */
 	unsigned char framing;	   /* of its own: a value of enum own_framing */
-	unsigned char untried;	   /* sends that are not tried first: conn_io.c */
+	unsigned char untried;	   /* sends that are not tried first: conn_send.c */
 	bool dialled;		   /* the connection's data is its object, without a reference */
 	bool far;		   /* a coroutine has dialled it: far.c */
 	bool fin; /* the peer's has come, and a coroutine was or may be there for it */

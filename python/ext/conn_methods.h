@@ -6,34 +6,26 @@
 
 #include "conn.h"
 
-/* ---------------------------------------------------------------- conn_io.c */
+/* ---------------------------------------------------------------- conn_flags.c */
 
-/* What the methods below do outside coroutines: they may wait. */
-PyObject *io_recv(conn_object *self, Py_ssize_t size, int timeout_ms);
-PyObject *io_recv_message(conn_object *self, int timeout_ms);
-PyObject *io_recv_exactly(conn_object *self, Py_ssize_t size, int timeout_ms);
-PyObject *io_next_size(conn_object *self, int timeout_ms);
+/* Whether there are none but those that are `kept`; false: with an exception set. */
+bool flags_are_kept(int flags, int kept, const char *name);
+
+/* The data or size, behind which flags may stand; borrowed, or NULL. */
+PyObject *flags_first_of(PyObject *const *args, Py_ssize_t nargs, int kept, const char *name);
+
+/* ---------------------------------------------------------------- conn_send.c */
 
 enum way {
 	SEND,
 	SEND_MESSAGE
 };
 
-/* None, or NULL. */
+/* What the methods do outside coroutines: it may wait. None, or NULL. */
 PyObject *io_send(conn_object *self, PyObject *data, enum way way);
 
 /* Without waiting: the library's code; or 1 with an exception set. */
 int io_try(conn_object *self, PyObject *data, enum way way);
-
-/* Raises what a read ended in; returns NULL. */
-PyObject *io_raise(conn_object *self, int code, int timeout_ms);
-
-/* How long Ctrl+C may have to wait for a wait on the main thread: the library goes on after a
- * signal. */
-enum {
-	IO_SIGNAL_MS = 50
-};
-bool io_on_main_thread(void);
 
 /* Methods of a connection. */
 PyObject *conn_sendall(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
@@ -45,6 +37,19 @@ PyObject *conn_try_send_message(conn_object *self, PyObject *data);
 PyObject *conn_sendmsg(conn_object *self, PyObject *buffers);
 PyObject *conn_try_sendv(conn_object *self, PyObject *buffers);
 PyObject *conn_sendv_message(conn_object *self, PyObject *buffers);
+
+/* ---------------------------------------------------------------- conn_read.c */
+
+/* What the methods do outside coroutines: they may wait. */
+PyObject *io_recv(conn_object *self, Py_ssize_t size, int timeout_ms);
+PyObject *io_recv_message(conn_object *self, int timeout_ms);
+PyObject *io_recv_exactly(conn_object *self, Py_ssize_t size, int timeout_ms);
+PyObject *io_next_size(conn_object *self, int timeout_ms);
+
+/* Raises what a read ended in; returns NULL. */
+PyObject *io_raise(conn_object *self, int code, int timeout_ms);
+
+/* Methods of a connection. */
 PyObject *conn_recv(conn_object *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *conn_recv_into(conn_object *self, PyObject *args);
 PyObject *conn_recv_message(conn_object *self, PyObject *unused);

@@ -119,7 +119,7 @@ bool far_is_here(const conn_object *self)
  * on. On the main thread the handlers of signals run meanwhile. */
 static int wait_for(const errand_object *errand)
 {
-	int limit_ms = io_on_main_thread() ? IO_SIGNAL_MS : -1;
+	int limit_ms = signals_come_here() ? SIGNALS_MS : -1;
 
 	while (!errand->over) {
 		int result;
