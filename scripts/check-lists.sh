@@ -8,8 +8,8 @@ set -eu
 
 # Calls that Python does not have under their own name, and what it has for them.
 not_in_python='
-sttcp_client_on_universal	set for every client by ext/group.c: universal_handler
-sttcp_server_on_universal	set for every server by ext/group.c: universal_handler
+sttcp_client_on_universal	called first by ext/phases.c: universal_handler
+sttcp_server_on_universal	called first by ext/phases.c: universal_handler
 sttcp_conn_sendf		formats are f-strings
 sttcp_conn_set_half_close	what a coroutine that waits has by itself
 sttcp_event_name		the name of a HandlerType

@@ -292,7 +292,7 @@ static enum verdict run_rest(group_object *group, struct dialogue *d)
 		if (!rest)
 			return FAILED;
 	}
-	return handlers_data(group, d->conn, rest);
+	return phase_begin_data(group, d->conn, rest);
 }
 
 /* Runs the next of what was noted; false if there is none. */
@@ -304,12 +304,12 @@ static bool run_noted(group_object *group, struct dialogue *d, enum verdict *ver
 		*verdict = run_deferred(d);
 	} else if (d->drained_due) {
 		d->drained_due = false;
-		*verdict = handlers_notify(group, d->conn, SLOT_DRAINED);
+		*verdict = phase_notify(group, d->conn, SLOT_DRAINED);
 	} else if (d->rest && !d->conn->paused) {
 		*verdict = run_rest(group, d);
 	} else if (d->end_due && !d->rest) {
 		d->end_due = false;
-		*verdict = handlers_notify(group, d->conn, SLOT_END);
+		*verdict = phase_notify(group, d->conn, SLOT_END);
 	} else {
 		return false;
 	}
@@ -353,13 +353,13 @@ void dialogue_go_on(struct dialogue *d)
 			struct phase phase = d->phase;
 
 			memset(&d->phase, 0, sizeof(d->phase));
-			verdict = handlers_go_on(group, conn, &phase, verdict);
+			verdict = phase_go_on(group, conn, &phase, verdict);
 			drop_phase(&phase);
 		}
-		handlers_conclude(group, conn->conn, verdict);
+		phase_conclude(group, conn->conn, verdict);
 	}
 	while (verdict != PARKED && run_noted(group, d, &verdict))
-		handlers_conclude(group, conn->conn, verdict);
+		phase_conclude(group, conn->conn, verdict);
 	if (verdict != PARKED)
 		settle(d);
 	Py_DECREF(group);

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The library's handlers, which call Python's. In each phase the universal handler comes first,
- * then the specific one, then the plain one of the first versions, whose result is ignored. None is
- * no verdict: what comes before counts, and in the end the connection goes on.
- *
- * All of these are called on threads of the library, without the GIL.
+ * The library's handlers, which call Python's: what each event of a connection comes to. All of
+ * these are called on threads of the library, without the GIL.
  */
 #include "dialogue.h"
 
@@ -37,169 +34,7 @@ static bool is_set(struct binding *binding, unsigned slots)
 	return atomic_load_explicit(&binding->slots, memory_order_relaxed) & slots;
 }
 
-static PyObject *event_type(const group_object *group, sttcp_event event)
-{
-	PyObject *types = lent.event_types[group->binding->is_client];
-
-	return PyTuple_GET_ITEM(types, (Py_ssize_t)event);
-}
-
-/* A handler may set another one meanwhile. */
-static PyObject *take_handler(group_object *group, enum slot slot)
-{
-	Py_XINCREF(group->handlers[slot]);
-	return group->handlers[slot];
-}
-
-static enum verdict call_slot(group_object *group, enum slot slot, PyObject *const *args,
-			      size_t nargs, conn_object *conn, enum ability ability)
-{
-	PyObject *handler = take_handler(group, slot);
-	enum verdict verdict = handler ? call_python(handler, args, nargs, conn, ability) : NOTHING;
-
-	Py_XDECREF(handler);
-	return verdict;
-}
-
-/* The calls of a phase in which the connection is there, in their order. */
-enum stage {
-	UNIVERSAL,
-	OWN, /* in place of the other two */
-	SPECIFIC,
-	PLAIN,
-	OVER
-};
-
-static enum verdict call_universal(group_object *group, conn_object *conn, struct phase *phase)
-{
-	PyObject *const args[] = {event_type(group, phase->event), conn->address, (PyObject *)conn,
-				  phase->data ? phase->data : Py_None};
-
-	return call_slot(group, SLOT_UNIVERSAL, args, 4, conn, PARKS_AND_READS);
-}
-
-static enum verdict call_stage(group_object *group, conn_object *conn, struct phase *phase)
-{
-	PyObject *const args[] = {conn->address, (PyObject *)conn,
-				  phase->data ? phase->data : Py_None};
-
-	switch (phase->stage) {
-	case UNIVERSAL:
-		if (!group->handlers[SLOT_UNIVERSAL])
-			return NOTHING;
-		return call_universal(group, conn, phase);
-	case OWN:
-		return call_python(phase->own, args, 3, conn, PARKS_AND_READS);
-	case SPECIFIC:
-		phase->called = group->handlers[phase->slot];
-		if (!phase->called)
-			return NOTHING;
-		return call_slot(group, phase->slot, args, phase->data ? 3 : 2, conn,
-				 PARKS_AND_READS);
-	default:
-		if (!group->handlers[SLOT_PLAIN] || (!phase->data && !group->binding->is_client))
-			return NOTHING;
-		return call_slot(group, SLOT_PLAIN, args, 3, conn, PARKS_AND_READS);
-	}
-}
-
-/* What a call has said, and which one is next. */
-static void note_stage(struct phase *phase, enum verdict verdict)
-{
-	switch (phase->stage) {
-	case UNIVERSAL:
-		phase->universal = (signed char)verdict;
-		phase->stage = phase->own ? OWN : SPECIFIC;
-		break;
-	case OWN:
-		/* It lets the connection go on, whatever it returns. */
-		phase->specific = YES;
-		phase->stage = OVER;
-		break;
-	case SPECIFIC:
-		/* So does a server's receive handler. */
-		phase->specific =
-			(signed char)(phase->called && phase->event == STTCP_RECEIVE ? YES
-										     : verdict);
-		phase->stage = PLAIN;
-		break;
-	default:
-		phase->stage = OVER;
-	}
-}
-
-/* From its stage on: its verdict. */
-static enum verdict run_phase(group_object *group, conn_object *conn, struct phase *phase)
-{
-	while (phase->stage != OVER) {
-		enum verdict verdict = call_stage(group, conn, phase);
-
-		if (verdict == PARKED) {
-			conn->dialogue->phase = *phase;
-			Py_XINCREF(phase->data);
-			Py_XINCREF(phase->own);
-			return PARKED;
-		}
-		if (verdict == FAILED)
-			return FAILED;
-		note_stage(phase, verdict);
-	}
-	return (enum verdict)(phase->specific == NOTHING ? phase->universal : phase->specific);
-}
-
-/* The whole of it. */
-static enum verdict begin_phase(group_object *group, conn_object *conn, sttcp_event event,
-				enum slot slot, PyObject *data)
-{
-	/* First: what the universal handler sets is for the next message. */
-	PyObject *own = slot == SLOT_DATA ? conn->own : NULL;
-	struct phase phase = {.event = event, .slot = slot, .data = data, .own = own};
-
-	Py_XINCREF(own);
-
-	enum verdict verdict = run_phase(group, conn, &phase);
-
-	Py_XDECREF(own);
-	return verdict;
-}
-
-enum verdict handlers_go_on(group_object *group, conn_object *conn, struct phase *phase,
-			    enum verdict verdict)
-{
-	if (verdict == FAILED)
-		return FAILED;
-	if (!phase->event)
-		return NOTHING;
-	note_stage(phase, verdict);
-	return run_phase(group, conn, phase);
-}
-
-enum verdict handlers_data(group_object *group, conn_object *conn, PyObject *data)
-{
-	sttcp_event event = group->binding->is_client ? STTCP_RESPONSE : STTCP_RECEIVE;
-	enum verdict verdict = begin_phase(group, conn, event, SLOT_DATA, data);
-
-	Py_DECREF(data);
-	return verdict;
-}
-
-enum verdict handlers_notify(group_object *group, conn_object *conn, enum slot slot)
-{
-	PyObject *const args[] = {conn->address, (PyObject *)conn};
-	enum verdict verdict = call_slot(group, slot, args, 2, conn, PARKS);
-
-	return verdict == PARKED || verdict == FAILED ? verdict : NOTHING;
-}
-
-void handlers_conclude(group_object *group, sttcp_conn *conn, enum verdict verdict)
-{
-	if (verdict == FAILED)
-		fail_raised(group, conn, true);
-	else if (verdict == NO)
-		sttcp_conn_close(conn);
-}
-
-/* As begin_phase, from outside Python. */
+/* A phase, from outside Python. */
 static bool serve(struct binding *binding, sttcp_conn *conn, sttcp_event event, enum slot slot,
 		  const void *data, size_t size)
 {
@@ -228,7 +63,7 @@ static bool serve(struct binding *binding, sttcp_conn *conn, sttcp_event event, 
 		dialogue_take_data(known, bytes);
 		verdict = YES;
 	} else if (known) {
-		verdict = begin_phase(group, known, event, slot, bytes);
+		verdict = phase_begin(group, known, event, slot, bytes);
 	}
 failed:
 	if (verdict == FAILED)
@@ -323,7 +158,7 @@ static void notify(struct binding *binding, sttcp_conn *conn, enum slot slot,
 		tell_dialogue(known);
 	else if (slot == SLOT_END && !binding->half_close)
 		sttcp_conn_set_half_close(conn, false);
-	else if (group && (!known || handlers_notify(group, known, slot) == FAILED))
+	else if (group && (!known || phase_notify(group, known, slot) == FAILED))
 		fail_raised(group, conn, false);
 	Py_XDECREF(known);
 	Py_XDECREF(group);
@@ -352,7 +187,7 @@ static enum verdict run_malformed(group_object *group, conn_object *known, PyObj
 	PyObject *const args[] = {known->address, (PyObject *)known, error};
 	/* Inside of a coroutine that waits here, it is none. */
 	struct dialogue *outer = dialogue_swap(NULL);
-	enum verdict verdict = call_slot(group, SLOT_MALFORMED, args, 3, NULL, WAITS_HERE);
+	enum verdict verdict = phase_call_slot(group, SLOT_MALFORMED, args, 3, NULL, WAITS_HERE);
 
 	dialogue_swap(outer);
 	return verdict;
@@ -399,12 +234,12 @@ static void run_last(group_object *group, sttcp_conn *conn, sttcp_event event, e
 		Py_INCREF(known);
 	}
 
-	PyObject *const universal[] = {event_type(group, event), address, Py_None, Py_None};
+	PyObject *const universal[] = {phase_event_type(group, event), address, Py_None, Py_None};
 	PyObject *const specific[] = {address, reason, known};
 
-	if (call_slot(group, SLOT_UNIVERSAL, universal, 4, NULL, WAITS_HERE) == FAILED)
+	if (phase_call_slot(group, SLOT_UNIVERSAL, universal, 4, NULL, WAITS_HERE) == FAILED)
 		report_raised();
-	if (call_slot(group, slot, specific, (size_t)nargs, NULL, WAITS_HERE) == FAILED)
+	if (phase_call_slot(group, slot, specific, (size_t)nargs, NULL, WAITS_HERE) == FAILED)
 		report_raised();
 	Py_DECREF(known);
 failed:
