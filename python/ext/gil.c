@@ -5,7 +5,8 @@
  * A thread gets its thread state with its first handler and keeps it until it ends, so that
  * threading.local and current_thread() hold, and no handler pays for making one. It is cleared by
  * what C++ uses for thread_local, which runs before the thread-specific keys are emptied: without
- * Python's own key a thread state cannot be released.
+ * Python's own key a thread state cannot be released. A thread of the program's own, which comes
+ * here where it reads what it has dialled, has the state that it came with, and Python ends that.
  *
  * Waiting for the GIL looks like blocking to the library, which then brings more threads. That is
  * left so: 64 busy connections alone stay on one thread (tests/test_threads.py), and beside a
@@ -30,7 +31,7 @@ static atomic_bool closing;
 static atomic_int entering;
 
 static _Thread_local struct {
-	PyThreadState *state;
+	PyThreadState *state; /* of a thread of the library */
 	int depth;
 } self;
 
@@ -50,7 +51,8 @@ static void call_quietly(PyObject *callable)
 
 bool gil_enter(void)
 {
-	bool first = !self.state;
+	PyThreadState *state = self.state ? self.state : PyGILState_GetThisThreadState();
+	bool first = !state;
 
 	atomic_fetch_add(&entering, 1);
 	if (atomic_load(&closing)) {
@@ -58,7 +60,7 @@ bool gil_enter(void)
 		return false;
 	}
 	if (!first) {
-		PyEval_RestoreThread(self.state);
+		PyEval_RestoreThread(state);
 	} else {
 		PyGILState_Ensure();
 		self.state = PyThreadState_Get();

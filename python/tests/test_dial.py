@@ -101,6 +101,35 @@ class DialTest(Case):
         self.assertEqual(connection.recv_message(), b"cd")
         self.assertIs(seen.next(), connection)
 
+    def test_a_thread_that_has_called_a_frame_function_ends(self):
+        # Its state is Python's, and gone by the time that the C library ends the thread.
+        run_python("""
+import socket, threading
+import sttcp
+
+listener = socket.create_server(("127.0.0.1", 0))
+names = []
+
+def frame(connection, data):
+    names.append(threading.current_thread().name)
+    return 0, len(data), len(data)
+
+def read():
+    with sttcp.dial(*listener.getsockname(), frame=frame) as connection:
+        peer, _ = listener.accept()
+        peer.sendall(b"x")
+        assert connection.recv_message() == b"x"
+        peer.close()
+
+for _ in range(20):
+    thread = threading.Thread(target=read, name="mine")
+    thread.start()
+    thread.join()
+assert not [each for each in threading.enumerate() if each.name == "mine"]
+read()
+assert set(names) == {"mine", "MainThread"}, names
+""")
+
     def test_second_reader_is_refused(self):
         connection, peer = self.pair()
         seen = Seen()
