@@ -4,6 +4,8 @@
 import os
 import signal
 import socket
+import subprocess
+import tempfile
 import time
 import unittest
 
@@ -405,6 +407,131 @@ server.start()
 assert ask() == b"7"
 server.stop(0)
 ''')
+
+
+RESOLVER = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+		struct addrinfo **res)
+{
+	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+		dlsym(RTLD_NEXT, "getaddrinfo");
+	char byte;
+
+	if (node && strcmp(node, "hangs.example") == 0 &&
+	    !(hints && hints->ai_flags & AI_NUMERICHOST)) {
+		while (read(atoi(getenv("HANGS")), &byte, 1) != 1)
+			;
+		node = "127.0.0.1";
+	}
+	return real(node, service, hints, res);
+}
+"""
+
+
+class ResolverTest(unittest.TestCase):
+    """Ctrl+C while the resolver does not answer."""
+
+    @classmethod
+    def setUpClass(cls):
+        directory = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(directory.cleanup)
+        source, cls.library = (os.path.join(directory.name, name) for name in ("r.c", "r.so"))
+        with open(source, "w", encoding="ascii") as file:
+            file.write(RESOLVER)
+        try:
+            subprocess.run(["cc", "-shared", "-fPIC", "-o", cls.library, source, "-ldl"], check=True)
+        except FileNotFoundError:
+            raise unittest.SkipTest("NOT TESTED: there is no cc") from None
+
+    def run_hanging(self, text):
+        preload = " ".join(filter(None, [os.environ.get("LD_PRELOAD"), self.library]))
+        run("""
+from sttcp.client import Client
+reader, writer = os.pipe()
+os.environ["HANGS"] = str(reader)
+
+def interrupted(call):
+    once_main_waits(os.kill, os.getpid(), signal.SIGINT)
+    began = time.monotonic()
+    try:
+        call()
+    except KeyboardInterrupt:
+        assert time.monotonic() - began < DEADLINE / 2
+    else:
+        raise AssertionError("it was not interrupted")
+
+def check_idle(server):
+    assert server not in sttcp.connections
+    assert server.stop() == (0, 0, 0)
+    assert not server.is_listening
+""" + text, LD_PRELOAD=preload)
+
+    def test_a_start_of_a_server(self):
+        self.run_hanging("""
+server = Server("hangs.example", 0)
+for _ in range(3):
+    interrupted(server.start)  # the second one waits for the end of the first
+    check_idle(server)
+    assert "not started" in repr(server), server
+os.write(writer, b"123")  # for the one that goes on, and two lookups of the next
+server.start()
+assert server.sock_name == ("127.0.0.1", server.port), server.sock_name
+assert ask() == b""
+server.stop()
+os.write(writer, b"1")
+interrupted(server.start)  # in the second one of its lookups
+check_idle(server)
+assert server.closed
+os.write(writer, b"123")
+with server:
+    assert ask() == b""
+""")
+
+    def test_an_added_address(self):
+        self.run_hanging("""
+server.add_address("hangs.example", 0)
+interrupted(server.start)
+check_idle(server)
+os.write(writer, b"123")
+with server:
+    assert len(server.addresses) == 2
+""")
+
+    def test_a_server_that_is_dropped_meanwhile(self):
+        self.run_hanging("""
+import gc, weakref
+other = Server("hangs.example", 0)
+interrupted(other.start)
+gone = weakref.ref(other)
+del other
+os.write(writer, b"1")
+wait_for(lambda: gc.collect() is not None and gone() is None)
+sttcp.engine_shutdown()
+""")
+
+    def test_the_end_of_the_engine(self):
+        self.run_hanging("""
+client = Client("hangs.example", 1)
+client.unconnected_handler(lambda *unused: None)
+client.start()
+client.close()
+for call in (sttcp.engine_shutdown, sttcp.engine_shutdown, server.start,
+             lambda: sttcp.Timer(print).start(1), lambda: sttcp.dial("127.0.0.1", 1)):
+    interrupted(call)
+check_idle(server)
+os.write(writer, b"1")
+with server:
+    assert ask() == b""
+sttcp.engine_shutdown()
+assert len(os.listdir("/proc/self/task")) == 1
+""")
 
 
 if __name__ == "__main__":

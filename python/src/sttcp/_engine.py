@@ -13,6 +13,7 @@ from typing import Any
 from . import _sttcp
 from ._log import begin_passing
 from ._printing import screen_lock
+from ._wait import wait_until
 
 logger = logging.getLogger("sttcp")
 # Where nobody has configured logging, Python would print what is a warning or worse.
@@ -28,11 +29,14 @@ _LOOPS = 1
 # default of 4096, 1.2 to 1.6 s with 256, 0.7 s where nobody computed.
 _MAX_THREADS = 512
 _is_configured = False
+ends: set[int] = set()  # threads that are in the midst of ending the engine
 _wished: int | None = None  # by log_level
 _goes_somewhere = False
 _goes_to_logger = False
 _numbers = itertools.count(1)
 _own_excepthook = threading.excepthook
+
+os.register_at_fork(after_in_child=ends.clear)
 
 
 def configure(*, loops: int = _LOOPS, max_threads: int = _MAX_THREADS, stack_size: int = 0) -> None:
@@ -103,6 +107,7 @@ def log_to_stderr(level: int = _INFO) -> None:
 def begin() -> None:
     """Something is about to be started."""
     global _is_configured
+    wait_until(lambda: not ends)
     if not _is_configured:
         # It is refused where another thread was first, which has done the same.
         _sttcp._configure(_LOOPS, _MAX_THREADS, 0)

@@ -20,7 +20,8 @@ from ._engine import begin, logger
 from ._options import LONGEST_S, read_options, without_off
 from ._timer import Timer, refuse_generator
 from ._tls import TLS, host_name
-from ._wait import announce, let_signals_through, terminable, wait_until
+from ._wait import (announce, call_interruptibly, let_signals_through, terminable,
+                    wait_until)
 from .errors import raise_start
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ connections: list[Server | Client] = []
 
 _lock = threading.RLock()
 _running: set[Group] = set()  # keeps them alive
+_starts: set[Group] = set()  # that another thread makes for the main thread
 _unstarted: list[weakref.ReferenceType[Group]] = []
 _start_called = False
 
@@ -76,6 +78,7 @@ def _forget_parent() -> None:
         each._starter = 0
         each.closed = True
     _running.clear()
+    _starts.clear()
     connections.clear()
     _unstarted.clear()
 
@@ -327,12 +330,18 @@ class Group(_sttcp.GroupBase):
         try:
             try:
                 code = self._start_library(over)
-            except Exception:
+            except BaseException:  # a handler of a signal has raised
+                if not again:
+                    if self not in _starts:
+                        self._undo_start()
+                    self._forget()
+                    self._take_back_run(was_started, over)
+                raise
+            if code < 0:
                 if not again:
                     self._forget()
                     self._take_back_run(was_started, over)
-                _sttcp._fetch_log()  # why stands in the log by the time that this raises
-                raise
+                self._raise_refused(code, over)
             self._opened(code > 0)
         finally:
             if not again:
@@ -361,21 +370,67 @@ class Group(_sttcp.GroupBase):
             self.closed = over
 
     def _start_library(self, over: bool) -> int:
-        """over: a run has ended before this one. 1 for a client that goes on, else 0."""
-        code = self._start()
+        """over: a run has ended before this one. 1 for a client that goes on, else 0 or a code."""
+        wait_until(lambda: self not in _starts)
+        code = self._start_apart()
         deadline = time.monotonic() + LAST_RUN_S
         # One that has told its end is not quite there yet in the library: a client in its last
         # handler, or a server of which a forced stop has left a handler running.
         while code == -errno.EBUSY and over and time.monotonic() < deadline:
             if self._wait(100) < 0:
                 time.sleep(0.001)
-            code = self._start()
-        if code < 0:
-            text = self._error() or _sttcp.error_text(code)
-            if code == -errno.EBUSY and over:
-                text = f"cannot start {self}: a handler of its last run still runs"
-            raise_start(code, text, self.tls._error() if self.tls is not None else "")
+            code = self._start_apart()
         return code
+
+    def _raise_refused(self, code: int, over: bool) -> None:
+        _sttcp._fetch_log()  # why stands in the log by the time that this raises
+        text = self._error() or _sttcp.error_text(code)
+        if code == -errno.EBUSY and over:
+            text = f"cannot start {self}: a handler of its last run still runs"
+        raise_start(code, text, self.tls._error() if self.tls is not None else "")
+
+    def _looks_up(self) -> bool:
+        """Whether a start looks names up on the thread that calls it."""
+        return False
+
+    def _start_apart(self) -> int:
+        """A thread that looks a name up hears no signal meanwhile, so on the main thread another one
+        starts it. Where a signal handler has raised, what comes of that is stopped."""
+        if not self._looks_up():
+            return self._start()
+        lock = threading.Lock()
+        is_left = False
+        code = -1
+
+        def start() -> int:
+            nonlocal code
+            with lock:
+                if is_left:
+                    return -1
+                _starts.add(self)
+            try:
+                result = self._start()
+                with lock:
+                    code = result
+                if is_left and result >= 0:
+                    self._undo_start()
+                return result
+            finally:
+                _starts.discard(self)
+                announce()
+
+        try:
+            return call_interruptibly(start)
+        except BaseException:
+            with lock:
+                is_left = True
+            if code >= 0:
+                self._undo_start()
+            raise
+
+    def _undo_start(self) -> None:
+        """Where nothing has begun, it does nothing."""
+        call_interruptibly(lambda: self._stop(0))
 
     def _has_begun(self) -> bool:
         """Whether there is something to stop. Waits for the end of a start on another thread; a

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from sys import is_finalizing
 from typing import Callable
 
 from . import _sttcp
+from ._engine import ends
 from ._group import LAST_RUN_S, running_objects
 from .errors import make_exception
 from ._log import end_passing
-from ._wait import call_interruptibly, let_signals_through, terminable, wait_until
+from ._wait import (announce, call_interruptibly, let_signals_through, on_main_thread, terminable,
+                    wait_until)
 
 
 def _in_parallel(calls: list[Callable[[], object]]) -> None:
@@ -32,6 +35,29 @@ def _in_parallel(calls: list[Callable[[], object]]) -> None:
     call_interruptibly(run)
 
 
+def _end_engine() -> int:
+    """Threads that look a name up end when the resolver has answered, and hear no signal."""
+    threads: list[int] = []
+
+    def end() -> int:
+        threads.append(threading.get_native_id())
+        ends.add(threads[0])
+        try:
+            return _sttcp._engine_shutdown()
+        finally:
+            ends.discard(threads[0])
+            announce()
+
+    if not on_main_thread():
+        return end()
+    code = call_interruptibly(end)
+    # Joined it may still be on its way out, and nobody is to find a thread behind this.
+    while (threads[0] != threading.get_native_id()
+           and os.path.exists(f"/proc/self/task/{threads[0]}")):
+        time.sleep(0.0002)
+    return code
+
+
 def engine_shutdown() -> None:
     """Ends every thread and closes every descriptor of the library; connections that still flush
     are closed at once. No program needs this at its end: it is for a fork that should find a
@@ -40,12 +66,12 @@ def engine_shutdown() -> None:
     that has left handlers running it waits for those, and for what run() was given, for 10 seconds
     at most."""
     deadline = time.monotonic() + LAST_RUN_S
-    code = _sttcp._engine_shutdown()
+    code = _end_engine()
     # What has told its end is not quite there yet in the library.
     while (code == -errno.EBUSY and not running_objects() and not _sttcp._timers_set()
            and time.monotonic() < deadline):
         time.sleep(0.001)
-        code = _sttcp._engine_shutdown()
+        code = _end_engine()
     if code == -errno.EDEADLK:
         raise RuntimeError("engine_shutdown() inside a handler")
     if code == -errno.EBUSY:

@@ -65,6 +65,17 @@ def _room(room: str | bytes | None) -> bytes | None:
     return None if room is None else room_name(room)
 
 
+def _is_name(host: str) -> bool:
+    """Whether it has to be looked up."""
+    if not host or host.startswith("unix:"):
+        return False
+    try:
+        socket.getaddrinfo(host.strip("[]"), None, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        return True
+    return False
+
+
 def _log_connection(address: Address, connection: Connection) -> None:
     logger.info("Connected by %s:%s", *address)
 
@@ -143,6 +154,7 @@ class Server(_group.Group):
                  handler: PlainHandler | None = None, **options: Unpack[ServerOptions]) -> None:
         super().__init__(host, port, handler, **options)
         self._sock_name: Address = self._given
+        self._hosts = [_group.core_host(host)]  # its own, and those added
 
     # ------------------------------------------------------------ handlers
 
@@ -167,6 +179,7 @@ class Server(_group.Group):
         """One more address to listen on, from the next start on; host and port as for Server. A
         start listens on all addresses or on none. RuntimeError: the server is not stopped."""
         self._check_added(self._add_address(_group.core_host(host), _group.read_port(port)))
+        self._hosts.append(_group.core_host(host))
 
     def add_listener(self, listener: int | socket.socket) -> None:
         """A socket that listens already, for example one that systemd has passed, or its
@@ -206,8 +219,20 @@ class Server(_group.Group):
         if self._get_handler(_group.DISCONNECTION) is None:
             self._put(_group.DISCONNECTION, _log_disconnection)
 
+    def _looks_up(self) -> bool:
+        return any(map(_is_name, self._hosts))
+
     def _opened(self, goes_on: bool) -> None:
-        self._sock_name = self._listens_on()
+        if self._looks_up():
+            run = self._runs
+            try:
+                self._sock_name = call_interruptibly(self._listens_on)
+            except BaseException:  # a handler of a signal has raised
+                self._undo_start()
+                self._finish(run)
+                raise
+        else:
+            self._sock_name = self._listens_on()
         logger.info("Listening to %s:%s", *self._sock_name)
         for each in self.addresses[1:]:
             logger.info("Listening to %s:%s", *split_address(each))
