@@ -10,6 +10,7 @@ import unittest
 import weakref
 
 import sttcp
+from asleep import once_main_waits
 from support import DEADLINE, Case, Seen, forks_beside_threads, run_python, wait_for
 
 
@@ -251,12 +252,9 @@ class StopTest(TimerCase):
         timer = self.timer(block)
         timer.start(0, every=0.001)
         seen.next()
-        thread = threading.Thread(target=lambda: seen.tell(timer.stop()))
-        thread.start()
-        go.set()
-        self.assertEqual([seen.next(), seen.next()], ["out", True])
-        thread.join()
-        self.assertEqual(seen.rest(), [])
+        once_main_waits(go.set)
+        seen.tell(timer.stop())
+        self.assertEqual(seen.rest(), ["out", True])
 
     def test_inside_functions_it_does_not(self):
         seen, go = Seen(), threading.Event()
