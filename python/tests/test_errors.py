@@ -29,7 +29,7 @@ BASES = {sttcp.StoppedError: ConnectionAbortedError, sttcp.SlowPeerError: Connec
          Client.DestructionException: ConnectionAbortedError}
 SYSTEM = {"ECONNRESET": ConnectionResetError, "ECONNREFUSED": ConnectionRefusedError,
           "EPIPE": BrokenPipeError, "EACCES": PermissionError, "EAGAIN": BlockingIOError,
-          "ETIMEDOUT": socket.timeout, "EADDRINUSE": OSError, "EINVAL": ValueError}
+          "ETIMEDOUT": TimeoutError, "EADDRINUSE": OSError, "EINVAL": ValueError}
 
 
 class CodesTest(unittest.TestCase):
@@ -59,6 +59,13 @@ class CodesTest(unittest.TestCase):
         for kind, base in BASES.items():
             self.assertTrue(issubclass(kind, sttcp.Error) and issubclass(kind, base), kind)
         self.assertFalse(issubclass(sttcp.Error, OSError))
+
+    def test_timeouts_are_of_both_kinds(self):
+        # Which are one since Python 3.10.
+        for code in -errno.ETIMEDOUT, _sttcp.ETIME_IDLE:
+            error = errors.make_exception(code, None)
+            self.assertIsInstance(error, TimeoutError)
+            self.assertIsInstance(error, socket.timeout)
 
     def test_a_text_takes_the_place_of_that_of_the_code(self):
         for code in (_sttcp.ESLOW, _sttcp.EFORK, -errno.EINVAL, -errno.ECONNRESET):

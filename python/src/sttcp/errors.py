@@ -15,6 +15,7 @@ import errno
 import os
 import re
 import socket
+import sys
 from typing import Any, cast
 
 from . import _sttcp
@@ -76,7 +77,16 @@ class CutError(Error, ConnectionAbortedError):
     code = _sttcp.ECUT
 
 
-class TimeLimitError(Error, TimeoutError):
+if sys.version_info >= (3, 10):
+    _Timeout = TimeoutError
+else:
+    class _Timeout(socket.timeout, TimeoutError):
+        """What both were before they became one: programs catch one or the other."""
+
+    _Timeout.__name__ = "TimeoutError"
+
+
+class TimeLimitError(Error, _Timeout):
     """A time limit; `limit` names it: 'connect', 'first_byte', 'idle', 'message', 'write',
     'lifetime', 'dead_peer' or 'tls_handshake'."""
 
@@ -114,7 +124,7 @@ _KINDS: dict[int, tuple[type[OSError], int]] = {
     _sttcp.ERESOLVE: (socket.gaierror, socket.EAI_NONAME),
     _sttcp.ETLS: (TLSError, errno.EPROTO),
     _sttcp.ECUT: (CutError, errno.ECONNABORTED),
-    -errno.ETIMEDOUT: (socket.timeout, errno.ETIMEDOUT),
+    -errno.ETIMEDOUT: (_Timeout, errno.ETIMEDOUT),
 }
 
 
