@@ -359,9 +359,13 @@ class InterruptTest(Case):
 
     def test_a_send_in_line_keeps_its_place(self):
         peer, connection = self.peer_and_connection(**self.OPTIONS)
+        filled = 0
+        while connection.try_send(b"f" * 10000):
+            filled += 10000
         counts = [self.interrupted(connection.sendall, b"%d" % number * self.SIZE)
                   for number in range(3)]
         self.assertEqual(counts[1:], [1, 1])
+        self.assertEqual(peer.read(filled), b"f" * filled)
         for number, count in enumerate(counts):
             self.assertEqual(peer.read(count * self.SIZE), b"%d" % number * count * self.SIZE)
 
