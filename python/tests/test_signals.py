@@ -426,10 +426,12 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 {
 	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
 		dlsym(RTLD_NEXT, "getaddrinfo");
-	char byte;
+	char byte = 0;
 
 	if (node && strcmp(node, "hangs.example") == 0 &&
 	    !(hints && hints->ai_flags & AI_NUMERICHOST)) {
+		if (write(atoi(getenv("ASKED")), &byte, 1) != 1)
+			abort();
 		while (read(atoi(getenv("HANGS")), &byte, 1) != 1)
 			;
 		node = "127.0.0.1";
@@ -459,7 +461,8 @@ class ResolverTest(unittest.TestCase):
         run("""
 from sttcp.client import Client
 reader, writer = os.pipe()
-os.environ["HANGS"] = str(reader)
+asked, tells_asked = os.pipe()
+os.environ.update(HANGS=str(reader), ASKED=str(tells_asked))
 
 def interrupted(call):
     once_main_waits(os.kill, os.getpid(), signal.SIGINT)
@@ -525,6 +528,7 @@ sttcp.engine_shutdown()
 client = Client("hangs.example", 1)
 client.unconnected_handler(lambda *unused: None)
 client.start()
+os.read(asked, 1)  # one that is closed before has asked nobody
 client.close()
 for call in (sttcp.engine_shutdown, sttcp.engine_shutdown, server.start,
              lambda: sttcp.Timer(print).start(1), lambda: sttcp.dial("127.0.0.1", 1)):
