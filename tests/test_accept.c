@@ -31,22 +31,36 @@ static void bring_newcomer(int listener)
 	close(fd);
 }
 
-/* Accepts between two waits of the loop: the most that there were, and now. */
+/* Accepts between two waits of the loop: the most that there were, and now; events that the first
+ * of these waits brought, when that was, and how often there were more accepts than these, or the
+ * time that the others have had since the accepts before, have a right to. */
 static atomic_long longest;
 static long accepts;
+static int batch;
+static int64_t began_ms, began_before_ms;
+static atomic_long excesses;
 
 static int accept_and_count(int fd, any_address addr, socklen_t *restrict len, int flags)
 {
 	bring_newcomer(fd);
+	if (!accepts) {
+		began_before_ms = began_ms;
+		began_ms = now_ms();
+	}
 	if (++accepts > atomic_load(&longest))
 		atomic_store(&longest, accepts);
+	if (accepts > 1 + batch / 32 && accepts > 1 + 2 * (began_ms - began_before_ms + 1))
+		atomic_fetch_add(&excesses, 1);
 	return real_accept4(fd, addr, len, flags);
 }
 
 static int wait_and_count(int poller, struct epoll_event *events, int max, int timeout)
 {
+	int result = real_epoll_wait(poller, events, max, timeout);
+
 	accepts = 0;
-	return real_epoll_wait(poller, events, max, timeout);
+	batch = result;
+	return result;
 }
 
 /* ------------------------------------------------------------------------ log */
@@ -155,6 +169,33 @@ static void warning_of_a_pause_names_the_address_once(void **state)
 	probe_free(probe);
 }
 
+/* ------------------------------------------------------------------- fairness */
+
+/* However many stand in the queue, those who are in have their turns between them. */
+static void queue_is_taken_between_the_others(void **state)
+{
+	struct probe *probe = probe_new();
+	sttcp_server *server = probe_listen(probe, NULL);
+
+	(void)state;
+	probe->data = echo_data;
+	int peer = peer_connect(sttcp_server_port(server));
+
+	assert_true(peer >= 0);
+	atomic_store(&excesses, 0);
+	atomic_store(&newcomers, 300);
+	int last = peer_connect(sttcp_server_port(server));
+
+	assert_true(peer_say(peer, "x") && peer_expect(peer, "x"));
+	assert_true(peer_say(last, "y") && peer_expect(last, "y"));
+	EVENTUALLY(atomic_load(&newcomers) == 0);
+	assert_int_equal(atomic_load(&excesses), 0);
+	peer_close(last);
+	peer_close(peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 /* ----------------------------------------------------------------------- stop */
 
 /* G16: who stands in the queue when a graceful stop begins is served, and the others on the loop
@@ -232,6 +273,7 @@ int main(void)
 		cmocka_unit_test(accept_that_is_denied_backs_off_and_heals),
 		cmocka_unit_test(accept_passes_over_what_concerns_one_connection),
 		cmocka_unit_test(warning_of_a_pause_names_the_address_once),
+		cmocka_unit_test(queue_is_taken_between_the_others),
 		cmocka_unit_test(stop_empties_the_queue_in_turns),
 		cmocka_unit_test(stop_among_newcomers_comes_to_its_end),
 	};

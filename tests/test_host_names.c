@@ -110,19 +110,23 @@ static int steal_port(int fd, int backlog)
 }
 
 static struct {
-	atomic_bool armed; /* for the next accept that finds nobody */
+	atomic_bool armed; /* for the next accept */
 	struct event empty;
 	struct event looked;
 } interval = {.empty = EVENT_INIT, .looked = EVENT_INIT};
 
-/* Between an accept that finds nobody and what its caller does about that, there is time for others
- * to do something. */
+/* As if another process that has the listener had been quicker: who is there is gone when accept
+ * looks. Between that and what its caller does about it, there is time for others to do something.
+ */
 static int accept_slowly(int fd, any_address addr, socklen_t *restrict len, int flags)
 {
 	int result = real_accept4(fd, addr, len, flags);
 	int code = errno;
 
-	if (result < 0 && code == EAGAIN && atomic_exchange(&interval.armed, false)) {
+	if (result >= 0 && atomic_exchange(&interval.armed, false)) {
+		close(result);
+		result = -1;
+		code = EAGAIN;
 		event_raise(&interval.empty);
 		event_wait(&interval.looked, 1);
 	}
@@ -267,6 +271,19 @@ static int64_t over_connections(sttcp_server *server)
 	return stats.over_connections;
 }
 
+/* Whoever accepts it may close it at once, without a handshake. */
+static int connect_plainly(int port)
+{
+	const struct sockaddr_in addr = {.sin_family = AF_INET,
+					 .sin_port = htons((uint16_t)port),
+					 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (const struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
 /* Runs first, so that the two listeners are on two loops. One takes the last place, finds nobody to
  * give it to, and gives it back; meanwhile the other one found all places taken and waits: it has
  * to be called. */
@@ -280,8 +297,10 @@ static void place_given_back_calls_the_other_listener(void **state)
 		probe_server(probe, "two.test", 0, STTCP_OPTIONS(.max_connections = 2));
 	assert_int_equal(sttcp_server_start(server), 0);
 	int port = sttcp_server_port(server);
-	atomic_store(&interval.armed, true);
 	int first = peer_connect_to("127.0.0.1", port);
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
+	atomic_store(&interval.armed, true);
+	int lost = connect_plainly(port);
 	assert_true(event_wait(&interval.empty, 1));
 	int second = peer_connect_to("127.0.0.2", port);
 	assert_true(peer_say(second, "x"));
@@ -289,6 +308,7 @@ static void place_given_back_calls_the_other_listener(void **state)
 	event_raise(&interval.looked);
 	assert_true(peer_expect(second, "x"));
 	assert_true(peer_say(first, "y") && peer_expect(first, "y"));
+	close(lost);
 	peer_close(first);
 	peer_close(second);
 	sttcp_server_free(server);

@@ -34,9 +34,11 @@ struct stt_listener {
 	bool stands_back;	/* it is not in the poller */
 	int64_t again_ms;	/* when to come back; STT_NEVER: when called */
 	int pause_ms;
-	int passed_over; /* connections running that accept gave an error for */
-	int left;	 /* of the queue, once it is being closed; -1 before */
-	int64_t told_ms; /* when a pause was last logged */
+	int passed_over;    /* connections running that accept gave an error for */
+	int64_t visited_us; /* when it was last asked to accept */
+	int64_t left_us;    /* when that ended and may have left some; 0: it has left none */
+	int left;	    /* of the queue, once it is being closed; -1 before */
+	int64_t told_ms;    /* when a pause was last logged */
 };
 
 /* Takes the descriptor, and the socket file, on success, or, of one that was adopted, borrows it; 0
