@@ -387,7 +387,7 @@ end_wait:		atomic {
 			}
 			goto next;
 dispatch:
-			/* serve, with stt_loop_may_run: a storm may come at any time. */
+			/* serve, with stt_loop_storm_now: a storm may come at any time. */
 			if
 			:: task == GIVE_HEIR -> give_heir(w)
 			:: ACCEPTS(task) -> atomic { OWN(me); rounds[task]-- }

@@ -89,10 +89,11 @@ struct sttcp_conn {
 
 	/* Only the owner. */
 	uint8_t phase;
-	uint8_t blocking; /* quick calls that are still needed until it may run on its loop again;
-			     actor.blocks tells whether there are any */
-	uint8_t waited;	  /* quick calls until a short wait of one of its handlers is forgotten */
-	bool fin_seen;	  /* the peer's FIN */
+	uint8_t blocking;   /* quick calls that are still needed until it may run on its loop again;
+			       actor.blocks tells whether there are any */
+	uint8_t waited : 7; /* quick calls until a short wait of one of its handlers is forgotten */
+	bool came_new : 1;  /* to the pool: see is_newcomer in serve.c */
+	bool fin_seen;	    /* the peer's FIN */
 	bool declined : 1;
 	bool waved_off : 1;  /* a handler's false was the end that counts */
 	bool secure : 1;     /* it has a session: see secure.h */

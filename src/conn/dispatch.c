@@ -107,8 +107,11 @@ static inline __attribute__((__always_inline__)) void learn(struct stt_desk *des
 			stt_blocking_unmark(conn);
 		return;
 	}
+	/* The storm that brought it to the pool goes on; a newcomer says nothing of the others. */
 	if (took_us > BLOCKED_US && !conn->blocking)
-		stt_loop_storm(conn->loop, now_us / 1000, STORM_MS);
+		stt_loop_storm(conn->loop,
+			       conn->came_new ? STT_STORM_OF_NEWCOMERS : STT_WHOLE_STORM,
+			       now_us / 1000, STORM_MS);
 	/* One short wait happens at any lock now and then, and does not predict the next call. When
 	 * it marked the connection, connections whose handlers share a lock met in the pool, where
 	 * such waits are more frequent. A second one soon afterwards counts. */

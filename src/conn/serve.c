@@ -428,13 +428,23 @@ static bool has_last_words(struct sttcp_conn *conn)
 	return has_data;
 }
 
+/* Whether nothing is known of the handler that runs next: it is for the first message, or the last
+ * one after an end of this side. (A peer's FIN is found by a read, on the loop.) */
+static bool is_newcomer(struct sttcp_conn *conn)
+{
+	return !stt_counter_get(&conn->messages_in) || stt_conn_has_ended(conn);
+}
+
 /* Whether an owned connection has to be worked on in the pool. */
 static inline bool needs_pool(struct sttcp_conn *conn)
 {
 	/* A connection that runs no handler any more never waits for a thread. */
 	if (conn->phase >= STT_LINGERING)
 		return false;
-	if (!stt_loop_may_run(conn->loop))
+
+	enum stt_storm storm = stt_loop_storm_now(conn->loop);
+
+	if (storm == STT_WHOLE_STORM || (storm && is_newcomer(conn)))
 		return !stt_conn_has_ended(conn) || has_last_words(conn);
 	/* A blocking connection that has ended has only its last handler left. With a thread for
 	 * each of those, a stop that closes a thousand would wait for a thousand threads. */
@@ -452,6 +462,7 @@ static void give_to_pool(struct stt_desk *desk, struct sttcp_conn *conn)
 	if (conn->phase == STT_BORN && settings->first_byte_timeout_ms >= 0)
 		stt_alarm_set(conn->loop, &conn->alarm,
 			      conn->born_ms + settings->first_byte_timeout_ms);
+	conn->came_new = is_newcomer(conn);
 	stt_pool_push(&desk->worker.engine->pool, &conn->actor);
 }
 

@@ -86,7 +86,7 @@ static void work(struct stt_desk *desk, struct sttcp_conn *conn, unsigned wishes
 /* Only for user code. Whoever dials may have the last thread there is. */
 static bool needs_pool(struct sttcp_conn *conn)
 {
-	bool is_stuck = !stt_loop_may_run(conn->loop);
+	bool is_stuck = stt_loop_storm_now(conn->loop) != STT_NO_STORM;
 
 	if (conn->phase < STT_OPEN || conn->phase >= STT_LINGERING)
 		return false;

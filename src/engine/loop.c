@@ -488,16 +488,35 @@ void stt_loop_run(struct stt_worker *worker, struct stt_loop *loop)
 	}
 }
 
-void stt_loop_storm(struct stt_loop *loop, int64_t now_ms, int64_t ms)
+/* Two that do it at once may leave the earlier one: a hint. */
+static void put_off(_Atomic int64_t *until_ms, int64_t at_ms)
 {
-	atomic_store_explicit(&loop->storm_until_ms, now_ms + ms, memory_order_relaxed);
+	if (at_ms > atomic_load_explicit(until_ms, memory_order_relaxed))
+		atomic_store_explicit(until_ms, at_ms, memory_order_relaxed);
 }
 
-bool stt_loop_in_storm(struct stt_loop *loop, int64_t until_ms)
+void stt_loop_storm(struct stt_loop *loop, enum stt_storm storm, int64_t now_ms, int64_t ms)
 {
-	if (stt_now_ms() < until_ms)
-		return true;
-	atomic_compare_exchange_strong_explicit(&loop->storm_until_ms, &until_ms, 0,
-						memory_order_relaxed, memory_order_relaxed);
-	return false;
+	put_off(&loop->storm_until_ms, now_ms + ms);
+	if (storm == STT_WHOLE_STORM)
+		put_off(&loop->whole_storm_until_ms, now_ms + ms);
+}
+
+enum stt_storm stt_loop_storm_at(const struct stt_loop *loop, int64_t now_ms)
+{
+	if (now_ms >= atomic_load_explicit(&loop->storm_until_ms, memory_order_relaxed))
+		return STT_NO_STORM;
+	return now_ms < atomic_load_explicit(&loop->whole_storm_until_ms, memory_order_relaxed)
+		       ? STT_WHOLE_STORM
+		       : STT_STORM_OF_NEWCOMERS;
+}
+
+enum stt_storm stt_loop_storm_until(struct stt_loop *loop, int64_t until_ms)
+{
+	enum stt_storm storm = stt_loop_storm_at(loop, stt_now_ms());
+
+	if (!storm)
+		atomic_compare_exchange_strong_explicit(&loop->storm_until_ms, &until_ms, 0,
+							memory_order_relaxed, memory_order_relaxed);
+	return storm;
 }

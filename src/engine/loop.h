@@ -49,8 +49,9 @@ struct stt_loop {
 	/* Threads that may still write to the waker although the loop has already taken what they
 	 * pushed. */
 	atomic_int wakers;
-	/* Until when all events go to the pool; relaxed, a hint. */
+	/* Until when storms last; relaxed, hints. The second is never later: a whole one. */
 	_Atomic int64_t storm_until_ms;
+	_Atomic int64_t whole_storm_until_ms;
 	/* Actors that live on this loop, which does not end before they have left; relaxed, and a
 	 * hint for spreading them. */
 	atomic_int nresidents;
@@ -148,20 +149,37 @@ static inline int64_t stt_loop_time(const struct stt_loop *loop)
 	return loop->polled_ms;
 }
 
-/* Storm mode: for `ms` from now all events of the loop go to the pool. Any thread. */
-void stt_loop_storm(struct stt_loop *loop, int64_t now_ms, int64_t ms);
+/*
+ * Storms: handlers block so often that to take the loop over each time would
+ * hold up all the others. For a while all events go to the pool. Whoever blocks
+ * there is marked, so soon only those are left of whom nothing is known: one
+ * that comes, blocks and leaves is always new. As long as these go on the storm
+ * is of newcomers, and the others are back on their loop.
+ */
+enum stt_storm {
+	STT_NO_STORM,
+	STT_STORM_OF_NEWCOMERS,
+	STT_WHOLE_STORM
+};
 
-/* Whether there is a storm now, at a loop that had one. */
-bool stt_loop_in_storm(struct stt_loop *loop, int64_t until_ms);
+/* For `ms` from now, or as long as one goes on already. Any thread. */
+void stt_loop_storm(struct stt_loop *loop, enum stt_storm storm, int64_t now_ms, int64_t ms);
 
-/* Whether handlers may run right here: the loop has an heir and there is no storm. Owner only. */
-static inline bool stt_loop_may_run(struct stt_loop *loop)
+/* Any thread. */
+enum stt_storm stt_loop_storm_at(const struct stt_loop *loop, int64_t now_ms);
+
+/* The same for now, at a loop that has had one until then. */
+enum stt_storm stt_loop_storm_until(struct stt_loop *loop, int64_t until_ms);
+
+/* Which events its owner is to give to the pool. All without an heir, who could take over. */
+static inline enum stt_storm stt_loop_storm_now(struct stt_loop *loop)
 {
 	/* The clock is read only in a storm. */
 	int64_t until_ms = atomic_load_explicit(&loop->storm_until_ms, memory_order_relaxed);
 
-	return atomic_load_explicit(&loop->heir, memory_order_relaxed) &&
-	       (!until_ms || !stt_loop_in_storm(loop, until_ms));
+	if (!atomic_load_explicit(&loop->heir, memory_order_relaxed))
+		return STT_WHOLE_STORM;
+	return until_ms ? stt_loop_storm_until(loop, until_ms) : STT_NO_STORM;
 }
 
 #endif

@@ -123,7 +123,7 @@ static void take_over(struct stt_loop *loop, struct stt_worker *owner, int64_t n
 	stt_pool_promote_heir(pool, heir);
 	atomic_fetch_add(&engine->takeovers, 1);
 	if (now_ms - loop->last_takeover_ms <= STORM_GAP_MS)
-		stt_loop_storm(loop, now_ms, STORM_MS);
+		stt_loop_storm(loop, STT_WHOLE_STORM, now_ms, STORM_MS);
 	loop->last_takeover_ms = now_ms;
 }
 
@@ -135,7 +135,7 @@ static void look_for_dozes(struct stt_loop *loop, struct stt_worker *owner, bool
 		loop->dozes = 0;
 	} else if (++loop->dozes == 2) {
 		loop->dozes = 1; /* goes on while the next look finds the same */
-		stt_loop_storm(loop, now_ms, STORM_MS);
+		stt_loop_storm(loop, STT_WHOLE_STORM, now_ms, STORM_MS);
 	}
 }
 
