@@ -410,7 +410,9 @@ typedef struct sttcp_options {
 	 *    connection waits for a thread to run it; STTCP_ETIME_FIRST_BYTE.
 	 *  - Idle: without a byte received, or given to the kernel; STTCP_ETIME_IDLE.
 	 *  - Message: from the first byte of a message to its last; STTCP_ETIME_MESSAGE. With
-	 *    STTCP_FRAMING_RAW it counts once sttcp_conn_set_framing has set another. */
+	 *    STTCP_FRAMING_RAW it counts once sttcp_conn_set_framing has set another.
+	 *
+	 * Over TLS the bytes of a record count as they come, before it is whole. */
 	int32_t first_byte_timeout_ms;
 	int32_t idle_timeout_ms;
 	int32_t message_timeout_ms;

@@ -7,6 +7,8 @@
 #include "conn/hold.h"
 #include "conn/input.h"
 #include "conn/output.h"
+#include "conn/own_framing.h"
+#include "conn/secure.h"
 #include "conn/tasks.h"
 #include "engine/engine.h"
 
@@ -57,21 +59,77 @@ static void take_earlier(struct deadline *first, int64_t at, int code)
 		*first = (struct deadline){at, code};
 }
 
-static struct deadline first_deadline(const struct sttcp_conn *conn)
+/* NULL if no part of a record is there. */
+static struct stt_part *part_of(const struct sttcp_conn *conn)
+{
+	struct stt_part *part = conn->secure ? &stt_secure_of(conn)->part : NULL;
+
+	return part && part->there ? part : NULL;
+}
+
+/* When the message at hand began, or the record in which the next one does: 0 if there is none. */
+static int64_t message_began(const struct sttcp_conn *conn, bool by_message)
+{
+	if (conn->held && conn->held->began_ms)
+		return conn->held->began_ms;
+
+	const struct stt_part *part = part_of(conn);
+
+	return part && by_message ? part->since_ms : 0;
+}
+
+/* Whether it is read by message. */
+static bool is_framed(const struct sttcp_conn *conn)
+{
+	return stt_conn_framing(conn)->kind != STTCP_FRAMING_RAW;
+}
+
+static struct deadline first_deadline(const struct sttcp_conn *conn, bool by_message)
 {
 	const struct stt_settings *settings = &conn->service->settings;
 	int64_t opened = atomic_load_explicit(&conn->opened_ms, memory_order_relaxed);
 	int64_t active = atomic_load_explicit(&conn->active_ms, memory_order_relaxed);
 	struct deadline first = {STT_NEVER, 0};
 
-	if (!stt_counter_get(&conn->bytes_in))
+	int64_t began = message_began(conn, by_message);
+
+	if (!stt_counter_get(&conn->bytes_in) && !part_of(conn))
 		take_earlier(&first, after(opened + conn->anew_ms, settings->first_byte_timeout_ms),
 			     STTCP_ETIME_FIRST_BYTE);
-	if (conn->held && conn->held->began_ms)
-		take_earlier(&first, after(conn->held->began_ms, settings->message_timeout_ms),
+	if (began)
+		take_earlier(&first, after(began, settings->message_timeout_ms),
 			     STTCP_ETIME_MESSAGE);
 	take_earlier(&first, after(active, settings->idle_timeout_ms), STTCP_ETIME_IDLE);
 	return first;
+}
+
+void stt_deadlines_begin_part(struct sttcp_conn *conn)
+{
+	struct stt_part *part = part_of(conn);
+
+	if (!part)
+		return;
+	part->since_ms = stt_now_ms();
+	/* Of what was dialled limits run only while a reader waits, who looks anew. */
+	if (!conn->service->dialled)
+		stt_deadlines_watch_message(conn);
+}
+
+void stt_deadlines_note_part(struct sttcp_conn *conn)
+{
+	struct stt_part *part = part_of(conn);
+
+	if (!conn->secure || !conn->service->settings.times_input || stt_conn_has_ended(conn))
+		return;
+	if (part && !part->since_ms)
+		stt_deadlines_begin_part(conn);
+	if (part && part->grew)
+		atomic_store_explicit(&conn->active_ms, stt_now_ms(), memory_order_relaxed);
+	if (part)
+		part->grew = false;
+	/* There may have been one, without bytes: the limit for the first one counts again. */
+	if (!part && !stt_counter_get(&conn->bytes_in) && !conn->service->dialled)
+		stt_deadlines_look_by(conn, first_deadline(conn, false).at);
 }
 
 void stt_deadlines_look_by(struct sttcp_conn *conn, int64_t at)
@@ -88,8 +146,9 @@ void stt_deadlines_begin(struct sttcp_conn *conn)
 
 	atomic_store_explicit(&conn->opened_ms, now, memory_order_relaxed);
 	atomic_store_explicit(&conn->active_ms, now, memory_order_relaxed);
+	stt_deadlines_begin_part(conn);
 	if (conn->service->settings.times_input)
-		stt_deadlines_look_by(conn, first_deadline(conn).at);
+		stt_deadlines_look_by(conn, first_deadline(conn, is_framed(conn)).at);
 
 	int64_t death = lifetime(conn);
 
@@ -99,9 +158,11 @@ void stt_deadlines_begin(struct sttcp_conn *conn)
 
 void stt_deadlines_watch_message(struct sttcp_conn *conn)
 {
-	if (conn->held && conn->held->began_ms)
-		stt_deadlines_look_by(conn, after(conn->held->began_ms,
-						  conn->service->settings.message_timeout_ms));
+	int64_t began = message_began(conn, is_framed(conn));
+
+	if (began)
+		stt_deadlines_look_by(conn,
+				      after(began, conn->service->settings.message_timeout_ms));
 }
 
 void stt_deadlines_begin_anew(struct sttcp_conn *conn)
@@ -113,6 +174,7 @@ void stt_deadlines_begin_anew(struct sttcp_conn *conn)
 	atomic_store_explicit(&conn->active_ms, now, memory_order_relaxed);
 	if (conn->held && conn->held->began_ms)
 		conn->held->began_ms = now;
+	stt_deadlines_begin_part(conn);
 }
 
 void stt_deadlines_leave_out(struct sttcp_conn *conn, int64_t began_ms)
@@ -128,24 +190,29 @@ void stt_deadlines_leave_out(struct sttcp_conn *conn, int64_t began_ms)
 	atomic_compare_exchange_strong(&conn->active_ms, &active, moved < now ? moved : now);
 	if (conn->held && conn->held->began_ms)
 		conn->held->began_ms += now - began_ms;
+
+	struct stt_part *part = part_of(conn);
+
+	if (part && part->since_ms)
+		part->since_ms += now - began_ms;
 }
 
 bool stt_deadlines_have_passed(const struct sttcp_conn *conn, int64_t now_ms)
 {
-	return first_deadline(conn).at <= now_ms;
+	return first_deadline(conn, is_framed(conn)).at <= now_ms;
 }
 
-int64_t stt_deadlines_next(const struct sttcp_conn *conn)
+int64_t stt_deadlines_reader_next(const struct sttcp_conn *conn, bool by_message)
 {
-	return first_deadline(conn).at;
+	return first_deadline(conn, by_message).at;
 }
 
-void stt_deadlines_check(struct sttcp_conn *conn, int64_t now_ms)
+static void check(struct sttcp_conn *conn, bool by_message, int64_t now_ms)
 {
 	if (stt_hold_has_rested(conn))
 		stt_deadlines_begin_anew(conn);
 
-	struct deadline first = first_deadline(conn);
+	struct deadline first = first_deadline(conn, by_message);
 
 	if (first.at <= now_ms) {
 		stt_conn_end(conn, first.code, STT_END_FLUSH);
@@ -153,6 +220,16 @@ void stt_deadlines_check(struct sttcp_conn *conn, int64_t now_ms)
 	}
 	atomic_store(&conn->owner_due_ms, STT_NEVER);
 	stt_deadlines_look_by(conn, first.at);
+}
+
+void stt_deadlines_check(struct sttcp_conn *conn, int64_t now_ms)
+{
+	check(conn, is_framed(conn), now_ms);
+}
+
+void stt_deadlines_reader_check(struct sttcp_conn *conn, bool by_message, int64_t now_ms)
+{
+	check(conn, by_message, now_ms);
 }
 
 /* The deadline for the first byte of a connection that waits for a thread to run its connection

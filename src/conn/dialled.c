@@ -6,12 +6,14 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "codec/framing.h"
 #include "conn/conn.h"
 #include "conn/deadlines.h"
 #include "conn/desk.h"
 #include "conn/ending.h"
 #include "conn/input.h"
 #include "conn/life.h"
+#include "conn/own_framing.h"
 #include "conn/rare.h"
 #include "conn/service.h"
 #include "conn/wait.h"
@@ -250,12 +252,17 @@ static void lend_held(struct stt_desk *desk, struct sttcp_conn *conn)
 	conn->held = waits ? in->memory : NULL;
 }
 
+static bool reads_message(const struct stt_desk *desk, const struct sttcp_conn *conn)
+{
+	return desk->input.waits && stt_conn_framing(conn)->kind != STTCP_FRAMING_RAW;
+}
+
 int stt_dialled_wait(struct stt_desk *desk, struct sttcp_conn *conn, int64_t until_ms)
 {
 	if (!conn->service->settings.times_input)
 		return stt_wait_for_stream(desk, conn, 0, until_ms);
 	lend_held(desk, conn);
-	int64_t limit_ms = stt_deadlines_next(conn);
+	int64_t limit_ms = stt_deadlines_reader_next(conn, reads_message(desk, conn));
 
 	conn->held = NULL;
 
@@ -265,7 +272,7 @@ int stt_dialled_wait(struct stt_desk *desk, struct sttcp_conn *conn, int64_t unt
 		return result;
 	/* A byte that has left meanwhile puts it off. */
 	lend_held(desk, conn);
-	stt_deadlines_check(conn, stt_now_ms());
+	stt_deadlines_reader_check(conn, reads_message(desk, conn), stt_now_ms());
 	conn->held = NULL;
 	return stt_conn_has_ended(conn) ? stt_conn_end_code(conn) : 0;
 }

@@ -109,6 +109,13 @@ static void note_input(struct sttcp_conn *conn)
 		stt_deadlines_note_input(conn);
 }
 
+/* Nothing has, for now. */
+static void note_nothing(struct sttcp_conn *conn)
+{
+	if (conn->service->dialled)
+		stt_deadlines_note_part(conn);
+}
+
 /* The stream has failed, and the connection ends with that code. */
 static ssize_t fail(struct sttcp_conn *conn, int code)
 {
@@ -170,6 +177,7 @@ static ssize_t read_some(struct stt_desk *desk, struct sttcp_conn *conn, void *b
 				return got;
 			if (got != -EAGAIN)
 				return fail(conn, (int)got);
+			note_nothing(conn);
 		}
 
 		int result = wait_for_input(&desk, conn, until_ms);
@@ -242,6 +250,7 @@ static int read_more(struct stt_desk **desk, struct sttcp_conn *conn, int64_t un
 				return refuse_message(desk, conn, STTCP_ELIMIT);
 			if (got != -EAGAIN)
 				return (int)fail(conn, (int)got);
+			note_nothing(conn);
 		}
 
 		int result = wait_for_input(desk, conn, until_ms);

@@ -318,8 +318,8 @@ find(struct stt_desk *desk, struct sttcp_conn *conn, const struct stt_framing *f
 {
 	struct stt_input *in = &desk->input;
 
-	in->waits = false;
-	if (!in->size)
+	in->waits = !in->size;
+	if (in->waits)
 		return 0;
 	/* Another framing finds its ends elsewhere. */
 	if (in->framing != framing) {

@@ -52,7 +52,7 @@ struct stt_input {
 	bool in_look;			   /* the framing is in use: a frame_fn may run */
 	bool told;	 /* if it was looked at: its frame_fn has said where it ends */
 	bool in_handler; /* a handler reads: the worker's buffer may have its data */
-	bool waits;	 /* the message at `at` is not whole */
+	bool waits;	 /* the message at `at` is not whole, or has not begun */
 	bool emptied;	 /* the last read has told so (stream.h) */
 };
 

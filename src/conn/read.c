@@ -261,6 +261,8 @@ static bool read_messages(struct stt_desk *desk, struct sttcp_conn *conn)
 	came |= budget != MESSAGES_PER_TURN;
 	if (came)
 		stt_deadlines_note_input(conn);
+	else
+		stt_deadlines_note_part(conn);
 	if (stt_conn_has_ended(conn))
 		in->size = 0;
 	int kept = stt_input_keep(desk, conn);

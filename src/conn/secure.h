@@ -27,11 +27,20 @@
 
 struct sttcp_conn;
 
+/* A part of a record, behind the last read: no bytes for whoever reads, yet the peer is not silent,
+ * and a message may begin with it. Only the owner. */
+struct stt_part {
+	bool there;
+	bool grew;	  /* in that read */
+	int64_t since_ms; /* limits for it count from then on; 0: not yet */
+};
+
 struct stt_secure {
 	struct stt_tls_session *session;
 	/* Under the output lock: bytes in the queue and in line that were sent before TLS, with
 	 * those of senders that were turned away since. */
 	size_t clear;
+	struct stt_part part;
 };
 
 /* NULL without TLS. Any thread: it stays as it was made. */

@@ -16,12 +16,19 @@ ssize_t stt_secure_recv(struct sttcp_conn *conn, void *data, size_t size, bool *
 {
 	struct stt_output *out = &conn->output;
 	struct stt_tls_session *session = stt_secure_of(conn)->session;
+	struct stt_part *part = &stt_secure_of(conn)->part;
 	int budget = MESSAGES_PER_READ;
 	unsigned what = 0;
 
 	stt_lock(&out->lock);
 	bool needed = stt_tls_needs_input(session);
+	uint64_t heard = stt_tls_heard(session);
 	ssize_t got = stt_tls_recv(session, data, size, emptied, &budget);
+
+	part->there = stt_tls_is_amid_record(session);
+	part->grew = part->there && stt_tls_heard(session) != heard;
+	if (!part->there || got > 0)
+		part->since_ms = 0;
 
 	/* Answers of TLS's own, or an alert. While output waits for the descriptor they do, too;
 	 * but not if it waits for what has been read now. */

@@ -39,6 +39,7 @@ struct stt_tls_session {
 	bool stays_dry; /* nor in the next one */
 	bool fin;
 	bool more; /* a read may have something without an event */
+	bool amid; /* the last read has left a part of a record */
 
 	/* Writing. */
 	struct stt_bytes rest;

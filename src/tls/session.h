@@ -93,7 +93,7 @@ void stt_tls_stay_dry(struct stt_tls_session *session, bool on);
 /* Whether stt_tls_recv may have something without an event. */
 bool stt_tls_has_input(const struct stt_tls_session *session);
 
-/* Whether a part of a record has come: it is no bytes for stt_tls_recv yet. */
+/* Whether the last stt_tls_recv has left a part of a record, which is no bytes for it yet. */
 bool stt_tls_is_amid_record(const struct stt_tls_session *session);
 
 /* Plain bytes that were taken, which may be fewer; they are not offered again. -EAGAIN while there

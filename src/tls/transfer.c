@@ -71,6 +71,14 @@ static bool is_emptied(const struct stt_tls_session *session)
 	       !SSL_has_pending(session->ssl);
 }
 
+/* Whether a part of a record has come. Of one whose header alone is there OpenSSL has nothing
+ * pending: it is about to read the body. */
+static bool has_part(const struct stt_tls_session *session)
+{
+	return session->early_at < session->early_size || SSL_has_pending(session->ssl) ||
+	       strcmp(SSL_rstate_string(session->ssl), "RB") == 0;
+}
+
 /* Until there is room for no more, or nothing is left, or the budget is: how many. */
 static size_t read_records(struct stt_tls_session *session, unsigned char *data, size_t size,
 			   bool *emptied, int *budget)
@@ -78,6 +86,7 @@ static size_t read_records(struct stt_tls_session *session, unsigned char *data,
 	size_t got = 0;
 	int left = *budget;
 
+	session->amid = false;
 	while (got < size && left > 0 && !session->ended) {
 		ssize_t now = read_record(session, data + got, size - got);
 
@@ -85,6 +94,7 @@ static size_t read_records(struct stt_tls_session *session, unsigned char *data,
 		if (now > 0)
 			got += (size_t)now;
 		*emptied = now == -EAGAIN || (now > 0 && is_emptied(session));
+		session->amid = (now == -EAGAIN || !*emptied) && has_part(session);
 		if (*emptied)
 			break;
 	}
@@ -127,15 +137,7 @@ bool stt_tls_has_input(const struct stt_tls_session *session)
 
 bool stt_tls_is_amid_record(const struct stt_tls_session *session)
 {
-	struct stt_visit visit;
-
-	if (!stt_tls_enter(&visit, session))
-		return false;
-
-	bool amid = session->early_at < session->early_size || SSL_has_pending(session->ssl);
-
-	stt_tls_leave(&visit);
-	return amid;
+	return session->amid;
 }
 
 /* --------------------------------------------------------------------- sending */
