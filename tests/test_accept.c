@@ -31,12 +31,10 @@ static void bring_newcomer(int listener)
 	close(fd);
 }
 
-/* Accepts between two waits of the loop: the most that there were, and now; events that the first
- * of these waits brought, when that was, and how often there were more accepts than these, or the
- * time that the others have had since the accepts before, have a right to. */
+/* Accepts between two waits of the loop: the most that there were, and now; when they began, and
+ * how often there were more than the time since those before gives them a right to. */
 static atomic_long longest;
 static long accepts;
-static int batch;
 static int64_t began_ms, began_before_ms;
 static atomic_long excesses;
 
@@ -49,7 +47,7 @@ static int accept_and_count(int fd, any_address addr, socklen_t *restrict len, i
 	}
 	if (++accepts > atomic_load(&longest))
 		atomic_store(&longest, accepts);
-	if (accepts > 1 + batch / 32 && accepts > 1 + 2 * (began_ms - began_before_ms + 1))
+	if (accepts > 1 + 2 * (began_ms - began_before_ms + 1))
 		atomic_fetch_add(&excesses, 1);
 	return real_accept4(fd, addr, len, flags);
 }
@@ -59,7 +57,6 @@ static int wait_and_count(int poller, struct epoll_event *events, int max, int t
 	int result = real_epoll_wait(poller, events, max, timeout);
 
 	accepts = 0;
-	batch = result;
 	return result;
 }
 
@@ -181,7 +178,7 @@ static void queue_is_taken_between_the_others(void **state)
 	probe->data = echo_data;
 	int peer = peer_connect(sttcp_server_port(server));
 
-	assert_true(peer >= 0);
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
 	atomic_store(&excesses, 0);
 	atomic_store(&newcomers, 300);
 	int last = peer_connect(sttcp_server_port(server));

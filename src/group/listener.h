@@ -35,8 +35,8 @@ struct stt_listener {
 	int64_t again_ms;	/* when to come back; STT_NEVER: when called */
 	int pause_ms;
 	int passed_over;    /* connections running that accept gave an error for */
-	int64_t visited_us; /* when it was last asked to accept */
-	int64_t left_us;    /* when that ended and may have left some; 0: it has left none */
+	int64_t visited_us; /* when it last accepted */
+	bool has_left;	    /* that may have left some in the queue */
 	int left;	    /* of the queue, once it is being closed; -1 before */
 	int64_t told_ms;    /* when a pause was last logged */
 };
