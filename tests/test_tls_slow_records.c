@@ -222,6 +222,33 @@ static void whole_record_leaves_no_limit_behind(void **state)
 	line_end(&line);
 }
 
+/* Behind the peer's end there are no records, whatever it sends. */
+static void nothing_begins_behind_the_end(void **state)
+{
+	struct line line;
+
+	(void)state;
+	line_begin(&line, STTCP_OPTIONS(.tls = stage_shared_server(), .framing = STTCP_FRAMING_LINE,
+					.half_close = true, .message_timeout_ms = LIMIT_MS));
+
+	BIO *out = BIO_new(BIO_s_mem());
+	unsigned char bytes[256];
+
+	assert_non_null(out);
+	SSL_set0_wbio(line.peer.ssl, out);
+	assert_true(SSL_shutdown(line.peer.ssl) >= 0);
+	int size = BIO_read(out, bytes, sizeof(bytes) - 1);
+
+	assert_true(size > 0);
+	bytes[size++] = 23; /* the type of a record */
+	assert_int_equal(SSL_set_wfd(line.peer.ssl, line.peer.fd), 1);
+	send_some(&line.peer, bytes, (size_t)size);
+	assert_true(probe_wait(line.probe, STTCP_END, 1));
+	nap_ms(LIMIT_MS * 2);
+	assert_int_equal(probe_count(line.probe, STTCP_DISCONNECTION), 0);
+	line_end(&line);
+}
+
 /* The same where a program has dialled, and reads. */
 
 struct client {
@@ -286,6 +313,7 @@ int main(void)
 		cmocka_unit_test(limit_of_a_message_counts_from_there),
 		cmocka_unit_test(part_behind_a_record_begins_one),
 		cmocka_unit_test(whole_record_leaves_no_limit_behind),
+		cmocka_unit_test(nothing_begins_behind_the_end),
 		cmocka_unit_test(reader_that_waits_counts_the_same),
 	};
 

@@ -94,7 +94,8 @@ static size_t read_records(struct stt_tls_session *session, unsigned char *data,
 		if (now > 0)
 			got += (size_t)now;
 		*emptied = now == -EAGAIN || (now > 0 && is_emptied(session));
-		session->amid = (now == -EAGAIN || !*emptied) && has_part(session);
+		session->amid =
+			!session->ended && (now == -EAGAIN || !*emptied) && has_part(session);
 		if (*emptied)
 			break;
 	}
