@@ -48,6 +48,14 @@ def until(what: str, condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def listens(path: str | Path) -> bool:
+    """Whether somebody accepts at that Unix path: its file is there a moment before."""
+    accepts = 0x10000  # __SO_ACCEPTCON of linux/net.h, in the fourth field
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:
+        lines = [line.split() for line in file]
+    return any(line[-1] == str(path) and int(line[3], 16) & accepts for line in lines[1:])
+
+
 class Stream:
     """What a program writes to one of its outputs."""
 

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from support import DEADLINE_S, STTCP, Case, need, read_all, until
+from support import DEADLINE_S, STTCP, Case, listens, need, read_all, until
 
 
 def reset(peer: socket.socket) -> None:
@@ -258,7 +258,7 @@ class Talk(Case):
         server = self.start([STTCP, "listen", "--keep", f"unix:{self.folder}/s"], stdin=subprocess.DEVNULL,
                             stdout=side, stderr=subprocess.DEVNULL)
         os.close(side)
-        until("the socket", (self.folder / "s").exists)
+        until("the socket", lambda: listens(self.folder / "s"))
         shown = b""
         for _ in range(2):
             with socket.socket(socket.AF_UNIX) as peer:

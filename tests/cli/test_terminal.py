@@ -11,7 +11,7 @@ import subprocess
 import termios
 import threading
 
-from support import DEADLINE_S, STTCP, Case, until
+from support import DEADLINE_S, STTCP, Case, listens, until
 
 
 class Terminal:
@@ -84,21 +84,14 @@ class Status(Case):
         path = f"unix:{self.folder}/s"
         for no_color in ("", "1"):
             terminal = Terminal(self, ["dump", path, target], 80, "stdout", NO_COLOR=no_color)
-            client: list[subprocess.Popen[bytes]] = []
-
-            def connects() -> bool:
-                if not os.path.exists(path[5:]):
-                    return False
-                client.append(subprocess.Popen([STTCP, "connect", path], stdin=subprocess.PIPE,
-                                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-                return True
-
-            until("the socket", connects)
-            self.stack.enter_context(client[0])
-            self.stack.callback(client[0].kill)
-            assert client[0].stdin
-            client[0].stdin.write(b"x\n")
-            client[0].stdin.flush()
+            until("the socket", lambda: listens(path[5:]))
+            client = subprocess.Popen([STTCP, "connect", path], stdin=subprocess.PIPE,
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self.stack.enter_context(client)
+            self.stack.callback(client.kill)
+            assert client.stdin
+            client.stdin.write(b"x\n")
+            client.stdin.flush()
             peer = self.accept(listener)
             peer.sendall(b"y\n")
             terminal.wait_for(" > .*x")
