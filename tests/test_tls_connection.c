@@ -155,7 +155,7 @@ static void messages_come_back_in_each_framing(void **state)
 			assert_true(tls_peer_send(&peer, cases[i].said + at, 1));
 		assert_true(tls_peer_recv(&peer, got, cases[i].size));
 		assert_memory_equal(got, cases[i].said, cases[i].size);
-		assert_int_equal(probe_count(probe, STTCP_RECEIVE), 4);
+		assert_true(probe_wait(probe, STTCP_RECEIVE, 4));
 		tls_peer_close(&peer);
 		sttcp_server_free(server);
 		probe_free(probe);
