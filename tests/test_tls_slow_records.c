@@ -255,6 +255,7 @@ struct client {
 	int port;
 	sttcp_tls *tls;
 	int32_t idle_ms, message_ms;
+	size_t bytes; /* to be read whatever messages they are; 0: a message */
 	ssize_t got;
 };
 
@@ -269,15 +270,22 @@ static void *dial_and_read(void *argument)
 			      .message_timeout_ms = client->message_ms, .linger_timeout_ms = 0),
 		NULL);
 
-	client->got = conn ? sttcp_conn_recv_message(conn, text, sizeof(text), DEADLINE_MS) : -1;
+	if (!conn)
+		client->got = -1;
+	else if (client->bytes)
+		client->got = sttcp_conn_recv_exactly(conn, text, client->bytes, DEADLINE_MS);
+	else
+		client->got = sttcp_conn_recv_message(conn, text, sizeof(text), DEADLINE_MS);
 	sttcp_conn_unref(conn);
 	return NULL;
 }
 
-static ssize_t read_slowly(int32_t idle_ms, int32_t message_ms)
+static ssize_t read_slowly(int32_t idle_ms, int32_t message_ms, size_t bytes)
 {
-	struct client client = {
-		.tls = stage_shared_client(), .idle_ms = idle_ms, .message_ms = message_ms};
+	struct client client = {.tls = stage_shared_client(),
+				.idle_ms = idle_ms,
+				.message_ms = message_ms,
+				.bytes = bytes};
 	struct slow_record record;
 	struct tls_peer peer;
 	pthread_t thread;
@@ -298,8 +306,15 @@ static ssize_t read_slowly(int32_t idle_ms, int32_t message_ms)
 static void reader_that_waits_counts_the_same(void **state)
 {
 	(void)state;
-	assert_int_equal(read_slowly(LIMIT_MS, 0), strlen("a text that takes its time"));
-	assert_int_equal(read_slowly(0, LIMIT_MS), STTCP_ETIME_MESSAGE);
+	assert_int_equal(read_slowly(LIMIT_MS, 0, 0), strlen("a text that takes its time"));
+	assert_int_equal(read_slowly(0, LIMIT_MS, 0), STTCP_ETIME_MESSAGE);
+}
+
+/* Whoever reads bytes waits for no message, though the connection has a framing. */
+static void reader_of_bytes_is_not_held_to_messages(void **state)
+{
+	(void)state;
+	assert_int_equal(read_slowly(LIMIT_MS, LIMIT_MS, 6), 6);
 }
 
 int main(void)
@@ -315,6 +330,7 @@ int main(void)
 		cmocka_unit_test(whole_record_leaves_no_limit_behind),
 		cmocka_unit_test(nothing_begins_behind_the_end),
 		cmocka_unit_test(reader_that_waits_counts_the_same),
+		cmocka_unit_test(reader_of_bytes_is_not_held_to_messages),
 	};
 
 	return cmocka_run_group_tests(tests, stage_open, stage_close);
