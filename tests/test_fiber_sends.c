@@ -62,7 +62,10 @@ static void send_to_the_full_one(struct book *book, sttcp_conn *conn, const void
 	event_raise(&parked);
 	if (is(data, size, "late"))
 		ignore(sttcp_sleep(-1));
-	results[0] = sttcp_conn_send(atomic_load(&full), lot, 60000);
+	/* What was full may have got more room since, on the way to its peer. */
+	do
+		results[0] = sttcp_conn_send(atomic_load(&full), lot, 60000);
+	while (results[0] == 0);
 	event_raise(&woken);
 }
 

@@ -130,6 +130,7 @@ static void last_to_park_is_the_first_to_be_woken(void **state)
 static void one_worker_is_woken_at_a_time(void **state)
 {
 	struct event end = EVENT_INIT;
+	long parked = event_count(&parks);
 
 	(void)state;
 	open_pool(4);
@@ -139,6 +140,8 @@ static void one_worker_is_woken_at_a_time(void **state)
 	assert_true(event_wait(&begun, 2));
 	event_raise(&end);
 	EVENTUALLY(COUNT_OF(nparked) == 2);
+	/* They know for which turn they wait. */
+	assert_true(event_wait(&parks, parked + 2));
 	/* The first one woken does not come before it may. */
 	end = (struct event)EVENT_INIT;
 	push(2, &end);
