@@ -16,6 +16,7 @@ enum {
 	LIMIT_MS = 3000, /* the smallest */
 	/* A third, a tick, and what a busy machine is late by. */
 	LATE_MS = 3000,
+	MIXED_PORT = 7001, /* of a network namespace of its own */
 	SKIPPED = 77
 };
 
@@ -156,6 +157,27 @@ static int with_bytes_under_way_dies(void)
 {
 	enter_network();
 	open_server(answer_much);
+	int64_t at = cut();
+
+	send_by_main(5);
+	return expect_death(at, LIMIT_MS / 2);
+}
+
+/* Of a server whose own address is a Unix path. */
+static int beside_a_unix_path_dies(void)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "unix:@sttcp-dead-%d", (int)getpid());
+	enter_network();
+
+	sttcp_server *server = sttcp_server_new(path, 0, &limits);
+
+	CHECK(sttcp_server_add_address(server, "127.0.0.1", MIXED_PORT) == 0);
+	CHECK(sttcp_server_on_connection(server, note_connection) == 0);
+	CHECK(sttcp_server_on_disconnection(server, note_end) == 0);
+	CHECK(sttcp_server_start(server) == 0);
+	CHECK(peer_connect(MIXED_PORT) >= 0 && event_wait(&opened, 1));
 	int64_t at = cut();
 
 	send_by_main(5);
@@ -346,6 +368,7 @@ static const struct child children[] = {
 	{"waited_for_by_its_handler_dies", waited_for_by_its_handler_dies},
 	{"sent_to_by_its_handler_dies", sent_to_by_its_handler_dies},
 	{"after_a_quiet_time_dies", after_a_quiet_time_dies},
+	{"beside_a_unix_path_dies", beside_a_unix_path_dies},
 	{"shut_window_lives", shut_window_lives},
 	{"shut_window_with_an_empty_queue_lives", shut_window_with_an_empty_queue_lives},
 	{NULL, NULL},
@@ -378,13 +401,13 @@ static void run(int from, int to)
 static void a_vanished_peer_is_found(void **state)
 {
 	(void)state;
-	run(0, 10);
+	run(0, 11);
 }
 
 static void a_peer_behind_a_shut_window_lives(void **state)
 {
 	(void)state;
-	run(10, 12);
+	run(11, 13);
 }
 
 int main(int argc, char **argv)

@@ -296,15 +296,17 @@ static bool pause_first(struct probe *probe, sttcp_conn *conn)
 	return sttcp_conn_pause(conn) == 0;
 }
 
-/* A read ends behind bytes that came with descriptors, though there are more (unix(7)). */
+/* A read ends behind bytes that came with descriptors, though there are more (unix(7)): on the path
+ * of the server itself, and on one that was added. */
 static void unix_bytes_behind_a_descriptor_are_read(void **state)
 {
 	struct place *place = *state;
 
-	for (int framed = 0; framed < 2; framed++) {
+	for (int i = 0; i < 4; i++) {
+		bool framed = i % 2, added = i / 2;
 		struct probe *probe = probe_new();
 		sttcp_server *server = probe_server(
-			probe, place->host, 0,
+			probe, added ? "127.0.0.1" : place->host, 0,
 			STTCP_OPTIONS(.framing = framed ? STTCP_FRAMING_LINE : STTCP_FRAMING_RAW));
 		union {
 			struct cmsghdr header;
@@ -319,6 +321,8 @@ static void unix_bytes_behind_a_descriptor_are_read(void **state)
 		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 
 		probe->connection = pause_first;
+		if (added)
+			assert_int_equal(sttcp_server_add_address(server, place->host, 0), 0);
 		assert_int_equal(sttcp_server_start(server), 0);
 		int peer = peer_connect_unix(place->path);
 		assert_true(peer >= 0);

@@ -47,8 +47,10 @@ struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_ser
 		stt_conn_connected(conn);
 	atomic_init(&conn->owner_due_ms, STT_NEVER);
 	atomic_init(&conn->fd, fd);
+	conn->output.is_unix =
+		peer ? peer->sa.sa_family == AF_UNIX : stt_host_is_unix(service->host);
 	/* A read from a Unix socket ends behind bytes that came with descriptors (unix(7)). */
-	atomic_init(&conn->hangup, stt_host_is_unix(service->host));
+	atomic_init(&conn->hangup, conn->output.is_unix);
 	stt_mutex_init(&conn->output.lock);
 	conn->output.receiver = -1;
 	conn->output.watch = stt_watch_for(conn);

@@ -40,6 +40,7 @@ struct stt_output {
 	bool waited : 1;       /* bytes had to wait for the socket: the drained handler is due */
 	bool behind : 1;       /* a visit has stopped short of the socket's end: the alarm is set */
 	bool unheard : 1;      /* what the last look has found: see unheard.h */
+	bool is_unix : 1;      /* a Unix socket, whatever other addresses the server has */
 	bool forced;	       /* its end does not wait for the queue, which leaves afterwards */
 	bool holds_reader;     /* the reader rests: see hold.h */
 	unsigned char detours; /* why a send may not go straight to the socket */

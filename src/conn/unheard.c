@@ -19,10 +19,8 @@ enum {
 
 static bool stands_still_locked(const struct stt_output *out) STT_REQUIRES(out->lock)
 {
-	const struct sttcp_conn *conn = stt_output_conn(out);
-
 	return atomic_load(&out->pending) && !out->broken &&
-	       (!stt_host_is_unix(conn->service->host) || stt_secure_needs_input_locked(out));
+	       (!out->is_unix || stt_secure_needs_input_locked(out));
 }
 
 int64_t stt_unheard_at_locked(const struct stt_output *out)

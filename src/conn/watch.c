@@ -42,8 +42,7 @@ static int64_t look_at(const struct sttcp_conn *conn, int64_t at)
 
 unsigned char stt_watch_for(const struct sttcp_conn *conn)
 {
-	const struct stt_service *service = conn->service;
-	bool off = service->settings.dead_peer_timeout_ms < 0 || stt_host_is_unix(service->host);
+	bool off = conn->service->settings.dead_peer_timeout_ms < 0 || conn->output.is_unix;
 
 	return off ? STT_WATCH_OFF : STT_WATCH_QUIET;
 }
