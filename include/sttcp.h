@@ -419,8 +419,9 @@ typedef struct sttcp_options {
 
 	/* Maximum age of a connection, counted from the return of its connection handler, whatever
 	 * it is doing. Up to lifetime_jitter_ms is added, at random for each connection, so that
-	 * not all end at once. Ends as sttcp_conn_abort does, with STTCP_ETIME_LIFETIME. Off by
-	 * default. */
+	 * not all end at once. Ends as sttcp_conn_abort does, with STTCP_ETIME_LIFETIME. One that
+	 * was closed in order before, and has given its last byte to the kernel, is left to
+	 * linger_timeout_ms. Off by default. */
 	int32_t lifetime_ms;
 	int32_t lifetime_jitter_ms;
 

@@ -370,6 +370,45 @@ static void g14_lifetime_without_jitter_is_exact(void **state)
 	pair_close(&pair);
 }
 
+enum {
+	ANSWER = 300 * 1024, /* the kernel takes it */
+	AGE = 1500	     /* after all of that, also where the machine is busy */
+};
+
+static char answer[ANSWER];
+
+static bool answer_and_close(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)probe;
+	(void)data;
+	(void)size;
+	return sttcp_conn_send(conn, answer, ANSWER) == 0 && sttcp_conn_close(conn) == 0;
+}
+
+/* What was closed in order before, and has given its answer to the kernel, is not reset: the peer
+ * could not read the answer any more. */
+static void g14_lifetime_leaves_the_last_answer_alone(void **state)
+{
+	static char got[ANSWER];
+	struct pair pair = {.probe = probe_new()};
+
+	(void)state;
+	fill_pattern(answer, ANSWER, 3);
+	pair.probe->data = answer_and_close;
+	pair_open(&pair, STTCP_OPTIONS(.lifetime_ms = AGE, .linger_timeout_ms = DEADLINE_MS));
+	int64_t begin = now_ms();
+
+	assert_true(peer_say(pair.peer, "x"));
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(pair.probe), STTCP_ECLOSED);
+	while (now_ms() < begin + AGE + LIMIT)
+		nap_ms(10);
+	assert_true(peer_recv(pair.peer, got, ANSWER));
+	assert_memory_equal(got, answer, ANSWER);
+	assert_int_equal(peer_end(pair.peer), 0);
+	pair_close(&pair);
+}
+
 /* ----------------------------------------------------------------------- off */
 
 static void g14_limits_are_off_by_default(void **state)
@@ -513,6 +552,7 @@ int main(void)
 		cmocka_unit_test(g14_connect_ends_the_attempt),
 		cmocka_unit_test(g14_lifetime_ends_all_not_at_once),
 		cmocka_unit_test(g14_lifetime_without_jitter_is_exact),
+		cmocka_unit_test(g14_lifetime_leaves_the_last_answer_alone),
 		cmocka_unit_test(g14_limits_are_off_by_default),
 		cmocka_unit_test(g14_limits_below_off_are_refused),
 		cmocka_unit_test(g14_dead_peer_is_the_kernels_to_find),

@@ -294,7 +294,7 @@ int64_t stt_deadlines_ring(struct stt_worker *worker, struct stt_alarm *alarm)
 		stt_conn_end(conn, stalled,
 			     stalled == STTCP_ETIME_WRITE ? STT_END_ABORT : STT_END_RESET);
 	if (death <= now)
-		stt_conn_end(conn, STTCP_ETIME_LIFETIME, STT_END_ABORT);
+		stt_conn_end(conn, STTCP_ETIME_LIFETIME, STT_END_AGED);
 	else if (death < next)
 		next = death;
 	if (owner_due <= now)

@@ -74,8 +74,11 @@ static bool set_reason_locked(struct sttcp_conn *conn, int reason, char *text, e
 	return true;
 }
 
-static bool resets(enum stt_end_how how)
+static bool resets_locked(const struct sttcp_conn *conn, enum stt_end_how how, bool first)
+	STT_REQUIRES(conn->output.lock)
 {
+	if (how == STT_END_AGED)
+		return first || !stt_output_drained_locked(&conn->output);
 	return how == STT_END_RESET || how == STT_END_ABORT;
 }
 
@@ -84,7 +87,7 @@ static bool resets(enum stt_end_how how)
 static void note_force_locked(struct sttcp_conn *conn, enum stt_end_how how)
 	STT_REQUIRES(conn->output.lock)
 {
-	if (how != STT_END_FORCE && how != STT_END_ABORT)
+	if (how != STT_END_FORCE && how != STT_END_ABORT && how != STT_END_AGED)
 		return;
 	conn->output.by_force = true;
 	stt_wait_wake_locked(&conn->output);
@@ -147,7 +150,7 @@ static bool end_with_text(struct sttcp_conn *conn, int reason, enum stt_end_how 
 	stt_lock(&conn->output.lock);
 	bool first = set_reason_locked(conn, reason, text, FIRST_COUNTS);
 
-	if (resets(how))
+	if (resets_locked(conn, how, first))
 		what = reset_locked(conn);
 	else if (first || how == STT_END_FORCE)
 		what = flush_and_finish_locked(conn, how);
@@ -210,7 +213,7 @@ bool stt_conn_fail(struct sttcp_conn *conn, int reason, enum stt_end_how how, ch
 	bool counts = set_reason_locked(conn, reason, text, rank);
 
 	/* A reset cuts the flush of another end short, but not that of a failure. */
-	if (resets(how) && !conn->failed)
+	if (resets_locked(conn, how, counts) && !conn->failed)
 		what = reset_locked(conn);
 	else if (counts)
 		what = flush_and_finish_locked(conn, STT_END_FLUSH);

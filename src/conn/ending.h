@@ -18,8 +18,10 @@ enum stt_end_how {
 	STT_END_FLUSH, /* what was sent goes out, then FIN */
 	STT_END_FORCE, /* the same, but the last handler does not wait for it */
 	STT_END_RESET, /* RST */
-	STT_END_ABORT  /* RST. This and FORCE are ends by force, which also end every wait of the
+	STT_END_ABORT, /* RST. This and FORCE are ends by force, which also end every wait of the
 			  connection's handlers (wait.h) */
+	STT_END_AGED /* ABORT, but that it takes no answer from a connection that has ended before,
+			all of whose output is the kernel's by now */
 };
 
 /* True if this was the end that counts. Where the reason is about an option, the text for
