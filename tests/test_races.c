@@ -152,11 +152,68 @@ static void forced_stop_leaves_no_descriptor_to_register(void **state)
 	probe_free(probe);
 }
 
+/* ------------------------------------------------------------------------ open */
+
+static struct event in_open = EVENT_INIT;
+static struct event may_open = EVENT_INIT;
+
+/* The first option of a connection that has just been made. */
+static int interrupted_option(int fd, int level, int name, const void *value, socklen_t size)
+{
+	if (level == SOL_SOCKET && name == SO_KEEPALIVE) {
+		event_raise(&in_open);
+		event_wait(&may_open, 1);
+	}
+	return real_setsockopt(fd, level, name, value, size);
+}
+
+struct closer {
+	sttcp_client *client;
+	atomic_int tid;
+};
+
+static void *close_client(void *argument)
+{
+	struct closer *closer = argument;
+
+	atomic_store(&closer->tid, (int)syscall(SYS_gettid));
+	sttcp_client_close(closer->client);
+	return NULL;
+}
+
+/* However long it lingers: its peer learns at once that nothing comes. */
+static void client_that_is_closed_while_it_opens_sends_fin(void **state)
+{
+	struct probe *probe = probe_new();
+	struct closer closer = {.tid = 0};
+	pthread_t thread;
+	int port;
+	int listener = peer_listen(&port, 4);
+
+	(void)state;
+	atomic_store(&stand_in_setsockopt, interrupted_option);
+	closer.client = probe_dial(probe, port, STTCP_OPTIONS(.linger_timeout_ms = 3 * DEADLINE_MS));
+	assert_true(event_wait(&in_open, 1));
+	assert_int_equal(pthread_create(&thread, NULL, close_client, &closer), 0);
+	EVENTUALLY(thread_sleeps(atomic_load(&closer.tid)));
+	event_raise(&may_open);
+	int peer = peer_accept(listener);
+
+	assert_int_equal(peer_end(peer), 0);
+	pthread_join(thread, NULL);
+	atomic_store(&stand_in_setsockopt, NULL);
+	peer_close(peer);
+	peer_close(listener);
+	sttcp_client_free(closer.client);
+	probe_free(probe);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(peer_that_is_early_is_served),
 		cmocka_unit_test(forced_stop_leaves_no_descriptor_to_register),
+		cmocka_unit_test(client_that_is_closed_while_it_opens_sends_fin),
 	};
 
 	atomic_store(&stand_in_epoll_ctl, interrupted_ctl);

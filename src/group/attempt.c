@@ -272,8 +272,14 @@ static void win(struct stt_attempt *attempt, int fd, const struct stt_addr *addr
 	stt_conn_set_peer(conn, addr);
 	stt_lock(&conn->output.lock);
 	atomic_store(&conn->fd, fd);
+	/* An end that has come since had no descriptor for its FIN. */
+	unsigned what = (conn->output.detours & STT_DETOUR_FIN)
+				? stt_output_flush_locked(&conn->output)
+				: 0;
+
 	stt_unlock(&conn->output.lock);
 	stt_conn_connected(conn);
+	stt_output_tell(conn, what);
 
 	int result = stt_poller_add(loop->poller, fd, STT_POLL_STREAM, &conn->actor);
 

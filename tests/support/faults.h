@@ -67,6 +67,8 @@ long fault_calls(void);
 	  (const char *restrict host, const char *restrict service,                                \
 	   const struct addrinfo *restrict hints, struct addrinfo **restrict list),                \
 	  (host, service, hints, list), NO_CALL, FAILS_WITH_CODE)                                  \
+	X(int, setsockopt, (int fd, int level, int option, const void *from, socklen_t size),      \
+	  (fd, level, option, from, size), SYS_setsockopt, FAILS_WITH_ERRNO)                       \
 	X(int, poll, (struct pollfd * polled, nfds_t count, int timeout),                          \
 	  (polled, count, timeout), SYS_poll, FAILS_WITH_ERRNO)                                    \
 	X(int, timerfd_settime,                                                                    \
