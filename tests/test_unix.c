@@ -65,17 +65,25 @@ static void unix_client_and_server_talk(void **state)
 	probe_free(serving);
 }
 
+/* Somebody listens there; the file stays when that is closed. */
+static int listen_there(const struct place *place)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", place->path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	return fd;
+}
+
 static void unix_file_without_a_listener_is_replaced(void **state)
 {
 	struct place *place = *state;
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	struct probe *probe = probe_new();
 	sttcp_server *server = probe_server(probe, place->host, 0, NULL);
-	int stale = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int stale = listen_there(place);
 
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", place->path);
-	assert_int_equal(bind(stale, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	assert_int_equal(listen(stale, 1), 0);
 	assert_int_equal(sttcp_server_start(server), -EADDRINUSE);
 	assert_non_null(strstr(sttcp_server_error(server), place->host));
 	assert_true(exists(place->path));
@@ -269,9 +277,8 @@ static void unix_path_below_a_long_directory_works(void **state)
 }
 
 /* G1: nothing is left, whichever descriptor it was that could not be had. */
-static void unix_start_without_descriptors_leaves_no_file(void **state)
+static void start_without_descriptors(const struct place *place, bool stale)
 {
-	struct place *place = *state;
 	sttcp_server *server = sttcp_server_new(place->host, 0, NULL);
 	int result = -1;
 	int tries = 0;
@@ -281,13 +288,28 @@ static void unix_start_without_descriptors_leaves_no_file(void **state)
 		if (result < 0) {
 			assert_int_equal(result, -EMFILE);
 			assert_non_null(strstr(sttcp_server_error(server), place->host));
-			assert_false(exists(place->path));
+			assert_int_equal(exists(place->path), stale);
 		}
 	}
 	assert_int_equal(result, 0);
 	assert_true(tries > 1);
 	sttcp_server_free(server);
 	assert_false(exists(place->path));
+}
+
+static void unix_start_without_descriptors_leaves_no_file(void **state)
+{
+	start_without_descriptors(*state, false);
+}
+
+/* Whether the file is stale cannot be found out then: that is the error, and nobody else's server.
+ */
+static void unix_start_without_descriptors_blames_no_file(void **state)
+{
+	struct place *place = *state;
+
+	peer_close(listen_there(place));
+	start_without_descriptors(place, true);
 }
 
 static bool pause_first(struct probe *probe, sttcp_conn *conn)
@@ -360,6 +382,7 @@ int main(void)
 		PLACED(unix_file_that_was_replaced_stays),
 		PLACED(unix_path_below_a_long_directory_works),
 		PLACED(unix_start_without_descriptors_leaves_no_file),
+		PLACED(unix_start_without_descriptors_blames_no_file),
 		PLACED(unix_bytes_behind_a_descriptor_are_read),
 	};
 

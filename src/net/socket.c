@@ -87,15 +87,21 @@ static int set_inet_options(int fd, const struct stt_addr *addr,
  * any file that is no socket, too, and these are not ours to remove. lstat and
  * not stat: a symbolic link is somebody's intention.
  */
-static bool is_stale(const struct stt_addr *addr)
+static int is_stale(const struct stt_addr *addr)
 {
 	struct stat status;
 
-	if (lstat(addr->un.sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
-		return false;
+	if (lstat(addr->un.sun_path, &status) < 0)
+		return errno == ENOENT ? 1 : -errno;
+	if (!S_ISSOCK(status.st_mode))
+		return 0;
 
 	int fd = open_socket(AF_UNIX, SOCK_DGRAM);
-	int err = fd < 0 ? fd : connect_to(fd, addr);
+
+	if (fd < 0)
+		return fd;
+
+	int err = connect_to(fd, addr);
 
 	stt_socket_close(fd);
 	return err == -ECONNREFUSED;
@@ -105,8 +111,13 @@ static int bind_path(int fd, const struct stt_addr *addr)
 {
 	int err = bind_to(fd, addr);
 
-	if (err != -EADDRINUSE || !is_stale(addr))
+	if (err != -EADDRINUSE)
 		return err;
+
+	int stale = is_stale(addr);
+
+	if (stale <= 0)
+		return stale < 0 ? stale : err;
 	if (unlink(addr->un.sun_path) < 0 && errno != ENOENT)
 		return -errno;
 	return bind_to(fd, addr);
