@@ -310,6 +310,45 @@ static void burst_on_a_unix_socket_is_served(void **state)
 
 /* ------------------------------------------------------------- relative paths */
 
+static bool refuse_first(struct probe *probe, sttcp_conn *conn)
+{
+	(void)conn;
+	return probe_count(probe, STTCP_CONNECTION) > 0;
+}
+
+/* A daemon changes it after its start. */
+static void relative_path_is_that_of_the_start_also_later(void **state)
+{
+	char dir[] = "/tmp/sttcp-XXXXXX";
+	char *home = getcwd(NULL, 0);
+	struct probe *serving = probe_new();
+	struct probe *calling = probe_new();
+	sttcp_server *server = probe_server(serving, "unix:socket", 0, NULL);
+	sttcp_client *client = probe_client(
+		calling, "unix:socket", 0, STTCP_OPTIONS(.reconnect_ms = 1, .reconnect_max_ms = 1));
+
+	(void)state;
+	serving->connection = refuse_first;
+	assert_non_null(home);
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	atomic_store(&holds, true);
+	assert_int_equal(sttcp_client_start(client), 0);
+	assert_true(event_wait(&held, event_count(&released) + 1));
+	assert_int_equal(chdir("/"), 0);
+	event_raise(&released);
+	assert_true(probe_wait(serving, STTCP_CONNECTION, 2));
+	assert_int_equal(probe_count(calling, STTCP_UNCONNECTED), 0);
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	assert_int_equal(rmdir(dir), 0);
+	assert_int_equal(chdir(home), 0);
+	free(home);
+	probe_free(calling);
+	probe_free(serving);
+}
+
 /* A relative path is meant as it was at the start, wherever the program goes then; the address is
  * told as it was given. */
 static void relative_path_is_that_of_the_start(void **state)
@@ -360,6 +399,7 @@ int main(void)
 		cmocka_unit_test(full_unix_socket_that_goes_away_is_refused),
 		cmocka_unit_test(burst_on_a_unix_socket_is_served),
 		cmocka_unit_test(relative_path_is_that_of_the_start),
+		cmocka_unit_test(relative_path_is_that_of_the_start_also_later),
 	};
 
 	atomic_store(&stand_in_connect, connect_as_told);

@@ -192,7 +192,8 @@ static void client_that_is_closed_while_it_opens_sends_fin(void **state)
 
 	(void)state;
 	atomic_store(&stand_in_setsockopt, interrupted_option);
-	closer.client = probe_dial(probe, port, STTCP_OPTIONS(.linger_timeout_ms = 3 * DEADLINE_MS));
+	closer.client =
+		probe_dial(probe, port, STTCP_OPTIONS(.linger_timeout_ms = 3 * DEADLINE_MS));
 	assert_true(event_wait(&in_open, 1));
 	assert_int_equal(pthread_create(&thread, NULL, close_client, &closer), 0);
 	EVENTUALLY(thread_sleeps(atomic_load(&closer.tid)));

@@ -117,7 +117,7 @@ int sttcp_client_on_release(sttcp_client *client, void (*fn)(void *context))
  * returns. */
 static int start_next(struct stt_group *group)
 {
-	struct sttcp_conn *next = stt_attempt_new(group);
+	struct sttcp_conn *next = stt_attempt_new(group, false);
 
 	if (!next)
 		return -ENOMEM;
@@ -136,7 +136,7 @@ static int start_first(struct stt_group *group)
 	if (result < 0)
 		return result;
 
-	struct sttcp_conn *first = stt_attempt_new(group);
+	struct sttcp_conn *first = stt_attempt_new(group, false);
 
 	if (!first) {
 		stt_group_cancel(group);

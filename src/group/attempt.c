@@ -112,7 +112,7 @@ static int prepare_ends(struct stt_attempt *attempt, const struct stt_settings *
 	return attempt->nends < 0 ? attempt->nends : 0;
 }
 
-struct sttcp_conn *stt_attempt_new(struct stt_group *group)
+struct sttcp_conn *stt_attempt_new(struct stt_group *group, bool again)
 {
 	struct stt_loop *loop = stt_engine_pick_loop(group->engine);
 	struct sttcp_conn *conn = group->service.dialled
@@ -134,8 +134,11 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group)
 	int result = stt_addr_literal(&attempt->literal, group->service.host, group->service.port);
 
 	if (result == 0) {
-		attempt->place = attempt->literal;
-		stt_addr_make_absolute(&attempt->place);
+		if (!again) {
+			group->place = attempt->literal;
+			stt_addr_make_absolute(&group->place);
+		}
+		attempt->place = group->place;
 		attempt->naddrs = 1;
 		attempt->racers = calloc(1, sizeof(*attempt->racers));
 		if (!attempt->racers)

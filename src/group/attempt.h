@@ -8,13 +8,15 @@
 #ifndef STT_GROUP_ATTEMPT_H
 #define STT_GROUP_ATTEMPT_H
 
+#include <stdbool.h>
+
 struct stt_attempt;
 struct stt_group;
 struct sttcp_conn;
 
 /* A connection in phase CONNECTING with all that its attempt needs, so that beginning it cannot
- * fail. NULL when out of memory. */
-struct sttcp_conn *stt_attempt_new(struct stt_group *group);
+ * fail. NULL when out of memory. `again`: it is not the first one since the start. */
+struct sttcp_conn *stt_attempt_new(struct stt_group *group, bool again);
 
 /* The attempt of a connection that nobody can find yet, with its reference. It must be begun, even
  * if the connection has been ended meanwhile. */

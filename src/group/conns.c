@@ -50,7 +50,7 @@ void stt_conns_retry_if_due_locked(struct stt_group *group, struct stt_reconnect
 		return;
 	}
 
-	struct sttcp_conn *next = stt_attempt_new(group);
+	struct sttcp_conn *next = stt_attempt_new(group, true);
 
 	if (next) {
 		stt_reconnect_forget_locked(group);

@@ -23,7 +23,7 @@ static struct sttcp_conn *begin(struct stt_group *group, int *code)
 	if (*code < 0)
 		return NULL;
 
-	struct sttcp_conn *conn = stt_attempt_new(group);
+	struct sttcp_conn *conn = stt_attempt_new(group, false);
 
 	if (!conn) {
 		stt_group_cancel(group);
