@@ -68,6 +68,22 @@ static void server_listens_on_all_that_were_added(void **state)
 	probe_free(probe);
 }
 
+/* No port that it had for a moment. */
+static void port_of_a_start_that_failed_is_not_told(void **state)
+{
+	int taken = 0;
+	int other = peer_listen(&taken, 1);
+	sttcp_server *server = sttcp_server_new("127.0.0.1", 0, NULL);
+
+	(void)state;
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.1", taken), 0);
+	assert_int_equal(sttcp_server_start(server), -EADDRINUSE);
+	assert_int_equal(sttcp_server_port(server), 0);
+	assert_null(sttcp_server_address(server, 0));
+	sttcp_server_free(server);
+	peer_close(other);
+}
+
 static void server_without_its_own_address_has_what_was_added(void **state)
 {
 	const char *const hosts[] = {NULL, "", "127.0.0.1", "no.such.name.invalid"};
@@ -452,6 +468,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		place_test(server_listens_on_all_that_were_added),
+		place_test(port_of_a_start_that_failed_is_not_told),
 		place_test(server_without_its_own_address_has_what_was_added),
 		place_test(unix_server_ignores_its_port),
 		place_test(wildcard_is_one_address_for_both_families),

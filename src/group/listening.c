@@ -196,14 +196,7 @@ static int listen_on_own(struct start *start)
 		.given = group->service.given,
 	};
 
-	if (!stt_addresses_has_own(group))
-		return 0;
-
-	int result = listen_on_host(start, &own);
-
-	if (result == 0)
-		atomic_store(&group->port_bound, stt_addr_port(&start->all[0].addr));
-	return result;
+	return stt_addresses_has_own(group) ? listen_on_host(start, &own) : 0;
 }
 
 /* An option without effect is a mistake, and only now is it known what the server listens on. */
@@ -267,17 +260,21 @@ static int add_listeners(struct start *start)
 	return 0;
 }
 
-/* Before anybody accepts, so that the first handler finds them. */
+/* Before anybody accepts, so that the first handler finds them; and when nothing can fail any more,
+ * so that they are those of a start that did not. */
 static int publish_addresses(const struct start *start)
 {
+	struct stt_group *group = start->group;
 	struct stt_addresses *addresses = stt_addresses_new(start->count);
 
 	if (!addresses)
-		return stt_addresses_refuse(start->group, start->group->service.given, -ENOMEM,
+		return stt_addresses_refuse(group, group->service.given, -ENOMEM,
 					    sttcp_strerror(-ENOMEM));
+	if (stt_addresses_has_own(group))
+		atomic_store(&group->port_bound, stt_addr_port(&start->all[0].addr));
 	for (int i = 0; i < start->count; i++)
 		stt_addr_text(&start->all[i].addr, addresses->all[i]);
-	stt_addresses_publish(start->group, addresses);
+	stt_addresses_publish(group, addresses);
 	return 0;
 }
 
