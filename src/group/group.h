@@ -168,8 +168,9 @@ struct stt_group {
 	int unsettled;	   /* loops that have not yet worked what was forced */
 	int unasked;	   /* loops whose connections have not all been asked to end when idle */
 	sttcp_stop_report report;
-	sttcp_stats totals; /* of connections that have ended */
-	bool alarm_armed;   /* holds a reference */
+	sttcp_stats totals;	/* of connections that have ended */
+	sttcp_conn_counts told; /* the most that was told of each, see stats.c */
+	bool alarm_armed;	/* holds a reference */
 	char error[512];
 
 	/* The deadline of a stop, or a client's next attempt. */

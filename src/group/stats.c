@@ -74,6 +74,26 @@ static void add_worker(const struct stt_engine *engine, const struct stt_group *
 	}
 }
 
+static void tell_no_less(int64_t *count, int64_t *told)
+{
+	if (*count < *told)
+		*count = *told;
+	*told = *count;
+}
+
+/* A connection that has ended between the look at the totals and its roster's turn is in neither,
+ * and whoever computes rates from two looks would find less than nothing. What was told before was
+ * true then, and is not too much now. */
+static void tell_no_less_than_before(struct stt_group *group, sttcp_stats *stats)
+{
+	stt_lock(&group->lock);
+	tell_no_less(&stats->bytes_in, &group->told.bytes_in);
+	tell_no_less(&stats->bytes_out, &group->told.bytes_out);
+	tell_no_less(&stats->messages_in, &group->told.messages_in);
+	tell_no_less(&stats->messages_out, &group->told.messages_out);
+	stt_unlock(&group->lock);
+}
+
 int stt_stats_of_group(struct stt_group *group, sttcp_stats *stats)
 {
 	int64_t now_ms = stt_now_ms();
@@ -89,6 +109,7 @@ int stt_stats_of_group(struct stt_group *group, sttcp_stats *stats)
 
 	if (visited < 0)
 		return visited;
+	tell_no_less_than_before(group, stats);
 
 	struct stt_engine *engine = stt_engine_peek();
 
