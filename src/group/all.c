@@ -87,7 +87,7 @@ static bool any_busy(void)
 	for (struct stt_group *group = stt_registry_next(NULL); group;
 	     group = stt_registry_next(group)) {
 		stt_lock(&group->lock);
-		bool busy = group->state != STT_IDLE;
+		bool busy = group->state != STT_IDLE || group->releasing;
 
 		stt_unlock(&group->lock);
 		if (busy) {

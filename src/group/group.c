@@ -176,9 +176,14 @@ void stt_group_unlock(struct stt_group *group)
 	bool release_now = group->release_now;
 
 	group->release_now = false;
+	group->releasing |= release_now;
 	stt_unlock(&group->lock);
-	if (release_now)
-		stt_pool_push(&group->engine->pool, &group->releaser);
+	if (!release_now)
+		return;
+	stt_pool_push(&group->engine->pool, &group->releaser);
+	stt_lock(&group->lock);
+	group->releasing = false;
+	stt_unlock(&group->lock);
 }
 
 void stt_group_check_locked(struct stt_group *group)

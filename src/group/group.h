@@ -146,6 +146,7 @@ struct stt_group {
 	int pending_timeout_ms;
 	bool release_later;	 /* freed inside a handler: the pool calls the release function */
 	bool release_now;	 /* and it is time: for stt_group_unlock */
+	bool releasing;		 /* which needs the engine for that, though the group is IDLE */
 	struct sttcp_conn *next; /* a client's, started from inside its last handler */
 	struct stt_addr place; /* a client's server, if it is no name: a path as of the start, which
 				  no change of the working directory moves. Not while STARTING */
