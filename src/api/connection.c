@@ -7,6 +7,7 @@
 
 #include "api/call.h"
 #include "api/options.h"
+#include "api/unread.h"
 #include "base/log.h"
 #include "conn/dialled.h"
 #include "conn/ending.h"
@@ -120,6 +121,20 @@ ssize_t sttcp_conn_next_size(sttcp_conn *conn, int timeout_ms)
 
 	stt_call_end(cancel);
 	return size;
+}
+
+int stt_conn_unread(sttcp_conn *conn, const void *data, size_t size)
+{
+	int result = stt_check_conn(conn);
+
+	if (result < 0)
+		return result;
+
+	int cancel = stt_call_begin();
+
+	result = stt_inline_unread(conn, data, size);
+	stt_call_end(cancel);
+	return result;
 }
 
 static bool has_ended(const sttcp_conn *conn)

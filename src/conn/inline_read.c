@@ -419,3 +419,17 @@ ssize_t stt_inline_read_exactly(struct sttcp_conn *conn, void *buffer, size_t si
 	note_timeout(desk, timeout_ms);
 	return stt_inline_end(conn, read_exactly(desk, conn, buffer, size, until_ms));
 }
+
+int stt_inline_unread(struct sttcp_conn *conn, const void *data, size_t size)
+{
+	struct stt_desk *desk;
+	int result = stt_inline_begin(conn, 0, &desk);
+
+	if (result < 0)
+		return result;
+	/* As what read_more leaves; after a task nothing else would have the reader look. */
+	atomic_store(&conn->framed, true);
+	result = stt_input_unread(desk, conn, data, size);
+	stt_conn_wish_again(conn, STT_WISH_READ);
+	return (int)stt_inline_end(conn, result);
+}

@@ -24,4 +24,8 @@ ssize_t stt_inline_read_message(struct sttcp_conn *conn, void *buffer, size_t si
 ssize_t stt_inline_read_exactly(struct sttcp_conn *conn, void *buffer, size_t size, int timeout_ms);
 ssize_t stt_inline_next_size(struct sttcp_conn *conn, int timeout_ms);
 
+/* Takes back bytes that were read: they come next, under the framing of that time, and otherwise go
+ * to the handler. 0, -ENOMEM, or why the calling thread may not read here. */
+int stt_inline_unread(struct sttcp_conn *conn, const void *data, size_t size);
+
 #endif

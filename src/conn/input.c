@@ -385,6 +385,28 @@ int stt_input_next(struct stt_desk *desk, struct sttcp_conn *conn,
 	return found;
 }
 
+/* In front of `at` the running handler's data may stand: they have memory of their own. */
+int stt_input_unread(struct stt_desk *desk, struct sttcp_conn *conn, const void *data, size_t size)
+{
+	struct stt_input *in = &desk->input;
+	struct stt_held *old = in->memory;
+	size_t all = in->size + size;
+	struct stt_held *memory;
+
+	if (new_held(desk, conn, all < LEAST_CAPACITY ? LEAST_CAPACITY : all, old, MUST_BE_HAD,
+		     &memory) < 0)
+		return -ENOMEM;
+	memcpy(memory->bytes, data, size);
+	if (in->size)
+		memcpy(memory->bytes + size, in->at, in->size);
+	in->at = memory->bytes;
+	in->size = all;
+	in->memory = memory;
+	let_go_of(in, old);
+	forget_look(in);
+	return 0;
+}
+
 void stt_input_forget_framing(struct stt_desk *desk, struct sttcp_conn *conn)
 {
 	desk->input.framing = NULL;

@@ -99,6 +99,9 @@ int stt_input_next(struct stt_desk *desk, struct sttcp_conn *conn,
 /* Takes `size` bytes off the front, not as a message. */
 void stt_input_skip(struct stt_desk *desk, size_t size);
 
+/* Puts bytes in front of what is there: 0, or -ENOMEM. */
+int stt_input_unread(struct stt_desk *desk, struct sttcp_conn *conn, const void *data, size_t size);
+
 /* Forgets how far was looked with a framing that is about to be freed. In a handler. */
 void stt_input_forget_framing(struct stt_desk *desk, struct sttcp_conn *conn);
 
