@@ -239,8 +239,9 @@ PyObject *conn_start_tls(conn_object *self, PyObject *args)
 	if (!PyArg_ParseTuple(args, "OO:_start_tls", &object, &name) ||
 	    tls_read(object, &tls) < 0 || read_path(name, &asked) < 0)
 		return NULL;
-	/* What was read in the clear and lies here cannot be given to TLS. */
-	if (dialogue_now() && dialogue_now()->conn == self && dialogue_now()->rest) {
+	/* What was read in the clear and lies here is no TLS, whoever asks for that: a handler
+	 * would take it for what came encrypted. */
+	if (self->dialogue && self->dialogue->rest) {
 		PyErr_SetString(PyExc_RuntimeError,
 				"start_tls: read what has come before, which is no TLS");
 		return NULL;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Handlers that are coroutines, on connections with TLS, and going over to it in one."""
 
+import contextlib
 import socket
 import unittest
 
@@ -199,6 +200,43 @@ class StartTest(AwaitTLSCase):
         peer = self.peer(server)
         peer.sendall(b"x" * 100000 + b"in the clear" * 1000)
         self.assertIn("no TLS", seen.next())
+
+    def test_a_rest_is_no_tls_for_a_plain_handler_either(self):
+        def go_over(connection):
+            try:
+                connection.sendall(b"go")
+                connection.start_tls(server_tls())
+            except RuntimeError as error:
+                seen.tell(str(error))
+                connection.close()
+            else:
+                seen.tell("TLS")
+
+        async def of_task(address, connection):
+            connection.after(0.01, go_over)
+            with contextlib.suppress(TimeoutError):
+                await connection.recv_exactly(10, timeout=0.1)
+
+        async def of_paused(address, connection):
+            await connection.next_size()
+            connection.pause()
+            connection.run(go_over)
+
+        async def of_framing(address, connection):
+            connection.after(0.01, lambda k: (k.set_framing("line"), go_over(k)))
+            with contextlib.suppress(TimeoutError):
+                await connection.recv_exactly(10, timeout=0.1)
+
+        for handler in of_task, of_paused, of_framing:
+            with self.subTest(handler=handler.__name__):
+                seen = Seen()
+                server = self.talk(handler)
+                peer = self.peer(server)
+                peer.sendall(b"EVIL\n")
+                self.assertEqual(peer.read(2), b"go")
+                with contextlib.suppress(OSError):
+                    self.wrap(peer).sendall(b"good\n")
+                self.assertIn("no TLS", seen.next())
 
     def test_a_failure_is_told(self):
         seen = Seen()

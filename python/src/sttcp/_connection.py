@@ -160,7 +160,8 @@ class Connection(_sttcp.ConnectionBase):
         of encrypted ones. A handshake that fails raises a TLSError, and ends the connection.
         One that was dialled begins it anywhere. In a coroutine it is awaited, too, but a thread is
         held for the handshake.
-        RuntimeError: it has TLS already. ValueError: a client's object that verifies needs a name,
+        RuntimeError: it has TLS already, or a coroutine has left bytes that came before, which have
+        to be read first. ValueError: a client's object that verifies needs a name,
         a DNS name or an address."""
         if not isinstance(tls, TLS):
             raise TypeError(f"tls must be a TLS, not {tls!r}")
