@@ -43,8 +43,8 @@ if [ "${SANITIZE:-}" = address ]; then
 		test_verbs test_with test_log test_fork test_signals test_messages test_timer test_errors
 		test_options test_context test_dial test_flow test_sends test_engine test_threads test_robust test_rooms test_tasks
 		test_await test_await_dial test_await_dial_reads test_await_dial_ends test_await_dial_many
-		test_await_dial_tls test_await_ends test_await_tls test_hammer test_tls_object test_tls_server
-		test_tls_client test_tls_start test_tls_process'
+		test_await_dial_tls test_await_ends test_await_rest test_await_tls test_hammer test_tls_object
+		test_tls_server test_tls_client test_tls_start test_tls_process'
 	preload="LD_PRELOAD=$(gcc -print-file-name=libasan.so) PYTHONMALLOC=malloc
 		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1"
 fi

@@ -142,6 +142,9 @@ void dialogue_put_back(conn_object *self, PyObject *bytes);
 void dialogue_stash(conn_object *self, PyObject *bytes);
 void dialogue_settle(conn_object *self);
 
+/* What has come is lost, for there is no memory: what comes next may not stand in its place. */
+void dialogue_lose(struct dialogue *d);
+
 /* What the coroutine that this thread runs has left: copies up to so many bytes of it. */
 Py_ssize_t dialogue_read_rest(void *memory, Py_ssize_t size);
 

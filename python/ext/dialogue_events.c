@@ -83,17 +83,24 @@ void dialogue_wake(conn_object *self, const wait_object *wait)
 		ask(self->dialogue);
 }
 
-/* Puts bytes behind what nobody has read. Takes the reference. */
-static void add_rest(struct dialogue *d, PyObject *data)
+/* They are the first that nobody has read, from there on. Takes the reference. */
+static void set_rest(struct dialogue *d, PyObject *data, Py_ssize_t at)
+{
+	d->rest = data;
+	d->rest_at = at;
+}
+
+/* Puts bytes behind what nobody has read: false if there is no memory. Takes the reference. */
+static bool add_rest(struct dialogue *d, PyObject *data)
 {
 	if (!d->rest) {
-		d->rest = data;
-		d->rest_at = 0;
-		return;
+		set_rest(d, data, 0);
+		return true;
 	}
 	PyBytes_ConcatAndDel(&d->rest, data);
 	if (!d->rest)
-		PyErr_Clear();
+		dialogue_lose(d);
+	return d->rest;
 }
 
 /* Fills the part from the data; true when all of it is there. */
@@ -107,8 +114,7 @@ static bool fill_part(struct dialogue *d, PyObject *data)
 	d->part_size += taken;
 	if (taken < size) {
 		Py_INCREF(data);
-		d->rest = data;
-		d->rest_at = taken;
+		set_rest(d, data, taken);
 	}
 	return taken == missing;
 }
@@ -123,9 +129,10 @@ void dialogue_take_data(conn_object *self, PyObject *data)
 	switch (wait->kind) {
 	case WAIT_RECV:
 		if (size > wait->size) {
-			d->rest = data;
-			d->rest_at = wait->size;
-			data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), wait->size);
+			PyObject *whole = data;
+
+			data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(whole), wait->size);
+			set_rest(d, whole, data ? wait->size : 0);
 		}
 		break;
 	case WAIT_EXACTLY:
@@ -140,7 +147,9 @@ void dialogue_take_data(conn_object *self, PyObject *data)
 		d->part_size = 0;
 		break;
 	case WAIT_SIZE:
-		add_rest(d, data);
+		/* Its end is told at that of the connection. */
+		if (!add_rest(d, data))
+			return;
 		data = PyLong_FromSsize_t(size);
 		break;
 	case WAIT_MESSAGE:
@@ -282,8 +291,7 @@ void dialogue_put_back(conn_object *self, PyObject *bytes)
 		Py_DECREF(bytes);
 		return;
 	}
-	d->rest = bytes;
-	d->rest_at = 0;
+	set_rest(d, bytes, 0);
 	if (!rest)
 		return;
 
@@ -296,15 +304,17 @@ void dialogue_put_back(conn_object *self, PyObject *bytes)
 	if (behind)
 		add_rest(d, behind);
 	else
-		PyErr_Clear();
+		dialogue_lose(d);
 }
 
 void dialogue_stash(conn_object *self, PyObject *bytes)
 {
 	struct dialogue first = {.conn = self, .until_ms = -1, .holds = true};
 
-	if (!self->dialogue && !dialogue_keep(self, &first))
+	if (!self->dialogue && !dialogue_keep(self, &first)) {
+		dialogue_lose(&first);
 		return;
+	}
 	Py_INCREF(bytes);
 	add_rest(self->dialogue, bytes);
 }

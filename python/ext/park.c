@@ -181,7 +181,7 @@ void park_end_part(struct dialogue *d)
 	if (d->part_size) {
 		d->rest = PyBytes_FromStringAndSize(PyBytes_AS_STRING(d->part), d->part_size);
 		if (!d->rest)
-			PyErr_Clear();
+			dialogue_lose(d);
 	}
 	Py_CLEAR(d->part);
 	d->part_size = 0;

@@ -3,6 +3,7 @@
  * connection. */
 #include "dialogue.h"
 
+#include <errno.h>
 #include <string.h>
 
 static Py_ssize_t rest_size(const struct dialogue *d)
@@ -30,6 +31,12 @@ static PyObject *take_rest(struct dialogue *d, Py_ssize_t size)
 	return taken;
 }
 
+void dialogue_lose(struct dialogue *d)
+{
+	PyErr_Clear();
+	sttcp_conn_fail_now(d->conn->conn, -ENOMEM, "no memory for what has come");
+}
+
 /* What lies here, and behind it what has come now: so many bytes. Takes the reference. */
 static PyObject *join_rest(struct dialogue *d, PyObject *more, Py_ssize_t size)
 {
@@ -43,6 +50,9 @@ static PyObject *join_rest(struct dialogue *d, PyObject *more, Py_ssize_t size)
 		       (size_t)(size - here));
 		Py_CLEAR(d->rest);
 		d->rest_at = 0;
+	} else {
+		dialogue_lose(d);
+		PyErr_NoMemory();
 	}
 	Py_DECREF(more);
 	return all;
