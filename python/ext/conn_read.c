@@ -101,13 +101,13 @@ static PyObject *read_bytes(conn_object *self, read_fn *read, Py_ssize_t room, i
 	return NULL;
 }
 
-/* What a connection that is far has to say first. NULL with nothing set: it is to be read. */
-static PyObject *ask_far(conn_object *self, enum wait_kind kind, Py_ssize_t size, int timeout_ms)
+/* What comes before the library: that of a connection that is far is read on its turn, and what a
+ * coroutine has left comes first. NULL with nothing set: it is to be read. */
+static PyObject *ask_first(conn_object *self, enum wait_kind kind, Py_ssize_t size, int timeout_ms)
 {
-	if (!self->far)
-		return NULL;
-	return far_is_here(self) ? wait_take_rest(self, kind, size, timeout_ms)
-				 : far_read(self, kind, size, timeout_ms);
+	if (self->far && !far_is_here(self))
+		return far_read(self, kind, size, timeout_ms);
+	return self->dialogue ? wait_take_rest(self, kind, size, timeout_ms) : NULL;
 }
 
 /* No read gives more than the library holds, and so room for more is not asked for. */
@@ -120,7 +120,7 @@ PyObject *io_recv(conn_object *self, Py_ssize_t size, int timeout_ms)
 	if (size > MOST_ROOM)
 		size = MOST_ROOM;
 
-	PyObject *here = ask_far(self, WAIT_RECV, size, timeout_ms);
+	PyObject *here = ask_first(self, WAIT_RECV, size, timeout_ms);
 	int code;
 
 	if (here || PyErr_Occurred())
@@ -152,6 +152,7 @@ PyObject *conn_recv_into(conn_object *self, PyObject *args)
 	Py_buffer into;
 	Py_ssize_t size = 0;
 	int flags = 0;
+	PyObject *here;
 	ssize_t result;
 
 	if (!PyArg_ParseTuple(args, "w*|ni:recv_into", &into, &size, &flags))
@@ -167,8 +168,10 @@ PyObject *conn_recv_into(conn_object *self, PyObject *args)
 	}
 	if (size == 0)
 		size = into.len;
-	if (self->far) {
-		PyObject *read = io_recv(self, size, self->timeout_ms);
+	/* Bytes that lie here have gone back by then. */
+	here = self->far ? NULL : ask_first(self, WAIT_RECV, size, self->timeout_ms);
+	if (self->far || here || PyErr_Occurred()) {
+		PyObject *read = self->far ? io_recv(self, size, self->timeout_ms) : here;
 
 		result = read ? PyBytes_GET_SIZE(read) : -1;
 		if (read)
@@ -217,7 +220,7 @@ static PyObject *recv_what_is_there(conn_object *self, int timeout_ms)
 /* One that does not fit stays to be read, into more room. */
 PyObject *io_recv_message(conn_object *self, int timeout_ms)
 {
-	PyObject *here = ask_far(self, WAIT_MESSAGE, 0, timeout_ms);
+	PyObject *here = ask_first(self, WAIT_MESSAGE, 0, timeout_ms);
 
 	if (here || PyErr_Occurred())
 		return here;
@@ -259,7 +262,7 @@ static int64_t most_exactly(const conn_object *self)
 
 PyObject *io_recv_exactly(conn_object *self, Py_ssize_t size, int timeout_ms)
 {
-	PyObject *here = ask_far(self, WAIT_EXACTLY, size, timeout_ms);
+	PyObject *here = ask_first(self, WAIT_EXACTLY, size, timeout_ms);
 	int code;
 
 	if (here || PyErr_Occurred())
@@ -296,7 +299,7 @@ PyObject *conn_recv_exactly(conn_object *self, PyObject *args)
 
 PyObject *io_next_size(conn_object *self, int timeout_ms)
 {
-	PyObject *here = ask_far(self, WAIT_SIZE, 0, timeout_ms);
+	PyObject *here = ask_first(self, WAIT_SIZE, 0, timeout_ms);
 	ssize_t result;
 
 	if (here || PyErr_Occurred())

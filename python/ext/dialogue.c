@@ -6,7 +6,7 @@
  * coroutine are the calls that it makes in any case:
  *
  *	waits for	the connection is	goes on in
- *	input		read from		its handler of messages, or of the peer's FIN
+ *	input		read from		its handler of messages; at the peer's FIN a task
  *	room		paused			a task, given by the drained handler
  *	a time		paused			a task
  *	whatever	at its end		the disconnection handler, before that of the user
@@ -281,6 +281,14 @@ static enum verdict run_rest(group_object *group, struct dialogue *d)
 {
 	PyObject *rest = d->rest;
 
+	/* In what it was called with before a framing was set the library looks for messages. */
+	if (dialogue_has_bytes(d) && conn_is_framed(d->conn)) {
+		int result = dialogue_give_back(d);
+
+		/* Without memory the connection has ended. */
+		if (result == 0 || result == -ENOMEM)
+			return NOTHING;
+	}
 	d->rest = NULL;
 	if (d->rest_at) {
 		PyObject *whole = rest;

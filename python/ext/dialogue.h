@@ -67,6 +67,7 @@ struct dialogue {
 	struct phase phase;  /* what the coroutine is a part of */
 	PyObject *rest;	     /* bytes that nobody has read so far, or NULL */
 	Py_ssize_t rest_at;  /* where they begin */
+	bool of_message;     /* it is, and the part: what a framing has found */
 	PyObject *part;	     /* of WAIT_EXACTLY: what has come */
 	Py_ssize_t part_size;
 	struct task *tasks; /* deferred */
@@ -141,6 +142,16 @@ void dialogue_interrupt(conn_object *self, const PyObject *coroutine);
 void dialogue_put_back(conn_object *self, PyObject *bytes);
 void dialogue_stash(conn_object *self, PyObject *bytes);
 void dialogue_settle(conn_object *self);
+
+/* Whether bytes lie here as they came. */
+static inline bool dialogue_has_bytes(const struct dialogue *d)
+{
+	return d->rest && !d->of_message;
+}
+
+/* They go back to the library, and whoever reads next finds them: 0, or a code. Where the
+ * connection may be read, -EDEADLK elsewhere; if there is no memory for it, the connection ends. */
+int dialogue_give_back(struct dialogue *d);
 
 /* What has come is lost, for there is no memory: what comes next may not stand in its place. */
 void dialogue_lose(struct dialogue *d);

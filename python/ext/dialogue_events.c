@@ -33,7 +33,7 @@ void dialogue_ring(sttcp_conn *conn, void *argument)
 			if (wait->kind == WAIT_TIME) {
 				Py_INCREF(Py_None);
 				wait_give(wait, Py_None);
-			} else {
+			} else if (!wait_is_over(wait)) {
 				wait_fail(wait, -ETIMEDOUT);
 			}
 			dialogue_go_on(d);
@@ -88,6 +88,7 @@ static void set_rest(struct dialogue *d, PyObject *data, Py_ssize_t at)
 {
 	d->rest = data;
 	d->rest_at = at;
+	d->of_message = conn_is_framed(d->conn);
 }
 
 /* Puts bytes behind what nobody has read: false if there is no memory. Takes the reference. */
@@ -179,7 +180,10 @@ void dialogue_take_end(conn_object *self)
 		return;
 	park_end_part(d);
 	wait_end_of_input(d->wait);
-	dialogue_go_on(d);
+	/* In this handler nothing can be read, nor given back. */
+	ask(d);
+	if (!d->asked)
+		dialogue_go_on(d);
 }
 
 void dialogue_take_drained(conn_object *self)

@@ -3,9 +3,10 @@
  * What every file of the extension may use, in the order in which they stand on each other: Python
  * and the library, what the Python half has lent, the way in and out of Python, the log, options.
  * Everything in these headers is called with the GIL held, unless its comment says otherwise;
- * nothing of the library but <sttcp.h> is used. lent.c, gil.c, signals.c and log.c call only what
- * stands above them here; conn.h, group.h, calls.h, phases.h, handlers.h, tasks.h, wait.h,
- * dialogue.h and far.h each include those before them that they need; module.c is above all others.
+ * nothing of the library but <sttcp.h> is used, and in wait_rest.c api/unread.h. lent.c, gil.c,
+ * signals.c and log.c call only what stands above them here; conn.h, group.h, calls.h, phases.h,
+ * handlers.h, tasks.h, wait.h, dialogue.h and far.h each include those before them that they need;
+ * module.c is above all others.
  */
 #ifndef STTCP_PYTHON_EXT_H
 #define STTCP_PYTHON_EXT_H

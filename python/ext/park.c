@@ -164,7 +164,9 @@ static bool begin_part(struct dialogue *d)
 		PyErr_Clear();
 		return false;
 	}
-	if (d->rest) {
+	if (!d->rest) {
+		d->of_message = conn_is_framed(d->conn);
+	} else {
 		d->part_size = PyBytes_GET_SIZE(d->rest) - d->rest_at;
 		memcpy(PyBytes_AS_STRING(d->part), PyBytes_AS_STRING(d->rest) + d->rest_at,
 		       (size_t)d->part_size);

@@ -173,10 +173,17 @@ static enum outcome begin_read(wait_object *self, struct dialogue *d, PyObject *
 		*value = io_raise(self->conn, -EMSGSIZE, -1);
 		return RETURNS;
 	}
+	/* It was set since they came, and finds messages in them. */
+	if (framed && dialogue_has_bytes(d) && dialogue_give_back(d) == -ENOMEM) {
+		*value = PyErr_NoMemory();
+		return RETURNS;
+	}
 	if (d->rest && wait_begin_with_rest(self, d, value) == RETURNS)
 		return RETURNS;
+	/* The library may have been given back what came before it, and tells of it no more. */
 	if (self->conn->fin) {
-		*value = end_of_input(self);
+		*value = self->kind == WAIT_EXACTLY ? wait_take_exactly(d, self)
+						    : wait_here(self, 0);
 		return RETURNS;
 	}
 	/* Where there are messages nobody tells that a part of one has come. */
@@ -218,7 +225,9 @@ static enum outcome begin(wait_object *self, PyObject **value)
 	}
 	if (d->ended || !sttcp_conn_is_open(d->conn->conn)) {
 		/* The peer's FIN stands behind what has come. */
-		if (is_far || !reads(self) || !d->rest || sttcp_conn_reason(d->conn->conn) < 0 ||
+		if (is_far || !reads(self) || !d->rest ||
+		    (dialogue_has_bytes(d) && conn_is_framed(self->conn)) ||
+		    sttcp_conn_reason(d->conn->conn) < 0 ||
 		    wait_begin_with_rest(self, d, value) == YIELDS)
 			*value = end_of_connection(self, d->conn->conn);
 		return RETURNS;

@@ -84,7 +84,8 @@ enum outcome wait_step(wait_object *self, PyObject **value);
 /* Nobody will ask what it comes to. */
 void wait_spend(wait_object *self);
 
-/* For a plain task: what has come and lies here. NULL without an exception: nothing of use does. */
+/* For who reads outside coroutines: of what has come and lies here. NULL without an exception: it
+ * is the library that has what comes next. */
 PyObject *wait_take_rest(conn_object *conn, enum wait_kind kind, Py_ssize_t size, int timeout_ms);
 
 /* Its failure is told by calling `complain` with the code and a text. Takes the reference. */

@@ -3,6 +3,7 @@
  * connection. */
 #include "dialogue.h"
 
+#include <api/unread.h>
 #include <errno.h>
 #include <string.h>
 
@@ -29,6 +30,20 @@ static PyObject *take_rest(struct dialogue *d, Py_ssize_t size)
 		d->rest_at = 0;
 	}
 	return taken;
+}
+
+int dialogue_give_back(struct dialogue *d)
+{
+	int result = stt_conn_unread(d->conn->conn, PyBytes_AS_STRING(d->rest) + d->rest_at,
+				     (size_t)rest_size(d));
+
+	if (result == 0) {
+		Py_CLEAR(d->rest);
+		d->rest_at = 0;
+	} else if (result == -ENOMEM) {
+		dialogue_lose(d);
+	}
+	return result;
 }
 
 void dialogue_lose(struct dialogue *d)
@@ -95,6 +110,12 @@ enum outcome wait_begin_with_rest(wait_object *self, struct dialogue *d, PyObjec
 	}
 }
 
+/* Whether a plain read may be made here, as the library says. */
+static bool may_read(const conn_object *conn)
+{
+	return sttcp_conn_recv(conn->conn, NULL, 0, 0) == 0;
+}
+
 PyObject *wait_take_rest(conn_object *conn, enum wait_kind kind, Py_ssize_t size, int timeout_ms)
 {
 	struct dialogue *d = conn->dialogue;
@@ -103,6 +124,11 @@ PyObject *wait_take_rest(conn_object *conn, enum wait_kind kind, Py_ssize_t size
 
 	if (!d || !d->rest || (dialogue_now() && dialogue_now()->conn == conn) ||
 	    ((kind == WAIT_RECV || kind == WAIT_EXACTLY) && size == 0))
+		return NULL;
+	/* Elsewhere the library refuses the read itself. */
+	if (!d->of_message)
+		return dialogue_give_back(d) == -ENOMEM ? PyErr_NoMemory() : NULL;
+	if (!may_read(conn))
 		return NULL;
 	wait = (wait_object *)wait_make(conn, kind, size, timeout_ms);
 	if (!wait)
