@@ -8,23 +8,25 @@
  * Python's pending calls will not do: they run logging at any point of the main thread, where it
  * may hold the very lock that the logger's handlers want. What does not fit is dropped, and that is
  * told.
+ *
+ * That thread waits for a condition and not for a descriptor: a program may close those that it
+ * does not know, as one does that becomes a daemon, and open others under their numbers.
  */
 #include "ext.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 enum {
 	LOG_LINES = 1024,
 	LOG_SIZE = 512 /* as long as the library's lines are */
 };
 
-/* A ring. */
+/* A ring. Who holds its lock never waits for the GIL. */
 static struct {
 	pthread_mutex_t lock;
+	pthread_cond_t told;
+	unsigned long news; /* a number that changes with each thing that is told */
 	int first;
 	int count;
 	int dropped; /* behind the last of them */
@@ -32,14 +34,22 @@ static struct {
 		int level;
 		char text[LOG_SIZE];
 	} lines[LOG_LINES];
-} kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} kept = {.lock = PTHREAD_MUTEX_INITIALIZER, .told = PTHREAD_COND_INITIALIZER};
 static atomic_bool log_waits;
-static int log_fd = -1; /* an eventfd, for the thread that waits for lines */
+
+/* Whoever waits for lines looks again. */
+static void wake_waiting(void)
+{
+	pthread_mutex_lock(&kept.lock);
+	kept.news++;
+	pthread_cond_broadcast(&kept.told);
+	pthread_mutex_unlock(&kept.lock);
+}
 
 static void tell_waiting(void)
 {
 	if (!atomic_exchange(&log_waits, true))
-		eventfd_write(log_fd, 1);
+		wake_waiting();
 }
 
 static bool take_line(int *level, char *text)
@@ -111,17 +121,12 @@ static void keep_line(int level, const char *text, void *unused)
 	tell_waiting();
 }
 
-/* In a forked child, which has an eventfd of its own under the same number. */
+/* In a forked child, where nobody waits. */
 static void forget_lines(void)
 {
-	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-
-	if (fd >= 0) {
-		dup3(fd, log_fd, O_CLOEXEC);
-		close(fd);
-	}
 	atomic_store(&log_waits, false);
 	pthread_mutex_init(&kept.lock, NULL);
+	pthread_cond_init(&kept.told, NULL);
 	kept.count = 0;
 	kept.dropped = 0;
 }
@@ -156,16 +161,39 @@ static PyObject *log_level(PyObject *module, PyObject *args)
 	Py_RETURN_NONE;
 }
 
-/* Reads the eventfd in any case: it may tell of lines that somebody else has fetched. */
 static PyObject *fetch_log(PyObject *module, PyObject *unused)
 {
-	eventfd_t number;
-
 	(void)module;
 	(void)unused;
-	eventfd_read(log_fd, &number);
 	if (pass_on() < 0)
 		return NULL;
+	Py_RETURN_NONE;
+}
+
+/* _wait_log(seen): returns the number of what is told when it is another one than the last. There
+ * may be no lines: somebody else has fetched them, or it is _wake_log. */
+static PyObject *wait_log(PyObject *module, PyObject *number)
+{
+	unsigned long seen = PyLong_AsUnsignedLong(number);
+
+	(void)module;
+	if (PyErr_Occurred())
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	pthread_mutex_lock(&kept.lock);
+	while (kept.news == seen)
+		pthread_cond_wait(&kept.told, &kept.lock);
+	seen = kept.news;
+	pthread_mutex_unlock(&kept.lock);
+	Py_END_ALLOW_THREADS
+	return PyLong_FromUnsignedLong(seen);
+}
+
+static PyObject *wake_log(PyObject *module, PyObject *unused)
+{
+	(void)module;
+	(void)unused;
+	wake_waiting();
 	Py_RETURN_NONE;
 }
 
@@ -173,21 +201,17 @@ static PyMethodDef functions[] = {
 	{"_fetch_log", fetch_log, METH_NOARGS, NULL},
 	{"_log_to", log_to, METH_VARARGS, NULL},
 	{"_log_level", log_level, METH_VARARGS, NULL},
+	/* For the thread that waits. */
+	{"_wait_log", wait_log, METH_O, NULL},
+	{"_wake_log", wake_log, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };
 
 int log_init(PyObject *module)
 {
-	log_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (log_fd < 0) {
-		PyErr_SetFromErrno(PyExc_OSError);
-		return -1;
-	}
 	if (pthread_atfork(NULL, NULL, forget_lines)) {
 		PyErr_NoMemory();
 		return -1;
 	}
-	if (PyModule_AddIntConstant(module, "_log_fd", log_fd) < 0)
-		return -1;
 	return PyModule_AddFunctions(module, functions);
 }

@@ -89,6 +89,18 @@ assert peer.recv(10) == b"7\\n"
 server.stop(0)
 ''')
 
+    def test_a_child_has_the_parents_files(self):
+        # Also under numbers that descriptors had when the package was imported.
+        run_python('''
+import os, sttcp, tempfile
+os.closerange(3, 64)
+files = [tempfile.TemporaryFile() for _ in range(8)]
+before = [os.fstat(each.fileno()).st_ino for each in files]
+child = os.fork()
+if child == 0:
+    os._exit([os.fstat(each.fileno()).st_ino for each in files] != before)
+assert os.waitpid(child, 0)[1] == 0
+''')
 
     def test_what_a_child_is_told_of_the_parents_objects(self):
         # What is known stays true, what is not is refused, and no code of the library is a value.

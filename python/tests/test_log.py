@@ -100,6 +100,69 @@ fail()
             said = self.said("logging.basicConfig(); sttcp.log_level(%d)" % level)
             self.assertEqual(said.count("ERROR:sttcp"), count, said)
 
+    def test_an_import_opens_no_descriptor(self):
+        run_python("""
+import logging, os, socket
+before = os.listdir("/dev/fd")
+import sttcp
+assert os.listdir("/dev/fd") == before
+""")
+
+    # Closes the descriptors that it does not know, as a daemon does.
+    DAEMON = """
+import logging, os, socket, tempfile, time
+import sttcp
+os.closerange(3, 64)
+"""
+
+    def test_a_file_that_came_since_the_import_is_left_alone(self):
+        run_python(self.DAEMON + """
+files = [tempfile.TemporaryFile() for _ in range(8)]
+fetched = []
+fetch = sttcp._sttcp._fetch_log
+def count():
+    fetched.append(1)
+    fetch()
+sttcp._sttcp._fetch_log = count
+told = []
+class Noted(logging.Handler):
+    def emit(self, record):
+        told.append(record)
+logging.basicConfig(handlers=[Noted()])
+sttcp.log_to_stderr(0)  # the thread begins
+taken = socket.create_server(("127.0.0.1", 0))
+for count in range(1, 20):
+    code = sttcp.Server(*taken.getsockname())._start()
+    end = time.monotonic() + 20
+    while len(told) < count:
+        assert code < 0 and time.monotonic() < end, (code, told)
+        time.sleep(0.001)
+assert not any(os.fstat(each.fileno()).st_size for each in files)
+# It waits, where a file is always ready.
+assert len(fetched) < 100, len(fetched)
+""")
+
+    def test_timers_whose_descriptor_came_since_the_import_ring(self):
+        for others in range(8):
+            run_python("""
+import os, sys
+others = [os.open("/dev/null", os.O_RDONLY) for _ in range(int(sys.argv[1]))]
+""" + self.DAEMON + """
+import threading
+rang = threading.Semaphore(0)
+server = sttcp.Server("127.0.0.1", 0)
+@server.connection_handler
+def begin(address, connection):
+    connection.every(0.001, rang.release)
+sttcp.log_level(4)
+with server:
+    peer = socket.create_connection(server.sock_name, 20)
+    for _ in range(20):
+        assert rang.acquire(timeout=20)
+        socket.create_connection(server.sock_name, 20).close()  # something to log
+    server.stop(0)
+""", others)
+
     def test_levels_are_those_of_logging(self):
         with self.assertLogs("sttcp", logging.DEBUG) as caught:
             for level in 1, 2, 3, 4:

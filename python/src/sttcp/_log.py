@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import threading
 from sys import is_finalizing
 
 from . import _sttcp
-from ._wait import Pipe
 
 # They come of what the thread itself does, and faulthandler is to see them.
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
@@ -18,7 +16,7 @@ _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.S
 
 class _Passer:
     def __init__(self) -> None:
-        self._pipe = Pipe()
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name="sttcp-log", daemon=True)
         # The program's signals are for its own threads, which may wait for one that all block.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
@@ -28,14 +26,14 @@ class _Passer:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self._pipe.reader, select.POLLIN)
-        poll.register(_sttcp._log_fd, select.POLLIN)
-        while all(fd != self._pipe.reader for fd, _ in poll.poll()):
+        seen = 0
+        while not self._ended:
             _sttcp._fetch_log()
+            seen = _sttcp._wait_log(seen)
 
     def end(self) -> None:
-        os.write(self._pipe.writer, b"\0")
+        self._ended = True
+        _sttcp._wake_log()
         if self._thread is not threading.current_thread():
             self._thread.join()
 
