@@ -183,21 +183,36 @@ static int set_handlers(const group_object *group)
 
 /* ---------------------------------------------------------------- dialling */
 
+/* It waits for nothing but the files of a TLS object, which the first start reads that uses it:
+ * else the GIL is kept, for which a thousand handlers at once would line up. */
+static int start(const group_object *group)
+{
+	int result;
+
+	if (!group->secure)
+		return sttcp_client_start(group->client);
+	Py_BEGIN_ALLOW_THREADS
+	result = sttcp_client_start(group->client);
+	Py_END_ALLOW_THREADS
+	return result;
+}
+
 enum outcome far_begin_dial(wait_object *self, PyObject **value)
 {
 	group_object *group = (group_object *)self->far;
-	int result;
 
 	/* Until its last handler. */
 	Py_INCREF(group);
 	group->dial = self;
-	/* It never waits: the GIL is kept, for which a thousand handlers at once would line up. */
-	result = sttcp_client_start(group->client);
+
+	int result = start(group);
+
 	if (result < 0) {
 		group->dial = NULL;
 		Py_DECREF(group);
 		wait_fail_dial(self, result, text_make(sttcp_client_error(group->client)));
 	}
+	/* Its last handler may have been here already. */
 	if (wait_is_over(self))
 		return wait_step(self, value);
 	return YIELDS;

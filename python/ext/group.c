@@ -30,6 +30,7 @@ static int group_init(group_object *self, PyObject *args, PyObject *kwargs)
 	self->reconnects = options.reconnect_ms > 0;
 	self->max_message = options.max_message;
 	self->framed = options.framing != STTCP_FRAMING_RAW;
+	self->secure = options.tls != NULL;
 	options.frame_fn = frame == Py_None ? NULL : frames_ask;
 	Py_INCREF(frame);
 	Py_XSETREF(self->frame, frame);

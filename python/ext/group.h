@@ -53,6 +53,7 @@ typedef struct group {
 	bool restarted;		   /* and has started the client again in it */
 	bool reconnects;   /* the end of its connection is not its own: Python waits for that */
 	bool framed;	   /* it has messages */
+	bool secure;	   /* it has a TLS object, whose files a start may read */
 	struct wait *dial; /* far.c: who waits for its connection, borrowed, or NULL */
 } group_object;
 

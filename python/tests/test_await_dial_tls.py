@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: MIT
 """What a coroutine has dialled speaks TLS."""
 
+import itertools
 import tempfile
+import threading
+import time
+import types
 import unittest
 
 import sttcp
 from certs import Certificates
+from support import DEADLINE, free_port
 from test_await_dial import DialCase
 
 
@@ -36,6 +41,40 @@ class TLSTest(DialCase):
                 return got == b"y" * 100000, await dialled.recv(1), await dialled.recv(10)
 
         self.assertEqual(self.outcome(work), (True, b"m", b"ore"))
+
+    def test_files_are_read_while_others_are_in_python(self):
+        trust = self.certs.path("many.pem")
+        with open(self.certs.path("ca.pem"), encoding="ascii") as one:
+            self.certs.write("many.pem", one.read() * 200)
+        port = free_port()
+        turns = itertools.count()
+        seen = []
+        held = []  # one that goes lets others in, too
+        done = threading.Event()
+
+        @types.coroutine
+        def begin(dialling):
+            step = dialling.__await__()
+            held.append(step)
+            # No other thread comes in between, unless the dial lets it.
+            before, waits, after = map(next, (turns, step, turns))
+            seen.append(after - before > 1)
+            yield waits
+            yield from step
+
+        async def handler(address, connection):
+            end = time.monotonic() + DEADLINE
+            while not any(seen) and time.monotonic() < end:
+                try:
+                    await begin(sttcp.dial("localhost", port, tls=sttcp.TLS(trust=trust)))
+                except ConnectionRefusedError:
+                    pass
+            done.set()
+
+        self.peer(self.talk(handler))
+        while not done.wait(0.0001):
+            next(turns)
+        self.assertTrue(any(seen), seen)
 
     def start_server(self):
         """One that goes over to TLS when it is asked to."""
