@@ -195,8 +195,9 @@ PyObject *conn_cancel(conn_object *self, PyObject *args)
 
 	if (!PyArg_ParseTuple(args, "L:_cancel", &id))
 		return NULL;
-	/* That of a coroutine's wait, which nobody was given. */
-	if (id > 0 && self->dialogue && id == self->dialogue->timer_id)
+	/* Those of a coroutine's waits, which nobody was given. */
+	if (id > 0 && self->dialogue &&
+	    (id == self->dialogue->timer_id || id == self->dialogue->place_id))
 		return PyLong_FromLong(-ENOENT);
 
 	int result = tasks_cancel(self->conn, id);

@@ -11,6 +11,9 @@
  *	a time		paused			a task
  *	whatever	at its end		the disconnection handler, before that of the user
  *
+ * The connection may have as many tasks as it can by then: so a wait for room, and one for another
+ * connection, keeps a place among them, or fails as it begins.
+ *
  * A dialogue belongs to the connection's owner, as its handlers do: what other threads do to it
  * (pause, resume, cancel) they do under the GIL. While a coroutine waits no other handler runs;
  * what would run is noted, and follows when the coroutine has returned: tasks, the drained handler,
@@ -157,8 +160,11 @@ enum verdict dialogue_begin(conn_object *conn, PyObject *coroutine, PyObject *co
 
 	enum verdict verdict = drive(d);
 
+	if (verdict != PARKED && d == &first)
+		park_give_place(d);
 	if (verdict == PARKED && d == &first && !dialogue_keep(conn, d)) {
 		park_cancel_timer(d);
+		park_give_place(d);
 		park_cut(d, false);
 		park_hold(d, conn->paused);
 		park_outlive_fin(d, false);
@@ -197,6 +203,7 @@ void dialogue_over(struct dialogue *d)
 	group_object *owner = (group_object *)conn->owner;
 
 	park_cancel_timer(d);
+	park_give_place(d);
 	park_cut(d, false);
 	conn->dialogue = NULL;
 	if (owner && --owner->binding->ndialogues == 0)

@@ -52,6 +52,11 @@ int park_set_timer(struct dialogue *d);
 void park_cancel_timer(struct dialogue *d);
 bool park_time_has_come(const struct dialogue *d);
 
+/* A place among the tasks of the connection, for the one that goes on with a wait; and gives it
+ * back. 0, or why there is none. */
+int park_keep_place(struct dialogue *d);
+void park_give_place(struct dialogue *d);
+
 /* free_fn of tasks whose argument is a connection. */
 void park_free(void *argument);
 
@@ -74,6 +79,7 @@ struct dialogue {
 	int64_t until_ms;   /* of the wait, -1: without a limit */
 	int64_t timer_id;   /* 0: there is none */
 	int64_t timer_ms;   /* when it rings */
+	int64_t place_id;   /* 0: none is kept */
 	bool holds;	    /* the library has paused it */
 	bool cuts;	    /* the library cuts the bytes as its waits want them */
 	bool may_not_read;

@@ -55,6 +55,10 @@ static void go_on_asked(sttcp_conn *conn, void *argument)
 
 	if (d) {
 		d->asked = false;
+		/* Where the place was needed: this task has left one. Else the next wait says so.
+		 */
+		if (d->coroutine && !d->place_id)
+			(void)park_keep_place(d);
 		if (!d->coroutine ||
 		    (d->wait && (wait_is_over(d->wait) ||
 				 (d->wait->kind == WAIT_ROOM && wait_send_again(d->wait)))))
@@ -64,23 +68,43 @@ static void go_on_asked(sttcp_conn *conn, void *argument)
 	gil_leave();
 }
 
-/* Goes on as a task: what is allowed in one is not where this is called. */
-static void ask(struct dialogue *d)
+/* Goes on as a task: what is allowed in one is not where this is called. 0, or why there is none.
+ */
+static int ask(struct dialogue *d)
 {
+	int result;
+
 	if (d->asked)
-		return;
+		return 0;
 	Py_INCREF(d->conn);
-	if (sttcp_conn_run(d->conn->conn, go_on_asked, d->conn, park_free) < 0)
+	result = sttcp_conn_run(d->conn->conn, go_on_asked, d->conn, park_free);
+	if (result < 0 && d->place_id) {
+		park_give_place(d);
+		result = sttcp_conn_run(d->conn->conn, go_on_asked, d->conn, park_free);
+	}
+	d->asked = result >= 0;
+	if (result < 0)
 		Py_DECREF(d->conn);
-	else
-		d->asked = true;
+	return result;
+}
+
+/* The same for a coroutine. Another thread may have taken the place in that moment: then its
+ * connection ends, with which it goes on, too, rather than wait for ever. */
+static void wake(struct dialogue *d)
+{
+	int result = ask(d);
+
+	if (result < 0)
+		sttcp_conn_fail_now(d->conn->conn, result,
+				    "what its handler waits for cannot be told: %s",
+				    sttcp_strerror(result));
 }
 
 void dialogue_wake(conn_object *self, const wait_object *wait)
 {
 	/* Where it is not parked so far, park_begin finds out. */
 	if (self->dialogue && self->dialogue->coroutine && self->dialogue->wait == wait)
-		ask(self->dialogue);
+		wake(self->dialogue);
 }
 
 /* They are the first that nobody has read, from there on. Takes the reference. */
@@ -192,7 +216,7 @@ void dialogue_take_drained(conn_object *self)
 
 	d->drained_due = true;
 	if (d->wait->kind == WAIT_ROOM)
-		ask(d);
+		wake(d);
 }
 
 void dialogue_defer(conn_object *self, struct task *task)
@@ -263,11 +287,18 @@ int dialogue_resume(conn_object *self)
 
 	if (self->far && sttcp_conn_is_open(self->conn))
 		return 0;
-	self->paused = false;
-	if (!d || !sttcp_conn_is_open(self->conn))
+	if (!d || !sttcp_conn_is_open(self->conn)) {
+		self->paused = false;
 		return sttcp_conn_resume(self->conn);
-	if (!d->coroutine)
-		ask(d);
+	}
+	/* What has come and nobody has read is given to its handler. */
+	if (!d->coroutine) {
+		int result = ask(d);
+
+		if (result < 0 && sttcp_conn_is_open(self->conn))
+			return result;
+	}
+	self->paused = false;
 	return 0;
 }
 

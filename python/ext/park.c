@@ -4,6 +4,7 @@
 #include "dialogue.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <time.h>
 
@@ -80,6 +81,34 @@ int park_set_timer(struct dialogue *d)
 bool park_time_has_come(const struct dialogue *d)
 {
 	return clock_ns() / 1000000 >= d->until_ms;
+}
+
+/* ---------------------------------------------------------------- a place */
+
+static void hold_place(sttcp_conn *conn, void *unused)
+{
+	(void)conn;
+	(void)unused;
+}
+
+/* Whoever wakes it cannot be told that there are too many tasks already. */
+int park_keep_place(struct dialogue *d)
+{
+	int64_t id = d->place_id;
+
+	if (!id)
+		id = sttcp_conn_every(d->conn->conn, INT_MAX, hold_place, NULL, NULL);
+	if (id < 0)
+		return (int)id;
+	d->place_id = id;
+	return 0;
+}
+
+void park_give_place(struct dialogue *d)
+{
+	if (d->place_id)
+		sttcp_conn_cancel(d->conn->conn, d->place_id);
+	d->place_id = 0;
 }
 
 /* ---------------------------------------------------------------- parking */
@@ -214,6 +243,15 @@ bool park_begin(struct dialogue *d)
 
 		if (result < 0) {
 			park_end_part(d);
+			wait_fail(wait, result);
+			return false;
+		}
+	}
+	/* One for another connection has kept it as it began. */
+	if (wait->kind == WAIT_ROOM) {
+		int result = park_keep_place(d);
+
+		if (result < 0) {
 			wait_fail(wait, result);
 			return false;
 		}

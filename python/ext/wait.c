@@ -199,6 +199,11 @@ static enum outcome begin_read(wait_object *self, struct dialogue *d, PyObject *
 	return YIELDS;
 }
 
+static PyObject *raise_of(const wait_object *self, int code)
+{
+	return self->conn ? conn_raise(self->conn->conn, code) : raise_code(code, NULL);
+}
+
 /* Where `d` may wait for it, in its own place or another. */
 static bool may_be_awaited(const wait_object *self, const struct dialogue *d)
 {
@@ -242,6 +247,14 @@ static enum outcome begin(wait_object *self, PyObject **value)
 	}
 	if (!is_far && reads(self) && begin_read(self, d, value) == RETURNS)
 		return RETURNS;
+
+	int result = is_far ? park_keep_place(d) : 0;
+
+	if (result < 0) {
+		*value = sttcp_conn_is_open(d->conn->conn) ? raise_of(self, result)
+							   : end_of_connection(self, d->conn->conn);
+		return RETURNS;
+	}
 	self->state = PARKED_NOW;
 	if (is_far) {
 		Py_INCREF(d->conn);
@@ -311,8 +324,7 @@ enum outcome wait_step(wait_object *self, PyObject **value)
 		if (reads(self))
 			*value = io_raise(self->conn, self->code, self->timeout_ms);
 		else
-			*value = self->conn ? conn_raise(self->conn->conn, self->code)
-					    : raise_code(self->code, NULL);
+			*value = raise_of(self, self->code);
 		break;
 	case INPUT_ENDED:
 		*value = end_of_input(self);
