@@ -154,11 +154,21 @@ void errand_pass_value(errand_object *self, PyObject *value)
 
 /* ---------------------------------------------------------------- on the connection's turn */
 
+/* One that nobody wants may wait still: errand_recall. */
+static void end_recalled(conn_object *conn)
+{
+	PyObject *waits = dialogue_waits(conn) ? conn->dialogue->coroutine : NULL;
+
+	if (waits && Py_TYPE(waits) == &errand_type && !is_wanted((errand_object *)waits))
+		dialogue_interrupt(conn, waits);
+}
+
 static void run_errand(errand_object *self)
 {
 	self->begun = true;
 	if (!is_wanted(self))
 		return;
+	end_recalled(self->conn);
 	if (dialogue_waits(self->conn)) {
 		raise_code(-EBUSY, "another one reads this connection");
 		finish(self, NULL);
@@ -238,7 +248,8 @@ void errand_recall(errand_object *self)
 {
 	self->outer = NULL;
 	self->fd = -1;
-	/* Where that cannot be given the connection has ended, and so ends its errand. */
+	/* Where that cannot be given the connection has ended, and so ends its errand; or it has
+	 * too many tasks, and then the next errand ends this one. */
 	if (!self->over)
 		(void)give(self, on_cancel);
 }

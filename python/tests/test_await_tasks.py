@@ -129,6 +129,40 @@ class FullTest(DialCase):
         connection.resume()
         self.assertEqual(got.next(), b"abc")
 
+    def test_a_read_that_could_not_be_taken_back_is_in_nobodys_way(self):
+        dialled = []
+
+        async def work(connection):
+            dialled.append(await sttcp.dial("127.0.0.1", self.port, timeout=DEADLINE))
+            await dialled[0].recv(1)
+
+        _, peer, coroutine = self.begin(work)
+        back = self.accept()
+        wait_for(lambda: dialled, "a dialled one")
+        self.wait_until_it_waits(coroutine)
+        # What takes the read to the connection is a task of that.
+        wait_for(lambda: self.reads(dialled[0]), "a read")
+        numbers = fill(dialled[0])
+        peer.reset()
+        self.assertEqual(self.seen.next()[0], "raised")
+        for number in numbers:
+            dialled[0].cancel(number)
+        self.assertFalse(self.reads(dialled[0]))
+        back.sendall(b"abc")
+        self.assertEqual(dialled[0].recv_exactly(3), b"abc")
+
+    def reads(self, dialled):
+        """Whether a coroutine reads it: then nobody else does."""
+        dialled.settimeout(0)
+        try:
+            dialled.recv(1)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            dialled.settimeout(DEADLINE)
+
 
 if __name__ == "__main__":
     unittest.main()
