@@ -143,7 +143,8 @@ assert len(fetched) < 100, len(fetched)
 """)
 
     def test_timers_whose_descriptor_came_since_the_import_ring(self):
-        for others in range(8):
+        # One of the numbers that the loop's descriptors get was that of the import.
+        for others in range(2, 6):
             run_python("""
 import os, sys
 others = [os.open("/dev/null", os.O_RDONLY) for _ in range(int(sys.argv[1]))]
