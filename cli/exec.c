@@ -5,7 +5,9 @@
  *
  * A piece of work of the library's reads from the process and may block in it.
  * The receive handler writes to the process; while that does not read, another
- * piece of work waits, and the connection is paused, so that its end is seen.
+ * piece of work waits, and the connection is paused, so that its end is seen. The
+ * disconnection handler waits for the end of the process: until it returns, the
+ * connection counts for the limit.
  */
 #include "clock.h"
 #include "cli.h"
@@ -34,7 +36,8 @@ enum {
 	DEFAULT_MAX = 100,
 	NVARIABLES = 5,
 	FILES_EACH = 4,	    /* a connection, two pipes and what tells that it is gone */
-	THREADS_EACH = 2,   /* that may wait for a process: one that reads, one that writes */
+	THREADS_EACH = 2,   /* that may wait for a process: one reads, one writes or sees its end */
+	KILL_AFTER_S = 5,   /* SIGTERM has not ended it */
 	MAX_THREADS = 4096, /* the library's own limit */
 };
 
@@ -51,6 +54,7 @@ struct job {
 	int over; /* an eventfd, readable from the end of the connection on */
 
 	pthread_mutex_t lock;
+	pthread_cond_t ended; /* `pid` is 0 */
 	/* Under the lock. */
 	pid_t pid;	  /* 0 once it was waited for */
 	int in;		  /* to the process; -1: it is closed */
@@ -73,6 +77,7 @@ static void unref_job(void *argument)
 		close(job->in);
 	if (job->over >= 0)
 		close(job->over);
+	pthread_cond_destroy(&job->ended);
 	pthread_mutex_destroy(&job->lock);
 	free(job->rest);
 	free(job);
@@ -162,13 +167,18 @@ static int start_process(struct job *job, const sttcp_conn *conn)
 	return error;
 }
 
+static void kill_process_locked(const struct job *job, int number)
+{
+	if (job->pid == 0)
+		return;
+	kill(-job->pid, number);
+	kill(-job->pid, SIGCONT); /* one that is stopped would not hear it */
+}
+
 static void kill_process(struct job *job)
 {
 	pthread_mutex_lock(&job->lock);
-	if (job->pid > 0) {
-		kill(-job->pid, SIGTERM);
-		kill(-job->pid, SIGCONT); /* one that is stopped would not hear it */
-	}
+	kill_process_locked(job, SIGTERM);
 	pthread_mutex_unlock(&job->lock);
 }
 
@@ -184,8 +194,27 @@ static int wait_for_process(struct job *job)
 	pthread_mutex_lock(&job->lock);
 	waitpid(job->pid, &status, 0);
 	job->pid = 0;
+	pthread_cond_broadcast(&job->ended);
 	pthread_mutex_unlock(&job->lock);
 	return status;
+}
+
+/* Waits until another has waited for it. One that was to end, and does not, is killed. */
+static void await_end(struct job *job, bool is_to_end)
+{
+	struct timespec patience;
+	int error = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &patience);
+	patience.tv_sec += KILL_AFTER_S;
+	pthread_mutex_lock(&job->lock);
+	while (is_to_end && job->pid > 0 && error == 0)
+		error = pthread_cond_timedwait(&job->ended, &job->lock, &patience);
+	if (error == ETIMEDOUT)
+		kill_process_locked(job, SIGKILL);
+	while (job->pid > 0)
+		pthread_cond_wait(&job->ended, &job->lock);
+	pthread_mutex_unlock(&job->lock);
 }
 
 static void tell_end(const struct job *job, pid_t pid, int status)
@@ -291,6 +320,18 @@ static void note_limit(const sttcp_conn *conn)
 		    limit);
 }
 
+/* The wall clock may jump. */
+static void init_locks(struct job *job)
+{
+	pthread_condattr_t attributes;
+
+	pthread_mutex_init(&job->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&job->ended, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
+
 static struct job *new_job(sttcp_conn *conn)
 {
 	struct job *job = calloc(1, sizeof(*job));
@@ -298,7 +339,7 @@ static struct job *new_job(sttcp_conn *conn)
 
 	if (!job)
 		return NULL;
-	pthread_mutex_init(&job->lock, NULL);
+	init_locks(job);
 	atomic_init(&job->refs, 1);
 	job->began_ns = now_ns();
 	job->in = job->out = -1;
@@ -439,6 +480,7 @@ static void end_input(sttcp_conn *conn, void *context)
 	close_input(sttcp_conn_data(conn), false);
 }
 
+/* After a forced stop nobody waits for a place. */
 static void gone(sttcp_conn *conn, int reason, void *context)
 {
 	struct job *job = sttcp_conn_data(conn);
@@ -447,6 +489,8 @@ static void gone(sttcp_conn *conn, int reason, void *context)
 	close_input(job, true);
 	if (reason != 0)
 		kill_process(job);
+	if (reason != STTCP_ESTOPPED)
+		await_end(job, reason != 0);
 }
 
 /* ----------------------------------------------------------------------- verb */

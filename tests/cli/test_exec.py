@@ -24,6 +24,11 @@ def runs(pid: int) -> bool:
     return True
 
 
+def reset(peer: socket.socket) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
 def adopt_orphans() -> None:
     """As process 1 of a container does, and a descendant of this program's, too."""
     assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
@@ -277,6 +282,41 @@ class Exec(Case):
             peer.shutdown(socket.SHUT_WR)
         for peer in peers:
             self.assertEqual(read_all(peer), b"x")
+
+    # It begins with the number of the process, and outlives SIGTERM and its peer.
+    deaf = ("--", "sh", "-c", 'trap "" TERM; echo $$; read x; sleep 1; sleep 1; exit 5')
+
+    def test_a_process_has_its_place_until_it_ends(self) -> None:
+        server = self.serve("exec", "--json", "--max", "1", *self.deaf)
+        first = self.dial(server.port)
+        pid = int(read_until(first, b"\n"))
+        second = self.dial(server.port)
+        first.sendall(b"x\n")
+        reset(first)
+        read_until(second, b"\n")
+        self.assertFalse(runs(pid))
+        server.out.wait_for('"status":5')
+
+    def test_a_process_has_its_place_after_an_orderly_end_too(self) -> None:
+        server = self.serve("exec", "--max", "1", "--", "sh", "-c", "echo $$; exec <&- >&-; sleep 1; exit 5")
+        first = self.dial(server.port)
+        pid = int(read_until(first, b"\n"))
+        self.assertEqual(read_all(first), b"")
+        first.close()
+        read_until(self.dial(server.port), b"\n")
+        self.assertFalse(runs(pid))
+        # Nobody has killed it.
+        server.err.wait_for("has ended with status 5")
+
+    def test_a_process_that_outlives_its_signal_is_killed(self) -> None:
+        server = self.serve("exec", "--max", "1", "--", "sh", "-c", 'trap "" TERM; echo $$; '
+                            "while :; do sleep 0.1; done")
+        peer = self.dial(server.port)
+        pid = int(read_until(peer, b"\n"))
+        reset(peer)
+        server.err.wait_for("was ended by signal 9")
+        self.assertFalse(runs(pid))
+        read_until(self.dial(server.port), b"\n")
 
     def test_ten_thousand_clients_are_served_a_hundred_at_a_time(self) -> None:
         server = self.serve("exec", "--", "cat")
