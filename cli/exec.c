@@ -38,6 +38,7 @@ enum {
 	FILES_EACH = 4,	    /* a connection, two pipes and what tells that it is gone */
 	THREADS_EACH = 2,   /* that may wait for a process: one reads, one writes or sees its end */
 	KILL_AFTER_S = 5,   /* SIGTERM has not ended it */
+	GRACE_S = 1,	    /* for the same, where the program ends */
 	MAX_THREADS = 4096, /* the library's own limit */
 };
 
@@ -58,6 +59,7 @@ struct job {
 	/* Under the lock. */
 	pid_t pid;	  /* 0 once it was waited for */
 	int in;		  /* to the process; -1: it is closed */
+	bool is_told;	  /* to end, by SIGTERM */
 	bool is_flushing; /* a piece of work has `in`, and writes `rest` */
 	bool is_gone;	  /* the connection has ended */
 
@@ -65,7 +67,14 @@ struct job {
 	char *rest;
 	size_t rest_size;
 	sttcp_conn *rest_conn; /* a reference of that work's */
+
+	struct job *next, **at; /* under jobs_lock */
 };
+
+/* Those whose process has not ended, or whose end is still to be told. Before a job's lock. */
+static pthread_mutex_t jobs_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct job *jobs;
+static int njobs;
 
 static void unref_job(void *argument)
 {
@@ -175,10 +184,13 @@ static void kill_process_locked(const struct job *job, int number)
 	kill(-job->pid, SIGCONT); /* one that is stopped would not hear it */
 }
 
+/* Once: to some a second one means haste. */
 static void kill_process(struct job *job)
 {
 	pthread_mutex_lock(&job->lock);
-	kill_process_locked(job, SIGTERM);
+	if (!job->is_told)
+		kill_process_locked(job, SIGTERM);
+	job->is_told = true;
 	pthread_mutex_unlock(&job->lock);
 }
 
@@ -242,6 +254,93 @@ static void tell_end(const struct job *job, pid_t pid, int status)
 	json_end(&json);
 }
 
+/* ----------------------------------------------------------------------- jobs */
+
+static void add_job(struct job *job)
+{
+	pthread_mutex_lock(&jobs_lock);
+	job->next = jobs;
+	job->at = &jobs;
+	if (jobs)
+		jobs->at = &job->next;
+	jobs = job;
+	njobs++;
+	pthread_mutex_unlock(&jobs_lock);
+}
+
+static void remove_job(struct job *job)
+{
+	pthread_mutex_lock(&jobs_lock);
+	*job->at = job->next;
+	if (job->next)
+		job->next->at = job->at;
+	njobs--;
+	pthread_mutex_unlock(&jobs_lock);
+}
+
+static int count_jobs(void)
+{
+	int count;
+
+	pthread_mutex_lock(&jobs_lock);
+	count = njobs;
+	pthread_mutex_unlock(&jobs_lock);
+	return count;
+}
+
+static void end_jobs(void)
+{
+	pthread_mutex_lock(&jobs_lock);
+	for (struct job *job = jobs; job; job = job->next)
+		kill_process(job);
+	pthread_mutex_unlock(&jobs_lock);
+}
+
+/* Those that live on: their numbers, and how many they are. */
+static int list_jobs(FILE *out)
+{
+	int count = 0;
+
+	pthread_mutex_lock(&jobs_lock);
+	for (struct job *job = jobs; job; job = job->next) {
+		pthread_mutex_lock(&job->lock);
+		if (job->pid > 0)
+			fprintf(out, "%s%d", count++ ? ", " : "", (int)job->pid);
+		pthread_mutex_unlock(&job->lock);
+	}
+	pthread_mutex_unlock(&jobs_lock);
+	return count;
+}
+
+static void tell_left_behind(void)
+{
+	char *pids = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&pids, &size);
+	int count;
+
+	if (!out)
+		return;
+	count = list_jobs(out);
+	fclose(out);
+	if (count == 1)
+		say("a process has not ended, and is left behind: %s", pids);
+	else if (count > 1)
+		say("%d processes have not ended, and are left behind: %s", count, pids);
+	free(pids);
+}
+
+/* The program ends. Who takes a signal needs a moment to do so, and another one to be told of. */
+static void abandon_jobs(void)
+{
+	int64_t end_ns = now_ns() + INT64_C(1000000000) * GRACE_S;
+
+	end_jobs();
+	while (count_jobs() > 0 && now_ns() < end_ns)
+		usleep(5000);
+	tell_left_behind();
+}
+
 /* ----------------------------------------------------------------------- work */
 
 static bool is_gone(struct job *job)
@@ -291,6 +390,7 @@ static void read_process(void *argument)
 	close(job->out);
 	sttcp_conn_shutdown(job->conn);
 	tell_end(job, pid, wait_for_process(job));
+	remove_job(job);
 	sttcp_conn_close(job->conn);
 	sttcp_conn_unref(job->conn);
 	unref_job(job);
@@ -365,11 +465,13 @@ static bool begin(sttcp_conn *conn, void *context)
 	job->conn = sttcp_conn_ref(conn);
 	atomic_fetch_add(&job->refs, 1);
 	sttcp_conn_set_data(conn, job, unref_job);
+	add_job(job);
 	code = sttcp_run(read_process, job);
 	if (code < 0) {
 		say("%s: no thread: %s", sttcp_conn_address(conn), sttcp_strerror(code));
 		kill_process(job);
 		wait_for_process(job);
+		remove_job(job);
 		close(job->out);
 		sttcp_conn_unref(job->conn);
 		unref_job(job);
@@ -553,7 +655,12 @@ static int run(struct common *common, char **words, int nwords)
 	must(sttcp_server_on_receive(server, feed));
 	must(sttcp_server_on_end(server, end_input));
 	must(sttcp_server_on_disconnection(server, gone));
-	return serve(common, server, &(struct serving){0});
+	return serve(common, server,
+		     &(struct serving){
+			     .left = count_jobs,
+			     .leftovers = "processes",
+			     .abandon = abandon_jobs,
+		     });
 }
 
 static error_t set(int key, char *value, struct argp_state *state)

@@ -201,29 +201,49 @@ static void note_address(sttcp_conn *conn, void *argument)
 			 sttcp_conn_address(conn));
 }
 
-static void tell_waiting(const struct drain *drain, int *told)
+static int left(const struct serving *serving)
+{
+	return serving->left ? serving->left() : 0;
+}
+
+/* What has been told, so that it is told once. */
+struct told {
+	int connections, leftovers;
+};
+
+static void tell_leftovers(const struct drain *drain, const struct serving *serving, int *told)
+{
+	int count = left(serving);
+
+	if (!serving->leftovers || count == 0 || count == *told)
+		return;
+	*told = count;
+	say("waiting for %s: %d, at most %d s; Ctrl+C again ends at once", serving->leftovers,
+	    count, (drain->timeout_ms + 999) / 1000);
+}
+
+static void tell_waiting(const struct drain *drain, const struct serving *serving,
+			 struct told *told)
 {
 	struct waited waited = {.count = 0};
 
 	sttcp_server_each(drain->server, note_address, &waited);
-	if (waited.count == 0 || waited.count == *told)
+	if (waited.count == 0)
+		tell_leftovers(drain, serving, &told->leftovers);
+	if (waited.count == 0 || waited.count == told->connections)
 		return;
-	*told = waited.count;
+	told->connections = waited.count;
 	say("waiting for %d connection%s (%s%s), at most %d s; Ctrl+C again ends at once",
 	    waited.count, waited.count == 1 ? "" : "s", waited.text,
 	    waited.count > 3 ? ", ..." : "", (drain->timeout_ms + 999) / 1000);
-}
-
-static int left(const struct serving *serving)
-{
-	return serving->left ? serving->left() : 0;
 }
 
 /* Waits until the server has stopped, and what it leaves has ended. Returns whether a second
  * signal has cut that short. */
 static bool wait_for_drain(struct drain *drain, const struct serving *serving)
 {
-	int told = 0, waited_ms = 0;
+	struct told told = {0};
+	int waited_ms = 0;
 	bool cut = false;
 
 	for (int step_ms = 5; !atomic_load(&drain->done) || left(serving) > 0;
@@ -235,7 +255,7 @@ static bool wait_for_drain(struct drain *drain, const struct serving *serving)
 			sttcp_server_stop_within(drain->server, 0, NULL);
 		}
 		if (waited_ms > 100 && !cut)
-			tell_waiting(drain, &told);
+			tell_waiting(drain, serving, &told);
 		if (step_ms < 100)
 			step_ms += 5;
 	}
@@ -283,6 +303,8 @@ static bool drain(const struct common *common, sttcp_server *server, const struc
 		cut = wait_for_drain(state, serving);
 		pthread_join(thread, NULL);
 	}
+	if (serving->abandon && left(serving) > 0)
+		serving->abandon();
 	sttcp_server_stats(server, &stats, sizeof(stats));
 	if (!serving->quiet)
 		tell_report(common, state, &stats);

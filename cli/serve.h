@@ -12,6 +12,9 @@ struct serving {
 	/* Not NULL: what goes on after the server has stopped, such as far ends that still take
 	 * their bytes; the program waits for them, too. */
 	int (*left)(void);
+	const char *leftovers; /* what that is, for people; NULL: not worth a line */
+	/* Not NULL: nobody waits any longer, and `left` is above 0. */
+	void (*abandon)(void);
 	/* Not NULL: the stop begins. */
 	void (*stopping)(sttcp_server *server);
 	/* Not NULL: how long to wait (-1: without limit) before the next call of `tick`. */

@@ -13,7 +13,7 @@ import struct
 import time
 from pathlib import Path
 
-from support import DEADLINE_S, STTCP, Case, need, read_all, read_until, until
+from support import DEADLINE_S, STTCP, Case, Program, need, read_all, read_until, until
 
 
 def runs(pid: int) -> bool:
@@ -317,6 +317,63 @@ class Exec(Case):
         server.err.wait_for("was ended by signal 9")
         self.assertFalse(runs(pid))
         read_until(self.dial(server.port), b"\n")
+
+    def lose_a_peer(self, server: Program) -> int:
+        """The number of its process, which goes on."""
+        peer = self.dial(server.port)
+        pid = int(read_until(peer, b"\n"))
+        peer.sendall(b"x\n")
+        reset(peer)
+        return pid
+
+    def test_a_stop_waits_for_processes_whose_peers_are_lost(self) -> None:
+        server = self.serve("exec", "--json", *self.deaf)
+        pids = [self.lose_a_peer(server) for _ in range(2)]
+        server.signal()
+        server.err.wait_for("waiting for processes: 2, at most 10 s; Ctrl\\+C again ends at once")
+        server.ends_with(0)
+        self.assertEqual([runs(pid) for pid in pids], [False, False])
+        self.assertEqual(server.out.text().count('"status":5'), 2)
+        self.assertNotIn("left", server.err.text())
+
+    def leaves(self, server: Program, pid: int) -> None:
+        self.stack.callback(os.kill, pid, signal.SIGKILL)
+        server.err.wait_for(f"a process has not ended, and is left behind: {pid}$")
+        self.assertTrue(runs(pid))
+
+    def test_a_second_signal_tells_what_it_leaves_behind(self) -> None:
+        for lose in (True, False):
+            server = self.serve("exec", "--", "sh", "-c", 'exec 2>&-; trap "" TERM; echo $$; read x; '
+                                "while :; do sleep 0.1; done")
+            peer = self.dial(server.port)
+            pid = int(read_until(peer, b"\n"))
+            if lose:
+                reset(peer)
+            server.signal()
+            server.err.wait_for("waiting for ")
+            server.signal()
+            server.ends_with(130)
+            self.leaves(server, pid)
+
+    def test_the_end_of_a_drain_ends_processes_or_tells_of_them(self) -> None:
+        quiet = "echo $$; exec <&- >&-; "
+        server = self.serve("exec", "--json", "--drain", "0.2", "--", "sh", "-c", quiet + "exec sleep 1000")
+        peer = self.dial(server.port)
+        int(read_until(peer, b"\n"))
+        self.assertEqual(read_all(peer), b"")
+        peer.close()
+        server.signal()
+        server.ends_with(0)
+        self.assertIn('"signal":15', server.out.text())
+        server = self.serve("exec", "--drain", "0.2", "--", "sh", "-c",
+                            'exec 2>&-; trap "" TERM; ' + quiet + "while :; do sleep 0.1; done")
+        peer = self.dial(server.port)
+        pid = int(read_until(peer, b"\n"))
+        self.assertEqual(read_all(peer), b"")
+        peer.close()
+        server.signal()
+        server.ends_with(0)
+        self.leaves(server, pid)
 
     def test_ten_thousand_clients_are_served_a_hundred_at_a_time(self) -> None:
         server = self.serve("exec", "--", "cat")
