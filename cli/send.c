@@ -44,6 +44,7 @@ static struct {
 	int fd;
 	struct stat before;
 	int64_t size; /* -1: not known */
+	off_t start;  /* where it begins; -1: it cannot be read again */
 	struct sha256 *hash;
 	char digest[SHA256_HEX];
 	bool verified;
@@ -258,29 +259,33 @@ static bool send_plain(sttcp_conn *conn)
 	return send_bytes(conn, file.size) && end_plain(conn);
 }
 
-/* Reads what the receiver has already, and looks whether it is the beginning of this file. */
-static int64_t find_common(int64_t offset, const char *digest)
+/* Reads so many bytes into the hash: whether they are what the receiver has. */
+static bool begins_with(int64_t size, const char *digest)
 {
 	static char data[TRANSFER_CHUNK];
 	char own[SHA256_HEX];
-	int64_t left = offset;
+	ssize_t n;
 
-	if (offset <= 0 || file.size < offset)
-		return 0;
-	while (left > 0) {
-		ssize_t n = read_chunk(data, left);
-
+	for (; size > 0; size -= n) {
+		n = read_chunk(data, size);
 		if (n <= 0)
-			break;
+			return false;
 		sha256_add(file.hash, data, (size_t)n);
-		left -= n;
 	}
 	sha256_text(file.hash, own);
-	if (left == 0 && !strcmp(own, digest))
+	return !strcmp(own, digest);
+}
+
+/* Whether what the receiver has already is the beginning of this file: how many bytes of it need
+ * not be sent. -1: they are not, and those that are here have gone by. */
+static int64_t find_common(int64_t offset, const char *digest)
+{
+	if (offset <= 0 || (file.size >= 0 && file.size < offset))
+		return 0;
+	if (begins_with(offset, digest))
 		return offset;
 	sha256_reset(file.hash);
-	lseek(file.fd, 0, SEEK_SET);
-	return 0;
+	return file.start >= 0 && lseek(file.fd, file.start, SEEK_SET) >= 0 ? 0 : -1;
 }
 
 static bool end_checked(sttcp_conn *conn)
@@ -325,6 +330,19 @@ static int send_header(sttcp_conn *conn, int64_t from)
 	return code;
 }
 
+/* The receiver keeps what it has: as if it were gone on with, but no byte comes. */
+static bool refuse_to_resume(sttcp_conn *conn, int64_t offset)
+{
+	char text[200];
+	int code = send_header(conn, offset);
+
+	snprintf(text, sizeof(text),
+		 "it does not begin with the %lld bytes that are there, and cannot be read "
+		 "again; 'sttcp receive --force' begins anew",
+		 (long long)offset);
+	return code < 0 ? lost(conn, code) : send_failure(conn, text);
+}
+
 static bool send_checked(sttcp_conn *conn, const char *greeting)
 {
 	char digest[SHA256_HEX] = "";
@@ -335,6 +353,8 @@ static bool send_checked(sttcp_conn *conn, const char *greeting)
 	if (sscanf(greeting, TRANSFER_RECEIVES "%lld %64s", &offset, digest) != 2)
 		return give_up(conn, STATUS_FAILED, "the receiver speaks in riddles: %s", greeting);
 	from = find_common(offset, digest);
+	if (from < 0)
+		return refuse_to_resume(conn, offset);
 	if (from > 0)
 		say("goes on after %lld bytes that are there", (long long)from);
 	else if (offset > 0)
@@ -422,12 +442,9 @@ static int open_file(const char *to)
 	/* Those of procfs are as long as they happen to be, and tell 0. */
 	file.size =
 		S_ISREG(file.before.st_mode) && file.before.st_size > 0 ? file.before.st_size : -1;
-	if (file.size >= 0 && file.fd == STDIN_FILENO) {
-		off_t at = lseek(file.fd, 0, SEEK_CUR);
-
-		if (at != 0)
-			file.size = -1; /* somebody has read from it */
-	}
+	file.start = S_ISREG(file.before.st_mode) ? lseek(file.fd, 0, SEEK_CUR) : -1;
+	if (file.start != 0)
+		file.size = -1; /* somebody has read from it */
 	file.hash = sha256_new();
 	return file.hash ? 0 : fail(STATUS_START, "out of memory");
 }

@@ -207,6 +207,54 @@ class Transfer(Case):
         receiver.ends_with(0)
         self.assertEqual(self.target.read_bytes(), b"short")
 
+    def pipe(self, port: int, data: bytes, *words: str) -> Program:
+        sender = self.sttcp("send", "--wait", "1m", "-", f"127.0.0.1:{port}", *words, stdin=subprocess.PIPE)
+        with contextlib.suppress(BrokenPipeError):  # it may take no more
+            sender.type(data)
+        sender.end_input()
+        return sender
+
+    def test_a_pipe_resumes(self) -> None:
+        there = self.cut()
+        receiver = self.serve("receive", "--resume", "--json", self.target)
+        sender = self.pipe(receiver.port, self.data, "--json")
+        sender.ends_with(0)
+        receiver.ends_with(0)
+        self.assertIn(f"goes on after {there} bytes that are there", sender.err.text())
+        self.assertEqual(self.target.read_bytes(), self.data)
+        self.assertEqual(json.loads(sender.out.text())["sha256"], self.digest)
+        received = json.loads(receiver.out.text().splitlines()[1])
+        self.assertEqual((received["resumed"], received["verified"]), (there, True))
+
+    def test_another_pipe_takes_nothing_away(self) -> None:
+        there = self.cut()
+        for data in (b"another one" * 200_000, b"short", b""):
+            receiver = self.serve("receive", "--resume", self.target)
+            sender = self.pipe(receiver.port, data)
+            sender.ends_with(1)
+            receiver.ends_with(1)
+            self.assertIn("-: it does not begin with the 1000000 bytes that are there, and cannot be read again; "
+                          "'sttcp receive --force' begins anew", sender.err.text())
+            self.assertIn("the sender says: it does not begin with", receiver.err.text())
+            self.assertEqual(self.part.read_bytes(), self.data[:there])
+
+    def test_a_file_behind_standard_input_is_sent_again_from_where_it_stood(self) -> None:
+        there = self.cut()
+        for begins, resumed in ((b"", there), (b"another", 0)):
+            if begins:
+                self.cut()
+                self.data = begins + self.data
+            self.source.write_bytes(b"head" + self.data)
+            with self.source.open("rb") as file:
+                os.lseek(file.fileno(), 4, os.SEEK_SET)
+                receiver = self.serve("receive", "--resume", "--json", self.target)
+                self.sttcp("send", "--wait", "1m", "-", f"127.0.0.1:{receiver.port}",
+                           stdin=file.fileno()).ends_with(0)
+            receiver.ends_with(0)
+            self.assertEqual(self.target.read_bytes(), self.data)
+            self.assertEqual(json.loads(receiver.out.text().splitlines()[1])["resumed"], resumed)
+            self.target.unlink()
+
     def test_nc_cannot_resume(self) -> None:
         self.cut()
         receiver = self.serve("receive", "--resume", self.target)
