@@ -39,29 +39,35 @@ static int open_no_other(const char *part, int flags)
 	return open(part, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, 0666);
 }
 
-static int take_away(const char *part)
+int part_hold(const char *part, int *fd, bool *is_there)
 {
 	struct stat info;
-	int fd = -1, status = 0;
 
-	if (lstat(part, &info) == 0 && S_ISREG(info.st_mode)) {
-		fd = open_no_other(part, 0);
-		status = fd < 0 ? 0 : lock(part, fd);
-	}
-	if (status == 0 && unlink(part) < 0 && errno != ENOENT)
-		status = fail(STATUS_START, "%s: %s", part, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return status;
+	*fd = -1;
+	*is_there = lstat(part, &info) == 0;
+	if (*is_there && S_ISDIR(info.st_mode))
+		return fail(STATUS_START, "%s is a directory", part);
+	if (*is_there && S_ISREG(info.st_mode))
+		*fd = open_no_other(part, 0);
+	return *fd < 0 ? 0 : lock(part, *fd);
+}
+
+int part_replace(const char *part, int *fd)
+{
+	int held = *fd, error = 0;
+
+	*fd = -1;
+	if (unlink(part) == 0 || errno == ENOENT)
+		*fd = open_no_other(part, O_CREAT | O_EXCL);
+	if (*fd < 0 || flock(*fd, LOCK_EX | LOCK_NB) < 0)
+		error = errno;
+	if (held >= 0)
+		close(held);
+	return error;
 }
 
 int part_open(const char *part, enum part_use use, int *fd)
 {
-	int status = use == PART_ANEW ? take_away(part) : 0;
-
-	*fd = -1;
-	if (status)
-		return status;
 	*fd = open_no_other(part, use == PART_RESUMED ? O_CREAT : O_CREAT | O_EXCL);
 	if (*fd < 0 && errno == EEXIST)
 		return fail(STATUS_START,

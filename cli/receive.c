@@ -34,6 +34,7 @@ static bool resumes, overwrites, as_json;
 static struct {
 	const char *path; /* NULL: standard output */
 	char *part;	  /* the name until it is whole; NULL: it is written to as it is */
+	bool replaces;	  /* `part` is of another transfer, until something comes */
 	int fd;
 	int64_t size;	 /* what is there */
 	int64_t resumed; /* what was there before */
@@ -64,12 +65,19 @@ static atomic_bool taken; /* there is a connection already */
 
 /* ----------------------------------------------------------------------- end */
 
+/* There is nothing in it. */
+static void drop_part(void)
+{
+	if (file.part && !file.replaces)
+		unlink(file.part);
+}
+
 static int keep_part(void)
 {
 	if (!file.part)
 		return STATUS_FAILED;
 	if (file.size == 0)
-		unlink(file.part);
+		drop_part();
 	else
 		say("the %lld bytes that came are in %s; 'sttcp receive --resume' goes on from "
 		    "there",
@@ -124,6 +132,23 @@ static void tell_done(const char *digest, bool verified)
 	print_json(digest, verified);
 }
 
+/* With --force what another transfer has left goes now. False: it cannot, and that is told. */
+static bool replace_part(sttcp_conn *conn)
+{
+	char *text;
+	int error = file.replaces ? part_replace(file.part, &file.fd) : 0;
+
+	if (error == 0) {
+		file.replaces = false;
+		return true;
+	}
+	if (asprintf(&text, "%s: %s", file.part, strerror(error)) >= 0) {
+		give_up(conn, text);
+		free(text);
+	}
+	return false;
+}
+
 /* 0, or an errno: some file systems tell of a full disk only here. */
 static int complete(void)
 {
@@ -157,8 +182,11 @@ static void give_up_completing(sttcp_conn *conn, int error)
 static void end_well(sttcp_conn *conn, bool verified)
 {
 	char digest[SHA256_HEX];
-	int error = complete();
+	int error;
 
+	if (!replace_part(conn))
+		return;
+	error = complete();
 	if (error) {
 		give_up_completing(conn, error);
 		return;
@@ -216,6 +244,8 @@ static bool store(sttcp_conn *conn, const char *data, size_t size)
 	char *text;
 	int error;
 
+	if (!replace_part(conn))
+		return false;
 	sha256_add(file.hash, data, size);
 	if (file.fd == STDOUT_FILENO)
 		return store_output(conn, data, size);
@@ -453,11 +483,12 @@ static int open_part(void)
 
 	if (asprintf(&file.part, "%s.part", file.path) < 0)
 		return fail(STATUS_START, "out of memory");
-	status = part_open(file.part,
-			   resumes	? PART_RESUMED
-			   : overwrites ? PART_ANEW
-					: PART_NEW,
-			   &file.fd);
+	if (overwrites && !resumes) {
+		status = part_hold(file.part, &file.fd, &file.replaces);
+		if (status || file.replaces)
+			return status;
+	}
+	status = part_open(file.part, resumes ? PART_RESUMED : PART_NEW, &file.fd);
 	if (status || !resumes)
 		return status;
 	wait_unguard(); /* a big one takes its time */
@@ -532,8 +563,8 @@ static int run(struct common *common, char **words, int nwords)
 	status = serve(common, server,
 		       &(struct serving){
 			       .quiet = true, .wait_ms = progress_wait_ms, .tick = progress_draw});
-	if (file.part && file.size == 0 && status)
-		unlink(file.part);
+	if (file.size == 0 && status)
+		drop_part();
 	if (!is_finished() && status != STATUS_START) {
 		keep_part();
 		status = STATUS_INTERRUPTED;

@@ -16,6 +16,11 @@ from pathlib import Path
 from support import Case, Program, need, read_all, read_until, until
 
 
+def reset(peer: socket.socket) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
 class Transfer(Case):
     def setUp(self) -> None:
         super().setUp()
@@ -446,6 +451,39 @@ class Transfer(Case):
         self.send(receiver.port).ends_with(0)
         receiver.ends_with(0)
         self.assertEqual(self.target.read_bytes(), self.data)
+
+    def test_force_takes_nothing_away_before_something_comes(self) -> None:
+        self.part.write_bytes(b"precious")
+        receiver = self.serve("receive", "--force", self.target)
+        self.assertEqual(self.part.read_bytes(), b"precious")
+        receiver.signal()
+        receiver.ends_with(130)
+        self.assertEqual(self.part.read_bytes(), b"precious")
+        # Nor for somebody who sends nothing.
+        for said in (b"", b"sttcp-send 1 3 0 x\n", b"sttcp-send 1 3 0 x\n\xff\xff\xff\xffno\n"):
+            receiver = self.serve("receive", "--force", self.target)
+            peer = self.dial(receiver.port)
+            self.header(peer, said)
+            if said:
+                receiver.err.wait_for("receiving x")
+            reset(peer)
+            receiver.ends_with(1)
+            self.assertEqual(self.part.read_bytes(), b"precious")
+            self.assertNotIn("target.part", receiver.err.text())
+        receiver = self.serve("receive", "--force", self.target)
+        for option in ("--resume", "--force"):
+            self.fails(3, "another 'sttcp receive' is writing .*target.part",
+                       "receive", option, "127.0.0.1:0", self.target)
+        peer = self.dial(receiver.port)
+        self.header(peer, b"sttcp-send 1 3 0 x\n\0\0\0\3ab")
+        until("the bytes", lambda: self.part.read_bytes() == b"ab")
+        reset(peer)
+        receiver.ends_with(1)
+        self.assertEqual(self.part.read_bytes(), b"ab")
+        receiver = self.serve("receive", "--force", self.target)
+        self.dial(receiver.port).close()
+        receiver.ends_with(0)
+        self.assertEqual((self.target.read_bytes(), self.part.exists()), (b"", False))
 
     def test_a_file_that_appears_meanwhile_is_not_replaced(self) -> None:
         receiver = self.serve("receive", self.target)
