@@ -120,7 +120,7 @@ static int report(void)
 						   : "; does the server answer with as many bytes, "
 						     "or with --reply-size?");
 	if (plot_file && status == 0)
-		status = report_plot(&plan, &tally, plot_file);
+		status = report_plot(&plan, &tally);
 	free(tally.latencies);
 	return status;
 }
@@ -136,7 +136,7 @@ static int run(struct common *common, char **words, int nwords)
 	fill_plan(common);
 	if (plot_file && !report_has_gnuplot())
 		return fail(STATUS_START, "--plot needs gnuplot: 'apt-get install gnuplot-nox'");
-	if (!files_allow(plan.nconns, 1))
+	if (!files_allow(plan.nconns, 1) || (plot_file && report_open_plot(plot_file)))
 		return STATUS_START;
 	if (load_open(&plan, address.host, address.port)) {
 		if (load_begin()) {
@@ -147,6 +147,7 @@ static int run(struct common *common, char **words, int nwords)
 		}
 	}
 	load_free();
+	report_close_plot(status == 0);
 	free(plan.request);
 	return status;
 }

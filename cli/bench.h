@@ -58,8 +58,10 @@ uint64_t pace_due_by(int64_t now_ns); /* how many, in all */
 
 void report_text(const struct plan *plan, const struct tally *tally, double seconds);
 void report_json(const struct plan *plan, const struct tally *tally, double seconds);
-/* Draws into a file by gnuplot. Returns an exit status. */
-int report_plot(const struct plan *plan, const struct tally *tally, const char *file);
+/* A plot by gnuplot: its file is opened before the load begins. Both return an exit status. */
+int report_open_plot(const char *name);
+int report_plot(const struct plan *plan, const struct tally *tally);
+void report_close_plot(bool is_drawn);
 bool report_has_gnuplot(void);
 
 #endif

@@ -7,12 +7,17 @@
 #include "json.h"
 #include "output.h"
 #include "say.h"
+#include "wait.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+extern char **environ;
 
 static const struct {
 	double part;
@@ -184,14 +189,11 @@ static void print_quoted(FILE *out, const char *text)
 }
 
 /* Latency over percentile, each nine of which takes as much room as the one before. */
-static void print_script(FILE *out, const struct plan *plan, const struct tally *tally,
-			 const char *file)
+static void print_script(FILE *out, const struct plan *plan, const struct tally *tally)
 {
 	double beyond = (double)tally->requests;
 
-	fputs("set terminal svg size 800,500 background 'white'\nset output ", out);
-	print_quoted(out, file);
-	fputs("\nset title ", out);
+	fputs("set terminal svg size 800,500 background 'white'\nset title ", out);
 	print_quoted(out, plan->target);
 	fputs(" noenhanced\nset xlabel 'percentile'\nset ylabel 'latency in us'\nset logscale xy\n"
 	      "set grid\nunset key\n"
@@ -205,20 +207,79 @@ static void print_script(FILE *out, const struct plan *plan, const struct tally 
 	fputs("e\n", out);
 }
 
-int report_plot(const struct plan *plan, const struct tally *tally, const char *file)
+/* The file of the plot. */
+static struct {
+	const char *name;
+	int fd;
+	bool is_new;
+} plot = {.fd = -1};
+
+/* What it holds stays until it is drawn. */
+int report_open_plot(const char *name)
 {
-	FILE *out;
-	int status;
+	plot.name = name;
+	plot.fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	plot.is_new = plot.fd >= 0;
+	if (plot.fd < 0 && errno == EEXIST) {
+		wait_unguard(); /* a pipe without a reader is waited for */
+		plot.fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+		wait_guard();
+	}
+	return plot.fd < 0 ? fail(STATUS_START, "%s: %s", name, strerror(errno)) : 0;
+}
+
+void report_close_plot(bool is_drawn)
+{
+	if (plot.fd < 0)
+		return;
+	close(plot.fd);
+	if (!is_drawn && plot.is_new)
+		unlink(plot.name);
+}
+
+/* gnuplot reads what is written to *in, and draws into the file, which is its standard output: one
+ * that it opened itself, and could not, would leave it with ours. Returns 0 or an errno. */
+static int start_gnuplot(FILE **in, pid_t *pid)
+{
+	char *const words[] = {"gnuplot", NULL};
+	posix_spawn_file_actions_t files;
+	int ends[2], error;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return errno;
+	posix_spawn_file_actions_init(&files);
+	posix_spawn_file_actions_adddup2(&files, ends[0], STDIN_FILENO);
+	posix_spawn_file_actions_adddup2(&files, plot.fd, STDOUT_FILENO);
+	error = posix_spawnp(pid, "gnuplot", &files, NULL, words, environ);
+	posix_spawn_file_actions_destroy(&files);
+	close(ends[0]);
+	*in = error ? NULL : fdopen(ends[1], "w");
+	if (!*in)
+		close(ends[1]);
+	return error;
+}
+
+int report_plot(const struct plan *plan, const struct tally *tally)
+{
+	FILE *in = NULL;
+	pid_t pid;
+	int status = -1, error;
 
 	if (tally->requests == 0)
 		return fail(STATUS_FAILED, "without an answer there is nothing to plot");
-	out = popen("gnuplot", "w");
-	if (!out)
-		return fail(STATUS_FAILED, "gnuplot: %s", strerror(errno));
-	print_script(out, plan, tally, file);
-	status = pclose(out);
-	if (status != 0)
-		return fail(STATUS_FAILED, "gnuplot could not draw %s", file);
-	say("drawn: %s", file);
+	if (ftruncate(plot.fd, 0) < 0 && errno != EINVAL) /* a pipe has no size */
+		return fail(STATUS_FAILED, "%s: %s", plot.name, strerror(errno));
+	error = start_gnuplot(&in, &pid);
+	if (error)
+		return fail(STATUS_FAILED, "gnuplot: %s", strerror(error));
+	if (in) {
+		print_script(in, plan, tally);
+		fclose(in);
+	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (status != 0 || !in)
+		return fail(STATUS_FAILED, "gnuplot could not draw %s", plot.name);
+	say("drawn: %s", plot.name);
 	return 0;
 }

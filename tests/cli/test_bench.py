@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from support import Case, Program
+from support import Case, Program, need
 
 
 class Bench(Case):
@@ -183,3 +183,25 @@ class Bench(Case):
         else:
             bench.ends_with(3)
             self.assertIn("apt-get install gnuplot-nox", bench.err.text())
+
+    def test_a_plot_that_cannot_be_made_is_told_at_once(self) -> None:
+        need("gnuplot")
+        for file, why in ((self.folder / "no" / "x.svg", "No such file"), (self.folder, "Is a directory")):
+            bench = self.sttcp("bench", "--json", "-c", "1", "-t", "1", "--plot", file,
+                               f"127.0.0.1:{self.echo().port}")
+            bench.ends_with(3)
+            self.assertRegex(bench.err.text(), f"^sttcp bench: {file}: {why}")
+            self.assertEqual(bench.out.text(), "")
+
+    def test_a_plot_replaces_another_one_only_when_it_is_drawn(self) -> None:
+        need("gnuplot")
+        file = self.folder / "plot.svg"
+        for before in (None, "old" * 1_000_000):
+            if before:
+                file.write_text(before)
+            self.fails(3, "nobody listens", "bench", "--plot", file, f"127.0.0.1:{self.closed_port()}")
+            self.assertEqual(file.read_text() if file.exists() else None, before)
+        bench = self.sttcp("bench", "--json", "-c", "1", "-t", "0.2", "--plot", file, f"127.0.0.1:{self.echo().port}")
+        bench.ends_with(0)
+        self.assertTrue(file.read_text().rstrip().endswith("</svg>"))
+        self.assertEqual(bench.out.text().count("\n"), 1)
