@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What may be held of a message that has not come to its end. */
+/* Of a message. */
 static size_t most(const sttcp_options *framing)
 {
 	return framing->max_message > 0 ? (size_t)framing->max_message : (size_t)1 << 20;
@@ -18,7 +18,12 @@ struct found {
 	size_t skip, size, total;
 };
 
-/* 1: a message; 0: more is needed; -1: malformed. */
+/* What a finder returns, beside 1, a message, and 0, more is needed. */
+enum {
+	MALFORMED = -1,
+	TOO_LONG = -2
+};
+
 typedef int (*find_fn)(const sttcp_options *framing, const char *data, size_t size,
 		       struct found *found);
 
@@ -27,26 +32,23 @@ static int find_line(const sttcp_options *framing, const char *data, size_t size
 {
 	const char *end = memchr(data, '\n', size);
 
-	(void)framing;
-	if (!end)
-		return 0;
-	found->total = (size_t)(end - data) + 1;
-	found->size = found->total - 1;
+	found->size = end ? (size_t)(end - data) : size;
+	found->total = found->size + 1;
 	if (found->size > 0 && data[found->size - 1] == '\r')
 		found->size--;
-	return 1;
+	return found->size > most(framing) ? TOO_LONG : end != NULL;
 }
 
 static int find_delimiter(const sttcp_options *framing, const char *data, size_t size,
 			  struct found *found)
 {
 	const char *end = memmem(data, size, framing->delimiter, framing->delimiter_size);
+	/* A delimiter may have begun. */
+	size_t maybe = size < framing->delimiter_size ? size : framing->delimiter_size - 1;
 
-	if (!end)
-		return 0;
-	found->size = (size_t)(end - data);
+	found->size = end ? (size_t)(end - data) : size - maybe;
 	found->total = found->size + framing->delimiter_size;
-	return 1;
+	return found->size > most(framing) ? TOO_LONG : end != NULL;
 }
 
 /* The varint of Protocol Buffers: seven bits a byte, the lowest first. */
@@ -62,7 +64,7 @@ static int read_varint(const char *data, size_t size, uint64_t *length, size_t *
 			return 1;
 		}
 	}
-	return -1;
+	return MALFORMED;
 }
 
 static int read_fixed(const sttcp_options *framing, const char *data, size_t size, uint64_t *length,
@@ -91,11 +93,11 @@ static int find_length(const sttcp_options *framing, const char *data, size_t si
 	if (result <= 0)
 		return result;
 	if (framing->prefix_includes_itself && length < used)
-		return -1;
+		return MALFORMED;
 	if (framing->prefix_includes_itself)
 		length -= used;
 	if (length > most(framing))
-		return -1;
+		return TOO_LONG;
 	found->skip = used;
 	found->size = (size_t)length;
 	found->total = used + (size_t)length;
@@ -143,10 +145,13 @@ static bool hold(struct splitter *splitter, const void *data, size_t size)
 	return true;
 }
 
-static void give_up(struct splitter *splitter, const char *note, splitter_fn fn, void *argument)
+static void give_up(struct splitter *splitter, int why, splitter_fn fn, void *argument)
 {
 	splitter->gave_up = true;
-	fn(splitter->buffer, splitter->size, note, argument);
+	fn(splitter->buffer, splitter->size,
+	   why == TOO_LONG ? "over --max-message, and all that follows is shown as it comes"
+			   : "malformed, and all that follows is shown as it comes",
+	   argument);
 	splitter->size = 0;
 }
 
@@ -155,6 +160,7 @@ void splitter_feed(struct splitter *splitter, const void *data, size_t size, spl
 {
 	find_fn find = finder(splitter->framing);
 	size_t used = 0;
+	int result = 1;
 
 	if (!find || splitter->gave_up || !hold(splitter, data, size)) {
 		fn(data, size, NULL, argument);
@@ -163,28 +169,17 @@ void splitter_feed(struct splitter *splitter, const void *data, size_t size, spl
 	while (used < splitter->size) {
 		const char *next = splitter->buffer + used;
 		struct found found = {0};
-		int result = find(splitter->framing, next, splitter->size - used, &found);
 
-		if (result == 0)
+		result = find(splitter->framing, next, splitter->size - used, &found);
+		if (result <= 0)
 			break;
-		if (result > 0)
-			fn(next + found.skip, found.size, NULL, argument);
-		used += result > 0 ? found.total : 0;
-		if (result < 0)
-			break;
+		fn(next + found.skip, found.size, NULL, argument);
+		used += found.total;
 	}
 	memmove(splitter->buffer, splitter->buffer + used, splitter->size - used);
 	splitter->size -= used;
-	if (splitter->size > 0) {
-		struct found found = {0};
-
-		if (find(splitter->framing, splitter->buffer, splitter->size, &found) < 0)
-			give_up(splitter, "malformed, and all that follows is shown as it comes",
-				fn, argument);
-		else if (splitter->size > most(splitter->framing) + 16)
-			give_up(splitter, "too long, and all that follows is shown as it comes", fn,
-				argument);
-	}
+	if (result < 0)
+		give_up(splitter, result, fn, argument);
 }
 
 void splitter_end(struct splitter *splitter, splitter_fn fn, void *argument)

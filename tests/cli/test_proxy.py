@@ -215,13 +215,35 @@ class Dump(Case):
             ("length:varint", b"\x03one\x80\x01" + b"y" * 128, ["one", "y" * 128]),
             ("length:8", b"\0" * 7 + b"\1x", ["x"]),
             ("length:4", b"\xff\xff\xff\xffmuch",
-             [r"\xff\xff\xff\xffmuch (malformed, and all that follows is shown as it comes)"]),
+             [r"\xff\xff\xff\xffmuch (over --max-message, and all that follows is shown as it comes)"]),
             ("fixed:3", b"onetwo.", ["one", "two", ". (not complete)"]),
         ):
             with self.subTest(framing):
                 dump = self.talk("--framing", framing, sends=sends)
                 self.assertEqual([line[5:] for line in self.shown(dump) if line.startswith("#1 > ")],
                                  [*shown, "(FIN)"])
+
+    def test_the_limit_of_a_message_is_the_same_for_all_framings(self) -> None:
+        over = " (over --max-message, and all that follows is shown as it comes)"
+        for framing, sends, shown in (
+            ("line", b"abc\r\nabcd\nx\n", ["abc", r"abcd\nx\n" + over]),
+            ("line", b"abc\nabcde", ["abc", "abcde" + over]),
+            ("delimiter:--", b"abc--abc-", ["abc", "abc- (not complete)"]),
+            ("delimiter:--", b"abcd--", ["abcd--" + over]),
+            ("delimiter:--", b"abcde", ["abcde" + over]),
+            ("length:1", b"\3abc\4abcd", ["abc", r"\x04abcd" + over]),
+            ("length:varint", b"\4abcd", [r"\x04abcd" + over]),
+            ("length:1:self", b"\4abc\0",
+             ["abc", r"\x00 (malformed, and all that follows is shown as it comes)"]),
+        ):
+            with self.subTest(framing, sends=sends):
+                dump = self.talk("--framing", framing, "--max-message", "3", sends=sends)
+                self.assertEqual([line[5:] for line in self.shown(dump) if line.startswith("#1 > ")],
+                                 [*shown, "(FIN)"])
+        dump = self.talk("--json", "--framing", "line", "--max-message", "3", sends=b"abc\nabcde\n")
+        got = [json.loads(line) for line in dump.out.text().splitlines() if '"data"' in line]
+        self.assertEqual([(event["text"], event.get("note")) for event in got],
+                         [("abc", None), ("abcde\n", over.strip(" ()"))])
 
     def test_what_was_cut_is_shown(self) -> None:
         for which in range(2):
