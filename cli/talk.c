@@ -285,6 +285,8 @@ static void cannot_connect(sttcp_conn *conn, int reason, void *context)
 	const char *text = sttcp_conn_fail_text(conn); /* with the address in it */
 
 	(void)context;
+	if (reason == STTCP_EDESTROYED)
+		return; /* a signal: who gave it knows */
 	if (!*text)
 		text = sttcp_strerror(reason);
 	finish(fail(STATUS_START, "%s%s", text, advice(reason, text)));

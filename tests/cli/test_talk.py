@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from support import DEADLINE_S, STTCP, Case, listens, need, read_all, until
+from support import DEADLINE_S, STTCP, Case, has_tls, listens, need, read_all, until
 
 
 def reset(peer: socket.socket) -> None:
@@ -156,6 +156,31 @@ class Talk(Case):
         client.signal()
         client.ends_with(130)
         self.assertEqual(read_all(peer), b"")
+
+    def test_ctrl_c_ends_connect_before_it_is_connected(self) -> None:
+        listener = socket.socket()
+        self.stack.callback(listener.close)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)  # the kernel answers one, and leaves the others alone
+        port = listener.getsockname()[1]
+        self.dial(port)
+        client = self.sttcp("connect", "--connect-timeout", "1h", f"127.0.0.1:{port}", stdin=subprocess.PIPE)
+        # SYN-SENT, in the fourth field.
+        until("its attempt", lambda: any(line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "02"
+                                         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]))
+        client.signal()
+        client.ends_with(130)
+        self.assertEqual(client.err.text(), "")
+
+    def test_ctrl_c_ends_connect_in_its_handshake(self) -> None:
+        if not has_tls():
+            self.skipTest("built without TLS")
+        listener = self.listen()
+        client = self.sttcp("connect", "--tls", f"127.0.0.1:{listener.getsockname()[1]}", stdin=subprocess.PIPE)
+        self.accept(listener).recv(1)
+        client.signal()
+        client.ends_with(130)
+        self.assertEqual(client.err.text(), "")
 
     def test_ctrl_c_ends_listen(self) -> None:
         cases: list[tuple[list[str], int]] = [([], 130), (["--keep"], 0)]
