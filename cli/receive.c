@@ -72,17 +72,14 @@ static void drop_part(void)
 		unlink(file.part);
 }
 
-static int keep_part(void)
+static void keep_part(void)
 {
-	if (!file.part)
-		return STATUS_FAILED;
 	if (file.size == 0)
 		drop_part();
-	else
+	else if (file.part)
 		say("the %lld bytes that came are in %s; 'sttcp receive --resume' goes on from "
 		    "there",
 		    (long long)file.size, file.part);
-	return STATUS_FAILED;
 }
 
 /* Tells the peer, who may be one of ours. */
@@ -99,7 +96,8 @@ static void give_up(sttcp_conn *conn, const char *text)
 {
 	end_talk(conn, text);
 	fail(STATUS_FAILED, "%s", text);
-	finish(keep_part());
+	keep_part();
+	finish(STATUS_FAILED);
 }
 
 static void print_json(const char *digest, bool verified)
@@ -458,7 +456,8 @@ static void gone(sttcp_conn *conn, int reason, void *context)
 		     (long long)file.size,
 		     reason ? sttcp_strerror(reason) : "the sender has ended too early",
 		     *text ? ": " : "", text);
-		finish(keep_part());
+		keep_part();
+		finish(reason == STTCP_ESTOPPED ? STATUS_INTERRUPTED : STATUS_FAILED);
 	}
 }
 

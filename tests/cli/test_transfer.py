@@ -557,6 +557,19 @@ class Transfer(Case):
         receiver.ends_with(130)
         self.assertEqual(list(self.folder.iterdir()), [self.source])
 
+    def test_a_second_signal_ends_a_transfer(self) -> None:
+        for sent, left in ((b"", False), (b"sttcp-send 1 3 0 x\n\0\0\0\2ab", True)):
+            receiver = self.serve("receive", self.target)
+            peer = self.dial(receiver.port)
+            self.header(peer, sent)
+            if sent:
+                until("the bytes", lambda: self.part.read_bytes() == b"ab")
+            receiver.signal()
+            receiver.err.wait_for("waiting for 1 connection")
+            receiver.signal()
+            receiver.ends_with(130)
+            self.assertEqual(self.part.exists(), left)
+
     def test_ctrl_c_lets_a_transfer_come_to_its_end(self) -> None:
         receiver = self.serve("receive", self.target)
         peer = self.dial(receiver.port)
