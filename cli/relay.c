@@ -331,6 +331,8 @@ int relay_run(struct common *common, const char *address, const struct relay_hoo
 	common->server.half_close = common->client.half_close = true;
 	common->server.write_timeout_ms = common->client.write_timeout_ms = -1;
 	common->client.idle_timeout_ms = 0; /* the near end sees both directions */
+	if (common->client.tls && !targets_allow_tls(common->client.tls_name))
+		return STATUS_START;
 	files_raise_limit();
 	server = serve_new(common, address);
 	must(sttcp_server_set_context(server, &common->client));

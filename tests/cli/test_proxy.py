@@ -8,8 +8,9 @@ import select
 import socket
 import struct
 import threading
+import unittest
 
-from support import Case, Program, need, read_all, until
+from support import Case, Program, has_tls, need, read_all, until
 
 
 def reset(peer: socket.socket) -> None:
@@ -162,6 +163,17 @@ class Proxy(Case):
         except ConnectionResetError:
             pass
         proxy.out.wait_for("no byte for 200 ms")
+
+    @unittest.skipUnless(has_tls(), "built without TLS")
+    def test_a_target_that_tls_cannot_have_is_told_at_once(self) -> None:
+        for verb in ("proxy", "dump"):
+            self.fails(3, "unix:@foo: --target-tls needs --target-name with a Unix socket", verb, "--target-tls",
+                       "127.0.0.1:0", "unix:@foo")
+            for name in ("x y", "x:80", ".x", "x..y", "-" * 64, "x/y"):
+                self.fails(3, f"--target-name is a DNS name or an address, without a port, not '{name}'", verb,
+                           "--target-tls", f"--target-name={name}", "127.0.0.1:0", "127.0.0.1:1")
+        for name in ("x.example", "x.example.", "_x", "192.0.2.1", "2001:db8::1"):
+            self.serve("proxy", "--target-tls", f"--target-name={name}", "unix:@foo")
 
     def test_too_many_targets_are_refused(self) -> None:
         self.fails(2, "one word too many|at most 64", "proxy", "127.0.0.1:0", *["localhost:1"] * 65)
