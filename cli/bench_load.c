@@ -202,7 +202,8 @@ static bool opened(sttcp_conn *conn, void *context)
 
 static void note_why(const sttcp_conn *conn, int reason)
 {
-	const char *text = sttcp_conn_fail_text(conn);
+	char words[SENTENCE];
+	const char *text = in_own_words(sttcp_conn_fail_text(conn), words, sizeof(words));
 
 	if (!*why)
 		snprintf(why, sizeof(why), "%s",

@@ -439,7 +439,8 @@ static bool begin(sttcp_conn *conn, void *context)
 
 static void gone(sttcp_conn *conn, int reason, void *context)
 {
-	const char *text = sttcp_conn_fail_text(conn);
+	char words[SENTENCE];
+	const char *text = in_own_words(sttcp_conn_fail_text(conn), words, sizeof(words));
 
 	(void)context;
 	if (talk.state == DONE)

@@ -144,9 +144,11 @@ static void far_failed(sttcp_conn *far, int reason, void *context)
 {
 	struct link *link = context;
 	const char *text = targets_text(link->target);
+	char words[SENTENCE];
 
 	if (!is_own_fault(reason) && targets_fail(link->target))
-		say("%s is passed over: %s", text, text_of(far, reason));
+		say("%s is passed over: %s", text,
+		    in_own_words(text_of(far, reason), words, sizeof(words)));
 	drop_target(link);
 	if (!sttcp_conn_is_open(link->near) || !dial(link))
 		sttcp_conn_fail_now(link->near, reason,
@@ -290,12 +292,12 @@ static void near_drained(sttcp_conn *near, void *context)
 static void tell_ended(struct link *link, sttcp_conn *near, int reason)
 {
 	const char *text = sttcp_conn_fail_text(near);
-	char *why = NULL;
+	char *why = NULL, words[SENTENCE];
 
 	if (reason == 0)
 		hooks->ended(link, 0, "closed in order");
 	else if (*text)
-		hooks->ended(link, reason, text);
+		hooks->ended(link, reason, in_own_words(text, words, sizeof(words)));
 	else if (asprintf(&why, "the client: %s", sttcp_strerror(reason)) >= 0)
 		hooks->ended(link, reason, why);
 	free(why);

@@ -76,7 +76,8 @@ __attribute__((__format__(__printf__, 3, 4))) static bool give_up(sttcp_conn *co
 
 static bool lost(sttcp_conn *conn, int code)
 {
-	const char *text = sttcp_conn_fail_text(conn);
+	char words[SENTENCE];
+	const char *text = in_own_words(sttcp_conn_fail_text(conn), words, sizeof(words));
 
 	return give_up(conn, STATUS_FAILED, "the connection was lost after %lld bytes: %s%s",
 		       (long long)progress_moved(), *text ? text : sttcp_strerror(code),
@@ -418,11 +419,13 @@ static bool send_file(sttcp_conn *conn, void *json)
 static void cannot_connect(sttcp_conn *conn, int reason, void *context)
 {
 	const char *text = sttcp_conn_fail_text(conn); /* with the address in it */
+	char words[SENTENCE];
 
 	(void)context;
 	if (!*text)
 		text = sttcp_strerror(reason);
-	finish(fail(STATUS_START, "%s%s", text, advice(reason, text)));
+	finish(fail(STATUS_START, "%s%s", in_own_words(text, words, sizeof(words)),
+		    advice(reason, text)));
 }
 
 /* ----------------------------------------------------------------------- verb */

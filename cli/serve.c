@@ -100,6 +100,42 @@ const char *advice(int code, const char *why)
 	}
 }
 
+/* Where the option ", NAME is NUMBER" begins, which the sentence ends with; NULL: with none. */
+static char *find_option(const char *text, char name[64], long long *value)
+{
+	char *comma = strrchr(text, ',');
+	int used = 0;
+
+	if (!comma || sscanf(comma, ", %63[a-z_] is %lld%n", name, value, &used) != 2 ||
+	    comma[used] || !strchr(name, '_'))
+		return NULL;
+	return comma;
+}
+
+const char *in_own_words(const char *text, char *buffer, size_t cap)
+{
+	char name[64], *at;
+	long long value;
+
+	if (!find_option(text, name, &value) || strlen(text) >= cap)
+		return text;
+	strcpy(buffer, text);
+	while ((at = find_option(buffer, name, &value))) {
+		size_t room = cap - (size_t)(at - buffer);
+
+		*at = '\0';
+		if (!strcmp(name, "idle_timeout_ms"))
+			snprintf(at, room, ", the limit of --idle");
+		else if (!strcmp(name, "connect_timeout_ms"))
+			snprintf(at, room, ", the limit of --connect-timeout");
+		else if (!strcmp(name, "drain_timeout_ms"))
+			snprintf(at, room, ", the limit of --drain");
+		else if (!strcmp(name, "max_message"))
+			snprintf(at, room, ", --max-message is %lld", value);
+	}
+	return buffer;
+}
+
 sttcp_server *serve_new(struct common *common, const char *text)
 {
 	sttcp_server *server;

@@ -8,6 +8,12 @@
 
 #include "cli.h"
 
+#include <stddef.h>
+
+enum {
+	SENTENCE = 1024 /* the longest of the library's */
+};
+
 struct serving {
 	/* Not NULL: what goes on after the server has stopped, such as far ends that still take
 	 * their bytes; the program waits for them, too. */
@@ -37,6 +43,10 @@ int start_client(sttcp_client *client);
 /* Runs it until a signal comes or finish() is called, stops and frees it. Returns the exit status.
  */
 int serve(const struct common *common, sttcp_server *server, const struct serving *serving);
+
+/* The library's sentence about an end, with the names of our options for those of its own: one
+ * that we do not have is left out. Into `buffer`, or as it is. */
+const char *in_own_words(const char *text, char *buffer, size_t cap);
 
 /* What is to be done about a failed attempt to connect, of which the library says `why`: "", or a
  * sentence that begins with "; ". */

@@ -30,6 +30,7 @@ static atomic_bool left_out; /* a line that is no message */
 static bool keeps;	     /* listen --keep: one after the other */
 static bool escapes;	     /* on a terminal, without --raw */
 static bool framed;
+static const sttcp_options *framing;
 static struct begun begun; /* of what came; only the handlers of the connection */
 
 /* ---------------------------------------------------------------------- input */
@@ -54,9 +55,11 @@ static void pass_on(const char *data, size_t size)
 
 	/* The end of a connection is told by its own handler. */
 	if (code == -EINVAL || code == -EMSGSIZE) {
+		const char *why = why_no_message(framing, data, size);
+
 		atomic_store(&left_out, true);
 		say("a line of %zu bytes is no message of this framing: %s", size,
-		    sttcp_strerror(code));
+		    why ? why : sttcp_strerror(code));
 	}
 	sttcp_conn_unref(conn);
 }
@@ -263,7 +266,8 @@ static void end(sttcp_conn *conn, void *context)
 
 static void close_conn(sttcp_conn *conn, int reason, void *context)
 {
-	const char *text = sttcp_conn_fail_text(conn);
+	char words[SENTENCE];
+	const char *text = in_own_words(sttcp_conn_fail_text(conn), words, sizeof(words));
 
 	(void)context;
 	print_rest();
@@ -283,13 +287,15 @@ static void close_conn(sttcp_conn *conn, int reason, void *context)
 static void cannot_connect(sttcp_conn *conn, int reason, void *context)
 {
 	const char *text = sttcp_conn_fail_text(conn); /* with the address in it */
+	char words[SENTENCE];
 
 	(void)context;
 	if (reason == STTCP_EDESTROYED)
 		return; /* a signal: who gave it knows */
 	if (!*text)
 		text = sttcp_strerror(reason);
-	finish(fail(STATUS_START, "%s%s", text, advice(reason, text)));
+	finish(fail(STATUS_START, "%s%s", in_own_words(text, words, sizeof(words)),
+		    advice(reason, text)));
 }
 
 /* What was not sent is told where it stands; whoever looks at the status alone learns it at the
@@ -323,6 +329,7 @@ static error_t set(int key, char *value, struct argp_state *state)
 static void prepare(sttcp_options *options)
 {
 	framed = options->framing != STTCP_FRAMING_RAW;
+	framing = options;
 	options->half_close = true;
 	options->write_timeout_ms = -1; /* a slow peer is fine */
 }

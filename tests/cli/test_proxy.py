@@ -162,7 +162,19 @@ class Proxy(Case):
             self.assertEqual(peer.recv(1), b"")
         except ConnectionResetError:
             pass
-        proxy.out.wait_for("no byte for 200 ms")
+        proxy.out.wait_for("no byte for 200 ms, the limit of --idle$")
+
+    def test_a_target_that_does_not_answer_is_told_with_its_limit(self) -> None:
+        listener = socket.socket()
+        self.stack.callback(listener.close)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)  # the kernel answers one, and leaves the others alone
+        self.dial(listener.getsockname()[1])
+        proxy = self.serve("proxy", "--connect-timeout", "200ms", address(listener))
+        with self.assertRaises(ConnectionResetError):
+            self.dial(proxy.port).recv(1)
+        proxy.err.wait_for("is passed over: .*no answer for 200 ms, the limit of --connect-timeout$")
+        proxy.out.wait_for("no answer for 200 ms, the limit of --connect-timeout$")
 
     @unittest.skipUnless(has_tls(), "built without TLS")
     def test_a_target_that_tls_cannot_have_is_told_at_once(self) -> None:

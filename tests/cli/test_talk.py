@@ -182,6 +182,19 @@ class Talk(Case):
         client.ends_with(130)
         self.assertEqual(client.err.text(), "")
 
+    def test_a_limit_has_the_name_of_its_option(self) -> None:
+        listener = self.listen()
+        to = f"127.0.0.1:{listener.getsockname()[1]}"
+        self.fails(1, "no byte for 100 ms, the limit of --idle$", "connect", "--idle", "100ms", to, stdin=subprocess.PIPE)
+        client = self.sttcp("connect", "--framing", "line", "--max-message", "3", to, stdin=subprocess.PIPE)
+        self.accept(listener)
+        peer = self.accept(listener)
+        client.type("abcde\n")
+        client.err.wait_for("a line of 5 bytes is no message of this framing: it is larger than --max-message")
+        peer.sendall(b"abcde\n")
+        client.ends_with(1)
+        self.assertRegex(client.err.text(), "bytes, --max-message is 3$")
+
     def test_ctrl_c_ends_listen(self) -> None:
         cases: list[tuple[list[str], int]] = [([], 130), (["--keep"], 0)]
         for keep, status in cases:
