@@ -415,9 +415,8 @@ static void note_limit(const sttcp_conn *conn)
 	if (atomic_load(&told) || !is_at_limit(sttcp_conn_server(conn)))
 		return;
 	if (!atomic_exchange(&told, true))
-		say("%d connections are the limit; others wait until one ends (--max N allows "
-		    "more)",
-		    limit);
+		say("%d connection%s the limit; others wait until %s ends (--max N allows more)",
+		    limit, limit == 1 ? " is" : "s are", limit == 1 ? "it" : "one");
 }
 
 /* The wall clock may jump. */

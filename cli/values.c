@@ -65,8 +65,8 @@ static int read_ms(struct argp_state *state, const char *what, const char *text,
 		if (end != text && !strcmp(end, units[i].name))
 			ms = value * units[i].ms;
 	if (!isfinite(ms) || (ms < 1 && !(may_be_0 && fpclassify(ms) == FP_ZERO)) || ms > 1e9)
-		argp_error(state, "%s is a time in seconds, or such as 200ms, 5m or 1h, not '%s'",
-			   what, text);
+		argp_error(state, "%s is a time in seconds%s, or such as 200ms, 5m or 1h, not '%s'",
+			   what, may_be_0 ? "" : " above 0", text);
 	return (int)ms;
 }
 

@@ -277,6 +277,9 @@ class Exec(Case):
         server = self.serve("exec", "--max", "2", "--", "cat")
         peers = [self.dial(server.port) for _ in range(4)]
         server.err.wait_for(r"2 connections are the limit; others wait .*--max")
+        server = self.serve("exec", "--max", "1", "--", "cat")
+        self.dial(server.port)
+        server.err.wait_for(r"1 connection is the limit; others wait until it ends \(--max N allows more\)")
         for peer in peers:
             peer.sendall(b"x")
             peer.shutdown(socket.SHUT_WR)
