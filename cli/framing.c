@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Framings of the command line: raw, line, delimiter:TEXT, length:BYTES[:little][:self],
- * length:varint, fixed:BYTES.
+ * length:varint[:self], fixed:BYTES.
  */
 #include "options.h"
 
@@ -60,7 +60,7 @@ void read_framing(struct argp_state *state, char *text, sttcp_options *options)
 	} else {
 		argp_error(state,
 			   "a framing is raw, line, delimiter:TEXT, length:BYTES, "
-			   "length:varint or fixed:BYTES, not '%s'",
+			   "length:varint[:self] or fixed:BYTES, not '%s'",
 			   kind);
 	}
 }

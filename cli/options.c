@@ -67,7 +67,7 @@ static const struct {
 	{TAKES_FRAMING,
 	 {"framing", KEY_FRAMING, "FRAMING", 0,
 	  "Where a message ends: raw (the default), line, delimiter:TEXT, "
-	  "length:BYTES[:little][:self], length:varint or fixed:BYTES",
+	  "length:BYTES[:little][:self], length:varint[:self] or fixed:BYTES",
 	  0}},
 	{TAKES_FRAMING,
 	 {"max-message", KEY_MAX_MESSAGE, "BYTES", 0, "The largest message; 1M by default", 0}},

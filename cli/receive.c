@@ -592,7 +592,8 @@ const struct verb verb_receive = {
 		"whether "
 		"its file was cut cannot be told unless the connection was reset. Until it is "
 		"whole "
-		"the file is called FILE.part. Without FILE it goes to standard output.",
+		"the file is called FILE.part. Without FILE, or with '-', it goes to standard "
+		"output.",
 	.takes = TAKES_TLS | TAKES_IDLE | TAKES_DRAIN | TAKES_JSON,
 	.options = options,
 	.set = set,

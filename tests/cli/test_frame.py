@@ -29,10 +29,40 @@ def options_of(verb: str) -> set[str]:
     return found - {"help", "usage", "version"}
 
 
+def page(name: str) -> str:
+    """Without what troff reads of it."""
+    return (SOURCE / "man" / f"{name}.1").read_text().replace("\\-", "-")
+
+
 class Help(Case):
     def test_help_lists_every_verb(self) -> None:
         text = subprocess.run([STTCP, "--help"], check=True, capture_output=True, text=True).stdout
         self.assertEqual(re.findall(r"^  ([a-z]+) ", text, re.MULTILINE), VERBS)
+
+    def test_members_of_json_are_in_the_pages(self) -> None:
+        chat = self.serve("chat", "--json", "--stats")
+        peer = self.dial(chat.port)
+        for line in ("hello", "/me waves", "/nick ann", "/join garden"):
+            peer.sendall(f"{line}\n".encode())
+        chat.out.wait_for('"room":"garden"')
+        chat.out.wait_for('"event":"stats"')
+        peer.close()
+        until("the leave", lambda: chat.out.text().count('"event":"leave"') == 2)
+        chat.signal()
+        chat.ends_with(0)
+        echo = self.serve("echo")
+        dump = self.serve("dump", "--json", "--framing", "line", f"127.0.0.1:{echo.port}")
+        peer = self.dial(dump.port)
+        peer.sendall(b"x\n\xff")
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual(peer.recv(3, socket.MSG_WAITALL), b"x\n\xff")
+        dump.out.wait_for('"event":"closed"')
+        for program, name in ((chat, "sttcp-chat"), (dump, "sttcp-dump")):
+            text = page("sttcp") + page(name)
+            for event in map(json.loads, program.out.text().splitlines()):
+                for word in (event["event"], *event):
+                    found = re.search(rf"^\.BR? (?:.*[ \"])?{word}(?:[ \"].*)?$", text, re.MULTILINE)
+                    self.assertTrue(found, f"{word} of {event}")
 
     def test_help_with_a_verb_is_that_of_the_verb(self) -> None:
         for verb in VERBS:
