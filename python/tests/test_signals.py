@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
+import unittest.mock
 
 import sttcp
 from asleep import once_main_waits
@@ -368,6 +370,29 @@ class InterruptTest(Case):
         self.assertEqual(peer.read(filled), b"f" * filled)
         for number, count in enumerate(counts):
             self.assertEqual(peer.read(count * self.SIZE), b"%d" % number * count * self.SIZE)
+
+    def test_a_send_whose_thread_is_late_keeps_its_place(self):
+        peer, connection = self.peer_and_connection(**self.OPTIONS)
+        filled = 0
+        while connection.try_send(b"f" * 10000):
+            filled += 10000
+        held, go_on = threading.Event(), threading.Event()
+        run = threading.Thread.run
+
+        def run_late(thread):
+            if thread.name == "sttcp-wait" and not held.is_set():
+                held.set()
+                go_on.wait(DEADLINE)
+            run(thread)
+
+        with unittest.mock.patch.object(threading.Thread, "run", run_late):
+            counts = [self.interrupted(connection.sendall, b"%d" % number * self.SIZE)
+                      for number in range(2)]
+        self.assertEqual(counts, [1, 1])
+        go_on.set()
+        self.assertEqual(peer.read(filled), b"f" * filled)
+        for number in range(2):
+            self.assertEqual(peer.read(self.SIZE), b"%d" % number * self.SIZE)
 
     def test_the_end_of_the_connection_is_told(self):
         peer, connection = self.peer_and_connection(**self.OPTIONS)

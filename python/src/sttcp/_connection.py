@@ -10,7 +10,9 @@ import errno
 import functools
 import io
 import math
+import os
 import socket
+import threading
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Iterator, NamedTuple, NoReturn
 
 from . import _sttcp
@@ -90,6 +92,11 @@ def task_milliseconds(seconds: float) -> int:
     if not 0 <= seconds < 2**31 / 1000:
         raise ValueError(f"seconds must be from 0 to 2147483, not {seconds!r}")
     return min(math.ceil(seconds * 1000), 2**31 - 1)
+
+
+# Without a lock, as in _wait.py. In a forked child nobody sends them.
+_sends_apart: list[tuple[Connection, threading.Event]] = []
+os.register_at_fork(after_in_child=_sends_apart.clear)
 
 
 class Connection(_sttcp.ConnectionBase):
@@ -197,8 +204,26 @@ class Connection(_sttcp.ConnectionBase):
     # ------------------------------------------------------------ sending
 
     def _send_apart(self, data: bytes, way: int) -> None:
-        """What has no room, on the main thread."""
-        call_interruptibly(lambda: self._send_waiting(data, way))
+        """What has no room, on the main thread. One that a signal has cut short goes on by itself, and
+        may not stand in the library's line yet: the next one is not to come before it."""
+        before = [send for send in list(_sends_apart) if send[0] is self]
+        mine = (self, threading.Event())
+
+        def end() -> None:
+            if mine in _sends_apart:
+                _sends_apart.remove(mine)
+            mine[1].set()
+
+        def send() -> None:
+            try:
+                for _, ended in before:
+                    ended.wait()
+                self._send_waiting(data, way)
+            finally:
+                end()
+
+        _sends_apart.append(mine)
+        call_interruptibly(send, end)
 
     # ------------------------------------------------------------ flow
 

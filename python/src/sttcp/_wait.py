@@ -101,10 +101,19 @@ def wait_until(done: Callable[[], bool], timeout: float | None = None) -> bool:
         _pipes.discard(pipe)
 
 
-def call_interruptibly(call: Callable[[], T]) -> T:
+def _begins(thread: threading.Thread) -> bool:
+    """Whether a thread gets to run whose start may have been cut short, before it or behind it."""
+    end = time.monotonic() + 1
+    while thread.ident is None and time.monotonic() < end:
+        time.sleep(0.001)
+    return thread.ident is not None
+
+
+def call_interruptibly(call: Callable[[], T], never: Callable[[], object] = lambda: None) -> T:
     """Makes a call that waits in the library; on the main thread in such a way that signals are
-    handled meanwhile. If a signal handler raises, the call goes on without this thread. When the
-    interpreter has taken itself apart, no new thread gets to run, and who starts one waits for it."""
+    handled meanwhile. If a signal handler raises, the call goes on without this thread; never() is
+    called if it cannot, because the handler came before it had begun. When the interpreter has taken
+    itself apart, no new thread gets to run, and who starts one waits for it."""
     if not on_main_thread() or is_finalizing():
         return call()
     outcome: Any = []
@@ -116,11 +125,16 @@ def call_interruptibly(call: Callable[[], T]) -> T:
             outcome.append((None, error))
         announce()
 
-    thread = threading.Thread(target=run, name="sttcp-wait", daemon=True)
+    thread = None
     try:
+        thread = threading.Thread(target=run, name="sttcp-wait", daemon=True)
         thread.start()
     except RuntimeError:  # no thread any more: the interpreter is on its way out
         return call()
+    except BaseException:
+        if thread is None or not _begins(thread):
+            never()
+        raise
     wait_until(lambda: bool(outcome))
     thread.join()  # it has nothing more to do, and is not to keep anything alive
     result, error = outcome[0]
