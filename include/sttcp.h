@@ -1235,7 +1235,8 @@ STTCP_API int sttcp_conn_fd(const sttcp_conn *conn);
  * caller has to close it. The connection ends with STTCP_ECLOSED. -EBUSY while
  * another thread runs its handler; -EAGAIN while output is queued; -EOPNOTSUPP
  * with TLS, or when it is beginning. Bytes that were read but not delivered are
- * lost.
+ * lost, such as what came behind a message; in a handler sttcp_conn_recv with a
+ * timeout of 0 gives them before.
  */
 STTCP_API int sttcp_conn_detach(sttcp_conn *conn) STTCP_CHECKED;
 
