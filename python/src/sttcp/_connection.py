@@ -13,6 +13,7 @@ import math
 import os
 import socket
 import threading
+from sys import is_finalizing
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Iterator, NamedTuple, NoReturn
 
 from . import _sttcp
@@ -216,14 +217,14 @@ class Connection(_sttcp.ConnectionBase):
 
         def send() -> None:
             try:
-                for _, ended in before:
+                # At the interpreter's end their threads stand still.
+                for _, ended in () if is_finalizing() else before:
                     ended.wait()
                 self._send_waiting(data, way)
             finally:
                 end()
 
-        _sends_apart.append(mine)
-        call_interruptibly(send, end)
+        call_interruptibly(send, lambda: _sends_apart.append(mine), end)
 
     # ------------------------------------------------------------ flow
 

@@ -109,11 +109,13 @@ def _begins(thread: threading.Thread) -> bool:
     return thread.ident is not None
 
 
-def call_interruptibly(call: Callable[[], T], never: Callable[[], object] = lambda: None) -> T:
+def call_interruptibly(call: Callable[[], T], first: Callable[[], object] = lambda: None,
+                       never: Callable[[], object] = lambda: None) -> T:
     """Makes a call that waits in the library; on the main thread in such a way that signals are
-    handled meanwhile. If a signal handler raises, the call goes on without this thread; never() is
-    called if it cannot, because the handler came before it had begun. When the interpreter has taken
-    itself apart, no new thread gets to run, and who starts one waits for it."""
+    handled meanwhile. If a signal handler raises, the call goes on without this thread. Before a
+    thread is begun for it, first() is called, and never() if a handler has come between both. When
+    the interpreter has taken itself apart, no new thread gets to run, and who starts one waits for
+    it."""
     if not on_main_thread() or is_finalizing():
         return call()
     outcome: Any = []
@@ -127,6 +129,7 @@ def call_interruptibly(call: Callable[[], T], never: Callable[[], object] = lamb
 
     thread = None
     try:
+        first()
         thread = threading.Thread(target=run, name="sttcp-wait", daemon=True)
         thread.start()
     except RuntimeError:  # no thread any more: the interpreter is on its way out
