@@ -9,6 +9,7 @@
  * disconnection handler waits for the end of the process: until it returns, the
  * connection counts for the limit.
  */
+#include "child.h"
 #include "clock.h"
 #include "cli.h"
 #include "files.h"
@@ -37,8 +38,6 @@ enum {
 	NVARIABLES = 5,
 	FILES_EACH = 4,	    /* a connection, two pipes and what tells that it is gone */
 	THREADS_EACH = 2,   /* that may wait for a process: one reads, one writes or sees its end */
-	KILL_AFTER_S = 5,   /* SIGTERM has not ended it */
-	GRACE_S = 1,	    /* for the same, where the program ends */
 	MAX_THREADS = 4096, /* the library's own limit */
 };
 
@@ -54,12 +53,11 @@ struct job {
 	int out;  /* from the process; only the work that reads */
 	int over; /* an eventfd, readable from the end of the connection on */
 
+	struct child child;
+
 	pthread_mutex_t lock;
-	pthread_cond_t ended; /* `pid` is 0 */
 	/* Under the lock. */
-	pid_t pid;	  /* 0 once it was waited for */
 	int in;		  /* to the process; -1: it is closed */
-	bool is_told;	  /* to end, by SIGTERM */
 	bool is_flushing; /* a piece of work has `in`, and writes `rest` */
 	bool is_gone;	  /* the connection has ended */
 
@@ -67,14 +65,7 @@ struct job {
 	char *rest;
 	size_t rest_size;
 	sttcp_conn *rest_conn; /* a reference of that work's */
-
-	struct job *next, **at; /* under jobs_lock */
 };
-
-/* Those whose process has not ended, or whose end is still to be told. Before a job's lock. */
-static pthread_mutex_t jobs_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct job *jobs;
-static int njobs;
 
 static void unref_job(void *argument)
 {
@@ -86,7 +77,7 @@ static void unref_job(void *argument)
 		close(job->in);
 	if (job->over >= 0)
 		close(job->over);
-	pthread_cond_destroy(&job->ended);
+	child_fini(&job->child);
 	pthread_mutex_destroy(&job->lock);
 	free(job->rest);
 	free(job);
@@ -161,7 +152,7 @@ static int start_process(struct job *job, const sttcp_conn *conn)
 	    pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0 &&
 	    fcntl(in[1], F_SETFL, O_NONBLOCK) == 0)
 		error = spawn(&(struct spawning){command, environment, in[0], out[1], with_stderr},
-			      &job->pid);
+			      &job->child.pid);
 	else if (environment)
 		error = errno;
 	for (int i = 0; i < NVARIABLES; i++)
@@ -174,59 +165,6 @@ static int start_process(struct job *job, const sttcp_conn *conn)
 	job->in = in[1];
 	job->out = out[0];
 	return error;
-}
-
-static void kill_process_locked(const struct job *job, int number)
-{
-	if (job->pid == 0)
-		return;
-	kill(-job->pid, number);
-	kill(-job->pid, SIGCONT); /* one that is stopped would not hear it */
-}
-
-/* Once: to some a second one means haste. */
-static void kill_process(struct job *job)
-{
-	pthread_mutex_lock(&job->lock);
-	if (!job->is_told)
-		kill_process_locked(job, SIGTERM);
-	job->is_told = true;
-	pthread_mutex_unlock(&job->lock);
-}
-
-/* Waits for its end first without taking its number, which may not be another's while it is
- * killed. */
-static int wait_for_process(struct job *job)
-{
-	siginfo_t info;
-	int status = 0;
-
-	while (waitid(P_PID, (id_t)job->pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
-		;
-	pthread_mutex_lock(&job->lock);
-	waitpid(job->pid, &status, 0);
-	job->pid = 0;
-	pthread_cond_broadcast(&job->ended);
-	pthread_mutex_unlock(&job->lock);
-	return status;
-}
-
-/* Waits until another has waited for it. One that was to end, and does not, is killed. */
-static void await_end(struct job *job, bool is_to_end)
-{
-	struct timespec patience;
-	int error = 0;
-
-	clock_gettime(CLOCK_MONOTONIC, &patience);
-	patience.tv_sec += KILL_AFTER_S;
-	pthread_mutex_lock(&job->lock);
-	while (is_to_end && job->pid > 0 && error == 0)
-		error = pthread_cond_timedwait(&job->ended, &job->lock, &patience);
-	if (error == ETIMEDOUT)
-		kill_process_locked(job, SIGKILL);
-	while (job->pid > 0)
-		pthread_cond_wait(&job->ended, &job->lock);
-	pthread_mutex_unlock(&job->lock);
 }
 
 static void tell_end(const struct job *job, pid_t pid, int status)
@@ -252,93 +190,6 @@ static void tell_end(const struct job *job, pid_t pid, int status)
 	json_int(&json, "bytes_out", counts.bytes_out);
 	json_real(&json, "seconds", (double)(now_ns() - job->began_ns) / 1e9);
 	json_end(&json);
-}
-
-/* ----------------------------------------------------------------------- jobs */
-
-static void add_job(struct job *job)
-{
-	pthread_mutex_lock(&jobs_lock);
-	job->next = jobs;
-	job->at = &jobs;
-	if (jobs)
-		jobs->at = &job->next;
-	jobs = job;
-	njobs++;
-	pthread_mutex_unlock(&jobs_lock);
-}
-
-static void remove_job(struct job *job)
-{
-	pthread_mutex_lock(&jobs_lock);
-	*job->at = job->next;
-	if (job->next)
-		job->next->at = job->at;
-	njobs--;
-	pthread_mutex_unlock(&jobs_lock);
-}
-
-static int count_jobs(void)
-{
-	int count;
-
-	pthread_mutex_lock(&jobs_lock);
-	count = njobs;
-	pthread_mutex_unlock(&jobs_lock);
-	return count;
-}
-
-static void end_jobs(void)
-{
-	pthread_mutex_lock(&jobs_lock);
-	for (struct job *job = jobs; job; job = job->next)
-		kill_process(job);
-	pthread_mutex_unlock(&jobs_lock);
-}
-
-/* Those that live on: their numbers, and how many they are. */
-static int list_jobs(FILE *out)
-{
-	int count = 0;
-
-	pthread_mutex_lock(&jobs_lock);
-	for (struct job *job = jobs; job; job = job->next) {
-		pthread_mutex_lock(&job->lock);
-		if (job->pid > 0)
-			fprintf(out, "%s%d", count++ ? ", " : "", (int)job->pid);
-		pthread_mutex_unlock(&job->lock);
-	}
-	pthread_mutex_unlock(&jobs_lock);
-	return count;
-}
-
-static void tell_left_behind(void)
-{
-	char *pids = NULL;
-	size_t size = 0;
-	FILE *out = open_memstream(&pids, &size);
-	int count;
-
-	if (!out)
-		return;
-	count = list_jobs(out);
-	fclose(out);
-	if (count == 1)
-		say("a process has not ended, and is left behind: %s", pids);
-	else if (count > 1)
-		say("%d processes have not ended, and are left behind: %s", count, pids);
-	free(pids);
-}
-
-/* The program ends. Who takes a signal needs a moment to do so, and another one to be told of. */
-static void abandon_jobs(void)
-{
-	int64_t end_ns = now_ns() + INT64_C(1000000000) * GRACE_S;
-
-	end_jobs();
-	while (count_jobs() > 0 && now_ns() < end_ns)
-		usleep(5000);
-	tell_left_behind();
 }
 
 /* ----------------------------------------------------------------------- work */
@@ -376,7 +227,7 @@ static bool wait_for_output(struct job *job)
 static void read_process(void *argument)
 {
 	struct job *job = argument;
-	pid_t pid = job->pid; /* only this work changes it */
+	pid_t pid = job->child.pid; /* only this work changes it */
 	char data[65536];
 
 	while (wait_for_output(job)) {
@@ -389,8 +240,8 @@ static void read_process(void *argument)
 	}
 	close(job->out);
 	sttcp_conn_shutdown(job->conn);
-	tell_end(job, pid, wait_for_process(job));
-	remove_job(job);
+	tell_end(job, pid, child_wait(&job->child));
+	child_remove(&job->child);
 	sttcp_conn_close(job->conn);
 	sttcp_conn_unref(job->conn);
 	unref_job(job);
@@ -419,18 +270,6 @@ static void note_limit(const sttcp_conn *conn)
 		    limit, limit == 1 ? " is" : "s are", limit == 1 ? "it" : "one");
 }
 
-/* The wall clock may jump. */
-static void init_locks(struct job *job)
-{
-	pthread_condattr_t attributes;
-
-	pthread_mutex_init(&job->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&job->ended, &attributes);
-	pthread_condattr_destroy(&attributes);
-}
-
 static struct job *new_job(sttcp_conn *conn)
 {
 	struct job *job = calloc(1, sizeof(*job));
@@ -438,7 +277,8 @@ static struct job *new_job(sttcp_conn *conn)
 
 	if (!job)
 		return NULL;
-	init_locks(job);
+	child_init(&job->child);
+	pthread_mutex_init(&job->lock, NULL);
 	atomic_init(&job->refs, 1);
 	job->began_ns = now_ns();
 	job->in = job->out = -1;
@@ -464,13 +304,13 @@ static bool begin(sttcp_conn *conn, void *context)
 	job->conn = sttcp_conn_ref(conn);
 	atomic_fetch_add(&job->refs, 1);
 	sttcp_conn_set_data(conn, job, unref_job);
-	add_job(job);
+	child_add(&job->child);
 	code = sttcp_run(read_process, job);
 	if (code < 0) {
 		say("%s: no thread: %s", sttcp_conn_address(conn), sttcp_strerror(code));
-		kill_process(job);
-		wait_for_process(job);
-		remove_job(job);
+		child_terminate(&job->child);
+		child_wait(&job->child);
+		child_remove(&job->child);
 		close(job->out);
 		sttcp_conn_unref(job->conn);
 		unref_job(job);
@@ -589,9 +429,9 @@ static void gone(sttcp_conn *conn, int reason, void *context)
 	(void)context;
 	close_input(job, true);
 	if (reason != 0)
-		kill_process(job);
+		child_terminate(&job->child);
 	if (reason != STTCP_ESTOPPED)
-		await_end(job, reason != 0);
+		child_await_end(&job->child, reason != 0);
 }
 
 /* ----------------------------------------------------------------------- verb */
@@ -656,9 +496,9 @@ static int run(struct common *common, char **words, int nwords)
 	must(sttcp_server_on_disconnection(server, gone));
 	return serve(common, server,
 		     &(struct serving){
-			     .left = count_jobs,
+			     .left = child_count,
 			     .leftovers = "processes",
-			     .abandon = abandon_jobs,
+			     .abandon = child_abandon_all,
 		     });
 }
 
