@@ -148,9 +148,10 @@ struct stt_group {
 	bool release_now;	 /* and it is time: for stt_group_unlock */
 	bool releasing;		 /* which needs the engine for that, though the group is IDLE */
 	struct sttcp_conn *next; /* a client's, started from inside its last handler */
-	struct stt_addr place; /* a client's server, if it is no name: a path as of the start, which
-				  no change of the working directory moves. Not while STARTING */
-	int end_reason;	       /* of a client's last connection or attempt */
+	/* A client's server, if it is no name: a path as of the start, which no change of the
+	 * working directory moves. Written by a start, when no attempt is under way or planned. */
+	struct stt_addr place;
+	int end_reason;		    /* of a client's last connection or attempt */
 	struct sttcp_conn *current; /* a client's connection while it is open */
 	uint64_t opens;		    /* of a client's connections so far */
 	int64_t left_ms;	    /* when the last one was no longer open */

@@ -78,14 +78,15 @@ static int set_inet_options(int fd, const struct stt_addr *addr,
 }
 
 /*
- * Whether the file is what a server left behind that is gone. To find out, a
- * datagram socket is connected to it: whoever is alive there is told nothing,
- * for the kernel compares the types before it does anything else. A stream
- * socket, listening or not yet, its queue full or not, gives EPROTOTYPE; nobody
- * gives ECONNREFUSED. (A stream connected for that would be a connection to the
- * living server.) ECONNREFUSED alone does not tell, either: connect says it of
- * any file that is no socket, too, and these are not ours to remove. lstat and
- * not stat: a symbolic link is somebody's intention.
+ * Whether the file is what a server left behind that is gone: 1, 0, or why that
+ * cannot be found out. For that a datagram socket is connected to it: whoever
+ * is alive there is told nothing, for the kernel compares the types before it
+ * does anything else. A stream socket, listening or not yet, its queue full or
+ * not, gives EPROTOTYPE; nobody gives ECONNREFUSED. (A stream connected for
+ * that would be a connection to the living server.) ECONNREFUSED alone does not
+ * tell, either: connect says it of any file that is no socket, too, and these
+ * are not ours to remove. lstat and not stat: a symbolic link is somebody's
+ * intention.
  */
 static int is_stale(const struct stt_addr *addr)
 {
