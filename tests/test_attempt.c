@@ -310,6 +310,70 @@ static void burst_on_a_unix_socket_is_served(void **state)
 
 /* ------------------------------------------------------------- relative paths */
 
+/* A server and a client of a relative path, in a directory of their own. */
+struct relative {
+	char dir[32];
+	char *home;
+	struct probe *serving, *calling;
+	sttcp_server *server;
+	sttcp_client *client;
+};
+
+static void relative_open(struct relative *relative, const sttcp_options *options)
+{
+	*relative = (struct relative){.dir = "/tmp/sttcp-XXXXXX",
+				      .home = getcwd(NULL, 0),
+				      .serving = probe_new(),
+				      .calling = probe_new()};
+	assert_non_null(relative->home);
+	assert_non_null(mkdtemp(relative->dir));
+	assert_int_equal(chdir(relative->dir), 0);
+	relative->server = probe_server(relative->serving, "unix:socket", 0, NULL);
+	relative->client = probe_client(relative->calling, "unix:socket", 0, options);
+	assert_int_equal(sttcp_server_start(relative->server), 0);
+}
+
+/* The first attempt begins when the directory is another one by now. */
+static void relative_start(struct relative *relative)
+{
+	assert_int_equal(chdir(relative->dir), 0);
+	atomic_store(&holds, true);
+	assert_int_equal(sttcp_client_start(relative->client), 0);
+	assert_true(event_wait(&held, event_count(&released) + 1));
+	assert_int_equal(chdir("/"), 0);
+	event_raise(&released);
+}
+
+static void relative_close(struct relative *relative)
+{
+	sttcp_client_free(relative->client);
+	sttcp_server_free(relative->server);
+	assert_int_equal(rmdir(relative->dir), 0);
+	assert_int_equal(chdir(relative->home), 0);
+	free(relative->home);
+	probe_free(relative->calling);
+	probe_free(relative->serving);
+}
+
+/* A relative path is meant as it was at the start, wherever the program goes then; the address is
+ * told as it was given. */
+static void relative_path_is_that_of_the_start(void **state)
+{
+	struct relative relative;
+
+	(void)state;
+	relative_open(&relative, NULL);
+	for (int i = 1; i <= 2; i++) {
+		relative_start(&relative);
+		assert_true(probe_wait(relative.calling, STTCP_CONNECTION, i));
+		sttcp_conn *conn = client_conn(relative.client);
+		assert_string_equal(sttcp_conn_address(conn), "unix:socket");
+		sttcp_conn_unref(conn);
+		assert_int_equal(sttcp_client_close(relative.client), 0);
+	}
+	relative_close(&relative);
+}
+
 static bool refuse_first(struct probe *probe, sttcp_conn *conn)
 {
 	(void)conn;
@@ -319,72 +383,15 @@ static bool refuse_first(struct probe *probe, sttcp_conn *conn)
 /* A daemon changes it after its start. */
 static void relative_path_is_that_of_the_start_also_later(void **state)
 {
-	char dir[] = "/tmp/sttcp-XXXXXX";
-	char *home = getcwd(NULL, 0);
-	struct probe *serving = probe_new();
-	struct probe *calling = probe_new();
-	sttcp_server *server = probe_server(serving, "unix:socket", 0, NULL);
-	sttcp_client *client = probe_client(
-		calling, "unix:socket", 0, STTCP_OPTIONS(.reconnect_ms = 1, .reconnect_max_ms = 1));
+	struct relative relative;
 
 	(void)state;
-	serving->connection = refuse_first;
-	assert_non_null(home);
-	assert_non_null(mkdtemp(dir));
-	assert_int_equal(chdir(dir), 0);
-	assert_int_equal(sttcp_server_start(server), 0);
-	atomic_store(&holds, true);
-	assert_int_equal(sttcp_client_start(client), 0);
-	assert_true(event_wait(&held, event_count(&released) + 1));
-	assert_int_equal(chdir("/"), 0);
-	event_raise(&released);
-	assert_true(probe_wait(serving, STTCP_CONNECTION, 2));
-	assert_int_equal(probe_count(calling, STTCP_UNCONNECTED), 0);
-	sttcp_client_free(client);
-	sttcp_server_free(server);
-	assert_int_equal(rmdir(dir), 0);
-	assert_int_equal(chdir(home), 0);
-	free(home);
-	probe_free(calling);
-	probe_free(serving);
-}
-
-/* A relative path is meant as it was at the start, wherever the program goes then; the address is
- * told as it was given. */
-static void relative_path_is_that_of_the_start(void **state)
-{
-	char dir[] = "/tmp/sttcp-XXXXXX";
-	char *home = getcwd(NULL, 0);
-	struct probe *serving = probe_new();
-	struct probe *calling = probe_new();
-	sttcp_server *server = probe_server(serving, "unix:socket", 0, NULL);
-	sttcp_client *client = probe_client(calling, "unix:socket", 0, NULL);
-
-	(void)state;
-	assert_non_null(home);
-	assert_non_null(mkdtemp(dir));
-	assert_int_equal(chdir(dir), 0);
-	assert_int_equal(sttcp_server_start(server), 0);
-	for (int i = 1; i <= 2; i++) {
-		assert_int_equal(chdir(dir), 0);
-		atomic_store(&holds, true);
-		assert_int_equal(sttcp_client_start(client), 0);
-		assert_true(event_wait(&held, event_count(&released) + 1));
-		assert_int_equal(chdir("/"), 0);
-		event_raise(&released);
-		assert_true(probe_wait(calling, STTCP_CONNECTION, i));
-		sttcp_conn *conn = client_conn(client);
-		assert_string_equal(sttcp_conn_address(conn), "unix:socket");
-		sttcp_conn_unref(conn);
-		assert_int_equal(sttcp_client_close(client), 0);
-	}
-	sttcp_client_free(client);
-	sttcp_server_free(server);
-	assert_int_equal(rmdir(dir), 0);
-	assert_int_equal(chdir(home), 0);
-	free(home);
-	probe_free(calling);
-	probe_free(serving);
+	relative_open(&relative, STTCP_OPTIONS(.reconnect_ms = 1, .reconnect_max_ms = 1));
+	relative.serving->connection = refuse_first;
+	relative_start(&relative);
+	assert_true(probe_wait(relative.serving, STTCP_CONNECTION, 2));
+	assert_int_equal(probe_count(relative.calling, STTCP_UNCONNECTED), 0);
+	relative_close(&relative);
 }
 
 int main(void)
