@@ -18,8 +18,7 @@ from sttcp.client import Client
 from sttcp.server import Server
 
 DEADLINE = float(os.environ.get("STTCP_TEST_DEADLINE_S", "20"))
-# A build with the address sanitizer keeps freed memory; and it takes the stack of a thread that the
-# interpreter ends (pthread_exit) for one in use.
+# A build with the address sanitizer, which keeps freed memory.
 SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
 # For tests that fork beside threads of the library, and go on in Python in the child.
 forks_beside_threads = unittest.skipIf(

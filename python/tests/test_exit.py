@@ -3,7 +3,7 @@
 
 import unittest
 
-from support import SANITIZED, forks_beside_threads, run_python
+from support import forks_beside_threads, run_python
 
 
 class ExitTest(unittest.TestCase):
@@ -27,7 +27,6 @@ for peer in peers:
 entered.wait(20)
 '''
 
-    @unittest.skipIf(SANITIZED, "the sanitizer does not know threads that are ended")
     def test_interpreter_ends_with_servers_running(self):
         for handler in ("connection.sendall(data)", "time.sleep(1000)", "while True: time.sleep(0)",
                         "while True: connection.sendall(data)", "raise SystemExit"):
@@ -37,7 +36,6 @@ entered.wait(20)
                 result = run_python(self.PROGRAM % handler + end)
                 self.assertEqual(result.stderr, "", handler + end)
 
-    @unittest.skipIf(SANITIZED, "the sanitizer does not know threads that are ended")
     def test_interpreter_ends_under_load(self):
         for _ in range(5):
             run_python(self.PROGRAM % "connection.sendall(data)" + '''

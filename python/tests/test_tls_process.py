@@ -10,7 +10,7 @@ import threading
 import unittest
 
 import sttcp
-from support import DEADLINE, SANITIZED, Seen
+from support import DEADLINE, Seen
 from tls_support import TLSCase, certs, server_tls, setUpModule, ssl_client, tearDownModule
 
 
@@ -81,7 +81,6 @@ class ProcessTest(TLSCase):
                 each.join()
         return said, program.returncode
 
-    @unittest.skipIf(SANITIZED, "the sanitizer does not know threads that are ended")
     def test_exit_amid_traffic_does_not_crash(self):
         for first in "nobody", "ssl", "hashlib", "sttcp":
             for _ in range(4):
