@@ -2,6 +2,7 @@
 /* Names with several addresses, and resolvers that fail or block (G1, G3, G8, G14): getaddrinfo and
  * listen are this program's own, in front of the C library's; so is accept4. */
 #include "support/faults.h"
+#include "support/lines.h"
 #include "support/support.h"
 
 #include <arpa/inet.h>
@@ -199,6 +200,8 @@ static void server_tries_another_port_16_times(void **state)
 		assert_null(sttcp_server_address(server, 2));
 		assert_int_equal(sttcp_server_stop(server), 0);
 	}
+	/* Of a port that was left for another nobody is told. */
+	assert_int_equal(lines_with(1, ""), 0);
 	/* Nor is anything left of these. */
 	EVENTUALLY(sttcp_engine_shutdown() == 0);
 	int fds = count_fds();
@@ -208,6 +211,7 @@ static void server_tries_another_port_16_times(void **state)
 	/* Not the thefts: other programs may have some of the ports there, and they never get so
 	 * far. */
 	assert_in_range(atomic_load(&ports_chosen), 16, 17);
+	assert_int_equal(lines_with(1, ""), 1);
 	assert_non_null(strstr(sttcp_server_error(server), "127.0.0.1:"));
 	EVENTUALLY(sttcp_engine_shutdown() == 0);
 	assert_int_equal(count_fds(), fds); /* the first address listens no more */
@@ -497,7 +501,8 @@ int main(void)
 		cmocka_unit_test(slow_resolver_holds_up_nobody),
 		cmocka_unit_test(server_listens_on_all_addresses_with_one_port),
 		cmocka_unit_test(accept_queue_is_as_long_as_asked_for),
-		cmocka_unit_test(server_tries_another_port_16_times),
+		cmocka_unit_test_setup_teardown(server_tries_another_port_16_times, lines_open,
+						lines_close),
 		cmocka_unit_test(server_with_a_port_of_its_own_fails_as_a_whole),
 		cmocka_unit_test(server_skips_foreign_addresses),
 		cmocka_unit_test(client_tries_the_next_address),

@@ -103,17 +103,17 @@ static int chosen_port(int fd)
 /*
  * Listens on every address of an endpoint: 0, or a code with all of these closed.
  * For port 0 the first one chooses; -EADDRINUSE of a later one may pass if a new
- * choice is made. There is room for them.
+ * choice is made. There is room for them. A code is that of `*failed`.
  */
 static int listen_on_all(struct start *start, const struct stt_endpoint *endpoint,
-			 struct stt_addr *addrs, int count)
+			 struct stt_addr *addrs, int count, const struct stt_addr **failed)
 {
 	const struct stt_listen_options options = options_of(start->group);
 	int first = start->count;
 	int port = endpoint->port;
 	int absent = -EADDRNOTAVAIL;
-	int absent_at = 0;
 
+	*failed = &addrs[0];
 	for (int i = 0; i < count; i++) {
 		/* Of the two wildcard addresses the IPv6 one serves both families. */
 		if (is_wildcard(endpoint) && start->count > first)
@@ -124,11 +124,12 @@ static int listen_on_all(struct start *start, const struct stt_endpoint *endpoin
 
 		if (fd < 0 && (!is_absent(fd) || (is_wildcard(endpoint) && options.ipv6_only))) {
 			close_from(start, first);
-			return tell_failure(start->group, &addrs[i], fd);
+			*failed = &addrs[i];
+			return fd;
 		}
 		if (fd < 0) {
 			absent = fd;
-			absent_at = i;
+			*failed = &addrs[i];
 			continue;
 		}
 		if (!port)
@@ -136,7 +137,7 @@ static int listen_on_all(struct start *start, const struct stt_endpoint *endpoin
 		stt_addr_set_port(&addrs[i], port);
 		start->all[start->count++] = (struct listening){.fd = fd, .addr = addrs[i]};
 	}
-	return start->count > first ? 0 : tell_failure(start->group, &addrs[absent_at], absent);
+	return start->count > first ? 0 : absent;
 }
 
 /* Of a Unix socket there is nothing to choose. */
@@ -152,17 +153,20 @@ static int listen_on_host(struct start *start, const struct stt_endpoint *endpoi
 	int count =
 		stt_addr_resolve(endpoint->host, endpoint->port, STT_ADDR_TO_LISTEN, &addrs, &why);
 	int result = count < 0 ? count : make_room(start, count);
+	const struct stt_addr *failed = NULL;
 
 	if (result < 0)
 		stt_addresses_refuse(start->group, endpoint->given, result,
 				     *why ? why : sttcp_strerror(result));
 	else
-		result = listen_on_all(start, endpoint, addrs, count);
+		result = listen_on_all(start, endpoint, addrs, count, &failed);
 	for (int tries = 1; tries < PORT_TRIES; tries++) {
 		if (result != -EADDRINUSE || !chooses_port(endpoint))
 			break;
-		result = listen_on_all(start, endpoint, addrs, count);
+		result = listen_on_all(start, endpoint, addrs, count, &failed);
 	}
+	if (result < 0 && failed)
+		tell_failure(start->group, failed, result);
 	free(addrs);
 	return result;
 }
