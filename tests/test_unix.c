@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* Unix sockets: the same contract on "unix:/path" (G1, G5). */
 #include "support/descriptors.h"
+#include "support/lines.h"
 #include "support/place.h"
 #include "support/support.h"
 
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+
+enum {
+	NOBODY = 65534 /* passwd(5) of Debian */
+};
 
 static void unix_server_answers_and_removes_its_file(void **state)
 {
@@ -240,6 +245,33 @@ static void unix_file_that_was_replaced_stays(void **state)
 	assert_false(exists(place->path));
 }
 
+/* As when a program has given up the rights that it began with: nobody else would remove it. */
+static void unix_file_that_may_not_be_removed_is_told_of(void **state)
+{
+	struct place *place = *state;
+	sttcp_server *server = sttcp_server_new(place->host, 0, NULL);
+	bool is_root = geteuid() == 0;
+
+	lines_open(NULL);
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_int_equal(chmod(place->dir, 0555), 0);
+	if (is_root)
+		assert_int_equal(seteuid(NOBODY), 0);
+	assert_int_equal(sttcp_server_stop(server), 0);
+	if (is_root)
+		assert_int_equal(seteuid(0), 0);
+	assert_int_equal(chmod(place->dir, 0755), 0);
+	assert_true(exists(place->path));
+	assert_int_equal(lines_with(2, place->host), 1);
+	assert_int_equal(lines_with(2, "the socket's file stays: Permission denied"), 1);
+	/* It is a stale one as any other. */
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_int_equal(sttcp_server_stop(server), 0);
+	assert_false(exists(place->path));
+	lines_close(NULL);
+	sttcp_server_free(server);
+}
+
 /* So deep that no address could say the whole of it. */
 static void unix_path_below_a_long_directory_works(void **state)
 {
@@ -380,6 +412,7 @@ int main(void)
 		PLACED(unix_file_of_a_relative_path_is_removed),
 		PLACED(unix_file_is_removed_where_it_has_moved_to),
 		PLACED(unix_file_that_was_replaced_stays),
+		PLACED(unix_file_that_may_not_be_removed_is_told_of),
 		PLACED(unix_path_below_a_long_directory_works),
 		PLACED(unix_start_without_descriptors_leaves_no_file),
 		PLACED(unix_start_without_descriptors_blames_no_file),

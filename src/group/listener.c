@@ -91,7 +91,6 @@ void stt_listener_join(struct stt_listener *listener)
 
 static void free_listener(struct stt_listener *listener)
 {
-	stt_socket_file_remove(&listener->file);
 	if (!listener->adopted)
 		stt_socket_end(listener->fd);
 	stt_group_unref(listener->group);
@@ -364,9 +363,22 @@ static bool empty_queue(struct stt_listener *listener)
 	return accept_some(listener, max) > 0 && listener->left > 0;
 }
 
+static void remove_file(struct stt_listener *listener)
+{
+	char address[STT_ADDR_TEXT];
+	int result = stt_socket_file_remove(&listener->file);
+
+	if (result == 0)
+		return;
+	stt_addr_text(&listener->addr, address);
+	stt_log(STT_LOG_WARNING, "%s: the socket's file stays: %s", address,
+		sttcp_strerror(result));
+}
+
 /* It is closed: the last step. The caller has a reference to the group. */
 static void forget(struct stt_group *group, struct stt_listener *listener)
 {
+	remove_file(listener);
 	stt_lock(&group->lock);
 	struct stt_listener **link = &group->listeners;
 

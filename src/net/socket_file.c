@@ -82,17 +82,21 @@ int stt_socket_file_note(struct stt_socket_file *file, const struct stt_addr *ad
 	return 0;
 }
 
-void stt_socket_file_remove(struct stt_socket_file *file)
+int stt_socket_file_remove(struct stt_socket_file *file)
 {
 	struct stat status;
+	int err = 0;
 
 	if (file->dir < 0)
-		return;
-	if (fstatat(file->dir, file->name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    status.st_dev == file->device && status.st_ino == file->inode)
-		(void)unlinkat(file->dir, file->name, 0);
+		return 0;
+	if (fstatat(file->dir, file->name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+		err = -errno;
+	else if (status.st_dev == file->device && status.st_ino == file->inode &&
+		 unlinkat(file->dir, file->name, 0) < 0)
+		err = -errno;
 	close(file->dir);
 	file->dir = -1;
+	return err == -ENOENT ? 0 : err;
 }
 
 void stt_socket_file_discard(const struct stt_addr *addr)

@@ -27,8 +27,9 @@ int stt_socket_file_note(struct stt_socket_file *file, const struct stt_addr *ad
  * taken its place; -errno. */
 int stt_socket_file_set_mode(const struct stt_addr *addr, mode_t mode);
 
-/* Removes the file if it is still the one that was noted, and forgets it. */
-void stt_socket_file_remove(struct stt_socket_file *file);
+/* Removes the file if it is still the one that was noted, and forgets it. 0, or -errno: it stays,
+ * as without the rights that it was made with. */
+int stt_socket_file_remove(struct stt_socket_file *file);
 
 /* The same at once, for what was bound just now and never noted. */
 void stt_socket_file_discard(const struct stt_addr *addr);
