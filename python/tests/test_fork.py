@@ -52,6 +52,44 @@ if child == 0:
                 text = text.replace("        server.stop(0)\n", "        if child: server.stop(0)\n")
             run_python(text)
 
+    def test_signals_of_a_handlers_child_are_written_nowhere(self):
+        """Main waits, for its signals, too: the descriptor that they come by is the parent's."""
+        run_python("""
+import os, signal, socket, tempfile, threading
+from asleep import once_main_waits
+from sttcp.server import Server
+
+server = Server("127.0.0.1", 0)
+place = tempfile.TemporaryDirectory()
+codes = []
+
+@server.receive_handler
+def receive(address, connection, data):
+    child = os.fork()
+    if child == 0:
+        path = os.path.join(place.name, "file")
+        os.closerange(3, 100)
+        for _ in range(97):
+            os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR)
+        signal.signal(signal.SIGUSR1, lambda *told: None)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os._exit(7 if os.stat(path).st_size == 0 else 1)
+    codes.append(os.waitpid(child, 0)[1] >> 8)
+    connection.close()
+    server.request_stop()
+
+def ask():
+    with socket.create_connection(server.sock_name, 20) as peer:
+        peer.sendall(b"x")
+        peer.recv(1)
+
+server.start()
+once_main_waits(ask)
+server.keep_alive()
+place.cleanup()
+assert codes == [7], codes
+""")
+
     def test_a_child_of_a_coroutine_goes_on_with_it_by_itself(self):
         run_python('''
 import os, socket

@@ -51,8 +51,19 @@ def announce() -> None:
             pass
 
 
-# In a forked child nobody waits.
-os.register_at_fork(after_in_child=_pipes.clear)
+# What took the signals before the main thread's calls that wait, the outermost first.
+_before: list[int] = []
+
+
+def _forget_parent() -> None:
+    """In a forked child nobody waits, and whose main thread is another does not find its way back."""
+    _pipes.clear()
+    if _before:
+        signal.set_wakeup_fd(_before[0], warn_on_full_buffer=False)
+        _before.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 def on_main_thread() -> bool:
@@ -65,10 +76,13 @@ def _signals_into(pipe: int) -> Iterator[int]:
     if not on_main_thread():
         yield -1
         return
+    outer = len(_before)
     before = signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
     try:
+        _before.append(before)
         yield before
     finally:
+        del _before[outer:]
         signal.set_wakeup_fd(before, warn_on_full_buffer=False)
 
 
