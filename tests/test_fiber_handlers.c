@@ -413,6 +413,49 @@ static void callbacks_wait_with_their_thread(void **state)
 	line_close(&far);
 }
 
+/* The byte that it reads, or 0. */
+static void read_in_free(void *argument)
+{
+	char byte = 0;
+
+	event_raise(&parked);
+	ignore(sttcp_conn_recv(argument, &byte, 1, DEADLINE_MS));
+	atomic_store(&slept, byte);
+}
+
+/* The first read has emptied the stream. */
+static bool read_twice(struct book *book, sttcp_conn *conn)
+{
+	char bytes[8];
+
+	(void)book;
+	assert_int_equal(sttcp_conn_recv(conn, bytes, sizeof(bytes), DEADLINE_MS), 1);
+	sttcp_conn_set_data(conn, conn, read_in_free);
+	sttcp_conn_set_data(conn, NULL, NULL);
+	event_raise(&woken);
+	return true;
+}
+
+static void callbacks_read_with_their_thread(void **state)
+{
+	struct book *book = book_new();
+	sttcp_server *server = listen_with(book, &raw, read_twice, NULL);
+	long before = event_count(&parked);
+	long after = event_count(&woken);
+	int peer = peer_connect(sttcp_server_port(server));
+
+	(void)state;
+	assert_true(peer_say(peer, "1"));
+	assert_true(event_wait(&parked, before + 1));
+	EVENTUALLY(stats_of(server).threads_blocked == 1);
+	assert_true(peer_say(peer, "2"));
+	assert_true(event_wait(&woken, after + 1));
+	assert_int_equal(atomic_load(&slept), '2');
+	peer_close(peer);
+	sttcp_server_free(server);
+	book_free(book);
+}
+
 /* ------------------------------------------------------------------ anywhere */
 
 static void stack_size_is_checked(void **state)
@@ -445,6 +488,7 @@ int main(void)
 		cmocka_unit_test(limits_are_never_early),
 		cmocka_unit_test(limits_on_input_rest_while_a_handler_waits),
 		cmocka_unit_test(callbacks_wait_with_their_thread),
+		cmocka_unit_test(callbacks_read_with_their_thread),
 		cmocka_unit_test(stack_size_is_checked),
 	};
 

@@ -76,6 +76,9 @@ STT_APART static int wait_for_input(struct stt_desk **desk, struct sttcp_conn *c
 	int result = stt_wait_for_stream(*desk, conn, 0, until_ms);
 
 	*desk = stt_strand_desk(strand, *desk);
+	/* Where the call could not leave its stack no wish has told so. */
+	if (strand && result == 0)
+		strand->emptied = false;
 	return result;
 }
 
