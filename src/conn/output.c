@@ -204,6 +204,13 @@ static int wait_locked(struct stt_output *out, struct stt_sender *sender) STT_RE
 	return sender->result;
 }
 
+/* After -EAGAIN the drained handler has to follow, also if what is queued meets no full socket. */
+static int refuse_locked(struct stt_output *out, enum stt_send_mode mode) STT_REQUIRES(out->lock)
+{
+	out->waited |= mode == STT_SEND_TRY;
+	return -EAGAIN;
+}
+
 /* The part of a send that does not wait: 0 when all of it is taken, 1 when the rest has to wait in
  * line, else a code. */
 static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
@@ -226,7 +233,7 @@ static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
 			return result;
 	}
 	if (mode != STT_SEND_WAIT && !idle && (out->line || size > stt_room_locked(out)))
-		return -EAGAIN;
+		return refuse_locked(out, mode);
 	if (idle) {
 		int result = write_now_locked(out, cursor, tried);
 
@@ -250,10 +257,7 @@ static int take_bytes_locked(struct stt_output *out, struct stt_cursor *cursor,
 	if (mode != STT_SEND_WAIT && cursor->left > room) {
 		if (cursor->left == size || (int64_t)cursor->left > stt_room_of_one_locked(out)) {
 			stt_room_note_locked(out);
-			/* After -EAGAIN the drained handler has to follow. */
-			if (mode == STT_SEND_TRY)
-				out->waited = true;
-			return -EAGAIN;
+			return refuse_locked(out, mode);
 		}
 		room = cursor->left;
 	}
