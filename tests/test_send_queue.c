@@ -7,6 +7,11 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+enum {
+	/* More than the kernel takes on its own for a peer that reads little. */
+	QUEUED = 32 * 1024 * 1024
+};
+
 static int try_one(sttcp_conn *conn, const char message[NUMBERED_SIZE])
 {
 	return sttcp_conn_try_send(conn, message, NUMBERED_SIZE);
@@ -217,6 +222,34 @@ static void slow_reader_is_not_stalled(void **state)
 	pair_close(&pair);
 }
 
+/* Nor is one that has not taken enough yet for the kernel to tell: it raises EPOLLOUT when a third
+ * of a buffer of megabytes is free. */
+static void steady_reader_of_little_is_not_stalled(void **state)
+{
+	enum {
+		TIMEOUT_MS = 1500,
+		STEP_MS = 50,
+		STEP = 20 * 1024
+	};
+	struct pair pair = {0};
+	char *data = calloc(1, QUEUED);
+
+	(void)state;
+	assert_non_null(data);
+	pair_open(&pair, STTCP_OPTIONS(.write_timeout_ms = TIMEOUT_MS, .send_queue_max = -1));
+	assert_int_equal(sttcp_conn_try_send(pair.conn, data, QUEUED), 0);
+	int64_t begin = now_ms();
+	while (now_ms() - begin < 3 * TIMEOUT_MS) {
+		assert_true(peer_recv(pair.peer, data, STEP));
+		nap_ms(STEP_MS);
+	}
+	assert_int_equal(probe_count(pair.probe, STTCP_DISCONNECTION), 0);
+	assert_true(conn_queued(pair.conn) > 0);
+	sttcp_conn_abort(pair.conn);
+	free(data);
+	pair_close(&pair);
+}
+
 /* ----------------------------------------------------------------- broadcast */
 
 enum {
@@ -393,6 +426,7 @@ int main(void)
 		cmocka_unit_test(stalled_send_ends_with_the_write_timeout),
 		cmocka_unit_test(stalled_close_ends_with_the_write_timeout),
 		cmocka_unit_test(slow_reader_is_not_stalled),
+		cmocka_unit_test(steady_reader_of_little_is_not_stalled),
 		cmocka_unit_test(broadcast_reaches_every_member),
 		cmocka_unit_test(broadcast_of_joining_and_leaving_reaches_the_others),
 		cmocka_unit_test(broadcast_drops_the_slow_member_alone),

@@ -334,7 +334,9 @@ int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms, int *stalled)
 	unsigned what = 0;
 
 	stt_lock(&out->lock);
-	if (out->behind)
+	/* An event comes only when a third of the socket's buffer is free (sk_stream_is_writeable
+	 * of Linux): until then a peer may have read for long, and a try finds it out. */
+	if (out->behind || stalls_at_locked(out) <= now_ms)
 		what = stt_output_flush_locked(out);
 
 	int64_t at = stalls_at_locked(out);

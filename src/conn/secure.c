@@ -185,7 +185,16 @@ ssize_t stt_secure_send_locked(struct stt_output *out, const struct iovec *parts
 {
 	if (out->shakes)
 		return send_clear_locked(out, parts, count);
-	return stt_tls_send(session_of(out), parts, count);
+
+	struct stt_tls_session *session = session_of(out);
+	uint64_t before = stt_tls_moved(session);
+	ssize_t sent = stt_tls_send(session, parts, count);
+
+	/* It may have been the rest alone, whose time runs. */
+	if (atomic_load_explicit(&out->pending, memory_order_relaxed) &&
+	    stt_tls_moved(session) != before)
+		out->moved_ms = stt_now_ms();
+	return sent;
 }
 
 /* An end turns senders in line away: bytes that were counted as clear then never come. */
