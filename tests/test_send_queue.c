@@ -250,6 +250,47 @@ static void steady_reader_of_little_is_not_stalled(void **state)
 	pair_close(&pair);
 }
 
+/* ----------------------------------------------------------------- in line */
+
+static void *send_behind_empty_parts(void *argument)
+{
+	enum {
+		EMPTY = 200
+	};
+	static char data[64 * 1024];
+	struct iovec parts[EMPTY + 1] = {0};
+
+	parts[EMPTY] = (struct iovec){data, sizeof(data)};
+	return (void *)(intptr_t)sttcp_conn_sendv(argument, parts, EMPTY + 1);
+}
+
+/* More of them than are offered to the socket at a time. */
+static void empty_parts_hold_up_nothing_in_line(void **state)
+{
+	struct pair pair = {0};
+	static char got[64 * 1024];
+	size_t size = sizeof(got);
+	pthread_t thread;
+	void *result;
+
+	(void)state;
+	pair_open_narrow(&pair, STTCP_OPTIONS(.send_queue_max = 16 * 1024));
+	while (sttcp_conn_try_send(pair.conn, "x", 1) == 0)
+		size++;
+	assert_int_equal(pthread_create(&thread, NULL, send_behind_empty_parts, pair.conn), 0);
+	/* If it is not in line by then it goes another way, which is fine, too. */
+	nap_ms(50);
+	while (size) {
+		size_t part = size < sizeof(got) ? size : sizeof(got);
+
+		assert_true(peer_recv(pair.peer, got, part));
+		size -= part;
+	}
+	assert_int_equal(pthread_join(thread, &result), 0);
+	assert_null(result);
+	pair_close(&pair);
+}
+
 /* ----------------------------------------------------------------- broadcast */
 
 enum {
@@ -427,6 +468,7 @@ int main(void)
 		cmocka_unit_test(stalled_close_ends_with_the_write_timeout),
 		cmocka_unit_test(slow_reader_is_not_stalled),
 		cmocka_unit_test(steady_reader_of_little_is_not_stalled),
+		cmocka_unit_test(empty_parts_hold_up_nothing_in_line),
 		cmocka_unit_test(broadcast_reaches_every_member),
 		cmocka_unit_test(broadcast_of_joining_and_leaving_reaches_the_others),
 		cmocka_unit_test(broadcast_drops_the_slow_member_alone),

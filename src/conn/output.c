@@ -360,6 +360,11 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 	struct stt_cursor cursor = {
 		.parts = parts, .count = count, .left = size, .own = is_own(conn)};
 	unsigned what = 0;
+
+	/* Empty parts: behind a full array of them would be no byte to send. */
+	if (count && !parts->iov_len)
+		stt_cursor_skip(&cursor, 0);
+
 	int result = send_whole_locked(out, &cursor, mode, shared, tried, &what);
 
 	stt_unlock(&out->lock);
