@@ -228,8 +228,10 @@ static int stop_locked(sttcp_timer *timer, enum stt_timer_wait wait) STT_REQUIRE
 
 	timer->set = false;
 	timer->due = false;
-	/* Otherwise a function that starts its timer again could not be stopped. */
-	timer->stopped = !is_inside_locked(timer);
+	/* Otherwise a function that starts its timer again could not be stopped; nor one that stops
+	 * it before, so that call does not take it back. */
+	if (!is_inside_locked(timer))
+		timer->stopped = true;
 	/* So that the heap does not keep it until the time that it had. */
 	if (timer->rings)
 		stt_alarm_set(timer->loop, &timer->alarm, 0);
