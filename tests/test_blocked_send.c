@@ -7,6 +7,8 @@
 
 enum {
 	DRAIN_MS = 300,
+	/* Ten of them are more than the tests' deadline. */
+	WRITE_MS = 3000,
 	LARGE = 256 * 1024 * 1024
 };
 
@@ -227,10 +229,41 @@ static void a_handler_comes_back_from_a_send_elsewhere(void **state)
 	close_both(&victim, &caller, &reader, &sender);
 }
 
+/* Of the connection itself: its last handler cannot be waited for before its time runs. */
+static void a_handler_comes_back_from_a_send_of_its_own(void **state)
+{
+	struct sender sender;
+	struct reader reader;
+	struct pair pair;
+
+	(void)state;
+	open_pair_with(&pair, NULL, STTCP_OPTIONS(.write_timeout_ms = WRITE_MS));
+	sender_init(&sender, pair.conn);
+	pair.probe->data = send_on_the_other;
+	pair.probe->extra = &sender;
+	assert_true(peer_say(pair.peer, "go"));
+	EVENTUALLY(conn_queued(pair.conn) > 0);
+	reader_begin(&reader, pair.peer);
+	sttcp_server_stop_within(pair.server, 0, NULL);
+	assert_true(event_wait(&sender.back, 1));
+	assert_int_equal(sender.result, STTCP_ESTOPPED);
+	pair.peer = -1;
+	pair_close(&pair);
+	reader_end(&reader);
+	free(sender.bytes);
+}
+
 /* The handler's own connection is ended by force, and not the one that it sends on: a send that
  * waits behind another comes back, one that has begun when its peer has had its time. */
-static void check_handler_is_ended(int write_timeout_ms, bool waits_behind)
+enum victim {
+	OPEN,
+	WITH_A_LINE, /* another one sends, too */
+	CLOSED	     /* and has more time for its flush */
+};
+
+static void check_handler_is_ended(int write_timeout_ms, enum victim kind)
 {
+	bool waits_behind = kind == WITH_A_LINE;
 	struct pair victim, caller = {.probe = probe_new()};
 	struct sender first, sender, last;
 	struct reader reader;
@@ -246,6 +279,8 @@ static void check_handler_is_ended(int write_timeout_ms, bool waits_behind)
 		EVENTUALLY(conn_queued(victim.conn) > 0);
 	/* Past the time for which a send waits before it is let into the queue. */
 	nap_ms(50);
+	if (kind == CLOSED)
+		sttcp_conn_close(victim.conn);
 	sttcp_server_stop_within(caller.server, 0, NULL);
 	assert_true(event_wait(&sender.back, 1));
 	if (waits_behind) {
@@ -261,7 +296,8 @@ static void check_handler_is_ended(int write_timeout_ms, bool waits_behind)
 		assert_true(sender.result < 0);
 		EVENTUALLY(!sttcp_conn_is_open(victim.conn));
 		if (write_timeout_ms >= 0)
-			assert_int_equal(sender.result, STTCP_ETIME_WRITE);
+			assert_int_equal(sender.result,
+					 kind == CLOSED ? STTCP_ECLOSED : STTCP_ETIME_WRITE);
 	}
 	close_both(&victim, &caller, &reader, &sender);
 }
@@ -269,12 +305,57 @@ static void check_handler_is_ended(int write_timeout_ms, bool waits_behind)
 static void a_handler_that_is_ended_comes_back_from_a_send_elsewhere(void **state)
 {
 	(void)state;
-	check_handler_is_ended(-1, false);
-	check_handler_is_ended(300, false);
-	check_handler_is_ended(-1, true);
+	check_handler_is_ended(-1, OPEN);
+	check_handler_is_ended(300, OPEN);
+	check_handler_is_ended(WRITE_MS, CLOSED);
+	check_handler_is_ended(-1, WITH_A_LINE);
 }
 
-static void check_client(bool frees)
+static struct event inside = EVENT_INIT;
+static struct event gate = EVENT_INIT;
+
+static bool wait_at_gate(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)probe;
+	(void)conn;
+	(void)data;
+	(void)size;
+	event_raise(&inside);
+	/* Longer than the test waits for what must not wait for this. */
+	return event_wait(&gate, event_count(&inside)) || event_wait(&gate, event_count(&inside));
+}
+
+/* Nor does it wait for a handler of the other connection, whose peer reads nothing. */
+static void a_reset_is_seen_beside_a_handler(void **state)
+{
+	struct pair victim, caller = {0};
+	struct sender sender;
+	char path[64];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/sttcp-waits-%d", (int)getpid());
+	for (int i = 0; i < 2; i++) {
+		open_pair(&victim, i ? path : NULL);
+		victim.probe->data = wait_at_gate;
+		assert_true(peer_say(victim.peer, "x"));
+		assert_true(event_wait(&inside, i + 1));
+		caller.probe = probe_new();
+		call_sender(&caller, &sender, victim.conn);
+		EVENTUALLY(conn_queued(victim.conn) > 0);
+		nap_ms(50);
+		sttcp_server_stop_within(caller.server, 0, NULL);
+		assert_true(event_wait(&sender.back, 1));
+		assert_true(sender.result < 0);
+		event_raise(&gate);
+		pair_close(&caller);
+		pair_close(&victim);
+		free(sender.bytes);
+		caller = (struct pair){0};
+	}
+}
+
+/* In a handler of its own, or on a thread of the user's. */
+static void check_client(bool frees, bool in_handler)
 {
 	struct probe *probe = probe_new();
 	struct sender sender;
@@ -286,14 +367,28 @@ static void check_client(bool frees)
 
 	probe->connection = narrow;
 	client = probe_dial(probe, port, STTCP_OPTIONS(.drain_timeout_ms = DRAIN_MS));
-	reader_begin(&reader, peer_accept(listener));
+	int peer = peer_accept(listener);
+
 	conn = client_conn(client);
-	sender_begin(&sender, conn);
+	if (in_handler) {
+		sender_init(&sender, conn);
+		probe->data = send_on_the_other;
+		probe->extra = &sender;
+		assert_true(peer_say(peer, "go"));
+		EVENTUALLY(conn_queued(conn) > 0);
+	} else {
+		sender_begin(&sender, conn);
+	}
+	reader_begin(&reader, peer);
 	if (frees)
 		sttcp_client_free(client);
 	else
 		sttcp_client_close(client);
-	expect_back(&sender, STTCP_EDESTROYED);
+	assert_true(event_wait(&sender.back, 1));
+	assert_int_equal(sender.result, STTCP_EDESTROYED);
+	if (!in_handler)
+		pthread_join(sender.thread, NULL);
+	free(sender.bytes);
 	reader_end(&reader);
 	sttcp_conn_unref(conn);
 	if (!frees)
@@ -305,8 +400,10 @@ static void check_client(bool frees)
 static void a_client_s_sender_comes_back_at_the_drain_limit(void **state)
 {
 	(void)state;
-	check_client(false);
-	check_client(true);
+	check_client(false, false);
+	check_client(true, false);
+	check_client(false, true);
+	check_client(true, true);
 }
 
 int main(void)
@@ -315,7 +412,9 @@ int main(void)
 		cmocka_unit_test(senders_come_back_from_a_forced_end),
 		cmocka_unit_test(senders_come_back_on_a_unix_socket),
 		cmocka_unit_test(a_handler_comes_back_from_a_send_elsewhere),
+		cmocka_unit_test(a_handler_comes_back_from_a_send_of_its_own),
 		cmocka_unit_test(a_handler_that_is_ended_comes_back_from_a_send_elsewhere),
+		cmocka_unit_test(a_reset_is_seen_beside_a_handler),
 		cmocka_unit_test(a_client_s_sender_comes_back_at_the_drain_limit),
 	};
 

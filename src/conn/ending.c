@@ -45,6 +45,9 @@ static unsigned flush_and_finish_locked(struct sttcp_conn *conn, enum stt_end_ho
 	 */
 	int flush_ms = atomic_load(&conn->service->flush_ms);
 
+	/* Now, and not behind the last handler: that may be in such a send. */
+	if (flush_ms > 0)
+		stt_output_flush_by_locked(&conn->output, stt_now_ms() + flush_ms);
 	if ((!flush_ms || (flush_ms < 0 && conn->output.line)) &&
 	    !stt_output_drained_locked(&conn->output))
 		what |= reset_locked(conn);

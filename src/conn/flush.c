@@ -316,16 +316,24 @@ static int64_t stalls_at_locked(const struct stt_output *out) STT_REQUIRES(out->
 	return out->flush_until_ms && out->flush_until_ms < at ? out->flush_until_ms : at;
 }
 
-void stt_output_limit_flush_locked(struct stt_output *out)
+void stt_output_flush_by_locked(struct stt_output *out, int64_t until_ms)
 {
 	struct sttcp_conn *conn = stt_output_conn(out);
-	int64_t timeout_ms = conn->service->settings.write_timeout_ms;
 
-	if (timeout_ms < 0 || out->flush_until_ms || stt_output_drained_locked(out))
+	if ((out->flush_until_ms && out->flush_until_ms <= until_ms) ||
+	    stt_output_drained_locked(out))
 		return;
-	out->flush_until_ms = stt_now_ms() + timeout_ms * FLUSH_TIMEOUTS;
+	out->flush_until_ms = until_ms;
 	if (atomic_load_explicit(&conn->fd, memory_order_relaxed) >= 0)
-		stt_alarm_set(conn->loop, &conn->alarm, out->flush_until_ms);
+		stt_alarm_set(conn->loop, &conn->alarm, until_ms);
+}
+
+void stt_output_limit_flush_locked(struct stt_output *out)
+{
+	int64_t timeout_ms = stt_output_conn(out)->service->settings.write_timeout_ms;
+
+	if (timeout_ms >= 0)
+		stt_output_flush_by_locked(out, stt_now_ms() + timeout_ms * FLUSH_TIMEOUTS);
 }
 
 int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms, int *stalled)

@@ -100,8 +100,11 @@ static void leave_locked(struct stt_output *out, struct stt_sender *sender) STT_
 void stt_line_finish_locked(struct stt_output *out, struct stt_sender *sender, int result)
 {
 	leave_locked(out, sender);
-	if (sender->limited && !atomic_load(&stt_output_conn(out)->ended))
-		out->flush_until_ms = 0;
+	/* Its own limit counts no more. A connection that has ended meanwhile keeps it: it has no
+	 * other. */
+	if (sender->until_ms && out->flush_until_ms == sender->until_ms &&
+	    (sender->before_ms || !atomic_load(&stt_output_conn(out)->ended)))
+		out->flush_until_ms = sender->before_ms;
 	sender->done = true;
 	sender->result = result;
 	/* Under the lock, which whoever is woken takes before it believes it: until then the call
@@ -160,10 +163,10 @@ static void limit_locked(struct stt_output *out, struct stt_sender *sender) STT_
 		return;
 	if (timeout_ms < 0) {
 		stt_stream_reset_locked(out);
-	} else if (!out->flush_until_ms) {
-		sender->limited = true;
-		out->flush_until_ms = stt_now_ms() + timeout_ms;
-		stt_alarm_set(conn->loop, &conn->alarm, out->flush_until_ms);
+	} else if (!sender->until_ms) {
+		sender->until_ms = stt_now_ms() + timeout_ms;
+		sender->before_ms = out->flush_until_ms;
+		stt_output_flush_by_locked(out, sender->until_ms);
 	}
 }
 

@@ -28,9 +28,11 @@ struct stt_sender {
 	struct stt_sender *next;
 	struct stt_sender *last; /* of the line; only in its first */
 	struct stt_cursor cursor;
-	bool begun;   /* some of it is queued or sent: it may not be given up alone */
-	bool clear;   /* it stood here when TLS began: counted in stt_secure.clear */
-	bool limited; /* its call has been ended by force: it has until flush_until_ms */
+	bool begun; /* some of it is queued or sent: it may not be given up alone */
+	bool clear; /* it stood here when TLS began: counted in stt_secure.clear */
+	/* Its call has been ended by force: until when it has, and what the output's limit was
+	 * before. */
+	int64_t until_ms, before_ms;
 	bool done;
 	int result;
 	struct stt_cond wake;

@@ -137,6 +137,9 @@ int64_t stt_output_ring(struct sttcp_conn *conn, int64_t now_ms, int *stalled);
 /* The connection ends and flushes its output: limits how long that takes. */
 void stt_output_limit_flush_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
+/* What waits has to have left by then; an earlier limit stays. */
+void stt_output_flush_by_locked(struct stt_output *out, int64_t until_ms) STT_REQUIRES(out->lock);
+
 /* After these, callers pass the result to stt_output_tell once they have released the lock. A flush
  * writes only a part of large output, and makes the loop continue. */
 unsigned stt_output_flush_locked(struct stt_output *out) STT_REQUIRES(out->lock);

@@ -508,7 +508,8 @@ static void conn_event(struct stt_worker *worker, struct stt_actor *actor, uint3
 	struct sttcp_conn *conn = stt_container_of(actor, struct sttcp_conn, actor);
 	unsigned wish = 0;
 
-	if ((events & EPOLLOUT) && atomic_load(&conn->output.pending))
+	/* A Unix socket that was shut down while it was full is not writable. */
+	if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) && atomic_load(&conn->output.pending))
 		stt_output_flush(conn);
 	if (events & STT_POLL_READ_ON)
 		atomic_store(&conn->hangup, true);
