@@ -5,6 +5,7 @@
 
 #include "conn/conn.h"
 #include "conn/secure.h"
+#include "support/memory_faults.h"
 #include "support/support.h"
 #include "support/tls_stage.h"
 
@@ -411,6 +412,38 @@ static void flood_of_key_updates_ends_the_connection(void **state)
 	close_pair(&pair);
 }
 
+/* A send that missed memory has taken nothing, and all goes on; or the session cannot go on,
+ * perhaps behind a part of it, and the connection ends. */
+static void send_without_memory_leaves_no_corpse(void **state)
+{
+	bool denied = true;
+	int ended = 0, open = 0;
+
+	(void)state;
+	if (!memory_can_be_short())
+		skip();
+	for (long count = 0; denied; count++) {
+		struct secure_pair pair;
+		int result = 0;
+
+		open_narrow(&pair, STTCP_OPTIONS(0));
+		deny_after(count, false);
+		for (int i = 0; i < LONG / BATCH && result == 0; i++)
+			result = sttcp_conn_try_send(pair.conn, long_text, BATCH);
+		denied = allow_again();
+		if (result == -ENOMEM && sttcp_conn_is_open(pair.conn)) {
+			open++;
+			assert_int_equal(sttcp_conn_try_send(pair.conn, "x", 1), 0);
+		} else if (result == -ENOMEM) {
+			ended++;
+			assert_int_equal(sttcp_conn_reason(pair.conn), -ENOMEM);
+		}
+		close_pair(&pair);
+	}
+	assert_true(ended > 0);
+	assert_true(open > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -427,6 +460,7 @@ int main(void)
 		cmocka_unit_test(broadcasts_and_rooms_reach_all),
 		cmocka_unit_test(threads_send_while_the_peer_sends),
 		cmocka_unit_test(flood_of_key_updates_ends_the_connection),
+		cmocka_unit_test(send_without_memory_leaves_no_corpse),
 	};
 
 	return cmocka_run_group_tests(tests, stage_open, stage_close);

@@ -370,5 +370,8 @@ int stt_output_send(struct sttcp_conn *conn, const struct iovec *parts, int coun
 	stt_unlock(&out->lock);
 	if (what)
 		stt_output_tell(conn, what);
-	return result == -ENOMEM && cursor.left < size ? STT_SEND_TORN : result;
+	/* With TLS a part of it may have left, too, though the session has taken none of it. */
+	bool torn = result == -ENOMEM && (cursor.left < size || stt_secure_has_failed(conn));
+
+	return torn ? STT_SEND_TORN : result;
 }

@@ -240,6 +240,18 @@ int stt_secure_flush_locked(struct stt_output *out, bool *moved)
 	return result;
 }
 
+bool stt_secure_has_failed(struct sttcp_conn *conn)
+{
+	struct stt_output *out = &conn->output;
+
+	stt_lock(&out->lock);
+	bool failed = (out->detours & STT_DETOUR_TLS) && !out->shakes &&
+		      stt_tls_has_failed(session_of(out));
+
+	stt_unlock(&out->lock);
+	return failed;
+}
+
 void stt_secure_finish_locked(struct stt_output *out)
 {
 	stt_tls_finish(session_of(out));

@@ -101,4 +101,7 @@ bool stt_secure_needs_input(struct sttcp_conn *conn);
 bool stt_secure_is_amid(struct sttcp_conn *conn);
 int stt_secure_failure(struct sttcp_conn *conn);
 
+/* Whether it takes nothing more, whatever comes. Any thread; false without TLS. */
+bool stt_secure_has_failed(struct sttcp_conn *conn);
+
 #endif

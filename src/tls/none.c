@@ -286,6 +286,12 @@ int stt_tls_failure(const struct stt_tls_session *session)
 	return 0;
 }
 
+bool stt_tls_has_failed(const struct stt_tls_session *session)
+{
+	(void)session;
+	return false;
+}
+
 bool stt_tls_is_held(const struct stt_tls_session *session)
 {
 	(void)session;

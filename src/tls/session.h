@@ -108,6 +108,9 @@ int stt_tls_flush(struct stt_tls_session *session);
 /* Why the wire takes or gives no more, as it told a call that kept it, or 0: it tells only once. */
 int stt_tls_failure(const struct stt_tls_session *session);
 
+/* Whether nothing can be sent any more, for a reason of the wire's or of TLS. */
+bool stt_tls_has_failed(const struct stt_tls_session *session);
+
 /* Whether the rest is a server's tickets alone, for which no peer waits. Until the first flush.
  * They leave in front of the first bytes that are sent, and with them if these are few. */
 bool stt_tls_is_held(const struct stt_tls_session *session);

@@ -180,6 +180,11 @@ int stt_tls_failure(const struct stt_tls_session *session)
 	return session->out_code ? session->out_code : session->wire_code;
 }
 
+bool stt_tls_has_failed(const struct stt_tls_session *session)
+{
+	return session->out_code || session->broken;
+}
+
 bool stt_tls_is_held(const struct stt_tls_session *session)
 {
 	return session->held;
