@@ -76,11 +76,19 @@ static void wire_close(struct wire *wire)
 	probe_free(wire->probe);
 }
 
+/* Of what was sent to the client neither of the kernel's queues has any left. */
+static bool is_read(const struct wire *wire)
+{
+	int unread = 1;
+
+	return ioctl(wire->peer.fd, TIOCOUTQ, &unread) == 0 && unread == 0 &&
+	       ioctl(atomic_load(&wire->conn->fd), FIONREAD, &unread) == 0 && unread == 0;
+}
+
 /* Makes a ticket, and sends its first record; the client has read that when this returns. */
 static void send_a_piece(struct wire *wire)
 {
 	BIO *out = BIO_new(BIO_s_mem());
-	int unread = 1;
 	int got;
 
 	assert_non_null(out);
@@ -98,9 +106,7 @@ static void send_a_piece(struct wire *wire)
 	assert_true(peer_send(wire->peer.fd, wire->ticket, first));
 	memmove(wire->ticket, wire->ticket + first, wire->size - first);
 	wire->size -= first;
-	/* Of the kernel's queues neither has it. */
-	EVENTUALLY(ioctl(wire->peer.fd, TIOCOUTQ, &unread) == 0 && unread == 0 &&
-		   ioctl(atomic_load(&wire->conn->fd), FIONREAD, &unread) == 0 && unread == 0);
+	EVENTUALLY(is_read(wire));
 }
 
 static void send_the_rest(struct wire *wire)
@@ -163,12 +169,114 @@ static void it_leaves_although_the_connection_is_closed(void **state)
 	wire_close(&wire);
 }
 
+/* The end itself is something that is sent. */
+static void check_end(int (*end)(sttcp_conn *conn))
+{
+	struct wire wire;
+
+	wire_open(&wire, STTCP_OPTIONS(.tls = stage_shared_client()));
+	send_a_piece(&wire);
+	assert_int_equal(end(wire.conn), 0);
+	assert_true(peer_quiet(wire.peer.fd, 50));
+	send_the_rest(&wire);
+	assert_int_equal(tls_peer_end(&wire.peer), 0);
+	wire_close(&wire);
+}
+
+static void end_between_two_pieces_is_told_behind_the_last(void **state)
+{
+	(void)state;
+	check_end(sttcp_conn_close);
+	check_end(sttcp_conn_shutdown);
+}
+
+static int pause_and_shut_down(sttcp_conn *conn)
+{
+	assert_int_equal(sttcp_conn_pause(conn), 0);
+	return sttcp_conn_shutdown(conn);
+}
+
+static void it_is_told_although_nothing_is_read(void **state)
+{
+	(void)state;
+	check_end(pause_and_shut_down);
+}
+
+/* What is queued has met a full socket before it could be refused. */
+static void close_with_a_full_socket_loses_nothing(void **state)
+{
+	struct wire wire;
+	static char part[10000];
+	sttcp_conn_counts counts;
+	size_t size = 0;
+
+	(void)state;
+	wire_open(&wire, STTCP_OPTIONS(.tls = stage_shared_client()));
+	/* Until nothing has been taken for a while: the kernel has what it takes, also of the bytes
+	 * for which it tells no room. */
+	for (int refused = 0; refused < 10; refused++) {
+		sttcp_conn_flush(wire.conn);
+		while (sttcp_conn_try_send(wire.conn, part, sizeof(part)) == 0) {
+			size += sizeof(part);
+			refused = 0;
+		}
+		nap_ms(20);
+	}
+	send_a_piece(&wire);
+	assert_int_equal(sttcp_conn_stats(wire.conn, &counts, sizeof(counts)), 0);
+	assert_true(counts.queued > 0);
+	assert_int_equal(sttcp_conn_close(wire.conn), 0);
+	send_the_rest(&wire);
+	EVENTUALLY(is_read(&wire));
+	for (; size; size -= sizeof(part))
+		assert_true(tls_peer_recv(&wire.peer, part, sizeof(part)));
+	assert_int_equal(tls_peer_end(&wire.peer), 0);
+	wire_close(&wire);
+}
+
+/* Of a message that is cut there is no rest to wait for. */
+static void close_between_two_pieces_ends_with_the_peer(void **state)
+{
+	struct wire wire;
+
+	(void)state;
+	wire_open(&wire, STTCP_OPTIONS(.tls = stage_shared_client(), .linger_timeout_ms = -1));
+	send_a_piece(&wire);
+	assert_int_equal(sttcp_conn_close(wire.conn), 0);
+	assert_true(peer_quiet(wire.peer.fd, 50));
+	peer_shutdown(wire.peer.fd);
+	EVENTUALLY(sttcp_conn_fd(wire.conn) == -1);
+	assert_true(probe_wait(wire.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(wire.probe), STTCP_ECLOSED);
+	wire_close(&wire);
+}
+
+/* Nor for what a peer never sends. */
+static void close_between_two_pieces_has_a_limit(void **state)
+{
+	struct wire wire;
+
+	(void)state;
+	wire_open(&wire, STTCP_OPTIONS(.tls = stage_shared_client(), .write_timeout_ms = 100));
+	send_a_piece(&wire);
+	assert_int_equal(sttcp_conn_close(wire.conn), 0);
+	EVENTUALLY(sttcp_conn_fd(wire.conn) == -1);
+	assert_true(probe_wait(wire.probe, STTCP_DISCONNECTION, 1));
+	assert_int_equal(probe_reason(wire.probe), STTCP_ECLOSED);
+	wire_close(&wire);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_sent_between_two_pieces_leaves_behind_the_last),
 		cmocka_unit_test(it_leaves_although_nothing_is_read),
 		cmocka_unit_test(it_leaves_although_the_connection_is_closed),
+		cmocka_unit_test(end_between_two_pieces_is_told_behind_the_last),
+		cmocka_unit_test(it_is_told_although_nothing_is_read),
+		cmocka_unit_test(close_with_a_full_socket_loses_nothing),
+		cmocka_unit_test(close_between_two_pieces_ends_with_the_peer),
+		cmocka_unit_test(close_between_two_pieces_has_a_limit),
 	};
 
 	return cmocka_run_group_tests(tests, stage_open, stage_close);

@@ -127,6 +127,8 @@ static void finish_session_locked(struct stt_output *out) STT_REQUIRES(out->lock
 	    !stt_flush_is_empty_locked(out) || stt_stream_fd(stt_output_conn(out)) < 0)
 		return;
 	stt_secure_finish_locked(out);
+	if (stt_secure_finishes_later_locked(out) && !atomic_load(&out->pending))
+		stt_flush_expect_writable_locked(out);
 	/* What cannot leave any more is lost, and FIN says the same. */
 	(void)stt_flush_push_rest_locked(out);
 }
@@ -218,7 +220,9 @@ static int write_first_locked(struct stt_output *out, size_t *most) STT_REQUIRES
 		return result;
 	if (!stt_bytes_empty(&out->queue))
 		return write_queue_locked(out, most);
-	return out->line ? write_sender_locked(out, most) : 0;
+	if (out->line)
+		return write_sender_locked(out, most);
+	return stt_secure_finishes_later_locked(out) ? -EAGAIN : 0;
 }
 
 /* Whether what is queued has to wait for a handshake. */

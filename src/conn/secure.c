@@ -225,9 +225,16 @@ bool stt_secure_needs_input_locked(const struct stt_output *out)
 	       stt_tls_needs_input(session_of(out));
 }
 
+bool stt_secure_finishes_later_locked(const struct stt_output *out)
+{
+	return (out->detours & STT_DETOUR_TLS) && !out->shakes &&
+	       stt_tls_finishes_later(session_of(out));
+}
+
 bool stt_secure_is_drained_locked(const struct stt_output *out)
 {
-	return !out->shakes && !stt_tls_rest(session_of(out));
+	return !out->shakes && !stt_tls_rest(session_of(out)) &&
+	       !stt_tls_finishes_later(session_of(out));
 }
 
 int stt_secure_flush_locked(struct stt_output *out, bool *moved)

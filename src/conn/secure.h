@@ -83,21 +83,24 @@ bool stt_secure_is_held_locked(const struct stt_output *out) STT_REQUIRES(out->l
 /* Whether output waits for input: TLS sends nothing amid a message of its own. */
 bool stt_secure_needs_input_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
 
-/* Whether no record waits for the descriptor. */
+/* Whether the same holds for the end of its output. */
+bool stt_secure_finishes_later_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
+
+/* Whether no record waits for the descriptor, nor an end for input. */
 bool stt_secure_is_drained_locked(const struct stt_output *out) STT_REQUIRES(out->lock);
 
 /* Moves the rest out: 0, -EAGAIN, or why the stream has failed. `*moved`: bytes have left. */
 int stt_secure_flush_locked(struct stt_output *out, bool *moved) STT_REQUIRES(out->lock);
 
-/* A close_notify behind all that was sent. Idempotent. */
+/* A close_notify behind all that was sent, now or later. Idempotent. */
 void stt_secure_finish_locked(struct stt_output *out) STT_REQUIRES(out->lock);
 
 /* As their likes in stream.h, by the owner: secure_read.c. */
 ssize_t stt_secure_recv(struct sttcp_conn *conn, void *data, size_t size, bool *emptied);
 bool stt_secure_has_input(struct sttcp_conn *conn);
 
-/* As stt_secure_needs_input_locked. */
-bool stt_secure_needs_input(struct sttcp_conn *conn);
+/* Whether output waits for input, or will: a message of TLS's own has come in part. */
+bool stt_secure_wants_input(struct sttcp_conn *conn);
 bool stt_secure_is_amid(struct sttcp_conn *conn);
 int stt_secure_failure(struct sttcp_conn *conn);
 

@@ -40,13 +40,17 @@ ssize_t stt_secure_recv(struct sttcp_conn *conn, void *data, size_t size, bool *
 	return got;
 }
 
-bool stt_secure_needs_input(struct sttcp_conn *conn)
+bool stt_secure_wants_input(struct sttcp_conn *conn)
 {
-	stt_lock(&conn->output.lock);
-	bool needs = stt_tls_needs_input(stt_secure_of(conn)->session);
+	struct stt_output *out = &conn->output;
 
-	stt_unlock(&conn->output.lock);
-	return needs;
+	stt_lock(&out->lock);
+	const struct stt_tls_session *session = stt_secure_of(conn)->session;
+	bool wants = !out->fin_sent && !out->broken && !out->shakes &&
+		     (stt_tls_is_amid_message(session) || stt_tls_needs_input(session));
+
+	stt_unlock(&out->lock);
+	return wants;
 }
 
 bool stt_secure_is_amid(struct sttcp_conn *conn)

@@ -77,7 +77,7 @@ static inline bool stt_stream_has_more(const struct sttcp_conn *conn, ssize_t go
  * output waits for it, TLS reads it. Above 0: there may be more. */
 static inline ssize_t stt_stream_drop(struct sttcp_conn *conn, void *data, size_t size)
 {
-	if (conn->secure && stt_secure_needs_input(conn)) {
+	if (conn->secure && stt_secure_wants_input(conn)) {
 		bool emptied;
 		ssize_t got = stt_secure_recv(conn, data, size, &emptied);
 

@@ -50,8 +50,9 @@ struct stt_tls_session {
 	int out_code;	  /* why the wire takes no more */
 	bool has_plain;	  /* plain bytes are in the rest, not only TLS's own */
 	bool held;	  /* the rest is tickets alone, and has not been offered to the wire */
-	bool needs_input; /* OpenSSL took no bytes, for a part of a message of the peer's is missing
-			   */
+	bool needs_input; /* OpenSSL took no bytes, or no end, for a part of a message of the
+			   * peer's is missing */
+	bool end_waits;	  /* no end, that is */
 
 	/* The whole. */
 	bool open;	     /* the handshake is done */

@@ -316,6 +316,18 @@ uint64_t stt_tls_moved(const struct stt_tls_session *session)
 	return 0;
 }
 
+bool stt_tls_is_amid_message(const struct stt_tls_session *session)
+{
+	(void)session;
+	return false;
+}
+
+bool stt_tls_finishes_later(const struct stt_tls_session *session)
+{
+	(void)session;
+	return false;
+}
+
 void stt_tls_finish(struct stt_tls_session *session)
 {
 	(void)session;

@@ -299,11 +299,24 @@ uint64_t stt_tls_heard(const struct stt_tls_session *session)
 
 /* -------------------------------------------------------------------------- end */
 
+bool stt_tls_is_amid_message(const struct stt_tls_session *session)
+{
+	return session->open && !session->broken && !session->ended && SSL_in_init(session->ssl);
+}
+
+bool stt_tls_finishes_later(const struct stt_tls_session *session)
+{
+	return session->end_waits;
+}
+
 void stt_tls_finish(struct stt_tls_session *session)
 {
 	struct stt_visit visit;
 
-	if (!session->open || session->finished || session->broken ||
+	session->end_waits = !session->finished && stt_tls_is_amid_message(session);
+	if (session->end_waits)
+		session->needs_input = true;
+	if (!session->open || session->finished || session->broken || session->end_waits ||
 	    !stt_tls_enter(&visit, session))
 		return;
 	session->finished = true;

@@ -115,9 +115,12 @@ bool stt_tls_has_failed(const struct stt_tls_session *session);
  * They leave in front of the first bytes that are sent, and with them if these are few. */
 bool stt_tls_is_held(const struct stt_tls_session *session);
 
-/* Whether the last stt_tls_send was refused because a message of TLS's own has come in part: behind
- * that OpenSSL takes no bytes before it has read the rest. So a stt_tls_recv may change it, and no
- * event of the descriptor tells. True until it has. */
+/* Whether a message of TLS's own has come in part. */
+bool stt_tls_is_amid_message(const struct stt_tls_session *session);
+
+/* Whether the last stt_tls_send, or a stt_tls_finish, was refused because of that: OpenSSL takes no
+ * bytes before it has read the rest. So a stt_tls_recv may change it, and no event of the
+ * descriptor tells. True until it has. */
 bool stt_tls_needs_input(const struct stt_tls_session *session);
 
 /* Cipher bytes that wait for the descriptor. */
@@ -127,8 +130,11 @@ size_t stt_tls_rest(const struct stt_tls_session *session);
 uint64_t stt_tls_moved(const struct stt_tls_session *session);
 
 /* The end of sending: a close_notify behind everything, in the rest. Once; during the handshake and
- * after a failure it does nothing. */
+ * after a failure it does nothing, and amid a message it has to be called again. */
 void stt_tls_finish(struct stt_tls_session *session);
+
+/* Whether it has. */
+bool stt_tls_finishes_later(const struct stt_tls_session *session);
 
 /* Why it has failed, in words; "" where nothing is to be said. It lives as long as the session. */
 const char *stt_tls_text(const struct stt_tls_session *session);
