@@ -2,6 +2,7 @@
 /* Blocks of one size in mapped memory: no two overlap, and what a wave has taken goes back. */
 #include "support/support.h"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "base/slabs.h"
@@ -12,7 +13,7 @@ enum {
 	THREADS = 4
 };
 
-static struct stt_slabs slabs = STT_SLABS_INIT(BLOCK, STT_SLABS_OF_TESTS);
+static struct stt_slabs slabs = STT_SLABS_INIT(BLOCK, STT_SLABS_OF_TESTS, STT_KEEPS_FEW);
 
 /* Mapped memory of this process, in KiB. */
 static long mapped_kib(void)
@@ -55,24 +56,81 @@ static void blocks_are_aligned_and_apart(void **state)
 	}
 }
 
+static void check_waves(struct stt_slabs *of)
+{
+	enum {
+		SPARE_KIB = 256
+	};
+	static void *blocks[COUNT];
+	long begin = mapped_kib();
+	long before = 0;
+
+	for (int wave = 0; wave < 5; wave++) {
+		for (int i = 0; i < COUNT; i++)
+			blocks[i] = stt_slabs_take(of);
+		assert_true(mapped_kib() - begin > COUNT / 1024 * BLOCK);
+		for (int i = 0; i < COUNT; i++)
+			stt_slabs_give(of, blocks[(i * 7919L) % COUNT]);
+		if (wave == 0)
+			before = mapped_kib();
+		assert_int_equal(mapped_kib(), before);
+		assert_true(before <= begin + SPARE_KIB);
+	}
+}
+
 static void waves_leave_no_memory_behind(void **state)
 {
-	static void *blocks[COUNT];
-	long before = 0;
+	static struct stt_slabs many = STT_SLABS_INIT(BLOCK, STT_SLABS_OF_TESTS, STT_KEEPS_MANY);
 
 	(void)state;
 	if (UNDER_ASAN)
 		skip(); /* blocks are malloc's there */
-	for (int wave = 0; wave < 5; wave++) {
-		for (int i = 0; i < COUNT; i++)
-			blocks[i] = stt_slabs_take(&slabs);
-		assert_true(mapped_kib() - before > COUNT / 1024 * BLOCK || !before);
-		for (int i = 0; i < COUNT; i++)
-			stt_slabs_give(&slabs, blocks[(i * 7919L) % COUNT]);
-		if (wave == 0)
-			before = mapped_kib();
-		assert_int_equal(mapped_kib(), before);
+	check_waves(&slabs);
+	check_waves(&many);
+}
+
+enum {
+	MOST = 40
+};
+
+/* Page faults of a wave behind others like it. */
+static long faults_of_a_wave(struct stt_slabs *of, int count)
+{
+	void *blocks[MOST];
+	struct rusage before, after;
+
+	for (int wave = 0; wave < 3; wave++) {
+		getrusage(RUSAGE_THREAD, &before);
+		for (int i = 0; i < count; i++)
+			blocks[i] = memset(stt_slabs_take(of), wave, of->block);
+		for (int i = 0; i < count; i++)
+			stt_slabs_give(of, blocks[i]);
+		getrusage(RUSAGE_THREAD, &after);
 	}
+	return after.ru_minflt - before.ru_minflt;
+}
+
+/* Of 16 KiB each, of which a slab has 15. */
+static void short_waves_find_their_memory(void **state)
+{
+	static struct stt_slabs few = STT_SLABS_INIT(16 * 1024, STT_SLABS_OF_TESTS, STT_KEEPS_FEW);
+	static struct stt_slabs many =
+		STT_SLABS_INIT(16 * 1024, STT_SLABS_OF_TESTS, STT_KEEPS_MANY);
+	void *stay[MOST];
+
+	(void)state;
+	if (UNDER_ASAN)
+		skip(); /* blocks are malloc's there */
+	assert_int_equal(faults_of_a_wave(&few, 4), 0);
+	assert_true(faults_of_a_wave(&few, 12) > 0);
+	assert_int_equal(faults_of_a_wave(&many, 12), 0);
+	assert_true(faults_of_a_wave(&many, MOST) > 0);
+	/* Beside as many that stay. */
+	for (int i = 0; i < MOST; i++)
+		stay[i] = memset(stt_slabs_take(&many), 1, many.block);
+	assert_int_equal(faults_of_a_wave(&many, MOST), 0);
+	for (int i = 0; i < MOST; i++)
+		stt_slabs_give(&many, stay[i]);
 }
 
 static void giving_nothing_back_is_fine(void **state)
@@ -142,6 +200,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(blocks_are_aligned_and_apart),
 		cmocka_unit_test(waves_leave_no_memory_behind),
+		cmocka_unit_test(short_waves_find_their_memory),
 		cmocka_unit_test(giving_nothing_back_is_fine),
 		cmocka_unit_test(threads_share_them),
 		cmocka_unit_test(child_of_a_fork_begins_anew),

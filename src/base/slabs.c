@@ -4,9 +4,8 @@
  * block gives its slab. The slab's head is in front of its blocks. Blocks that
  * have never been used are not touched; free ones that were used are chained
  * through their own memory. Slabs with a free block are in a ring; the first
- * one is taken from. A slab without used blocks is unmapped, except for one
- * spare of which little was touched, so that a block that comes and goes does
- * not map and unmap each time.
+ * one is taken from. A slab without used blocks is unmapped, except for a few
+ * spares, so that a block that comes and goes does not map and unmap each time.
  */
 #include "base/slabs.h"
 
@@ -28,8 +27,8 @@
 
 enum {
 	SLAB_SIZE = 256 * 1024,
-	/* A spare has no more touched blocks than this: its memory is still there. */
-	MOST_SPARE = 4,
+	/* Of a spare where few are kept, the blocks that may have been touched. */
+	FEW_TOUCHED = 4,
 	ALIGNMENT = 16
 };
 
@@ -75,6 +74,7 @@ static void lock_slabs(struct stt_slabs *slabs) STT_ACQUIRE(locks[slabs->of]) ST
 	slabs->forks = nforks;
 	slabs->open = NULL;
 	slabs->spare = NULL;
+	slabs->nspare = slabs->nslabs = 0;
 	slabs->nused = 0;
 }
 
@@ -132,11 +132,15 @@ static bool add_slab_locked(struct stt_slabs *slabs) STT_REQUIRES(locks[slabs->o
 {
 	struct stt_slab *slab = slabs->spare;
 
-	if (!slab)
+	if (slab) {
+		slabs->spare = slab->next;
+		slabs->nspare--;
+	} else {
 		slab = map_slab();
+	}
 	if (!slab)
 		return false;
-	slabs->spare = NULL;
+	slabs->nslabs++;
 	*slab = (struct stt_slab){
 		.nblocks = (unsigned)((SLAB_SIZE - sizeof(*slab)) / block_size(slabs))};
 	open_slab_locked(slabs, slab);
@@ -172,7 +176,31 @@ void *stt_slabs_take(struct stt_slabs *slabs)
 	return block;
 }
 
-/* Returns a slab to be unmapped without the lock, or NULL. */
+/* A slab has no used blocks any more. Returns those that are too many, a list. */
+static struct stt_slab *spare_locked(struct stt_slabs *slabs, struct stt_slab *slab)
+	STT_REQUIRES(locks[slabs->of])
+{
+	struct stt_slab *surplus = NULL;
+	unsigned most = 1;
+
+	slabs->nslabs--;
+	if (slabs->kept == STT_KEEPS_MANY)
+		most += slabs->nslabs;
+	else if (slab->ntouched > FEW_TOUCHED)
+		most = slabs->nspare;
+
+	slab->next = slabs->spare;
+	slabs->spare = slab;
+	for (slabs->nspare++; slabs->nspare > most; slabs->nspare--) {
+		slab = slabs->spare;
+		slabs->spare = slab->next;
+		slab->next = surplus;
+		surplus = slab;
+	}
+	return surplus;
+}
+
+/* Returns slabs to be unmapped without the lock, a list. */
 static struct stt_slab *give_locked(struct stt_slabs *slabs, struct gap *gap)
 	STT_REQUIRES(locks[slabs->of])
 {
@@ -187,11 +215,7 @@ static struct stt_slab *give_locked(struct stt_slabs *slabs, struct gap *gap)
 	if (slab->nused)
 		return NULL;
 	shut_slab_locked(slabs, slab);
-
-	if (slabs->spare || slab->ntouched > MOST_SPARE)
-		return slab;
-	slabs->spare = slab;
-	return NULL;
+	return spare_locked(slabs, slab);
 }
 
 void stt_slabs_give(struct stt_slabs *slabs, void *block)
@@ -206,8 +230,12 @@ void stt_slabs_give(struct stt_slabs *slabs, void *block)
 	struct stt_slab *surplus = give_locked(slabs, block);
 
 	unlock_slabs(slabs);
-	if (surplus)
+	while (surplus) {
+		struct stt_slab *next = surplus->next;
+
 		munmap(surplus, SLAB_SIZE);
+		surplus = next;
+	}
 }
 
 size_t stt_slabs_in_use(void)

@@ -26,23 +26,34 @@ enum stt_slabs_of {
 	STT_NSLABS
 };
 
+/* How many free slabs are kept. Their memory is still there. */
+enum stt_slabs_kept {
+	/* One, if few of its blocks were used: what goes is not likely to come again soon. */
+	STT_KEEPS_FEW,
+	/* One, and as many as are in use: blocks come and go all the time. */
+	STT_KEEPS_MANY
+};
+
 struct stt_slab;
 
 struct stt_slabs {
 	/* Set before use. */
 	size_t block; /* bytes of each */
 	enum stt_slabs_of of;
+	enum stt_slabs_kept kept;
 
 	/* Under its lock, which stands in slabs.c: a fork's child has to find it. */
 	unsigned forks;		/* that there had been when the rest was right */
 	struct stt_slab *open;	/* a ring of those that have a free block; NULL: none has */
-	struct stt_slab *spare; /* one that is all free, or NULL */
-	size_t nused;		/* blocks */
+	struct stt_slab *spare; /* those that are all free, a list */
+	unsigned nspare;
+	unsigned nslabs; /* the others */
+	size_t nused;	 /* blocks */
 };
 
-#define STT_SLABS_INIT(size, owner)                                                                \
+#define STT_SLABS_INIT(size, owner, keeps)                                                         \
 	{                                                                                          \
-		.block = (size), .of = (owner)                                                     \
+		.block = (size), .of = (owner), .kept = (keeps)                                    \
 	}
 
 /* A block that is not initialised, aligned for anything, or NULL. */

@@ -33,7 +33,7 @@ enum {
 };
 
 static struct stt_slabs small_blocks =
-	STT_SLABS_INIT(sizeof(struct stt_held) + LEAST_CAPACITY, STT_SLABS_OF_HELD);
+	STT_SLABS_INIT(sizeof(struct stt_held) + LEAST_CAPACITY, STT_SLABS_OF_HELD, STT_KEEPS_FEW);
 
 static int64_t memory_of(const struct stt_held *held)
 {

@@ -23,7 +23,8 @@
 #include "net/socket.h"
 
 static _Atomic uint64_t last_id;
-static struct stt_slabs conns = STT_SLABS_INIT(sizeof(struct sttcp_conn), STT_SLABS_OF_CONNS);
+static struct stt_slabs conns =
+	STT_SLABS_INIT(sizeof(struct sttcp_conn), STT_SLABS_OF_CONNS, STT_KEEPS_FEW);
 
 struct sttcp_conn *stt_conn_new(const struct stt_conn_work *work, struct stt_service *service,
 				struct stt_loop *loop, int fd, const struct stt_addr *peer)
