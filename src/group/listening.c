@@ -166,7 +166,7 @@ static int listen_on_host(struct start *start, const struct stt_endpoint *endpoi
 		result = listen_on_all(start, endpoint, addrs, count, &failed);
 	}
 	if (result < 0 && failed)
-		tell_failure(start->group, failed, result);
+		result = tell_failure(start->group, failed, result);
 	free(addrs);
 	return result;
 }
