@@ -112,11 +112,13 @@ static void end_server(struct pair *pair, enum way way)
 	}
 }
 
+/* The pair may have a probe already. */
 static void open_pair_with(struct pair *pair, const char *path, const sttcp_options *options)
 {
 	char host[128];
 
-	*pair = (struct pair){.probe = probe_new()};
+	if (!pair->probe)
+		pair->probe = probe_new();
 	if (!path) {
 		pair->probe->connection = narrow;
 		pair_open(pair, options);
@@ -142,7 +144,7 @@ static void check_senders_come_back(enum way way, const char *path)
 {
 	struct sender first, second;
 	struct reader reader;
-	struct pair pair;
+	struct pair pair = {0};
 
 	open_pair(&pair, path);
 	reader_begin(&reader, pair.peer);
@@ -214,7 +216,7 @@ static void close_both(struct pair *victim, struct pair *caller, struct reader *
 
 static void a_handler_comes_back_from_a_send_elsewhere(void **state)
 {
-	struct pair victim, caller = {.probe = probe_new()};
+	struct pair victim = {0}, caller = {.probe = probe_new()};
 	struct sender sender;
 	struct reader reader;
 
@@ -229,18 +231,29 @@ static void a_handler_comes_back_from_a_send_elsewhere(void **state)
 	close_both(&victim, &caller, &reader, &sender);
 }
 
+static bool send_on_itself(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	struct sender *sender = probe->extra;
+
+	(void)data;
+	(void)size;
+	sender->conn = conn;
+	send_large(sender);
+	return true;
+}
+
 /* Of the connection itself: its last handler cannot be waited for before its time runs. */
 static void a_handler_comes_back_from_a_send_of_its_own(void **state)
 {
 	struct sender sender;
 	struct reader reader;
-	struct pair pair;
+	struct pair pair = {.probe = probe_new()};
 
 	(void)state;
-	open_pair_with(&pair, NULL, STTCP_OPTIONS(.write_timeout_ms = WRITE_MS));
-	sender_init(&sender, pair.conn);
-	pair.probe->data = send_on_the_other;
+	sender_init(&sender, NULL);
+	pair.probe->data = send_on_itself;
 	pair.probe->extra = &sender;
+	open_pair_with(&pair, NULL, STTCP_OPTIONS(.write_timeout_ms = WRITE_MS));
 	assert_true(peer_say(pair.peer, "go"));
 	EVENTUALLY(conn_queued(pair.conn) > 0);
 	reader_begin(&reader, pair.peer);
@@ -264,7 +277,7 @@ enum victim {
 static void check_handler_is_ended(int write_timeout_ms, enum victim kind)
 {
 	bool waits_behind = kind == WITH_A_LINE;
-	struct pair victim, caller = {.probe = probe_new()};
+	struct pair victim = {0}, caller = {.probe = probe_new()};
 	struct sender first, sender, last;
 	struct reader reader;
 
@@ -328,18 +341,19 @@ static bool wait_at_gate(struct probe *probe, sttcp_conn *conn, const void *data
 /* Nor does it wait for a handler of the other connection, whose peer reads nothing. */
 static void a_reset_is_seen_beside_a_handler(void **state)
 {
-	struct pair victim, caller = {0};
 	struct sender sender;
 	char path[64];
 
 	(void)state;
 	snprintf(path, sizeof(path), "/tmp/sttcp-waits-%d", (int)getpid());
 	for (int i = 0; i < 2; i++) {
-		open_pair(&victim, i ? path : NULL);
+		struct pair victim = {.probe = probe_new()};
+		struct pair caller = {.probe = probe_new()};
+
 		victim.probe->data = wait_at_gate;
+		open_pair(&victim, i ? path : NULL);
 		assert_true(peer_say(victim.peer, "x"));
 		assert_true(event_wait(&inside, i + 1));
-		caller.probe = probe_new();
 		call_sender(&caller, &sender, victim.conn);
 		EVENTUALLY(conn_queued(victim.conn) > 0);
 		nap_ms(50);
@@ -350,7 +364,6 @@ static void a_reset_is_seen_beside_a_handler(void **state)
 		pair_close(&caller);
 		pair_close(&victim);
 		free(sender.bytes);
-		caller = (struct pair){0};
 	}
 }
 
@@ -366,14 +379,16 @@ static void check_client(bool frees, bool in_handler)
 	sttcp_conn *conn;
 
 	probe->connection = narrow;
+	if (in_handler) {
+		sender_init(&sender, NULL);
+		probe->data = send_on_itself;
+		probe->extra = &sender;
+	}
 	client = probe_dial(probe, port, STTCP_OPTIONS(.drain_timeout_ms = DRAIN_MS));
 	int peer = peer_accept(listener);
 
 	conn = client_conn(client);
 	if (in_handler) {
-		sender_init(&sender, conn);
-		probe->data = send_on_the_other;
-		probe->extra = &sender;
 		assert_true(peer_say(peer, "go"));
 		EVENTUALLY(conn_queued(conn) > 0);
 	} else {
