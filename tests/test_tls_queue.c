@@ -177,6 +177,45 @@ static int64_t moved_ms(sttcp_conn *conn)
 	return at;
 }
 
+static bool start_tls(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
+{
+	(void)probe;
+	(void)data;
+	(void)size;
+	return sttcp_conn_start_tls(conn, stage_shared_server(), NULL) == 0;
+}
+
+/* What is sent amid a handshake has met no socket when there is no room for more. */
+static void drained_comes_for_a_refusal_amid_the_handshake(void **state)
+{
+	struct secure_pair pair = {.probe = probe_new()};
+	struct event fresh = EVENT_INIT;
+	int result;
+
+	(void)state;
+	drained = fresh;
+	pair.probe->data = start_tls;
+	pair.server = probe_server(pair.probe, "127.0.0.1", 0,
+				   STTCP_OPTIONS(.send_queue_max = 16 * 1024));
+	assert_int_equal(sttcp_server_on_drained(pair.server, note_drained), 0);
+	assert_int_equal(sttcp_server_start(pair.server), 0);
+	int fd = peer_connect(sttcp_server_port(pair.server));
+
+	assert_true(peer_say(fd, "go"));
+	EVENTUALLY(sttcp_server_count(pair.server) == 1);
+	pair.conn = sttcp_server_find(pair.server, probe_last_id(pair.probe));
+	assert_non_null(pair.conn);
+	EVENTUALLY(stt_secure_of(pair.conn));
+	do {
+		result = sttcp_conn_try_send(pair.conn, long_text, 1000);
+	} while (result == 0);
+	assert_int_equal(result, -EAGAIN);
+	tls_peer_adopt(&pair.peer, fd, false, 0);
+	assert_true(tls_peer_shake(&pair.peer));
+	assert_true(event_wait(&drained, 1));
+	close_pair(&pair);
+}
+
 /* For the write timeout. The queue was empty all the while. */
 static void bytes_that_leave_the_rest_count_as_moved(void **state)
 {
@@ -192,6 +231,37 @@ static void bytes_that_leave_the_rest_count_as_moved(void **state)
 	assert_true(tls_peer_recv(&pair.peer, got, sent));
 	EVENTUALLY(!rest_of(pair.conn));
 	assert_true(moved_ms(pair.conn) > moved);
+	close_pair(&pair);
+}
+
+/* Nor need it be the loop that moves them: here it waits for the lock. */
+static void bytes_that_a_send_moves_count_as_moved(void **state)
+{
+	struct secure_pair pair;
+	struct iovec part = {long_text, 1};
+	ssize_t taken = -EAGAIN;
+
+	(void)state;
+	open_narrow(&pair, STTCP_OPTIONS(0));
+
+	size_t sent = send_up_to_a_rest(&pair);
+	struct stt_output *out = &pair.conn->output;
+
+	stt_lock(&out->lock);
+	int64_t moved = out->moved_ms;
+
+	nap_ms(20);
+	/* Of the last batch the kernel may have a part. */
+	bool read = tls_peer_recv(&pair.peer, got, sent - BATCH);
+
+	for (int64_t until = now_ms() + DEADLINE_MS; taken == -EAGAIN && now_ms() < until;)
+		taken = stt_secure_send_locked(out, &part, 1);
+	int64_t at = out->moved_ms;
+
+	stt_unlock(&out->lock);
+	assert_true(read);
+	assert_int_equal(taken, 1);
+	assert_true(at > moved);
 	close_pair(&pair);
 }
 
@@ -451,7 +521,9 @@ int main(void)
 		cmocka_unit_test(try_send_is_all_or_nothing),
 		cmocka_unit_test(peer_that_takes_nothing_ends_by_the_write_timeout),
 		cmocka_unit_test(rest_alone_counts_for_the_write_timeout),
+		cmocka_unit_test(drained_comes_for_a_refusal_amid_the_handshake),
 		cmocka_unit_test(bytes_that_leave_the_rest_count_as_moved),
+		cmocka_unit_test(bytes_that_a_send_moves_count_as_moved),
 		cmocka_unit_test(drained_follows_a_rest_alone),
 		cmocka_unit_test(close_with_a_rest_alone_has_a_limit),
 		cmocka_unit_test(sends_in_vain_do_not_put_the_write_timeout_off),

@@ -385,54 +385,6 @@ static void queue_leaves_in_the_clear_first(void **state)
 	probe_free(probe);
 }
 
-static struct event drained = EVENT_INIT;
-
-static void note_drained(sttcp_conn *conn, void *context)
-{
-	(void)conn;
-	(void)context;
-	event_raise(&drained);
-}
-
-/* What is sent meanwhile has met no socket when there is no room for more. */
-static void drained_comes_for_a_refusal_amid_the_handshake(void **state)
-{
-	static char text[1000];
-	struct probe *probe = probe_new();
-	struct tls_peer peer;
-	size_t taken = 0;
-	int result;
-
-	(void)state;
-	begin();
-	probe->data = answer_line;
-	sttcp_server *server = probe_server(
-		probe, "127.0.0.1", 0,
-		STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .send_queue_max = 16 * 1024));
-	assert_int_equal(sttcp_server_on_drained(server, note_drained), 0);
-	assert_int_equal(sttcp_server_start(server), 0);
-	int fd = peer_connect(sttcp_server_port(server));
-
-	assert_true(peer_say(fd, "STARTTLS\n"));
-	assert_true(peer_expect(fd, "go ahead\n"));
-	EVENTUALLY(sttcp_server_count(server) == 1);
-	sttcp_conn *conn = sttcp_server_find(server, probe_last_id(probe));
-
-	assert_non_null(conn);
-	EVENTUALLY(stt_secure_of(conn));
-	while ((result = sttcp_conn_try_send(conn, text, sizeof(text))) == 0)
-		taken += sizeof(text);
-	assert_int_equal(result, -EAGAIN);
-	assert_true(taken > 0);
-	tls_peer_adopt(&peer, fd, false, 0);
-	assert_true(tls_peer_shake(&peer));
-	assert_true(event_wait(&drained, 1));
-	sttcp_conn_unref(conn);
-	tls_peer_close(&peer);
-	sttcp_server_free(server);
-	probe_free(probe);
-}
-
 /* Whatever ends it meanwhile: a FIN behind a part of what was sent would say that this was all. */
 static void close_amid_the_clear_part_is_no_orderly_end(void **state)
 {
@@ -594,7 +546,6 @@ int main(void)
 		cmocka_unit_test(calls_elsewhere_are_refused),
 		cmocka_unit_test(refusal_changes_nothing_and_says_why),
 		cmocka_unit_test(queue_leaves_in_the_clear_first),
-		cmocka_unit_test(drained_comes_for_a_refusal_amid_the_handshake),
 		cmocka_unit_test(close_amid_the_clear_part_is_no_orderly_end),
 		cmocka_unit_test(senders_that_are_turned_away_are_not_waited_for),
 		cmocka_unit_test(handshake_of_a_silent_peer_makes_room_for_others),

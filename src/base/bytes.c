@@ -41,9 +41,8 @@ struct stt_chunk {
 /* A connection whose peer does not read has a megabyte of them. */
 static struct stt_slabs small = STT_SLABS_INIT(sizeof(struct stt_chunk) + CHUNK_ROOM,
 					       STT_SLABS_OF_SMALL_CHUNKS, STT_KEEPS_FEW);
-/* Bulk output fills and empties a short queue all the time, and page faults were a fifth of its
- * time
- * (`tls-out` of the benchmark). */
+/* Bulk output fills and empties a short queue all the time, and a fifth of its time went to page
+ * faults (`tls-out` of the benchmark). */
 static struct stt_slabs large =
 	STT_SLABS_INIT(sizeof(struct stt_chunk) + PIECE, STT_SLABS_OF_LARGE_CHUNKS, STT_KEEPS_MANY);
 
