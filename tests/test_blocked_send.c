@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* G9: a send that waits for room comes back when its connection is closed under it: by a forced
  * stop, by free, by a client's drain limit, whatever the peer does meanwhile. */
+#include "conn/conn.h"
 #include "support/support.h"
 
 #include <sys/socket.h>
@@ -57,6 +58,7 @@ static void reader_end(struct reader *reader)
 struct sender {
 	sttcp_conn *conn;
 	char *bytes;
+	size_t size;
 	int result;
 	struct event begins;
 	struct event back;
@@ -68,15 +70,18 @@ static void *send_large(void *argument)
 	struct sender *sender = argument;
 
 	event_raise(&sender->begins);
-	sender->result = sttcp_conn_send(sender->conn, sender->bytes, LARGE);
+	sender->result = sttcp_conn_send(sender->conn, sender->bytes, sender->size);
 	event_raise(&sender->back);
 	return NULL;
 }
 
 static void sender_init(struct sender *sender, sttcp_conn *conn)
 {
-	*sender = (struct sender){
-		.conn = conn, .bytes = calloc(1, LARGE), .begins = EVENT_INIT, .back = EVENT_INIT};
+	*sender = (struct sender){.conn = conn,
+				  .bytes = calloc(1, LARGE),
+				  .size = LARGE,
+				  .begins = EVENT_INIT,
+				  .back = EVENT_INIT};
 	assert_non_null(sender->bytes);
 }
 
@@ -192,9 +197,8 @@ static bool send_on_the_other(struct probe *probe, sttcp_conn *conn, const void 
 	return true;
 }
 
-static void call_sender(struct pair *caller, struct sender *sender, sttcp_conn *conn)
+static void call_sender(struct pair *caller, struct sender *sender)
 {
-	sender_init(sender, conn);
 	caller->probe->data = send_on_the_other;
 	caller->probe->extra = sender;
 	pair_open(caller, NULL);
@@ -223,7 +227,8 @@ static void a_handler_comes_back_from_a_send_elsewhere(void **state)
 	(void)state;
 	open_pair(&victim, NULL);
 	reader_begin(&reader, victim.peer);
-	call_sender(&caller, &sender, victim.conn);
+	sender_init(&sender, victim.conn);
+	call_sender(&caller, &sender);
 	EVENTUALLY(conn_queued(victim.conn) > 0);
 	end_server(&victim, FORCED_STOP);
 	assert_true(event_wait(&sender.back, 1));
@@ -285,7 +290,8 @@ static void check_handler_is_ended(int write_timeout_ms, enum victim kind)
 	reader_begin(&reader, victim.peer);
 	if (waits_behind)
 		sender_begin(&first, victim.conn);
-	call_sender(&caller, &sender, victim.conn);
+	sender_init(&sender, victim.conn);
+	call_sender(&caller, &sender);
 	if (waits_behind)
 		assert_true(event_wait(&sender.begins, 1));
 	else
@@ -324,6 +330,51 @@ static void a_handler_that_is_ended_comes_back_from_a_send_elsewhere(void **stat
 	check_handler_is_ended(-1, WITH_A_LINE);
 }
 
+static int64_t limit_of(sttcp_conn *conn)
+{
+	stt_lock(&conn->output.lock);
+	int64_t until_ms = conn->output.flush_until_ms;
+
+	stt_unlock(&conn->output.lock);
+	return until_ms;
+}
+
+/* The limit for such a send goes with it: what a closing connection has queued besides keeps its
+ * own time, and an open one has none. */
+static void check_limit_goes(enum victim kind)
+{
+	struct pair victim = {0}, caller = {.probe = probe_new()};
+	struct sender sender;
+	char part[1000];
+
+	open_pair_with(&victim, NULL, STTCP_OPTIONS(.write_timeout_ms = WRITE_MS));
+	sender_init(&sender, victim.conn);
+	sender.size = 4 * 1024 * 1024;
+	call_sender(&caller, &sender);
+	EVENTUALLY(conn_queued(victim.conn) > 0);
+	nap_ms(50);
+	if (kind == CLOSED)
+		sttcp_conn_close(victim.conn);
+	int64_t before = limit_of(victim.conn);
+	assert_true((before != 0) == (kind == CLOSED));
+	sttcp_server_stop_within(caller.server, 0, NULL);
+	EVENTUALLY(limit_of(victim.conn) && limit_of(victim.conn) != before);
+	while (event_count(&sender.back) == 0)
+		assert_true(peer_recv(victim.peer, part, sizeof(part)));
+	assert_int_equal(sender.result, 0);
+	assert_int_equal(limit_of(victim.conn), before);
+	pair_close(&caller);
+	pair_close(&victim);
+	free(sender.bytes);
+}
+
+static void limit_of_a_send_goes_with_it(void **state)
+{
+	(void)state;
+	check_limit_goes(OPEN);
+	check_limit_goes(CLOSED);
+}
+
 static struct event inside = EVENT_INIT;
 static struct event gate = EVENT_INIT;
 
@@ -354,7 +405,8 @@ static void a_reset_is_seen_beside_a_handler(void **state)
 		open_pair(&victim, i ? path : NULL);
 		assert_true(peer_say(victim.peer, "x"));
 		assert_true(event_wait(&inside, i + 1));
-		call_sender(&caller, &sender, victim.conn);
+		sender_init(&sender, victim.conn);
+		call_sender(&caller, &sender);
 		EVENTUALLY(conn_queued(victim.conn) > 0);
 		nap_ms(50);
 		sttcp_server_stop_within(caller.server, 0, NULL);
@@ -429,6 +481,7 @@ int main(void)
 		cmocka_unit_test(a_handler_comes_back_from_a_send_elsewhere),
 		cmocka_unit_test(a_handler_comes_back_from_a_send_of_its_own),
 		cmocka_unit_test(a_handler_that_is_ended_comes_back_from_a_send_elsewhere),
+		cmocka_unit_test(limit_of_a_send_goes_with_it),
 		cmocka_unit_test(a_reset_is_seen_beside_a_handler),
 		cmocka_unit_test(a_client_s_sender_comes_back_at_the_drain_limit),
 	};
