@@ -264,7 +264,8 @@ typedef struct sttcp_frame {
  * Never runs at the same time as a handler of the connection, and may block like
  * one. `context` is that of the server or client. Per-connection state, such as
  * the phase of a dialogue, can be kept with sttcp_conn_set_data. Reading from
- * `conn` here gives -EDEADLK.
+ * `conn` here gives -EDEADLK, or -EBUSY on a connection of sttcp_dial, which a
+ * call is reading.
  */
 typedef int (*sttcp_frame_fn)(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame,
 			      void *context);
