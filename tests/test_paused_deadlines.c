@@ -43,67 +43,50 @@ static void expect_end(struct pair *pair, int reason, int64_t begin)
 	assert_true(took < LIMIT + LATE);
 }
 
-/* Paused for several times the limit, and then the whole limit again. */
-static void g14_limits_rest_while_paused(void **state)
-{
-	(void)state;
-	for (int i = 0; i < KINDS; i++) {
-		sttcp_options options = options_of(&kinds[i]);
-		struct pair pair = {0};
-
-		pair_open(&pair, &options);
-		assert_true(peer_say(pair.peer, kinds[i].says));
-		assert_true(probe_wait(pair.probe, STTCP_RECEIVE, kinds[i].lines));
-		sttcp_conn_pause(pair.conn);
-		nap_ms(3 * LIMIT);
-		assert_int_equal(probe_count(pair.probe, STTCP_DISCONNECTION), 0);
-		int64_t begin = now_ms();
-		sttcp_conn_resume(pair.conn);
-		expect_end(&pair, kinds[i].reason, begin);
-		pair_close(&pair);
-	}
-}
-
-/* Paused for a part of it only, in which no limit would have passed. */
-static void g14_limits_begin_anew_after_a_short_pause(void **state)
-{
-	(void)state;
-	for (int i = 0; i < KINDS; i++) {
-		sttcp_options options = options_of(&kinds[i]);
-		struct pair pair = {0};
-
-		pair_open(&pair, &options);
-		assert_true(peer_say(pair.peer, kinds[i].says));
-		assert_true(probe_wait(pair.probe, STTCP_RECEIVE, kinds[i].lines));
-		sttcp_conn_pause(pair.conn);
-		nap_ms(LIMIT * 3 / 4);
-		int64_t begin = now_ms();
-		sttcp_conn_resume(pair.conn);
-		expect_end(&pair, kinds[i].reason, begin);
-		pair_close(&pair);
-	}
-}
-
-/* Paused in its connection handler, as a server does that wants to ask somebody first. */
-static bool pause_at_once(struct probe *probe, sttcp_conn *conn)
+static bool pause_on_data(struct probe *probe, sttcp_conn *conn, const void *data, size_t size)
 {
 	(void)probe;
+	(void)data;
+	(void)size;
 	sttcp_conn_pause(conn);
 	return true;
 }
 
-static void g14_first_byte_waits_for_the_first_resume(void **state)
+/* It has said what its kind says, and is paused, for `ms`; then the whole limit passes. */
+static void expect_end_after_pause(const struct kind *kind, int ms)
 {
+	sttcp_options options = options_of(kind);
 	struct pair pair = {.probe = probe_new()};
 
-	(void)state;
-	pair.probe->connection = pause_at_once;
-	pair_open(&pair, STTCP_OPTIONS(.first_byte_timeout_ms = LIMIT));
-	nap_ms(2 * LIMIT);
+	pair.probe->connection = start_paused;
+	pair.probe->data = pause_on_data;
+	pair_open(&pair, &options);
+	if (kind->lines) {
+		assert_true(peer_say(pair.peer, kind->says));
+		sttcp_conn_resume(pair.conn);
+		assert_true(probe_wait(pair.probe, STTCP_RECEIVE, kind->lines));
+	}
+	nap_ms(ms);
+	assert_int_equal(probe_count(pair.probe, STTCP_DISCONNECTION), 0);
 	int64_t begin = now_ms();
 	sttcp_conn_resume(pair.conn);
-	expect_end(&pair, STTCP_ETIME_FIRST_BYTE, begin);
+	expect_end(&pair, kind->reason, begin);
 	pair_close(&pair);
+}
+
+static void g14_limits_rest_while_paused(void **state)
+{
+	(void)state;
+	for (int i = 0; i < KINDS; i++)
+		expect_end_after_pause(&kinds[i], 3 * LIMIT);
+}
+
+/* For a part of it only, in which no limit would have passed. */
+static void g14_limits_begin_anew_after_a_short_pause(void **state)
+{
+	(void)state;
+	for (int i = 0; i < KINDS; i++)
+		expect_end_after_pause(&kinds[i], LIMIT * 3 / 4);
 }
 
 /* ------------------------------------------------------------------ handlers */
@@ -158,9 +141,11 @@ static void g14_limits_rest_while_a_handler_runs(void **state)
 		sttcp_options options = options_of(&kinds[i]);
 		struct pair pair = {.probe = probe_new()};
 
+		pair.probe->connection = start_paused;
 		pair.probe->data = work_on_data;
 		pair_open(&pair, &options);
 		assert_true(peer_say(pair.peer, kinds[i].says));
+		sttcp_conn_resume(pair.conn);
 		assert_true(probe_wait(pair.probe, STTCP_RECEIVE, 1));
 		expect_end_after_work(&pair, kinds[i].reason);
 		pair_close(&pair);
@@ -187,31 +172,37 @@ static void g14_idle_rests_while_the_end_handler_runs(void **state)
 	for (int framed = 0; framed < 2; framed++) {
 		struct pair pair = {.probe = probe_new()};
 
+		pair.probe->connection = start_paused;
 		pair.probe->end = work_on_end;
 		pair_open(&pair, STTCP_OPTIONS(.idle_timeout_ms = LIMIT, .half_close = true,
 					       .framing = framed ? STTCP_FRAMING_LINE
 								 : STTCP_FRAMING_RAW));
 		peer_shutdown(pair.peer);
+		sttcp_conn_resume(pair.conn);
 		assert_true(probe_wait(pair.probe, STTCP_END, 1));
 		expect_end_after_work(&pair, STTCP_ETIME_IDLE);
 		pair_close(&pair);
 	}
 }
 
+/* Limits count from here on. */
 static void work_on_drained(sttcp_conn *conn, void *context)
 {
-	(void)conn;
 	(void)context;
-	nap_ms(8 * LIMIT);
+	sttcp_conn_resume(conn);
+	nap_ms(3 * LIMIT);
 	atomic_store(&returned_ms, now_ms());
+}
+
+static bool narrow_and_paused(struct probe *probe, sttcp_conn *conn)
+{
+	return narrow(probe, conn) && start_paused(probe, conn);
 }
 
 static void g14_limits_rest_while_the_drained_handler_runs(void **state)
 {
 	enum {
-		LONG = 700 * 1024,
-		/* So long that the text is read before. */
-		LONG_LIMIT = 5 * LIMIT
+		LONG = 700 * 1024
 	};
 	static char text[LONG];
 
@@ -221,11 +212,10 @@ static void g14_limits_rest_while_the_drained_handler_runs(void **state)
 		struct pair pair = {.probe = probe_new()};
 
 		atomic_store(&returned_ms, 0);
-		pair.probe->connection = narrow;
-		pair.server =
-			probe_server(pair.probe, "127.0.0.1", 0,
-				     STTCP_OPTIONS(.first_byte_timeout_ms = idle ? 0 : LONG_LIMIT,
-						   .idle_timeout_ms = idle ? LONG_LIMIT : 0));
+		pair.probe->connection = narrow_and_paused;
+		pair.server = probe_server(pair.probe, "127.0.0.1", 0,
+					   STTCP_OPTIONS(.first_byte_timeout_ms = idle ? 0 : LIMIT,
+							 .idle_timeout_ms = idle ? LIMIT : 0));
 		assert_int_equal(sttcp_server_on_drained(pair.server, work_on_drained), 0);
 		assert_int_equal(sttcp_server_start(pair.server), 0);
 		pair.peer = peer_connect_narrow(sttcp_server_port(pair.server));
@@ -235,7 +225,7 @@ static void g14_limits_rest_while_the_drained_handler_runs(void **state)
 		assert_true(peer_recv(pair.peer, text, LONG));
 		assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
 		assert_true(atomic_load(&returned_ms) > 0);
-		assert_true(now_ms() - atomic_load(&returned_ms) >= LONG_LIMIT);
+		assert_true(now_ms() - atomic_load(&returned_ms) >= LIMIT);
 		assert_int_equal(probe_reason(pair.probe), kinds[i].reason);
 		pair_close(&pair);
 	}
@@ -277,11 +267,13 @@ static void g14_idle_is_not_forgotten_behind_many_messages(void **state)
 	struct pair pair = {.probe = probe_new()};
 
 	(void)state;
+	pair.probe->connection = start_paused;
 	pair.probe->data = work_on_first;
 	for (int i = 0; i < LINES; i++)
 		memcpy(lines + (ptrdiff_t)i * 2, "x\n", 2);
 	pair_open(&pair, STTCP_OPTIONS(.idle_timeout_ms = LIMIT, .framing = STTCP_FRAMING_LINE));
 	assert_true(peer_send(pair.peer, lines, sizeof(lines)));
+	sttcp_conn_resume(pair.conn);
 	assert_true(probe_wait(pair.probe, STTCP_RECEIVE, LINES));
 	expect_end_after_work(&pair, STTCP_ETIME_IDLE);
 	pair_close(&pair);
@@ -322,7 +314,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(g14_limits_rest_while_paused),
 		cmocka_unit_test(g14_limits_begin_anew_after_a_short_pause),
-		cmocka_unit_test(g14_first_byte_waits_for_the_first_resume),
 		cmocka_unit_test(g14_limits_rest_while_a_handler_runs),
 		cmocka_unit_test(g14_limits_rest_while_the_connection_handler_runs),
 		cmocka_unit_test(g14_idle_rests_while_the_end_handler_runs),

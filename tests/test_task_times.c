@@ -372,17 +372,25 @@ static void free_of_the_object_waits_for_a_free_fn(void **state)
 /* ---------------------------------------------------- what it is not: traffic */
 
 /* A heartbeat that sends nothing keeps no idle connection open; one that sends does. */
+static bool beat(struct probe *probe, sttcp_conn *conn)
+{
+	if (sttcp_conn_every(conn, 5, take_note, probe->extra, note_freed) <= 0)
+		probe_violate(probe, "the heartbeat was refused");
+	return true;
+}
+
 static void g14_tasks_are_no_sign_of_life(void **state)
 {
-	struct pair pair = {0};
+	struct pair pair = {.probe = probe_new()};
 	struct note note;
 
 	(void)state;
 	note_init(&note);
+	pair.probe->extra = &note;
+	pair.probe->connection = beat;
 	int64_t begin = now_ms();
 
 	pair_open(&pair, STTCP_OPTIONS(.idle_timeout_ms = LIMIT_MS));
-	assert_true(sttcp_conn_every(pair.conn, 5, take_note, &note, note_freed) > 0);
 	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
 	assert_int_equal(probe_reason(pair.probe), STTCP_ETIME_IDLE);
 	assert_true(now_ms() - begin >= LIMIT_MS);
@@ -400,6 +408,13 @@ static void note_end(struct probe *probe, sttcp_conn *conn, int reason)
 	atomic_store(&ended_ms, now_ms());
 }
 
+static bool give_task(struct probe *probe, sttcp_conn *conn)
+{
+	if (sttcp_conn_run(conn, take_note, probe->extra, note_freed) != 0)
+		probe_violate(probe, "the task was refused");
+	return true;
+}
+
 /* A task that blocks is a handler that runs: limits on the peer rest meanwhile, and go on. */
 static void g14_limits_rest_while_a_task_runs(void **state)
 {
@@ -409,11 +424,12 @@ static void g14_limits_rest_while_a_task_runs(void **state)
 	(void)state;
 	note_init(&note);
 	note.sleep_ms = 3 * LIMIT_MS;
+	pair.probe->extra = &note;
+	pair.probe->connection = give_task;
 	pair.probe->ended = note_end;
 	int64_t begin = now_ms();
 
 	pair_open(&pair, STTCP_OPTIONS(.idle_timeout_ms = LIMIT_MS));
-	assert_int_equal(sttcp_conn_run(pair.conn, take_note, &note, note_freed), 0);
 	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
 	assert_int_equal(event_count(&note.freed), 1);
 	assert_int_equal(probe_reason(pair.probe), STTCP_ETIME_IDLE);

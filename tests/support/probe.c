@@ -83,6 +83,8 @@ static void enter(struct probe *probe, sttcp_conn *conn, sttcp_event event, bool
 	entry->phase = second ? 0 : (int)event;
 	entry->busy = true;
 	probe->last_id = id;
+	if (probe->keeps && !probe->kept)
+		probe->kept = sttcp_conn_ref(conn);
 	note_locked(probe, event, universal);
 	pthread_mutex_unlock(&probe->lock);
 }
@@ -465,22 +467,37 @@ bool narrow(struct probe *probe, sttcp_conn *conn)
 	return true;
 }
 
-/* Its peer has come: the connection between them. */
-static void find_conn(struct pair *pair)
+bool start_paused(struct probe *probe, sttcp_conn *conn)
 {
+	(void)probe;
+	sttcp_conn_pause(conn);
+	return true;
+}
+
+static sttcp_conn *kept_conn(struct probe *probe)
+{
+	pthread_mutex_lock(&probe->lock);
+	sttcp_conn *conn = probe->kept;
+	pthread_mutex_unlock(&probe->lock);
+	return conn;
+}
+
+static void open_pair(struct pair *pair, const sttcp_options *options, int (*connect)(int port))
+{
+	pair->probe->keeps = true;
+	pair->server = probe_listen(pair->probe, options);
+	pair->peer = connect(sttcp_server_port(pair->server));
 	assert_true(pair->peer >= 0);
-	EVENTUALLY(sttcp_server_count(pair->server) == 1);
-	pair->conn = sttcp_server_find(pair->server, probe_last_id(pair->probe));
-	assert_non_null(pair->conn);
+	EVENTUALLY((pair->conn = kept_conn(pair->probe)) != NULL);
+	EVENTUALLY(sttcp_server_count(pair->server) == 1 ||
+		   probe_count(pair->probe, STTCP_DISCONNECTION) == 1);
 }
 
 void pair_open(struct pair *pair, const sttcp_options *options)
 {
 	if (!pair->probe)
 		pair->probe = probe_new();
-	pair->server = probe_listen(pair->probe, options);
-	pair->peer = peer_connect(sttcp_server_port(pair->server));
-	find_conn(pair);
+	open_pair(pair, options, peer_connect);
 }
 
 void pair_open_narrow(struct pair *pair, const sttcp_options *options)
@@ -488,9 +505,7 @@ void pair_open_narrow(struct pair *pair, const sttcp_options *options)
 	if (!pair->probe)
 		pair->probe = probe_new();
 	pair->probe->connection = narrow;
-	pair->server = probe_listen(pair->probe, options);
-	pair->peer = peer_connect_narrow(sttcp_server_port(pair->server));
-	find_conn(pair);
+	open_pair(pair, options, peer_connect_narrow);
 }
 
 void pair_close(struct pair *pair)

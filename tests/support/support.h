@@ -210,6 +210,7 @@ struct probe {
 	bool (*universal)(struct probe *probe, sttcp_event event, sttcp_conn *conn);
 	void (*release)(struct probe *probe);
 	void *extra;
+	bool keeps; /* a reference to its first connection, for pair_open */
 
 	/* Under the lock. */
 	pthread_mutex_t lock;
@@ -220,6 +221,7 @@ struct probe {
 	long releases;
 	int reason;
 	uint64_t last_id;
+	sttcp_conn *kept;
 	size_t total;
 	char text[4096];
 	char order[256];
@@ -287,6 +289,7 @@ struct pair {
 	int peer;
 };
 
+/* The connection is there also where a limit has ended it meanwhile. */
 void pair_open(struct pair *pair, const sttcp_options *options);
 
 /* The same with small buffers on both sides. */
@@ -300,6 +303,9 @@ bool echo_data(struct probe *probe, sttcp_conn *conn, const void *data, size_t s
  * the peer has been told of a larger window, and where the kernel then drops what is sent into that
  * (from Linux 6.17 on with the acknowledgement in it), two ends that rest wait for each other. */
 bool narrow(struct probe *probe, sttcp_conn *conn);
+
+/* The same: limits on the peer rest until the test resumes it, however long that takes. */
+bool start_paused(struct probe *probe, sttcp_conn *conn);
 
 /* ------------------------------------------------------------------ children */
 
