@@ -46,8 +46,10 @@ static void sink_end(struct sink *sink, size_t bytes)
 
 enum {
 	LARGE = 256 * MIB,
-	/* A visit is 512 KiB: the echo has some 500 chances. In one go it had one or two. */
-	ROUNDS = 20
+	/* A visit is 512 KiB: the echo has some 500 chances. In one go it had one or two, and so it
+	 * may once where the thread that counts them has no CPU. */
+	ROUNDS = 20,
+	TRIES = 10
 };
 
 static char *large;
@@ -70,7 +72,7 @@ static void *send_large_by_main(void *argument)
 	return NULL;
 }
 
-static void check_others_go_on(bool by_main)
+static int rounds_beside_a_large_send(bool by_main)
 {
 	struct pair pair = {.probe = probe_new()};
 	struct sink sink;
@@ -94,11 +96,23 @@ static void check_others_go_on(bool by_main)
 	if (by_main)
 		pthread_join(thread, NULL);
 	sink_end(&sink, LARGE);
-	if (rounds < ROUNDS)
-		fail_msg("%d round trips beside a large send", rounds);
 	peer_close(other);
 	pair_close(&pair);
 	free(large);
+	return rounds;
+}
+
+static void check_others_go_on(bool by_main)
+{
+	int most = 0;
+
+	for (int i = 0; i < TRIES && most < ROUNDS; i++) {
+		int rounds = rounds_beside_a_large_send(by_main);
+
+		most = rounds > most ? rounds : most;
+	}
+	if (most < ROUNDS)
+		fail_msg("%d round trips beside a large send", most);
 }
 
 static void others_go_on_beside_a_large_send(void **state)

@@ -117,10 +117,13 @@ static void answer_arrives_behind_an_upload_of_any_size(void **state)
 			 is_unix ? path : "");
 		probe->data = refuse;
 		probe->extra = (void *)(uintptr_t)(is_unix ? "close" : how[i]);
-		sttcp_server *server = probe_server(
-			probe, host, 0,
-			by_limit ? STTCP_OPTIONS(.framing = STTCP_FRAMING_LINE, .max_message = 100)
-				 : NULL);
+		sttcp_options options = *STTCP_OPTIONS(.linger_timeout_ms = DEADLINE_MS);
+
+		if (by_limit) {
+			options.framing = STTCP_FRAMING_LINE;
+			options.max_message = 100;
+		}
+		sttcp_server *server = probe_server(probe, host, 0, &options);
 		assert_int_equal(sttcp_server_start(server), 0);
 		int peer =
 			is_unix ? peer_connect_unix(path) : peer_connect(sttcp_server_port(server));
@@ -147,7 +150,8 @@ static void last_word_of_a_client_arrives_behind_a_long_answer(void **state)
 	probe->data = refuse;
 	probe->extra = (void *)(uintptr_t) "false";
 	int listener = peer_listen(&port, 4);
-	sttcp_client *client = probe_dial(probe, port, NULL);
+	sttcp_client *client =
+		probe_dial(probe, port, STTCP_OPTIONS(.linger_timeout_ms = DEADLINE_MS));
 	int peer = peer_accept(listener);
 
 	assert_true(peer >= 0);
@@ -158,33 +162,40 @@ static void last_word_of_a_client_arrives_behind_a_long_answer(void **state)
 	probe_free(probe);
 }
 
-/* Others on the same loop (there is one here) have their turns meanwhile. */
-static void others_are_served_while_an_upload_is_dropped(void **state)
+/* How many answers another one has from the same loop (there is one here) meanwhile. */
+static long answers_beside_an_upload(int other)
 {
-	struct probe *echo = probe_new();
 	struct pair pair = {0};
 	struct upload upload;
 	long answers = 0;
 
+	pair_open(&pair, STTCP_OPTIONS(.linger_timeout_ms = 6 * DEADLINE_MS));
+	close_in_order(&pair);
+	upload_begin(&upload, pair.peer, (size_t)256 << 20);
+	for (; !event_count(&upload.done); answers++) {
+		assert_true(peer_say(other, "x"));
+		assert_true(peer_expect(other, "x"));
+	}
+	assert_true(upload_end(&upload));
+	pair_close(&pair);
+	return answers;
+}
+
+/* There are few where this thread had no CPU; were they held up, there would be one or two. */
+static void others_are_served_while_an_upload_is_dropped(void **state)
+{
+	struct probe *echo = probe_new();
+
 	(void)state;
 	echo->data = echo_data;
 	sttcp_server *server = probe_listen(echo, NULL);
-	int peer = peer_connect(sttcp_server_port(server));
+	int other = peer_connect(sttcp_server_port(server));
 
-	pair_open(&pair, STTCP_OPTIONS(.linger_timeout_ms = DEADLINE_MS));
-	close_in_order(&pair);
-	upload_begin(&upload, pair.peer, (size_t)256 << 20);
-	while (!event_count(&upload.done)) {
-		assert_true(peer_say(peer, "x"));
-		assert_true(peer_expect(peer, "x"));
-		answers++;
-	}
-	assert_true(upload_end(&upload));
-	assert_true(answers > 20);
-	peer_close(peer);
+	for (int tries = 0; answers_beside_an_upload(other) <= 20; tries++)
+		assert_true(tries < 10);
+	peer_close(other);
 	sttcp_server_free(server);
 	probe_free(echo);
-	pair_close(&pair);
 }
 
 /* G13: nobody can hold a closed connection by sending for ever. */

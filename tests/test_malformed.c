@@ -482,6 +482,9 @@ static void *upload(void *argument)
 /* The 413 to an upload that is far too large: 8 MiB are still to come when it is sent. */
 static void answer_reaches_a_peer_that_is_still_sending(void **state)
 {
+	sttcp_options patient = lines;
+
+	patient.linger_timeout_ms = DEADLINE_MS;
 	(void)state;
 	for (int inside = 0; inside < 2; inside++) {
 		struct talk talk = {.book = book_new()};
@@ -490,7 +493,7 @@ static void answer_reaches_a_peer_that_is_still_sending(void **state)
 
 		begin(say_sorry);
 		talk.book->script = inside ? read_message : NULL;
-		open_with(&talk, &lines);
+		open_with(&talk, &patient);
 		assert_true(peer_say(talk.peer, "go\n"));
 		assert_int_equal(pthread_create(&thread, NULL, upload, &talk.peer), 0);
 		assert_int_equal(pthread_join(thread, &sent), 0);
