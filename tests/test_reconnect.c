@@ -2,8 +2,10 @@
 /* G3: a client that connects again. After which ends it does and after which it does not, and how
  * often. What it does between two attempts is in test_reconnect_wait.c, what it tells of
  * them in test_reconnect_log.c. */
+#include "support/sockets.h"
 #include "support/support.h"
 
+#include <net/if.h>
 #include <sys/socket.h>
 
 enum {
@@ -109,6 +111,39 @@ static void failed_attempt_is_tried_again(void **state)
 	assert_int_equal(sttcp_server_start(server), 0);
 	assert_int_equal(sttcp_client_wait_open(client, DEADLINE_MS), 0);
 	assert_int_equal(probe_count(probe, STTCP_CONNECTION), 1);
+	sttcp_client_free(client);
+	sttcp_server_free(server);
+	probe_free(side);
+	probe_free(probe);
+}
+
+static atomic_bool late_is_here;
+
+/* An interface of the test's own, whose number the kernel does not look at for ::1. */
+unsigned int if_nametoindex(const char *name)
+{
+	return strcmp(name, "late") == 0 && atomic_load(&late_is_here);
+}
+
+/* What the address is depends on the interfaces that there are at each attempt. */
+static void interface_that_comes_late_is_found(void **state)
+{
+	struct probe *probe = probe_new();
+	struct probe *side = probe_new();
+
+	(void)state;
+	if (!has_ipv6())
+		skip();
+	sttcp_server *server = probe_server(side, "::1", 0, NULL);
+	assert_int_equal(sttcp_server_start(server), 0);
+	sttcp_client *client =
+		probe_client(probe, "::1%late", sttcp_server_port(server), STTCP_OPTIONS(SOON));
+
+	assert_int_equal(sttcp_client_start(client), 0);
+	assert_true(probe_wait(probe, STTCP_UNCONNECTED, 2));
+	assert_int_equal(probe_reason(probe), STTCP_ERESOLVE);
+	atomic_store(&late_is_here, true);
+	assert_int_equal(sttcp_client_wait_open(client, DEADLINE_MS), 0);
 	sttcp_client_free(client);
 	sttcp_server_free(server);
 	probe_free(side);
@@ -491,6 +526,7 @@ int main(void)
 		cmocka_unit_test(connection_over_a_limit_comes_back),
 		cmocka_unit_test(connection_with_a_bad_message_comes_back),
 		cmocka_unit_test(failed_attempt_is_tried_again),
+		cmocka_unit_test(interface_that_comes_late_is_found),
 		cmocka_unit_test(end_in_a_handler_is_the_last),
 		cmocka_unit_test(end_by_another_thread_is_the_last),
 		cmocka_unit_test(tries_are_as_many_as_allowed),

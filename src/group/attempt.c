@@ -138,7 +138,10 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group, bool again)
 			group->place = attempt->literal;
 			stt_addr_make_absolute(&group->place);
 		}
-		attempt->place = group->place;
+		/* Whatever it is, an address is what it says now: its interface may have come anew.
+		 */
+		attempt->place =
+			attempt->literal.sa.sa_family == AF_UNIX ? group->place : attempt->literal;
 		attempt->naddrs = 1;
 		attempt->racers = calloc(1, sizeof(*attempt->racers));
 		if (!attempt->racers)
