@@ -362,6 +362,40 @@ static void close_flushes_what_was_sent(void **state)
 	probe_free(probe);
 }
 
+static bool send_and_close(struct probe *probe, sttcp_conn *conn)
+{
+	static char more[8 * 1024 * 1024]; /* than the kernel takes */
+
+	if (sttcp_conn_send(conn, more, sizeof(more)) < 0)
+		probe_violate(probe, "nothing can be sent");
+	sttcp_client_close(sttcp_conn_client(conn));
+	return true;
+}
+
+/* Free ends it at once, and what was queued still has the drain limit of the close. */
+static void free_behind_close_flushes_what_was_sent(void **state)
+{
+	int port;
+	int listener = peer_listen(&port, 8);
+	struct probe *probe = probe_new();
+	size_t bytes;
+
+	(void)state;
+	probe->connection = send_and_close;
+	sttcp_client *client = probe_dial(probe, port,
+					  STTCP_OPTIONS(.drain_timeout_ms = 6 * DEADLINE_MS,
+							.send_queue_max = 16 * 1024 * 1024));
+	int peer = peer_accept(listener);
+
+	assert_true(probe_wait(probe, STTCP_CONNECTION, 1));
+	sttcp_client_free(client);
+	assert_int_equal(peer_drain(peer, &bytes), 0);
+	assert_int_equal(bytes, 8 * 1024 * 1024);
+	peer_close(peer);
+	peer_close(listener);
+	probe_free(probe);
+}
+
 static bool overfill(struct probe *probe, sttcp_conn *conn)
 {
 	static char part[64 * 1024];
@@ -510,6 +544,7 @@ int main(void)
 		cmocka_unit_test(restart_from_the_disconnection_handler),
 		cmocka_unit_test(free_wins_over_restarting),
 		cmocka_unit_test(close_flushes_what_was_sent),
+		cmocka_unit_test(free_behind_close_flushes_what_was_sent),
 		cmocka_unit_test(close_gives_up_at_the_drain_limit),
 		cmocka_unit_test(half_close_client_hears_the_end),
 		cmocka_unit_test(close_before_the_second_attempt_is_its_outcome),

@@ -121,8 +121,13 @@ static void begin_force_locked(struct stt_group *group) STT_REQUIRES(group->lock
 	int flush_ms = settings->write_timeout_ms;
 
 	/* A client that is being freed has its drain limit; one whose limit has passed, nothing. */
-	if (group->service.is_client)
-		flush_ms = group->stop_at_ms == STT_NEVER ? settings->drain_timeout_ms : 0;
+	if (group->service.is_client) {
+		int64_t left_ms = group->stop_at_ms - stt_now_ms();
+
+		flush_ms = group->stop_at_ms == STT_NEVER ? settings->drain_timeout_ms
+			   : left_ms > 0		  ? (int)left_ms
+							  : 0;
+	}
 	atomic_store(&group->service.flush_ms, flush_ms);
 	atomic_store(&group->service.forced_after_ms, group->stop_limit_ms);
 	group->forced_of = group->live;
