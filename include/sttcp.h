@@ -549,7 +549,8 @@ STTCP_API void sttcp_options_init(sttcp_options *options, size_t size);
 /*
  * Configures the event loops and threads of the process. Call it before the
  * first start, or before the first one after sttcp_engine_shutdown. 0 means the
- * default: one loop per CPU that the process may use; 4096 threads for handlers
+ * default: one loop per CPU that the process may use (1024 are the most, also of
+ * those that are asked for); 4096 threads for handlers
  * that block; the system's stack size (in bytes). The threads of the loops, which
  * run handlers, too, come on top: up to one more for each loop. While all threads are inside
  * handlers and others want one, every 100 ms those handlers that wait longest for
@@ -848,9 +849,10 @@ typedef struct sttcp_stats {
 	int64_t longest_ms;    /* gauge: age of the longest-running handler call of this object */
 	uint64_t longest_id;   /* gauge: the connection of that call; 0 for none */
 	int64_t accept_pauses; /* accepting paused: out of descriptors or memory, or denied */
-	int64_t over_connections; /* over a limit on connections */
-	int64_t over_per_ip;	  /* over a limit per address */
-	int64_t over_rate;	  /* over a limit on accepting */
+	/* Connections that were ended because of a limit, or times that accepting paused for it. */
+	int64_t over_connections; /* max_connections */
+	int64_t over_per_ip;	  /* max_connections_per_ip */
+	int64_t over_rate;	  /* accept_rate */
 	int64_t thread_cap_hits;  /* times a handler of the process had to wait for max_threads, or
 				   * because the system gave no thread */
 	int64_t tls_failed;	  /* TLS handshakes that failed or took too long. Those before the

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Limits on who may come in: the number of connections, of one address, of a second; what happens
  * over them, and what is counted. */
+#include "support/faults.h"
 #include "support/support.h"
 
 #include <sys/socket.h>
@@ -95,6 +96,52 @@ static void connections_over_the_number_are_rejected_when_asked(void **state)
 		in = peer_say(third, "x") && peer_expect(third, "x");
 		peer_close(third);
 	}
+	peer_close(second);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
+static struct event inside = EVENT_INIT;
+static struct event gate = EVENT_INIT;
+
+static int hold_one_that_finds_nobody(int fd, any_address addr, socklen_t *restrict len, int flags)
+{
+	int accepted = real_accept4(fd, addr, len, flags);
+	int errnum = errno;
+
+	if (accepted < 0 && event_count(&inside) == 0) {
+		event_raise(&inside);
+		event_wait(&gate, 1);
+	}
+	errno = errnum;
+	return accepted;
+}
+
+/* A listener that looks for one more, and finds nobody, takes no place from another one. */
+static void nobody_is_rejected_while_there_is_room(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	probe->data = answer;
+	sttcp_server *server =
+		probe_server(probe, "127.0.0.1", 0,
+			     STTCP_OPTIONS(.max_connections = 2, .over_limit = STTCP_OVER_REJECT));
+	assert_int_equal(sttcp_server_add_address(server, "127.0.0.2", 0), 0);
+	assert_int_equal(sttcp_server_start(server), 0);
+	atomic_store(&stand_in_accept4, hold_one_that_finds_nobody);
+	int first = peer_connect(sttcp_server_port(server));
+
+	assert_true(event_wait(&inside, 1));
+	const char *address = sttcp_server_address(server, 1);
+	int second = peer_connect_to("127.0.0.2", (int)strtol(strchr(address, ':') + 1, NULL, 10));
+
+	assert_true(echoes(second));
+	event_raise(&gate);
+	assert_true(echoes(first));
+	atomic_store(&stand_in_accept4, NULL);
+	assert_int_equal(stats_of(server).over_connections, 0);
+	peer_close(first);
 	peer_close(second);
 	sttcp_server_free(server);
 	probe_free(probe);
@@ -221,6 +268,25 @@ static void connections_over_the_rate_are_rejected_when_asked(void **state)
 }
 
 /* Listeners that wait for a place are closed all the same; nothing hangs and nothing leaks. */
+/* No handler has seen it, and so none has declined it. */
+static void connection_that_cannot_be_watched_has_failed(void **state)
+{
+	struct probe *probe = probe_new();
+
+	(void)state;
+	sttcp_server *server = probe_listen(probe, NULL);
+	fault_instead(SYS_epoll_ctl, ENOSPC, 1);
+	int peer = peer_connect(sttcp_server_port(server));
+
+	EVENTUALLY(stats_of(server).failed == 1);
+	fault_clear();
+	assert_int_equal(stats_of(server).declined, 0);
+	assert_int_equal(probe_count(probe, STTCP_CONNECTION), 0);
+	peer_close(peer);
+	sttcp_server_free(server);
+	probe_free(probe);
+}
+
 static void stop_while_over_the_limit_is_a_stop(void **state)
 {
 	(void)state;
@@ -274,13 +340,18 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connections_over_the_number_wait_in_the_backlog),
 		cmocka_unit_test(connections_over_the_number_are_rejected_when_asked),
+		cmocka_unit_test(nobody_is_rejected_while_there_is_room),
 		cmocka_unit_test(connections_of_one_address_over_the_limit_are_rejected),
 		cmocka_unit_test(many_addresses_are_counted_apart),
 		cmocka_unit_test(connections_over_the_rate_wait_their_turn),
 		cmocka_unit_test(connections_over_the_rate_are_rejected_when_asked),
+		cmocka_unit_test(connection_that_cannot_be_watched_has_failed),
 		cmocka_unit_test(stop_while_over_the_limit_is_a_stop),
 		cmocka_unit_test(limits_below_minus_one_are_invalid),
 	};
 
+	/* Two listeners are on two loops. */
+	if (sttcp_engine_configure(2, 0, 0) < 0)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,9 +108,12 @@ static void note_ended(struct stt_service *service, struct sttcp_conn *conn)
 	bool stopped = group->state != STT_RUNNING;
 	bool goes_on = lost && stt_reconnect_follows_locked(group, conn, &news);
 
-	group->totals.declined += conn->declined && !conn->unshaken;
+	bool opened = atomic_load(&conn->opened);
+
+	group->totals.declined += conn->declined && opened;
 	group->totals.tls_failed += conn->unshaken || conn->misshaken;
-	group->totals.failed += !conn->declined && atomic_load(&conn->reason) != 0;
+	group->totals.failed += (!conn->declined || (!opened && !conn->unshaken)) &&
+				atomic_load(&conn->reason) != 0;
 	group->live--;
 	/* A client that would have gone on has ended because it was closed. */
 	group->end_reason = goes_on && stopped ? STTCP_EDESTROYED : atomic_load(&conn->reason);

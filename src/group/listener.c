@@ -123,7 +123,7 @@ static void trace_accept(const struct stt_listener *listener, struct sttcp_conn 
 	stt_trace(conn, "accept on %s", address);
 }
 
-/* 0, or -ENOMEM and the connection is closed. */
+/* 0, or -ENOMEM or -ENOSPC and the connection is closed. */
 static int take_connection(struct stt_listener *listener, int fd, const struct stt_addr *peer)
 {
 	struct stt_group *group = listener->group;
@@ -162,7 +162,7 @@ static int take_connection(struct stt_listener *listener, int fd, const struct s
 	if (result < 0)
 		stt_conn_end(conn, result, STT_END_RESET);
 	stt_conn_unref_on_loop(conn);
-	return result == -ENOMEM || result == -ENOSPC ? -ENOMEM : 0;
+	return result == -ENOMEM || result == -ENOSPC ? result : 0;
 }
 
 /* Whether accept's error is about the one connection, which is gone with it, and not about this
@@ -229,6 +229,13 @@ static int accept_one(struct stt_listener *listener, enum stt_place place)
 		listener->passed_over = 0;
 	if (fd >= 0 && listener->adopted)
 		set_options(listener->group, fd, &peer);
+	/* Only now: a place that is reserved for nobody would turn a peer of another listener away.
+	 */
+	if (fd >= 0 && listener->group->service.settings.rejects) {
+		int64_t again_ms;
+
+		place = stt_admission_reserve(listener->group, listener, &again_ms);
+	}
 	if (fd >= 0 && place == STT_PLACE_FREE) {
 		int result = take_connection(listener, fd, &peer);
 
@@ -243,7 +250,7 @@ static int accept_one(struct stt_listener *listener, enum stt_place place)
 		stt_socket_end(fd);
 		return 0;
 	}
-	if (place == STT_PLACE_FREE)
+	if (place == STT_PLACE_FREE && !listener->group->service.settings.rejects)
 		stt_admission_give_back(listener->group);
 	return judge(listener, fd);
 }
@@ -260,9 +267,11 @@ static int accept_some(struct stt_listener *listener, int max)
 {
 	for (int i = 0; i < max && !leaves_queue(listener); i++) {
 		int64_t again_ms;
-		enum stt_place place = stt_admission_reserve(listener->group, listener, &again_ms);
+		enum stt_place place = STT_PLACE_FREE;
 
-		if (place != STT_PLACE_FREE && !listener->group->service.settings.rejects) {
+		if (!listener->group->service.settings.rejects)
+			place = stt_admission_reserve(listener->group, listener, &again_ms);
+		if (place != STT_PLACE_FREE) {
 			stand_back(listener);
 			listener->again_ms = again_ms;
 			return 0;
