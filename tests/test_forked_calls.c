@@ -4,6 +4,8 @@
  * not have, and is told so; and objects of its own work there. */
 #include "support/support.h"
 
+#include <sys/wait.h>
+
 /* Children of a process with threads make threads of their own here. */
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
@@ -128,6 +130,41 @@ static void start_that_fails_ends_in_a_child_of_its_log_callback(void **state)
 	peer_close(taken);
 }
 
+static char path[64];
+static bool is_left; /* its file, by the child */
+
+static void fork_and_wait_in_log(int level, const char *text, void *context)
+{
+	siginfo_t info;
+
+	fork_in_log(level, text, context);
+	if (child <= 0)
+		return;
+	assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+	is_left = access(path, F_OK) == 0;
+}
+
+/* The child has the parent's listening sockets, and their files. */
+static void start_that_fails_in_a_child_takes_nothing_back(void **state)
+{
+	char host[80];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/sttcp-forked-%d", (int)getpid());
+	snprintf(host, sizeof(host), "unix:%s", path);
+	sttcp_server *server = sttcp_server_new(host, 0, NULL);
+
+	assert_int_equal(sttcp_server_add_address(server, "[127.0.0.1]", 0), 0);
+	sttcp_set_log(fork_and_wait_in_log, NULL);
+	int result = sttcp_server_start(server);
+
+	expect_child(result == STTCP_EFORK);
+	assert_true(is_left);
+	assert_int_equal(result, STTCP_ERESOLVE);
+	assert_int_equal(access(path, F_OK), -1);
+	sttcp_server_free(server);
+}
+
 static void resume_ends_in_a_child_of_its_log_callback(void **state)
 {
 	struct pair pair = {0};
@@ -218,6 +255,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(stop_ends_in_a_child_of_its_log_callback),
 		cmocka_unit_test(start_that_fails_ends_in_a_child_of_its_log_callback),
+		cmocka_unit_test(start_that_fails_in_a_child_takes_nothing_back),
 		cmocka_unit_test(resume_ends_in_a_child_of_its_log_callback),
 		cmocka_unit_test(cancel_ends_in_a_child_of_its_free_fn),
 		cmocka_unit_test(unref_ends_in_a_child_of_its_free_fn),

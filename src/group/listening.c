@@ -156,8 +156,8 @@ static int listen_on_host(struct start *start, const struct stt_endpoint *endpoi
 	const struct stt_addr *failed = NULL;
 
 	if (result < 0)
-		stt_addresses_refuse(start->group, endpoint->given, result,
-				     *why ? why : sttcp_strerror(result));
+		result = stt_addresses_refuse(start->group, endpoint->given, result,
+					      *why ? why : sttcp_strerror(result));
 	else
 		result = listen_on_all(start, endpoint, addrs, count, &failed);
 	for (int tries = 1; tries < PORT_TRIES; tries++) {
