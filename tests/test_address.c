@@ -434,6 +434,17 @@ static void brackets_are_for_ipv6(void **state)
 	assert_int_equal(resolver.hints.ai_socktype, 0);
 }
 
+static void interface_that_is_missing_is_told_of(void **state)
+{
+	const char *why = "there is no interface of the name behind the %";
+
+	(void)state;
+	memset(&resolver, 0, sizeof(resolver));
+	assert_fails("fe80::1%no-such-one", 80, STTCP_ERESOLVE, why);
+	assert_fails("[fe80::1%no-such-one]", 80, STTCP_ERESOLVE, why);
+	assert_int_equal(resolver.hints.ai_socktype, 0);
+}
+
 static void resolver_failures_become_codes_with_a_reason(void **state)
 {
 	(void)state;
@@ -527,6 +538,7 @@ int main(void)
 		cmocka_unit_test(resolver_is_asked_for_streams_of_every_family),
 		cmocka_unit_test(answers_of_no_use_are_skipped),
 		cmocka_unit_test(brackets_are_for_ipv6),
+		cmocka_unit_test(interface_that_is_missing_is_told_of),
 		cmocka_unit_test(resolver_failures_become_codes_with_a_reason),
 		cmocka_unit_test(resolver_without_memory_is_enomem),
 		cmocka_unit_test(resolve_refuses_bad_paths_and_ports),

@@ -25,10 +25,10 @@ static bool is_decorated_address(const char *host)
 	bool bracket = *host == '[';
 	const char *start = host + bracket;
 	size_t length = strcspn(start, "%]");
+	size_t end = strcspn(start, "]"); /* the bracket's place, if there is one */
 	char text[ADDRESS_ROOM];
 
-	if (length >= sizeof(text) || !memchr(start, ':', length) ||
-	    (bracket && host[strlen(host) - 1] != ']'))
+	if (length >= sizeof(text) || !memchr(start, ':', length) || strlen(start) != end + bracket)
 		return false;
 	memcpy(text, start, length);
 	text[length] = '\0';

@@ -299,6 +299,21 @@ static int resolver_error(int code, int errnum, const char **why)
 	return STTCP_ERESOLVE;
 }
 
+/* An IPv6 address whose scope is neither the name of an interface nor a number. */
+static bool lacks_only_its_interface(const char *host)
+{
+	const char *start = host + is_bracketed(host);
+	size_t len = strcspn(start, "%");
+	char plain[INET6_ADDRSTRLEN];
+	struct in6_addr in6;
+
+	if (start[len] != '%' || len >= sizeof(plain))
+		return false;
+	memcpy(plain, start, len);
+	plain[len] = '\0';
+	return inet_pton(AF_INET6, plain, &in6) == 1;
+}
+
 /*
  * Without AI_ADDRCONFIG: it hides ::1 from a machine whose only IPv6 address is
  * that one, and an address that cannot be reached fails fast at connect.
@@ -354,6 +369,10 @@ int stt_addr_resolve(const char *host, int port, enum stt_addr_use use, struct s
 
 	if (err < 0 && stt_host_is_unix(host))
 		return err;
+	if (err < 0 && lacks_only_its_interface(host)) {
+		*why = "there is no interface of the name behind the %";
+		return STTCP_ERESOLVE;
+	}
 	if (err < 0 && is_bracketed(host)) {
 		*why = "only an IPv6 address may stand in brackets";
 		return STTCP_ERESOLVE;
