@@ -108,6 +108,8 @@ static void arguments_are_checked_before_any_wait(void **state)
 	assert_int_equal(sttcp_client_send(client, "x", 1, -2), -EINVAL);
 	assert_int_equal(sttcp_client_send(client, NULL, 1, INT32_MAX), -EINVAL);
 	assert_int_equal(sttcp_client_send_message(client, NULL, 1, INT32_MAX), -EINVAL);
+	assert_int_equal(sttcp_client_send(client, "x", SIZE_MAX, -1), -EINVAL);
+	assert_int_equal(sttcp_client_send_message(client, "x", SIZE_MAX, -1), -EMSGSIZE);
 	sttcp_client_free(client);
 }
 

@@ -229,7 +229,7 @@ int sttcp_client_wait_open(sttcp_client *client, int timeout_ms)
 }
 
 static int send_on_open(sttcp_client *client, const void *data, size_t size, int timeout_ms,
-			int (*send)(sttcp_conn *conn, const void *data, size_t size))
+			int (*send)(sttcp_conn *conn, const void *data, size_t size), int too_large)
 {
 	struct sttcp_conn *conn;
 	int result = check_open(client, timeout_ms);
@@ -239,6 +239,8 @@ static int send_on_open(sttcp_client *client, const void *data, size_t size, int
 	/* Now, and not after a wait. */
 	if (!data && size)
 		return -EINVAL;
+	if (size > PTRDIFF_MAX)
+		return too_large;
 
 	int cancel = stt_call_begin();
 
@@ -253,12 +255,12 @@ static int send_on_open(sttcp_client *client, const void *data, size_t size, int
 
 int sttcp_client_send(sttcp_client *client, const void *data, size_t size, int timeout_ms)
 {
-	return send_on_open(client, data, size, timeout_ms, sttcp_conn_send);
+	return send_on_open(client, data, size, timeout_ms, sttcp_conn_send, -EINVAL);
 }
 
 int sttcp_client_send_message(sttcp_client *client, const void *data, size_t size, int timeout_ms)
 {
-	return send_on_open(client, data, size, timeout_ms, sttcp_conn_send_message);
+	return send_on_open(client, data, size, timeout_ms, sttcp_conn_send_message, -EMSGSIZE);
 }
 
 static void keep_first(sttcp_conn *conn, void *argument)
