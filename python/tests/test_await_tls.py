@@ -213,6 +213,7 @@ class StartTest(AwaitTLSCase):
                 seen.tell("TLS")
 
         async def of_task(address, connection):
+            await connection.next_size()
             connection.after(0.01, go_over)
             with contextlib.suppress(TimeoutError):
                 await connection.recv_exactly(10, timeout=0.1)
@@ -223,6 +224,7 @@ class StartTest(AwaitTLSCase):
             connection.run(go_over)
 
         async def of_framing(address, connection):
+            await connection.next_size()
             connection.after(0.01, lambda k: (k.set_framing("line"), go_over(k)))
             with contextlib.suppress(TimeoutError):
                 await connection.recv_exactly(10, timeout=0.1)
