@@ -343,6 +343,8 @@ void *realloc(void *old, size_t size)
 PROGRAM = """
 import ctypes
 import errno
+import threading
+import sttcp
 from support import Peer, Seen
 from sttcp.server import Server
 
@@ -353,6 +355,13 @@ least, most = (ctypes.c_size_t.in_dll(library, "refused_" + end) for end in ("le
 def refuse(size):
     # With the object's head, and what a debugging allocator adds.
     least.value, most.value = size, size + 150
+
+sent = threading.Event()
+
+async def all_has_come(connection):
+    while not sent.is_set():
+        await sttcp.sleep(0.001)
+    await connection.next_size()
 
 server = Server("127.0.0.1", 0)
 
@@ -399,7 +408,7 @@ server.stop(0)
     def test_what_had_come_of_an_exact_read(self):
         self.run_refused("""
 async def test(connection):
-    await connection.next_size()
+    await all_has_come(connection)
     refuse(23456)
     try:
         await connection.recv_exactly(40000, timeout=0.2)
@@ -409,6 +418,7 @@ async def test(connection):
 
 def talk(peer):
     peer.sendall(b"a" * 23456)
+    sent.set()
     assert seen.next() == "timed out"
     found = seen.next()
     assert found == ("end", OSError, errno.ENOMEM), found
@@ -417,7 +427,7 @@ def talk(peer):
     def test_what_goes_back_for_a_plain_reader(self):
         self.run_refused("""
 async def test(connection):
-    await connection.next_size()
+    await all_has_come(connection)
     connection.pause()
     connection.run(plain)
 
@@ -430,6 +440,7 @@ def plain(connection):
 
 def talk(peer):
     peer.sendall(b"a" * 23456)
+    sent.set()
     assert seen.next() == "no memory"
     found = seen.next()
     assert found == ("end", OSError, errno.ENOMEM), found
