@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Small sends: they are tried first, with the interpreter's lock held, and wait where there is no room."""
 
+import socket
 import sys
 import threading
 import time
@@ -45,6 +46,9 @@ class SmallSendTest(Case):
         for options in {}, {"framing": "line"}:
             with self.subTest(options):
                 peer, connection = self.peer_and_connection(send_queue_max=65536, **options)
+                # The kernel's buffers would grow, and might hold everything.
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
                 send = connection.send_message if options else connection.sendall
                 messages = [b"%d" % i * size for i in range(10)]
                 end = b"\n" if options else b""
