@@ -8,7 +8,8 @@ import unittest
 from support import DEADLINE, Case
 
 MIB = 1 << 20
-# With both readers held nothing moves until the write timeout, 30 s, which ends the connection.
+# With both readers held nothing moves until the write timeout, 30 s, which ends the connection. How
+# long all of it takes is the machine's affair.
 LIMIT = 25.0
 
 
@@ -18,6 +19,7 @@ class BothWaysTest(Case):
     def setUp(self):
         super().setUp()
         self.came = 0
+        self.longest = 0.0  # until more came
         self.all_there = threading.Event()
 
     def counting_client(self, port):
@@ -30,6 +32,9 @@ class BothWaysTest(Case):
 
         @client.response_handler
         def response(address, connection, data):
+            now = time.monotonic()
+            self.longest = max(self.longest, now - self.last)
+            self.last = now
             self.came += len(data)
             if self.came == self.SIZE:
                 self.all_there.set()
@@ -41,12 +46,15 @@ class BothWaysTest(Case):
         return client.connection
 
     def send_all(self, connection):
-        began = time.monotonic()
+        self.last = time.monotonic()
         chunk = bytes(MIB)
         for _ in range(self.SIZE // MIB):
             connection.sendall(chunk)
-        self.assertTrue(self.all_there.wait(LIMIT), "%d of %d bytes" % (self.came, self.SIZE))
-        self.assertLess(time.monotonic() - began, LIMIT)
+        came = -1
+        while not self.all_there.wait(LIMIT):
+            self.assertGreater(self.came, came, "of %d bytes" % self.SIZE)
+            came = self.came
+        self.assertLess(self.longest, LIMIT)
         self.assertTrue(connection.is_open)
 
     def test_main_sends_much_to_a_server_that_echoes(self):
