@@ -53,6 +53,12 @@ wait_until()
 	done
 }
 
+# Of a clock, in microseconds.
+now_us()
+{
+	echo "${EPOCHREALTIME/[.,]/}"
+}
+
 # Whether a program of ours runs; one that has ended and was not waited for does not.
 runs()
 {
