@@ -52,12 +52,13 @@ class SmallSendTest(Case):
                 send = connection.send_message if options else connection.sendall
                 messages = [b"%d" % i * size for i in range(10)]
                 end = b"\n" if options else b""
-                sent = [0]
+                sent, most = [0], [0]
 
                 def send_all():
                     for i in range(count):
                         send(messages[i % 10])
                         sent[0] = i + 1
+                        most[0] = max(most[0], connection.stats().queued)
 
                 sender = threading.Thread(target=send_all)
                 sender.start()
@@ -66,6 +67,7 @@ class SmallSendTest(Case):
                 whole = b"".join(each + end for each in messages) * (count // 10)
                 self.assertTrue(peer.read(len(whole)) == whole)
                 sender.join()
+                self.assertLessEqual(most[0], 65536)
 
     def test_one_that_is_larger_than_the_queue_may_be(self):
         peer, connection = self.peer_and_connection(send_queue_max=1000)
