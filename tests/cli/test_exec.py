@@ -319,7 +319,8 @@ class Exec(Case):
         reset(peer)
         server.err.wait_for("was ended by signal 9")
         self.assertFalse(runs(pid))
-        read_until(self.dial(server.port), b"\n")
+        # It would outlive its server.
+        self.stack.callback(os.kill, int(read_until(self.dial(server.port), b"\n")), signal.SIGKILL)
 
     def lose_a_peer(self, server: Program) -> int:
         """The number of its process, which goes on."""
