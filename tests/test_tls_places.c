@@ -486,46 +486,58 @@ static bool start_on_data(struct probe *probe, sttcp_conn *conn, const void *dat
 	return true;
 }
 
-/* A peer that says something else, one that is silent, one that goes away. They had handlers, so
- * they have failed as connections, too. */
-static void failures_are_counted(void **state)
+static void say_else(int peer)
 {
+	assert_true(peer_say(peer, "GET / HTTP/1.1\r\n\r\n"));
+}
+
+static void be_silent(int peer)
+{
+	(void)peer;
+	assert_true(event_wait(&calls, 1));
+}
+
+/* They had handlers, so they have failed as connections, too. */
+static void expect_count(int limit_ms, void (*spoil)(int peer), int reason)
+{
+	enum {
+		TIMES = 2
+	};
 	struct probe *probe = probe_new();
 	sttcp_stats stats;
 
-	(void)state;
 	probe->data = start_on_data;
 	sttcp_server *server =
-		probe_listen(probe, STTCP_OPTIONS(.tls_handshake_timeout_ms = SHORT_MS));
+		probe_listen(probe, STTCP_OPTIONS(.tls_handshake_timeout_ms = limit_ms));
 
-	for (int i = 1; i <= 3; i++) {
+	for (int i = 1; i <= TIMES; i++) {
 		begin();
 		int fd = peer_connect(sttcp_server_port(server));
 
 		assert_true(peer_say(fd, "go"));
 		assert_true(event_wait(&in_handler, 1));
-		if (i == 1) {
-			assert_true(peer_say(fd, "GET / HTTP/1.1\r\n\r\n"));
-		} else if (i == 2) {
-			assert_true(event_wait(&calls, 1));
-		} else {
-			peer_reset(fd);
-			fd = -1;
-		}
+		spoil(fd);
 		assert_true(probe_wait(probe, STTCP_DISCONNECTION, i));
 		assert_int_equal(results[IN_RECEIVE], probe_reason(probe));
-		assert_int_equal(probe_reason(probe), i == 1   ? STTCP_ETLS
-						      : i == 2 ? STTCP_ETIME_HANDSHAKE
-							       : -ECONNRESET);
-		if (fd >= 0)
+		assert_int_equal(probe_reason(probe), reason);
+		if (spoil != peer_reset)
 			peer_close(fd);
 		EVENTUALLY(failed_handshakes(server) == i);
 	}
 	assert_int_equal(sttcp_server_stats(server, &stats, sizeof(stats)), 0);
-	assert_int_equal(stats.failed, 3);
+	assert_int_equal(stats.failed, TIMES);
 	assert_int_equal(stats.declined, 0);
 	sttcp_server_free(server);
 	probe_free(probe);
+}
+
+/* A peer that says something else, one that is silent, one that goes away. */
+static void failures_are_counted(void **state)
+{
+	(void)state;
+	expect_count(DEADLINE_MS, say_else, STTCP_ETLS);
+	expect_count(SHORT_MS, be_silent, STTCP_ETIME_HANDSHAKE);
+	expect_count(DEADLINE_MS, peer_reset, -ECONNRESET);
 }
 
 /* One that somebody here has ended, and a call that was refused, are no failures of TLS. */
