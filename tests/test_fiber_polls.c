@@ -131,17 +131,19 @@ static void poll_same_number(struct book *book, sttcp_conn *conn, const void *da
 	event_raise(&parked);
 	int result = sttcp_poll(pipes[0], 1, first ? 300 : 10 * DEADLINE_MS);
 
+	event_raise(&woken);
 	sttcp_conn_send(conn, result == (first ? -ETIMEDOUT : 1) ? "ok" : "no", 2);
 }
 
-static void poll_leaves_a_number_that_came_back_alone(void **state)
+/* Whether the first ones all waited still. */
+static bool give_the_number_to_another_pipe(void)
 {
 	struct book *book = book_new();
 	long parks = event_count(&parked);
+	long wakes = event_count(&woken);
 	int peers[8];
 	int other[2];
 
-	(void)state;
 	assert_int_equal(pipe(pipes), 0);
 	sttcp_server *server = listen_with(book, &raw, NULL, poll_same_number);
 	for (int i = 0; i < 4; i++) {
@@ -150,7 +152,7 @@ static void poll_leaves_a_number_that_came_back_alone(void **state)
 	}
 	assert_true(event_wait(&parked, parks + 4));
 	if (has_fibers())
-		EVENTUALLY(stats_of(server).fibers_waiting >= 1);
+		EVENTUALLY(stats_of(server).fibers_waiting >= 1 || event_count(&woken) > wakes);
 	assert_int_equal(pipe(other), 0);
 	assert_int_equal(dup2(other[0], pipes[0]), pipes[0]);
 	for (int i = 4; i < 8; i++) {
@@ -158,6 +160,8 @@ static void poll_leaves_a_number_that_came_back_alone(void **state)
 		assert_true(peer_say(peers[i], "second"));
 	}
 	assert_true(event_wait(&parked, parks + 8));
+	bool in_time = event_count(&woken) == wakes;
+
 	for (int i = 0; i < 4; i++)
 		assert_true(peer_expect(peers[i], "ok"));
 	assert_int_equal(write(other[1], "x", 1), 1);
@@ -171,6 +175,16 @@ static void poll_leaves_a_number_that_came_back_alone(void **state)
 		close(pipes[i]);
 		close(other[i]);
 	}
+	return in_time;
+}
+
+static void poll_leaves_a_number_that_came_back_alone(void **state)
+{
+	int64_t until = now_ms() + DEADLINE_MS;
+
+	(void)state;
+	while (!give_the_number_to_another_pipe())
+		assert_true(now_ms() < until);
 }
 
 /* ------------------------------------------------------------------ anywhere */
