@@ -132,7 +132,8 @@ static void held_memory_is_given_back(void **state)
 		EVENTUALLY(sttcp_server_count(server) == 0);
 	}
 	sttcp_server_stop_within(server, 0, NULL);
-	assert_int_equal(sttcp_server_start(server), 0);
+	/* The last handler of one that was ended may be on its way out. */
+	EVENTUALLY(sttcp_server_start(server) == 0);
 	int peer = peer_connect_narrow(sttcp_server_port(server));
 	EVENTUALLY(sttcp_server_count(server) == 1);
 	while (sttcp_conn_try_send(book->conn, chunk, sizeof(chunk)) == 0)

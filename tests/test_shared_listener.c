@@ -23,6 +23,12 @@ static bool listens(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) == 0 && value;
 }
 
+/* A last handler may be on its way out after a forced stop. */
+static void start_again(sttcp_server *server)
+{
+	EVENTUALLY(sttcp_server_start(server) == 0);
+}
+
 /* -------------------------------------------------------------------- stopping */
 
 /* G16: what waits in its queue is served by the next start. */
@@ -36,7 +42,7 @@ static void stop_leaves_it_listening(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
-		assert_int_equal(sttcp_server_start(server), 0);
+		start_again(server);
 		assert_true(peer_is_answered(peer_connect(port)));
 		assert_int_equal(sttcp_server_stop_within(server, limits[i], NULL), 0);
 		assert_true(listens(fd));
@@ -45,7 +51,7 @@ static void stop_leaves_it_listening(void **state)
 
 		assert_true(waiting >= 0);
 		assert_true(peer_say(waiting, "hello"));
-		assert_int_equal(sttcp_server_start(server), 0);
+		start_again(server);
 		assert_true(peer_expect(waiting, "hello"));
 		peer_close(waiting);
 		assert_int_equal(sttcp_server_stop_within(server, limits[i], NULL), 0);
@@ -82,7 +88,7 @@ static void stop_leaves_the_queue_as_it_is(void **state)
 		peer_close(first);
 		assert_true(peer_quiet(second, 30));
 		assert_int_equal(probe_count(probe, STTCP_CONNECTION), 1);
-		assert_int_equal(sttcp_server_start(server), 0);
+		start_again(server);
 		assert_true(peer_expect(second, "hello"));
 		peer_close(second);
 		assert_true(peer_is_answered(third));
