@@ -442,19 +442,26 @@ static void drained_comes_on_a_client_too(void **state)
 	(void)state;
 	begin();
 	probe->connection = narrow;
+	atomic_store(&stand_in_epoll_wait, wait_while_held);
 	assert_int_equal(sttcp_client_on_drained(client, note_drained), 0);
 	assert_int_equal(sttcp_client_start(client), 0);
 	int peer = peer_accept(listener);
 	sttcp_conn *conn = client_conn(client);
-	/* More than this side's kernel takes, and the peer's, whose buffer is not small. */
+	/* More than this side's kernel takes, and the peer's, whose buffer is not small. The loop
+	 * does not empty the queue between two sends. */
 	size_t taken = 0;
 
+	atomic_store(&held, true);
+	assert_true(peer_say(peer, "x"));
+	assert_true(event_wait(&inside, 1));
 	for (int i = 0; i < 12; i++)
 		if (sttcp_conn_try_send(conn, long_text, LONG) == 0)
 			taken += LONG;
 	while (sttcp_conn_try_send(conn, long_text, 1000) == 0)
 		taken += 1000;
 	assert_int_equal(event_count(&drained), 0);
+	atomic_store(&held, false);
+	event_raise(&gate);
 	static char part[65536];
 	while (taken) {
 		size_t size = taken < sizeof(part) ? taken : sizeof(part);
@@ -465,6 +472,7 @@ static void drained_comes_on_a_client_too(void **state)
 	assert_true(event_wait(&drained, 1));
 	nap_ms(WHILE_MS);
 	assert_int_equal(event_count(&drained), 1);
+	atomic_store(&stand_in_epoll_wait, NULL);
 	sttcp_conn_unref(conn);
 	peer_close(peer);
 	peer_close(listener);
