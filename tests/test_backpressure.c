@@ -341,6 +341,7 @@ static void stop_while_paused_ends_at_its_deadline(void **state)
 	assert_int_equal(sttcp_server_stop_within(pair.server, 100, &report), 0);
 	assert_int_equal(report.forced + report.running, 1);
 	assert_int_equal(probe_count(pair.probe, STTCP_RECEIVE), 0);
+	assert_true(probe_wait(pair.probe, STTCP_DISCONNECTION, 1));
 	assert_int_equal(probe_reason(pair.probe), STTCP_ESTOPPED);
 	pair_close(&pair);
 }

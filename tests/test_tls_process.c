@@ -362,7 +362,7 @@ static int fork_beside_a_visit_without_end(void)
 	pid_t child = process_fork();
 
 	/* A second is promised; the rest is for a busy machine. */
-	CHECK(child >= 0 && now_ms() - began < 3000);
+	CHECK(child >= 0 && now_ms() - began < DEADLINE_MS / 2);
 	return enter_again(child);
 }
 
