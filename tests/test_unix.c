@@ -5,6 +5,7 @@
 #include "support/place.h"
 #include "support/support.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -101,6 +102,37 @@ static void unix_file_without_a_listener_is_replaced(void **state)
 	sttcp_server_free(server);
 	assert_false(exists(place->path));
 	probe_free(probe);
+}
+
+static sttcp_server *rival; /* starts when the file of another start is about to go */
+static int rival_result;
+
+int unlink(const char *path)
+{
+	sttcp_server *starts = rival;
+
+	rival = NULL;
+	if (starts)
+		rival_result = sttcp_server_start(starts);
+	return unlinkat(AT_FDCWD, path, 0);
+}
+
+/* Both have found that nobody is there. */
+static void unix_file_is_replaced_by_one_of_two_starts(void **state)
+{
+	struct place *place = *state;
+	sttcp_server *server = sttcp_server_new(place->host, 0, NULL);
+	sttcp_server *second = sttcp_server_new(place->host, 0, NULL);
+
+	peer_close(listen_there(place));
+	rival = second;
+	assert_int_equal(sttcp_server_start(server), 0);
+	assert_null(rival);
+	assert_int_equal(rival_result, -EADDRINUSE);
+	assert_non_null(strstr(sttcp_server_error(second), place->host));
+	sttcp_server_free(second);
+	sttcp_server_free(server);
+	assert_false(exists(place->path));
 }
 
 /* G1: a start that fails leaves nothing, on the living server neither: no handler, no place. */
@@ -405,6 +437,7 @@ int main(void)
 		PLACED(unix_server_answers_and_removes_its_file),
 		PLACED(unix_client_and_server_talk),
 		PLACED(unix_file_without_a_listener_is_replaced),
+		PLACED(unix_file_is_replaced_by_one_of_two_starts),
 		PLACED(unix_start_that_is_refused_is_not_seen_by_the_living_server),
 		PLACED(unix_file_that_is_no_socket_stays),
 		cmocka_unit_test(unix_path_that_cannot_be_fails),

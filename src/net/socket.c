@@ -11,6 +11,8 @@
 #include <limits.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -88,13 +90,11 @@ static int set_inet_options(int fd, const struct stt_addr *addr,
  * are not ours to remove. lstat and not stat: a symbolic link is somebody's
  * intention.
  */
-static int is_stale(const struct stt_addr *addr)
+static int is_stale(const struct stt_addr *addr, struct stat *status)
 {
-	struct stat status;
-
-	if (lstat(addr->un.sun_path, &status) < 0)
-		return errno == ENOENT ? 1 : -errno;
-	if (!S_ISSOCK(status.st_mode))
+	if (lstat(addr->un.sun_path, status) < 0)
+		return -errno;
+	if (!S_ISSOCK(status->st_mode))
 		return 0;
 
 	int fd = open_socket(AF_UNIX, SOCK_DGRAM);
@@ -108,20 +108,71 @@ static int is_stale(const struct stt_addr *addr)
 	return err == -ECONNREFUSED;
 }
 
+/* The lock under which that file is taken away: an abstract name, which goes with its holder
+ * (unix(7)). -EADDRINUSE if another start has it. */
+static int lock_file(const struct stat *status)
+{
+	struct stt_addr name = {.un.sun_family = AF_UNIX};
+	int fd = open_socket(AF_UNIX, SOCK_DGRAM);
+
+	if (fd < 0)
+		return fd;
+
+	int len = snprintf(name.un.sun_path + 1, sizeof(name.un.sun_path) - 1,
+			   "sttcp-stale-%llx-%llx", (unsigned long long)status->st_dev,
+			   (unsigned long long)status->st_ino);
+
+	name.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len);
+
+	int err = bind_to(fd, &name);
+
+	if (err == 0)
+		return fd;
+	stt_socket_close(fd);
+	return err;
+}
+
+/* Of several that find a stale file at once, one takes it away: the others would take away what
+ * that one has bound. So it looks again once it has the lock; one that may have none (a sandbox)
+ * goes on as it is. */
+static int replace_file(int fd, const struct stt_addr *addr, const struct stat *seen)
+{
+	struct stat status;
+	int lock = lock_file(seen);
+
+	if (lock < 0 && lock != -EACCES && lock != -EPERM)
+		return lock;
+
+	int err = is_stale(addr, &status);
+
+	if (err == 1 && (status.st_dev != seen->st_dev || status.st_ino != seen->st_ino))
+		err = 0;
+	if (err == 1 && unlink(addr->un.sun_path) < 0)
+		err = -errno;
+	if (err == 0)
+		err = -EADDRINUSE;
+	else if (err == 1 || err == -ENOENT)
+		err = bind_to(fd, addr);
+	if (lock >= 0)
+		stt_socket_close(lock);
+	return err;
+}
+
 static int bind_path(int fd, const struct stt_addr *addr)
 {
+	struct stat status;
 	int err = bind_to(fd, addr);
 
 	if (err != -EADDRINUSE)
 		return err;
 
-	int stale = is_stale(addr);
+	int stale = is_stale(addr, &status);
 
+	if (stale == -ENOENT)
+		return bind_to(fd, addr);
 	if (stale <= 0)
 		return stale < 0 ? stale : err;
-	if (unlink(addr->un.sun_path) < 0 && errno != ENOENT)
-		return -errno;
-	return bind_to(fd, addr);
+	return replace_file(fd, addr, &status);
 }
 
 /*
@@ -245,7 +296,8 @@ static int bind_file(int fd, const struct stt_addr *addr, int mode)
 	if (err < 0 || !has_mode)
 		return err;
 	err = stt_socket_file_set_mode(addr, (mode_t)mode);
-	if (err < 0)
+	/* Another file that has taken the path is not ours to remove. */
+	if (err < 0 && err != -EADDRINUSE)
 		stt_socket_file_discard(addr);
 	return err;
 }
