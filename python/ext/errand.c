@@ -33,11 +33,14 @@ static void finish(errand_object *self, PyObject *value)
 	self->over = true;
 	self->outer = NULL;
 	if (outer) {
+		/* Whose coroutine may have come to its end by the time that it is woken. */
+		Py_INCREF(outer);
 		if (value)
 			wait_give(outer, value);
 		else
 			wait_raise(outer, exception);
 		far_wake(outer);
+		Py_DECREF(outer);
 	} else if (self->fd >= 0) {
 		self->value = value;
 		self->exception = exception;

@@ -12,6 +12,8 @@ static bool give_connection(group_object *group, sttcp_conn *conn)
 	if (!wait)
 		return false;
 	group->dial = NULL;
+	/* Whose coroutine may have come to its end by the time that it is woken. */
+	Py_INCREF(wait);
 
 	PyObject *made = conn_make_far(conn, (PyObject *)group);
 
@@ -23,6 +25,7 @@ static bool give_connection(group_object *group, sttcp_conn *conn)
 		wait_raise(wait, take_exception());
 	}
 	far_wake(wait);
+	Py_DECREF(wait);
 	return made;
 }
 
@@ -160,8 +163,11 @@ static void on_unconnected(sttcp_conn *conn, int reason, void *context)
 
 	if (wait) {
 		group->dial = NULL;
+		/* As give_connection. */
+		Py_INCREF(wait);
 		wait_fail_dial(wait, reason, text_make(text ? text : ""));
 		far_wake(wait);
+		Py_DECREF(wait);
 	}
 	if (group)
 		Py_DECREF(group);

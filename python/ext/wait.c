@@ -25,10 +25,19 @@ enum {
 	MOST_EXACTLY = 1 << 20
 };
 
+/* The state first: what the old value held may run Python as it goes, and let in who asks. */
+static void put_value(wait_object *self, PyObject *value, enum wait_state state)
+{
+	PyObject *old = self->value;
+
+	self->value = value;
+	self->state = (unsigned char)state;
+	Py_XDECREF(old);
+}
+
 void wait_give(wait_object *self, PyObject *value)
 {
-	Py_XSETREF(self->value, value);
-	self->state = GIVEN;
+	put_value(self, value, GIVEN);
 }
 
 void wait_fail(wait_object *self, int code)
@@ -39,8 +48,7 @@ void wait_fail(wait_object *self, int code)
 
 void wait_raise(wait_object *self, PyObject *exception)
 {
-	Py_XSETREF(self->value, exception);
-	self->state = RAISES;
+	put_value(self, exception, RAISES);
 }
 
 void wait_fail_dial(wait_object *self, int code, PyObject *text)
@@ -48,8 +56,7 @@ void wait_fail_dial(wait_object *self, int code, PyObject *text)
 	PyObject *told = Py_BuildValue("(OiN)", self->value, code, text);
 
 	if (told) {
-		Py_XSETREF(self->value, told);
-		self->state = NO_CONN;
+		put_value(self, told, NO_CONN);
 	} else {
 		wait_raise(self, take_exception());
 	}

@@ -10,7 +10,7 @@ import unittest
 
 import sttcp
 from certs import Certificates
-from support import DEADLINE, free_port
+from support import DEADLINE, free_port, run_python
 from test_await_dial import DialCase
 
 
@@ -75,6 +75,44 @@ class TLSTest(DialCase):
         while not done.wait(0.0001):
             next(turns)
         self.assertTrue(any(seen), seen)
+
+    def test_its_own_connection_ends_as_it_is_given(self):
+        """In a process of its own, which with freed memory would crash."""
+        run_python("""
+import socket, sys, threading
+import sttcp
+from sttcp.server import Server
+from support import DEADLINE, Peer
+
+ended = threading.Event()
+outcome = []
+
+class TLS(sttcp.TLS):
+    def __del__(self):  # of what the dial has held, the last of it
+        peer.reset()
+        assert ended.wait(DEADLINE)
+
+back = Server("127.0.0.1", 0, tls=sttcp.TLS(*sys.argv[1:]))
+back.connection_handler(lambda address, connection: True)
+back.start()
+front = Server("127.0.0.1", 0)
+front.disconnection_handler(lambda address, reason: ended.set())
+
+@front.connection_handler
+async def handler(address, connection):
+    try:
+        outcome.append(await sttcp.dial("127.0.0.1", back.port, tls=TLS(require_peer=False)))
+    except BaseException as error:
+        outcome.append(error)
+
+front.start()
+peer = Peer(front.port)
+assert ended.wait(DEADLINE)
+front.stop(0)
+assert type(outcome[0]) is sttcp.Connection, outcome
+outcome.clear()
+back.stop(0)
+""", self.certs.path("good.pem"), self.certs.path("good.key"), options=("-X", "dev"))
 
     def start_server(self):
         """One that goes over to TLS when it is asked to."""
