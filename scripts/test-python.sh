@@ -40,7 +40,7 @@ preload=
 if [ "${SANITIZE:-}" = address ]; then
 	export CC=gcc CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
 	tests='test_seed test_facts test_reasons test_life test_connection test_core test_leaks test_exit
-		test_verbs test_with test_log test_fork test_signals test_messages test_timer test_errors
+		test_verbs test_with test_log test_fork test_signals test_interrupts test_messages test_timer test_errors
 		test_options test_context test_dial test_flow test_sends test_engine test_threads test_robust test_rooms test_tasks
 		test_await test_await_dial test_await_dial_reads test_await_dial_ends test_await_dial_many
 		test_await_dial_tls test_await_ends test_await_rest test_await_tls test_hammer test_tls_object

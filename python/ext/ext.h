@@ -79,8 +79,11 @@ enum {
 	SIGNALS_MS = 50
 };
 
-/* Whether this is the main thread, where Python runs the handlers of signals. */
+/* Whether this is the main thread, where Python runs the handlers of signals. It runs none. */
 bool signals_come_here(void);
+
+/* -1 with an exception set. */
+int signals_init(void);
 
 /* ---------------------------------------------------------------- log.c */
 

@@ -145,9 +145,9 @@ __attribute__((visibility("default"))) PyMODINIT_FUNC PyInit__sttcp(void)
 
 	if (!module)
 		return NULL;
-	if (log_init(module) < 0 || gil_init() < 0 || timers_init(module) < 0 ||
-	    waits_init(module) < 0 || errands_init() < 0 || dialogues_init() < 0 ||
-	    add_type(module, "ConnectionBase", &conn_type) < 0 ||
+	if (log_init(module) < 0 || gil_init() < 0 || signals_init() < 0 ||
+	    timers_init(module) < 0 || waits_init(module) < 0 || errands_init() < 0 ||
+	    dialogues_init() < 0 || add_type(module, "ConnectionBase", &conn_type) < 0 ||
 	    add_type(module, "GroupBase", &group_type) < 0 ||
 	    add_type(module, "TimerBase", &timer_type) < 0 ||
 	    add_type(module, "TLSBase", &tls_type) < 0 || add_codes(module) < 0 ||
