@@ -82,6 +82,12 @@ enum {
 /* Whether this is the main thread, where Python runs the handlers of signals. It runs none. */
 bool signals_come_here(void);
 
+/* _signals_into(before, fd): from now on Python writes the number of each signal there; what it has
+ * written to is appended. _signals_back(before, depth): takes that back until so many are left. In
+ * one step each, without a handler of a signal in between. */
+PyObject *signals_into(PyObject *module, PyObject *args);
+PyObject *signals_back(PyObject *module, PyObject *args);
+
 /* -1 with an exception set. */
 int signals_init(void);
 

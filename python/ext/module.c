@@ -101,6 +101,8 @@ static PyMethodDef functions[] = {
 	{"_dial", dial, METH_VARARGS, NULL},
 	{"_dial_waiting", far_dial, METH_VARARGS, NULL},
 	{"_in_handler", in_handler, METH_NOARGS, NULL},
+	{"_signals_into", signals_into, METH_VARARGS, NULL},
+	{"_signals_back", signals_back, METH_VARARGS, NULL},
 	{"_leave", leave, METH_NOARGS, NULL},
 	{"error_text", error_text, METH_O,
 	 "error_text($module, code, /)\n--\n\nA sentence for a code."},

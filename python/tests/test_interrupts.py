@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Exceptions of signal handlers that come at moments that luck alone does not find."""
 
+import itertools
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import unittest
@@ -37,6 +39,87 @@ class RingCase(Case):
         peer, _ = listener.accept()
         self.addCleanup(peer.close)
         return peer, connection
+
+
+class PipeTest(RingCase):
+    """What signals wake a wait of the main thread by."""
+
+    def test_an_exception_behind_any_call_leaves_no_descriptor(self):
+        server = self.server(start=True)
+        self.assertFalse(server.wait(0.001))
+        count = len(os.listdir("/proc/self/fd"))
+        failed = 0
+        for at in itertools.count():
+            left = at
+
+            def profile(frame, event, argument):
+                nonlocal left
+                # What comes behind an exception is left alone.
+                if event not in ("call", "c_return") or left < 0:
+                    return
+                left -= 1
+                if left < 0:
+                    raise Ring
+
+            # Where the interpreter looks for signals.
+            try:
+                sys.setprofile(profile)
+                server.wait(0)
+            except Ring:
+                failed += 1
+            finally:
+                sys.setprofile(None)
+            self.assertEqual(signal.set_wakeup_fd(-1), -1, at)
+            if left >= 0:
+                break
+        self.assertGreater(failed, 5)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), count)
+        self.assertFalse(server.wait(0.001))
+
+    def test_waits_inside_waits_are_woken_each(self):
+        outer, inner = self.server(start=True), self.server(start=True)
+        told = []
+
+        def wait_inside(*unused):
+            once_main_waits(lambda: (outer.stop(0), inner.stop(0)))
+            told.append(inner.wait(DEADLINE))
+
+        signal.signal(signal.SIGUSR1, wait_inside)
+        once_main_waits(os.kill, os.getpid(), signal.SIGUSR1)
+        began = time.monotonic()
+        self.assertTrue(outer.wait(DEADLINE))
+        self.assertEqual(told, [True])
+        self.assertLess(time.monotonic() - began, DEADLINE / 2)
+        self.assertEqual(signal.set_wakeup_fd(-1), -1)
+
+    def test_waits_without_a_descriptor(self):
+        run_python("""
+import os, resource, signal, socket, threading
+from sttcp.server import Server
+from support import DEADLINE, wait_for
+
+server = Server("127.0.0.1", 0)
+server.start()
+peer = socket.create_connection(server.sock_name)
+wait_for(lambda: server.count)
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+try:
+    while True:
+        os.dup(0)
+except OSError:
+    pass
+assert not server.wait(0.01)
+told = []
+thread = threading.Thread(target=lambda: told.append(server.wait(0.01)))
+thread.start()
+thread.join()
+assert told == [False], told
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+threading.Thread(target=lambda: (wait_for(lambda: server._stopping), peer.close())).start()
+server.keep_alive()
+assert server.closed
+""")
 
 
 class MainThreadTest(RingCase):

@@ -19,22 +19,29 @@ from sys import is_finalizing
 from types import FrameType
 from typing import Any, Callable, Iterator, TypeVar
 
+from . import _sttcp
+
 T = TypeVar("T")
 
 _NEWS = b"\0"  # no signal has this number
+
+# How long a wait sleeps from one look to the next where there is no descriptor for a pipe.
+_NAP_S = 0.02
 
 
 class Pipe:
     """Closed with its last reference, and so not while another thread writes."""
 
     def __init__(self) -> None:
-        self.reader, self.writer = os.pipe()
-        os.set_blocking(self.reader, False)
-        os.set_blocking(self.writer, False)
+        self._ends: list[tuple[int, int]] = []
+        # In one step: what a signal handler raises between two would leave them open.
+        self._ends.extend(map(os.pipe2, [os.O_NONBLOCK | os.O_CLOEXEC]))
+        self.reader, self.writer = self._ends[0]
 
     def __del__(self) -> None:
-        os.close(self.reader)
-        os.close(self.writer)
+        for each in self._ends:
+            for end in each:
+                os.close(end)
 
 
 # The pipes of all calls that wait. There is no lock: a signal handler may interrupt its holder, and
@@ -54,10 +61,15 @@ def announce() -> None:
 # What took the signals before the main thread's calls that wait, the outermost first.
 _before: list[int] = []
 
+# The pipes of these calls, likewise. They stay: Python might still write to one that is closed, or to
+# what has got its number.
+_of_main: list[Pipe] = []
+
 
 def _forget_parent() -> None:
     """In a forked child nobody waits, and whose main thread is another does not find its way back."""
     _pipes.clear()
+    _of_main.clear()
     if _before:
         signal.set_wakeup_fd(_before[0], warn_on_full_buffer=False)
         _before.clear()
@@ -70,20 +82,17 @@ def on_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-@contextlib.contextmanager
-def _signals_into(pipe: int) -> Iterator[int]:
-    """Makes Python write the number of each signal there; yields the previous descriptor."""
-    if not on_main_thread():
-        yield -1
-        return
-    outer = len(_before)
-    before = signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
+def _pipe(is_main: bool, depth: int) -> Pipe | None:
+    """None if there are no descriptors left. On the main thread each wait inside a wait has one of
+    its own, which else would take the news of the outer one."""
     try:
-        _before.append(before)
-        yield before
-    finally:
-        del _before[outer:]
-        signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+        if not is_main:
+            return Pipe()
+        if len(_of_main) <= depth:
+            _of_main.append(Pipe())
+        return _of_main[depth]
+    except OSError:
+        return None
 
 
 def _take(pipe: int, before: int) -> None:
@@ -98,21 +107,34 @@ def wait_until(done: Callable[[], bool], timeout: float | None = None) -> bool:
     if done():
         return True
     end = None if timeout is None else time.monotonic() + timeout
-    pipe = Pipe()
-    _pipes.add(pipe)
-    try:
-        poll = select.poll()
+    is_main = on_main_thread()
+    before, depth = -1, len(_before)
+    pipe = _pipe(is_main, depth)
+    poll = select.poll()
+    if pipe:
         poll.register(pipe.reader, select.POLLIN)
-        with _signals_into(pipe.writer) as before:
-            while not done():
-                left = None if end is None else end - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                if poll.poll(None if left is None else left * 1000 + 1):
-                    _take(pipe.reader, before)
+    # Whatever a signal handler raises, the descriptor goes back: nothing of Python runs between
+    # `try` and the one call, nor between `finally` and the other.
+    try:
+        if is_main and pipe:
+            _sttcp._signals_into(_before, pipe.writer)
+            before = _before[depth]
+        if pipe:
+            _pipes.add(pipe)
+        while not done():
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            if not pipe:
+                time.sleep(_NAP_S if left is None else min(left, _NAP_S))
+            elif poll.poll(None if left is None else left * 1000 + 1):
+                _take(pipe.reader, before)
         return True
     finally:
-        _pipes.discard(pipe)
+        if is_main:
+            _sttcp._signals_back(_before, depth)
+        if pipe:
+            _pipes.discard(pipe)
 
 
 def _begins(thread: threading.Thread) -> bool:
