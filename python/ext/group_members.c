@@ -89,6 +89,20 @@ static void keep_member(sttcp_conn *conn, void *argument)
 	members->conns[members->count++] = sttcp_conn_ref(conn);
 }
 
+/* One that has ended meanwhile, and whose object went with its last handler, is none any more: it
+ * would get a second one, which knows nothing of the first. */
+static int append_member(PyObject *list, group_object *self, sttcp_conn *conn)
+{
+	if (!conn_peek(conn) && !sttcp_conn_is_open(conn))
+		return 0;
+
+	PyObject *wrapped = conn_wrap(conn, (PyObject *)self, &self->last_host);
+	int result = wrapped ? PyList_Append(list, wrapped) : -1;
+
+	Py_XDECREF(wrapped);
+	return result;
+}
+
 PyObject *group_connections(group_object *self, PyObject *args)
 {
 	struct members members = {0};
@@ -110,16 +124,11 @@ PyObject *group_connections(group_object *self, PyObject *args)
 	if (result < 0)
 		return raise_code(result, NULL);
 
-	PyObject *list = members.failed ? PyErr_NoMemory() : PyList_New((Py_ssize_t)members.count);
+	PyObject *list = members.failed ? PyErr_NoMemory() : PyList_New(0);
 
-	for (size_t i = 0; list && i < members.count; i++) {
-		PyObject *wrapped = conn_wrap(members.conns[i], (PyObject *)self, &self->last_host);
-
-		if (wrapped)
-			PyList_SET_ITEM(list, (Py_ssize_t)i, wrapped);
-		else
+	for (size_t i = 0; list && i < members.count; i++)
+		if (append_member(list, self, members.conns[i]) < 0)
 			Py_CLEAR(list);
-	}
 	for (size_t i = 0; i < members.count; i++)
 		sttcp_conn_unref(members.conns[i]);
 	PyMem_RawFree(members.conns);

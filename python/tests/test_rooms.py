@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Rooms: parts of a server's connections, by name."""
 
+import gc
 import random
 import threading
 import unittest
@@ -157,6 +158,34 @@ class RoomsTest(Case):
             self.assertEqual(len(server.connections(room)), server.count_in(room))
             server.each(lambda connection, room=room: connection.leave(room), room)
             self.assertEqual(server.count_in(room), 0)
+
+
+class ListTest(Case):
+    def test_what_ends_meanwhile_is_left_out(self):
+        """Garbage is collected as the first of the objects is made, and lets handlers in."""
+        ends = Seen()
+        server = self.server()
+        server.disconnection_handler(lambda address, reason: ends.tell(address))
+        server.start()
+        peers = [self.peer(server) for _ in range(2)]
+        wait_for(lambda: server.count == 2)
+
+        def end_all(phase, info):
+            if phase == "start" and peers:
+                while peers:
+                    peers.pop().close()
+                ends.next(), ends.next()
+
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        gc.callbacks.append(end_all)
+        self.addCleanup(gc.callbacks.remove, end_all)
+        gc.set_threshold(1)
+        found = server._connections()
+        gc.set_threshold(0)
+        if peers:
+            self.skipTest("this Python collects nothing there")
+        self.assertLess(len(found), 2)
+        self.assertEqual(server.connections(), [])
 
 
 if __name__ == "__main__":
