@@ -122,6 +122,39 @@ assert server.closed
 """)
 
 
+class StopTest(unittest.TestCase):
+    def test_a_stop_may_interrupt_a_stop(self):
+        """As its lock is held; in a process of its own, which else would stand still."""
+        run_python("""
+import faulthandler, signal
+from sttcp.server import Server
+from support import DEADLINE
+
+class Lock:
+    def __init__(self, lock):
+        self.lock = lock
+        self.enter = lambda: signal.raise_signal(signal.SIGUSR1)
+
+    def __enter__(self):
+        self.lock.acquire()
+        enter, self.enter = self.enter, lambda: None
+        enter()
+
+    def __exit__(self, *unused):
+        self.lock.release()
+
+faulthandler.dump_traceback_later(DEADLINE, exit=True)
+server = Server("127.0.0.1", 0)
+lock = server._state_lock
+signal.signal(signal.SIGUSR1, lambda *unused: server.stop())
+for _ in range(2):
+    server.start()
+    server._state_lock = Lock(lock)
+    server.stop()
+    assert server.closed
+""")
+
+
 class MainThreadTest(RingCase):
     """How a wait finds out that it is on the main thread."""
 

@@ -72,7 +72,7 @@ def _forget_parent() -> None:
     global _lock
     _lock = threading.RLock()
     for each in _running:
-        each._state_lock = threading.Lock()
+        each._state_lock = threading.RLock()
         each._timers_lock = threading.RLock()
         each._timers.clear()
         each._starter = 0
@@ -208,7 +208,7 @@ class Group(_sttcp.GroupBase):
         #: Its TLS, or None.
         self.tls: TLS | None = read.get("tls")
         self._drain_ms: int = read.get("drain_timeout_ms", 0)
-        self._state_lock = threading.Lock()
+        self._state_lock = threading.RLock()
         self._timers_lock = threading.RLock()
         self._timers: list[Timer] = []
         self._was_started = False

@@ -262,11 +262,12 @@ class Server(_group.Group):
     def _stop_within(self, timeout_ms: int) -> StopReport:
         if not self._has_begun():
             return StopReport(0, 0, 0)
-        with self._state_lock:
-            if self.closed:
-                return StopReport(0, 0, 0)
-            self._stopping = True
-            run = self._runs
+        # Without the lock, in which a signal handler might stop it once more, and wait for a thread
+        # that wants the lock. The run comes last: of two it is the later one, which _stop ends.
+        if self.closed:
+            return StopReport(0, 0, 0)
+        self._stopping = True
+        run = self._runs
         if _sttcp._in_handler():
             report = self._stop(timeout_ms)
             threading.Thread(target=self._finish_later, args=(run,), name="sttcp-wait",
