@@ -155,6 +155,18 @@ for _ in range(2):
 """)
 
 
+class KeepAliveTest(Case):
+    def test_ctrl_c_while_the_first_one_is_told_of(self):
+        for keep_alive in lambda server: server.keep_alive(), lambda server: sttcp.keep_alive():
+            server = self.server(start=True)
+            self.peer(server)
+            once_main_waits(os.kill, os.getpid(), signal.SIGINT)
+            with unittest.mock.patch.object(type(server), "_tell_stopping",
+                                            side_effect=KeyboardInterrupt):
+                keep_alive(server)
+            self.assertTrue(server.closed)
+
+
 class MainThreadTest(RingCase):
     """How a wait finds out that it is on the main thread."""
 

@@ -555,8 +555,8 @@ class Group(_sttcp.GroupBase):
                 let_signals_through()
                 wait_until(lambda: self.closed)
             except KeyboardInterrupt:
-                self._tell_stopping()
                 try:
+                    self._tell_stopping()
                     self._stop_after_signal()
                 except KeyboardInterrupt:
                     self._stop_now()

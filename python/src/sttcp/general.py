@@ -95,9 +95,9 @@ def keep_alive() -> None:
             let_signals_through()
             wait_until(lambda: not running_objects())
         except KeyboardInterrupt:
-            for each in running_objects():
-                each._tell_stopping()
             try:
+                for each in running_objects():
+                    each._tell_stopping()
                 _in_parallel([each._stop_after_signal for each in running_objects()])
             except KeyboardInterrupt:
                 _in_parallel([each._stop_now for each in running_objects()])
