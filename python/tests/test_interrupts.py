@@ -13,7 +13,7 @@ import unittest.mock
 
 import sttcp
 from asleep import once_main_waits
-from support import DEADLINE, Case, forks_beside_threads, run_python
+from support import DEADLINE, Case, Seen, forks_beside_threads, run_python
 
 
 class Ring(Exception):
@@ -122,7 +122,7 @@ assert server.closed
 """)
 
 
-class StopTest(unittest.TestCase):
+class StopTest(Case):
     def test_a_stop_may_interrupt_a_stop(self):
         """As its lock is held; in a process of its own, which else would stand still."""
         run_python("""
@@ -153,6 +153,27 @@ for _ in range(2):
     server.stop()
     assert server.closed
 """)
+
+    def test_a_stop_in_a_handler_where_no_thread_can_be_had(self):
+        def start(thread):
+            raise RuntimeError("can't start new thread")
+
+        def receive(address, connection, data):
+            with unittest.mock.patch.object(threading.Thread, "start", start):
+                try:
+                    server.stop(0)
+                except RuntimeError as error:
+                    seen.tell(str(error))
+
+        seen = Seen()
+        server = self.server()
+        server.receive_handler(receive)
+        for _ in range(2):
+            server.start()
+            self.peer(server).sendall(b"x")
+            self.assertEqual(seen.next(), "can't start new thread")
+            self.assertTrue(server.wait(DEADLINE))
+
 
 
 class KeepAliveTest(Case):

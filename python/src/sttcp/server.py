@@ -270,8 +270,12 @@ class Server(_group.Group):
         run = self._runs
         if _sttcp._in_handler():
             report = self._stop(timeout_ms)
-            threading.Thread(target=self._finish_later, args=(run,), name="sttcp-wait",
-                             daemon=True).start()
+            try:
+                threading.Thread(target=self._finish_later, args=(run,), name="sttcp-wait",
+                                 daemon=True).start()
+            except RuntimeError:  # no thread to be had: nobody would tell its end
+                self._finish(run)
+                raise
             return StopReport(*report[1:])
 
         end = time.monotonic() + timeout_ms / 1000
