@@ -187,6 +187,9 @@ static enum outcome begin_read(wait_object *self, struct dialogue *d, PyObject *
 	}
 	if (d->rest && wait_begin_with_rest(self, d, value) == RETURNS)
 		return RETURNS;
+	/* Whatever comes: what the last read took at most is none of theirs. */
+	if (!of_bytes)
+		atomic_store(&self->conn->want, 0);
 	/* The library may have been given back what came before it, and tells of it no more. */
 	if (self->conn->fin) {
 		*value = self->kind == WAIT_EXACTLY ? wait_take_exactly(d, self)

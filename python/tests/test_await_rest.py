@@ -57,6 +57,20 @@ async def time_out(connection, seen):
         seen.tell("timed out")
 
 
+class WholeTest(AwaitCase):
+    def test_reads_that_do_not_wait_are_not_cut_as_the_last_one_was(self):
+        seen = Seen()
+
+        async def handler(address, connection):
+            found = [await connection.recv(3), await connection.recv(3),
+                     await connection.next_size(0)]
+            connection.settimeout(0)
+            seen.tell(found + [len(await connection.recv_message())])
+
+        self.peer(self.talk(handler)).sendall(b"x" * 100)
+        self.assertEqual(seen.next(), [b"xxx", b"xxx", 94, 94])
+
+
 class RestCase(AwaitCase):
     def start(self, handler, receive=True, **options):
         self.seen = Seen()
