@@ -272,7 +272,8 @@ PyObject *io_recv_exactly(conn_object *self, Py_ssize_t size, int timeout_ms)
 
 	/* There is no memory for what the library would have refused. */
 	if (!bytes && !code && size > most_exactly(self) &&
-	    PyErr_ExceptionMatches(PyExc_MemoryError)) {
+	    (PyErr_ExceptionMatches(PyExc_MemoryError) ||
+	     PyErr_ExceptionMatches(PyExc_OverflowError))) {
 		PyErr_Clear();
 		code = -EMSGSIZE;
 	}

@@ -5,6 +5,7 @@ size."""
 import errno
 import gc
 import socket
+import sys
 import threading
 import unittest
 import weakref
@@ -326,6 +327,16 @@ class SizesTest(Case):
 
         self.assertEqual(self.read(script, b"go\nab\ncd\nefg\nlast\n", framing="line"),
                          [[b"ab\n", b"", b"cd\ne", b"fg"], b"", b"last"])
+
+    def test_more_than_bytes_can_be(self):
+        def script(connection):
+            for size in sys.maxsize, sys.maxsize - 100:
+                with self.assertRaises(OSError) as caught:
+                    connection.recv_exactly(size)
+                self.assertEqual(caught.exception.errno, errno.EMSGSIZE)
+            return True
+
+        self.assertEqual(self.read(script, b"go")[0], True)
 
     def test_or_none_of_them(self):
         def script(connection):
