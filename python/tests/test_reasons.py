@@ -7,7 +7,7 @@ import unittest
 
 import sttcp
 from sttcp.client import Client
-from support import Case, Seen, free_port, run_python
+from support import DEADLINE, Case, Seen, free_port, run_python
 
 
 class ExceptionTest(Case):
@@ -278,6 +278,34 @@ class ReasonTest(Case):
         first.stop()
         second.start()
         self.assertRaises(RuntimeError, second.start)
+
+
+class SystemTest(Case):
+    def test_a_client_that_the_system_calls_invalid(self):
+        """As it does an address of one link, without the link; that the client was not started is
+        something else."""
+        try:
+            with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as link:
+                link.connect(("fe80::1", 9))
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                self.skipTest(f"IPv6 gives {error}")
+        seen = Seen()
+        client = Client("fe80::1", 9)
+        client.unconnected_handler(lambda address, reason: seen.tell(reason))
+        for call in client.wait, client.wait_open, lambda: client.send(b"x"):
+            with self.assertRaisesRegex(RuntimeError, "not started"):
+                call()
+        client.start()
+        reason = seen.next()
+        self.assertIsInstance(reason, OSError)
+        self.assertEqual(reason.errno, errno.EINVAL)
+        self.assertIn("fe80::1", str(reason))
+        self.assertTrue(client.wait(DEADLINE))
+        for call in client.wait_open, lambda: client.send(b"x"):
+            with self.assertRaises(OSError) as raised:
+                call()
+            self.assertEqual(raised.exception.errno, errno.EINVAL)
 
 
 if __name__ == "__main__":

@@ -68,11 +68,11 @@ _of_main: list[Pipe] = []
 
 def _forget_parent() -> None:
     """In a forked child nobody waits, and whose main thread is another does not find its way back."""
-    _pipes.clear()
-    _of_main.clear()
     if _before:
         signal.set_wakeup_fd(_before[0], warn_on_full_buffer=False)
         _before.clear()
+    _pipes.clear()
+    _of_main.clear()
 
 
 os.register_at_fork(after_in_child=_forget_parent)

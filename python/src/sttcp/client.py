@@ -19,7 +19,7 @@ from ._group import Address, DataT, PlainHandler, count_arguments
 from ._options import DEFAULT, ClientOptions, lists_options, wait_milliseconds
 from ._printing import print_sync
 from ._wait import call_interruptibly, on_main_thread, wait_until
-from .errors import DestructionException as _DestructionException, make_exception
+from .errors import DestructionException as _DestructionException, make_end, make_exception
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -179,10 +179,9 @@ class Client(_group.Group):
 
     def _check_wait(self) -> None:
         """In handlers of other objects it may be waited for."""
-        code = self._wait(0)
-        if code == -errno.EINVAL:
+        if not self._was_started:
             raise RuntimeError("the client was not started")
-        self._check_code(code)
+        self._check_code(self._wait(0))
 
     def _check_code(self, code: int) -> None:
         if code == -errno.EDEADLK:
@@ -205,7 +204,7 @@ class Client(_group.Group):
             return False
         self._check_code(code)
         if code < 0:
-            raise make_exception(code, None)
+            raise make_end(code)
         return True
 
     def _send_now(self, data: bytes, framed: bool) -> int:
@@ -230,7 +229,7 @@ class Client(_group.Group):
             code = self._send_now(data, framed)
         self._check_code(code)
         if code < 0:
-            raise make_exception(code, None)
+            raise make_end(code) if self.closed else make_exception(code, None)
 
     def send(self, data: bytes, timeout: float | None = None) -> None:
         """Waits for an open connection, for timeout seconds at most (TimeoutError), and sends all of

@@ -216,7 +216,14 @@ def make_reason(code: int, text: str) -> Error | None:
     """What a handler gets: None after an orderly close by the peer or by this side."""
     if code in (0, _sttcp.ECLOSED):
         return None
+    if code == -errno.EINVAL:  # of the system: a handler has no arguments
+        return _make(OSError, code, errno.EINVAL, in_words_of_python(code, text) or os.strerror(errno.EINVAL))
     return make_exception(code, text)
+
+
+def make_end(code: int) -> Error:
+    """What a client has ended with, for who waits for its connection."""
+    return make_system_error(code) if code == -errno.EINVAL else make_exception(code, None)
 
 
 def make_system_error(code: int) -> Error:
