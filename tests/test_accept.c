@@ -228,7 +228,8 @@ static void stop_empties_the_queue_in_turns(void **state)
 	}
 	assert_int_equal(probe_count(probe, STTCP_CONNECTION), PEERS);
 	assert_true(atomic_load(&longest) > 0);
-	assert_true(atomic_load(&longest) <= 64);
+	/* 64 at a time; twice as many where the pause ends in the turn in which the stop begins. */
+	assert_true(atomic_load(&longest) <= 2 * 64);
 	sttcp_server_free(server);
 	probe_free(probe);
 }
