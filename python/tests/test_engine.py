@@ -115,6 +115,41 @@ for _ in range(20):
 assert threading.active_count() == 1, threading.enumerate()
 """)
 
+    def test_the_pipe_for_signals_stays_for_other_threads_and_for_waits(self):
+        run("""
+import signal
+from sttcp._wait import wait_until
+before = files()
+server = Server("127.0.0.1", 0)
+with server:
+    pass
+go = threading.Event()
+other = threading.Thread(target=go.wait, args=(DEADLINE,))
+other.start()
+sttcp.engine_shutdown()
+assert len(files()) == len(before) + 2, (files(), before)
+go.set()
+other.join()
+sttcp.engine_shutdown()
+assert files() == before, (files(), before)
+
+def shut_down_twice(*unused):
+    for _ in range(2):
+        with server:
+            pass
+        sttcp.engine_shutdown()
+        counts.append(len(files()))
+
+counts = []
+looks = iter([lambda: False, lambda: signal.raise_signal(signal.SIGUSR1), lambda: True])
+signal.signal(signal.SIGUSR1, shut_down_twice)
+assert wait_until(lambda: next(looks)(), DEADLINE) is True
+assert counts == [len(before) + 2] * 2, (counts, before)
+assert signal.set_wakeup_fd(-1) == -1
+sttcp.engine_shutdown()
+assert files() == before, (files(), before)
+""")
+
     def test_threads_of_handlers_give_back_what_they_had_in_python(self):
         run("""
 import weakref

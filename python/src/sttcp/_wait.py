@@ -61,8 +61,8 @@ def announce() -> None:
 # What took the signals before the main thread's calls that wait, the outermost first.
 _before: list[int] = []
 
-# The pipes of these calls, likewise. They stay: Python might still write to one that is closed, or to
-# what has got its number.
+# The pipes of these calls, likewise. They stay as long as another thread might be about to write a
+# signal to one: it would write to what has got its number.
 _of_main: list[Pipe] = []
 
 
@@ -93,6 +93,12 @@ def _pipe(is_main: bool, depth: int) -> Pipe | None:
         return _of_main[depth]
     except OSError:
         return None
+
+
+def close_idle_pipes() -> None:
+    """Of those that the main thread's waits have left; not while there are other threads."""
+    if on_main_thread() and threading.active_count() == 1:
+        del _of_main[len(_before):]
 
 
 def _take(pipe: int, before: int) -> None:

@@ -15,8 +15,8 @@ from ._engine import ends
 from ._group import LAST_RUN_S, running_objects
 from .errors import make_exception
 from ._log import end_passing
-from ._wait import (announce, call_interruptibly, let_signals_through, on_main_thread, terminable,
-                    wait_until)
+from ._wait import (announce, call_interruptibly, close_idle_pipes, let_signals_through,
+                    on_main_thread, terminable, wait_until)
 
 
 def _in_parallel(calls: list[Callable[[], object]]) -> None:
@@ -60,11 +60,12 @@ def _end_engine() -> int:
 
 def engine_shutdown() -> None:
     """Ends every thread and closes every descriptor of the library; connections that still flush
-    are closed at once. No program needs this at its end: it is for a fork that should find a
-    process without threads, for leak checkers, and for another configure. The next start begins
-    anew. RuntimeError: something is started, a timer is set, or this is a handler. After a stop
-    that has left handlers running it waits for those, and for what run() was given, for 10 seconds
-    at most."""
+    are closed at once. Only the pipe through which signals wake the main thread stays, if the
+    program has other threads or this is called on one. No program needs this at its end: it is for
+    a fork that should find a process without threads, for leak checkers, and for another configure.
+    The next start begins anew. RuntimeError: something is started, a timer is set, or this is a
+    handler. After a stop that has left handlers running it waits for those, and for what run() was
+    given, for 10 seconds at most."""
     deadline = time.monotonic() + LAST_RUN_S
     code = _end_engine()
     # What has told its end is not quite there yet in the library.
@@ -82,6 +83,7 @@ def engine_shutdown() -> None:
     if code < 0:
         raise make_exception(code, None)
     end_passing()
+    close_idle_pipes()
 
 
 def keep_alive() -> None:
