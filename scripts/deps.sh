@@ -69,7 +69,8 @@ need_test()
 	need python3 command_found python3
 }
 
-# Who is on the other end in the tests of TLS, and of an example. Without them these cases are left out, with a word.
+# Who is on the other end in the tests of TLS, and of an example, who draws a plot and who reads a
+# manual page. Without them these cases are left out, with a word.
 need_peers()
 {
 	need_test
@@ -80,6 +81,8 @@ need_peers()
 	need testssl.sh command_found testssl
 	need redis-server command_found redis-server
 	need libhiredis-dev header_found hiredis/hiredis.h
+	need gnuplot-nox command_found gnuplot
+	need groff-base command_found groff
 }
 
 need_musl()
