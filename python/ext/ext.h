@@ -110,6 +110,9 @@ int options_read(PyObject *dictionary, sttcp_options *options);
 /* option frame_fn; any thread, without the GIL. */
 int frames_ask(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *frame, void *context);
 
+/* Whether this thread runs the function of the connection. */
+bool frames_run(const PyObject *conn);
+
 /* ---------------------------------------------------------------- tls.c */
 
 extern PyTypeObject tls_type;

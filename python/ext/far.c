@@ -112,7 +112,7 @@ bool far_is_here(const conn_object *self)
 {
 	const struct dialogue *now = dialogue_now();
 
-	return (now && now->conn == self) || tasks_runs(self);
+	return (now && now->conn == self) || tasks_runs(self) || frames_run((const PyObject *)self);
 }
 
 /* Until it is over: 0, -1 with an exception set, or a code: the handler that waits is not to go

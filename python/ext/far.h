@@ -12,7 +12,8 @@ enum outcome far_begin(wait_object *self, PyObject **value);
 /* Nobody waits in it any more. */
 void far_give_up(wait_object *self);
 
-/* Whether this thread runs the connection's own handlers, and reads it itself. */
+/* Whether this thread runs the connection's own handlers or its frame function: another read would
+ * wait for this thread. */
 bool far_is_here(const conn_object *self);
 
 /* A read of one that is far by a thread that waits: what it comes to. */

@@ -2,6 +2,14 @@
 /* Framing by a Python function: where messages end. */
 #include "calls.h"
 
+/* Whose function this thread runs. */
+static _Thread_local const PyObject *now;
+
+bool frames_run(const PyObject *conn)
+{
+	return now == conn;
+}
+
 /* What a Python function told of a message: 1, 0 or, with or without an exception, -1. */
 static int read_frame(PyObject *told, sttcp_frame *frame)
 {
@@ -58,10 +66,13 @@ static int ask_frame(struct binding *binding, sttcp_conn *conn, const void *data
 	if (bytes) {
 		PyObject *own = ((conn_object *)known)->frame;
 		PyObject *function = own ? own : group->frame;
+		const PyObject *outer = now;
 
 		/* It may be replaced while it runs. */
 		Py_INCREF(function);
+		now = known;
 		told = call_apart(function, (PyObject *[]){known, bytes}, 2);
+		now = outer;
 		Py_DECREF(function);
 	}
 	if (told)

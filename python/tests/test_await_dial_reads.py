@@ -88,6 +88,26 @@ class ReadingTest(DialCase):
         back.sendall(b"abcd")
         self.assertEqual(self.seen.next(), ("returned", [b"ab", b"cd"]))
 
+    def test_frame_function_may_not_read(self):
+        """As that of any connection; it would wait for itself."""
+        def frame(connection, data):
+            for call in (lambda: connection.recv(1), lambda: connection.recv_into(bytearray(1)),
+                         lambda: connection.recv_exactly(1), connection.recv_message,
+                         connection.next_size, lambda: connection.start_tls(sttcp.TLS())):
+                try:
+                    call()
+                except OSError as error:
+                    self.seen.tell(error.errno)
+            return 1, 1, 2
+
+        async def work(connection, dialled):
+            return await dialled.recv_message()
+
+        _, _, back = self.back_of(work, framing=frame)
+        back.sendall(b"ab")
+        self.assertEqual([self.seen.next() for _ in range(6)], [errno.EDEADLK] * 6)
+        self.assertEqual(self.seen.next(), ("returned", b"b"))
+
     def test_malformed_message(self):
         async def work(connection, dialled):
             await dialled.recv_message()
