@@ -10,14 +10,15 @@
 #include <time.h>
 
 enum {
-	/* A handler of a signal has raised; no code of the library's. */
-	SIGNAL_RAISED = -1000000
+	/* A handler of a signal has raised, or a frame function to end the program; no code of the
+	 * library's. */
+	PYTHON_RAISED = -1000000
 };
 
 /* Raises what a read ended in; -EDEADLK gets a sentence of its own, as it is an easy mistake. */
 PyObject *io_raise(conn_object *self, int code, int timeout_ms)
 {
-	if (code == SIGNAL_RAISED)
+	if (code == PYTHON_RAISED)
 		return NULL;
 	if (code == -EBUSY)
 		return raise_code(code, "another thread reads this connection");
@@ -48,10 +49,10 @@ static ssize_t read_once(conn_object *self, read_fn *read, void *memory, size_t 
 	Py_BEGIN_ALLOW_THREADS
 	result = read(self->conn, memory, room, timeout_ms);
 	Py_END_ALLOW_THREADS
-	return result;
+	return frames_raise() ? PYTHON_RAISED : result;
 }
 
-/* What the call returns, or SIGNAL_RAISED. A dialled connection may be read on the main thread,
+/* What the call returns, or PYTHON_RAISED. A dialled connection may be read on the main thread,
  * which runs the handlers of signals meanwhile; what has come of a message stays for the next part.
  */
 static ssize_t read_waiting(conn_object *self, read_fn *read, void *memory, size_t room,
@@ -69,7 +70,7 @@ static ssize_t read_waiting(conn_object *self, read_fn *read, void *memory, size
 		int64_t left = timeout_ms < 0 ? SIGNALS_MS : until - clock_ms();
 
 		if (PyErr_CheckSignals() < 0)
-			return SIGNAL_RAISED;
+			return PYTHON_RAISED;
 		if (left <= 0)
 			return -ETIMEDOUT;
 		result = read_once(self, read, memory, room,

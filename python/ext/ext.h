@@ -113,6 +113,10 @@ int frames_ask(sttcp_conn *conn, const void *data, size_t size, sttcp_frame *fra
 /* Whether this thread runs the function of the connection. */
 bool frames_run(const PyObject *conn);
 
+/* Behind a read: whether its function has raised what is no error of the function's, such as the
+ * KeyboardInterrupt of a signal on the main thread; it is set as the exception again. */
+bool frames_raise(void);
+
 /* ---------------------------------------------------------------- tls.c */
 
 extern PyTypeObject tls_type;

@@ -5,9 +5,24 @@
 /* Whose function this thread runs. */
 static _Thread_local const PyObject *now;
 
+/* What one has raised that is to end the program, or this thread, until the read raises it. */
+static _Thread_local PyObject *ending;
+
 bool frames_run(const PyObject *conn)
 {
 	return now == conn;
+}
+
+bool frames_raise(void)
+{
+	PyObject *exception = ending;
+
+	if (!exception)
+		return false;
+	ending = NULL;
+	PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+	Py_DECREF(exception);
+	return true;
 }
 
 /* What a Python function told of a message: 1, 0 or, with or without an exception, -1. */
@@ -51,6 +66,12 @@ static int read_frame(PyObject *told, sttcp_frame *frame)
 	return 1;
 }
 
+/* Whether Python has called the read, on this thread. */
+static bool python_reads(const conn_object *conn)
+{
+	return conn->dialled && !conn->far;
+}
+
 static int ask_frame(struct binding *binding, sttcp_conn *conn, const void *data, size_t size,
 		     sttcp_frame *frame)
 {
@@ -77,6 +98,9 @@ static int ask_frame(struct binding *binding, sttcp_conn *conn, const void *data
 	}
 	if (told)
 		answer = read_frame(told, frame);
+	if (PyErr_Occurred() && known && python_reads((conn_object *)known) &&
+	    !PyErr_ExceptionMatches(PyExc_Exception))
+		Py_XSETREF(ending, take_exception());
 	if (PyErr_Occurred())
 		report_raised();
 	Py_XDECREF(told);

@@ -188,6 +188,42 @@ class KeepAliveTest(Case):
             self.assertTrue(server.closed)
 
 
+class FrameTest(Case):
+    """The function is called by the read, on the main thread."""
+
+    def dialled(self, error):
+        def frame(connection, data):
+            raise error
+
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        connection = sttcp.dial(*listener.getsockname(), framing=frame, timeout=DEADLINE)
+        self.addCleanup(connection.abort)
+        peer, _ = listener.accept()
+        self.addCleanup(peer.close)
+        peer.sendall(b"ab")
+        return connection
+
+    def test_what_ends_the_program_comes_out_of_the_read(self):
+        for name in "recv_message", "next_size":
+            for error in KeyboardInterrupt("^C"), SystemExit(3):
+                connection = self.dialled(error)
+                with self.assertRaises(type(error)) as caught:
+                    getattr(connection, name)()
+                self.assertIs(caught.exception, error)
+                # What it would have told is not known.
+                with self.assertRaises(sttcp.FrameError):
+                    connection.recv_message()
+        self.assertEqual(self.raised.rest(), [])
+
+    def test_any_other_exception_is_the_functions(self):
+        error = ValueError("of the function")
+        connection = self.dialled(error)
+        with self.assertRaises(sttcp.FrameError):
+            connection.recv_message()
+        self.assertIs(self.raised.next(), error)
+
+
 class MainThreadTest(RingCase):
     """How a wait finds out that it is on the main thread."""
 
