@@ -394,6 +394,28 @@ static void relative_path_is_that_of_the_start_also_later(void **state)
 	relative_close(&relative);
 }
 
+static bool start_again(struct probe *probe, sttcp_conn *conn)
+{
+	(void)probe;
+	assert_int_equal(sttcp_client_start(sttcp_conn_client(conn)), -EBUSY);
+	return true;
+}
+
+/* A start that is refused moves nothing. */
+static void relative_path_is_that_of_the_start_that_succeeded(void **state)
+{
+	struct relative relative;
+
+	(void)state;
+	relative_open(&relative, STTCP_OPTIONS(.reconnect_ms = 1, .reconnect_max_ms = 1));
+	relative.serving->connection = refuse_first;
+	relative.calling->connection = start_again;
+	relative_start(&relative);
+	assert_true(probe_wait(relative.serving, STTCP_CONNECTION, 2));
+	assert_int_equal(probe_count(relative.calling, STTCP_UNCONNECTED), 0);
+	relative_close(&relative);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -407,6 +429,7 @@ int main(void)
 		cmocka_unit_test(burst_on_a_unix_socket_is_served),
 		cmocka_unit_test(relative_path_is_that_of_the_start),
 		cmocka_unit_test(relative_path_is_that_of_the_start_also_later),
+		cmocka_unit_test(relative_path_is_that_of_the_start_that_succeeded),
 	};
 
 	atomic_store(&stand_in_connect, connect_as_told);

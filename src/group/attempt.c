@@ -134,14 +134,13 @@ struct sttcp_conn *stt_attempt_new(struct stt_group *group, bool again)
 	int result = stt_addr_literal(&attempt->literal, group->service.host, group->service.port);
 
 	if (result == 0) {
-		if (!again) {
-			group->place = attempt->literal;
-			stt_addr_make_absolute(&group->place);
-		}
 		/* Whatever it is, an address is what it says now: its interface may have come anew.
 		 */
-		attempt->place =
-			attempt->literal.sa.sa_family == AF_UNIX ? group->place : attempt->literal;
+		attempt->place = attempt->literal;
+		if (!again)
+			stt_addr_make_absolute(&attempt->place);
+		else if (attempt->literal.sa.sa_family == AF_UNIX)
+			attempt->place = group->place;
 		attempt->naddrs = 1;
 		attempt->racers = calloc(1, sizeof(*attempt->racers));
 		if (!attempt->racers)
@@ -181,8 +180,12 @@ void stt_attempt_discard(struct sttcp_conn *conn)
 
 struct stt_attempt *stt_attempt_take(struct sttcp_conn *conn)
 {
+	struct stt_attempt *attempt = attempt_of(conn);
+
 	stt_conn_ref(conn);
-	return attempt_of(conn);
+	/* That of one which a start has made in vain does not count. */
+	stt_group_of(conn)->place = attempt->place;
+	return attempt;
 }
 
 void stt_attempt_begin(struct stt_attempt *attempt)

@@ -19,7 +19,7 @@ struct sttcp_conn;
 struct sttcp_conn *stt_attempt_new(struct stt_group *group, bool again);
 
 /* The attempt of a connection that nobody can find yet, with its reference. It must be begun, even
- * if the connection has been ended meanwhile. */
+ * if the connection has been ended meanwhile. The lock is held. */
 struct stt_attempt *stt_attempt_take(struct sttcp_conn *conn);
 
 /* Begins it. The group has admitted the connection. Any thread. */

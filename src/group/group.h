@@ -149,7 +149,7 @@ struct stt_group {
 	bool releasing;		 /* which needs the engine for that, though the group is IDLE */
 	struct sttcp_conn *next; /* a client's, started from inside its last handler */
 	/* A client's server, if it is no name: a path as of the start, which no change of the
-	 * working directory moves. Written by a start, when no attempt is under way or planned. */
+	 * working directory moves. */
 	struct stt_addr place;
 	int end_reason;		    /* of a client's last connection or attempt */
 	struct sttcp_conn *current; /* a client's connection while it is open */
