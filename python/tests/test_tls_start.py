@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """start_tls: a connection goes over to TLS."""
 
+import errno
+import socket
 import ssl
 import unittest
 
 import sttcp
-from support import Seen
+from support import DEADLINE, Seen
 from tls_support import TLSCase, client_tls, server_tls, setUpModule, ssl_client, tearDownModule
 
 
@@ -54,6 +56,25 @@ class StartTLSTest(TLSCase):
         self.assertIs(type(error), sttcp.TLSError)
         self.assertIs(type(seen.next()), sttcp.TLSError)
         self.assertEqual(seen.rest(), [])
+
+    def test_one_that_is_being_read_has_no_tls_yet(self):
+        refused = []
+
+        def frame(connection, data):
+            try:
+                connection.start_tls(client_tls())
+            except OSError as error:
+                refused.append(error)
+            return 0, 1, 1
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            with sttcp.dial(*listener.getsockname(), frame=frame, timeout=DEADLINE) as connection:
+                peer, _ = listener.accept()
+                with peer:
+                    peer.sendall(b"x")
+                    self.assertEqual(connection.recv_message(), b"x")
+        self.assertEqual([error.errno for error in refused], [errno.EBUSY])
+        self.assertIn("reads", refused[0].strerror)
 
     def test_a_client_goes_over_to_it(self):
         seen = Seen()

@@ -169,8 +169,8 @@ class Connection(_sttcp.ConnectionBase):
         One that was dialled begins it anywhere. In a coroutine it is awaited, too, but a thread is
         held for the handshake.
         RuntimeError: it has TLS already, or a coroutine has left bytes that came before, which have
-        to be read first. ValueError: a client's object that verifies needs a name,
-        a DNS name or an address."""
+        to be read first. OSError (EBUSY): it was dialled, and another call reads it. ValueError: a
+        client's object that verifies needs a name, a DNS name or an address."""
         if not isinstance(tls, TLS):
             raise TypeError(f"tls must be a TLS, not {tls!r}")
         elsewhere = self._on_turn(functools.partial(self.start_tls, tls, name))
@@ -194,6 +194,8 @@ class Connection(_sttcp.ConnectionBase):
             raise make_exception(code, "start_tls works inside this connection's connection, receive "
                                        "and response handlers, and tasks, only")
         if code == -errno.EBUSY:
+            if self.tls is None:
+                raise make_exception(code, "another call reads this connection, or begins its TLS")
             raise make_tls_exception(code, "the connection has TLS already")
         text = tls._error()
         # About the name. Another thread's use of the object may have put its own in this place.
