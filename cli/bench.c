@@ -9,6 +9,7 @@
 #include "options.h"
 #include "output.h"
 #include "say.h"
+#include "tls_name.h"
 #include "wait.h"
 
 #include <stdlib.h>
@@ -131,6 +132,8 @@ static int run(struct common *common, char **words, int nwords)
 	int status = STATUS_START;
 
 	(void)nwords;
+	if (!tls_name_fits(&common->client, words[0], "--tls", "--tls-name"))
+		return STATUS_START;
 	plan.target = words[0];
 	as_json = common->json;
 	fill_plan(common);

@@ -333,7 +333,7 @@ int relay_run(struct common *common, const char *address, const struct relay_hoo
 	common->server.half_close = common->client.half_close = true;
 	common->server.write_timeout_ms = common->client.write_timeout_ms = -1;
 	common->client.idle_timeout_ms = 0; /* the near end sees both directions */
-	if (common->client.tls && !targets_allow_tls(common->client.tls_name))
+	if (!targets_allow(&common->client))
 		return STATUS_START;
 	files_raise_limit();
 	server = serve_new(common, address);

@@ -12,6 +12,7 @@
 #include "say.h"
 #include "serve.h"
 #include "sha256.h"
+#include "tls_name.h"
 #include "transfer.h"
 #include "wait.h"
 
@@ -474,6 +475,8 @@ static int run(struct common *common, char **words, int nwords)
 	int woken, status;
 
 	(void)nwords;
+	if (!tls_name_fits(&common->client, words[1], "--tls", "--tls-name"))
+		return STATUS_START;
 	path = words[0];
 	status = open_file(words[1]);
 	if (status)

@@ -13,6 +13,7 @@
 #include "output.h"
 #include "say.h"
 #include "serve.h"
+#include "tls_name.h"
 #include "wait.h"
 
 #include <errno.h>
@@ -374,6 +375,8 @@ static int run_connect(struct common *common, char **words, int nwords)
 	sttcp_client *client;
 
 	(void)nwords;
+	if (!tls_name_fits(&common->client, words[0], "--tls", "--tls-name"))
+		return STATUS_START;
 	prepare(&common->client);
 	common->client.drain_timeout_ms = 1000; /* after Ctrl+C */
 	client = sttcp_client_new(address.host, address.port, &common->client);

@@ -6,8 +6,8 @@
 
 #include "clock.h"
 #include "say.h"
+#include "tls_name.h"
 
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,57 +40,11 @@ void targets_set(char **words, int count, bool fewest, int rest_ms)
 	rest_ns = (int64_t)rest_ms * 1000000;
 }
 
-/* An address of IPv6 may stand in brackets, and have a zone. */
-static bool is_ipv6(const char *text)
+bool targets_allow(const sttcp_options *options)
 {
-	unsigned char bytes[sizeof(struct in6_addr)];
-	bool has_bracket = *text == '[';
-	size_t length = strcspn(text += has_bracket, "%]");
-	char copy[INET6_ADDRSTRLEN] = "";
-
-	if (length >= sizeof(copy) || (has_bracket && text[strlen(text) - 1] != ']'))
-		return false;
-	memcpy(copy, text, length);
-	return inet_pton(AF_INET6, copy, bytes) == 1;
-}
-
-/* What the library takes for one: without it every connection would fail. */
-static bool is_host_name(const char *text)
-{
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789-_";
-	size_t size = strlen(text);
-
-	if (strchr(text, ':'))
-		return is_ipv6(text);
-	if (size > 1 && text[size - 1] == '.')
-		size--;
-	for (const char *label = text, *end = text + size; label <= end;) {
-		size_t length = strspn(label, letters);
-
-		if (length < 1 || length > 63 || (label + length < end && label[length] != '.'))
+	for (int i = 0; i < ntargets; i++)
+		if (!tls_name_fits(options, targets[i].text, "--target-tls", "--target-name"))
 			return false;
-		label += length + 1;
-	}
-	return size <= 253;
-}
-
-bool targets_allow_tls(const char *name)
-{
-	if (name && !is_host_name(name)) {
-		fail(0, "--target-name is a DNS name or an address, without a port, not '%s'",
-		     name);
-		return false;
-	}
-	for (int i = 0; i < ntargets && !name; i++) {
-		if (strncmp(targets[i].text, "unix:", 5) != 0)
-			continue;
-		fail(0,
-		     "%s: --target-tls needs --target-name with a Unix socket: the name that the "
-		     "certificate is for",
-		     targets[i].text);
-		return false;
-	}
 	return true;
 }
 

@@ -28,8 +28,7 @@ void targets_reached(int target);
 const struct address *targets_address(int target);
 const char *targets_text(int target); /* as it was given */
 
-/* Whether TLS can be spoken to all of them, with this name (NULL: their own). False: why not is
- * told. */
-bool targets_allow_tls(const char *name);
+/* Whether TLS can be spoken to all of them, if the options ask for it. False: why not is told. */
+bool targets_allow(const sttcp_options *options);
 
 #endif

@@ -68,6 +68,11 @@ class Tls(Case):
             program = self.sttcp(*words, "--tls", "--tls-name", "no name", "localhost:1")
             program.ends_with(3)
             self.assertEqual(program.err.text().count("no name"), 1, program.err.text())
+            self.assertIn("--tls-name is a DNS name or an address", program.err.text())
+
+    def test_a_name_that_is_missing_is_asked_for_by_its_option(self) -> None:
+        for words in (["connect"], ["bench"], ["send", self.cert]):
+            self.fails(3, "unix:@nobody: --tls needs --tls-name with a Unix socket", *words, "--tls", "unix:@nobody")
 
     def test_a_client_s_certificate_is_asked_for(self) -> None:
         server = self.serve("echo", "--tls", self.pair, "--client-ca", self.cert)
