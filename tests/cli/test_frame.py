@@ -313,8 +313,8 @@ class Addresses(Case):
 
 
 class Ends(Case):
-    def test_sigint_and_sigterm_stop_with_a_report(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+    def test_sigint_sigterm_and_sighup_stop_with_a_report(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             program = self.serve("echo")
             with self.dial(program.port) as peer:
                 peer.sendall(b"x")
