@@ -273,7 +273,8 @@ class Connection(_sttcp.ConnectionBase):
 
     def next_size(self, timeout: float | None | Default = DEFAULT) -> int | None:
         """Waits for the next message as recv_message does, and returns its size; the message stays
-        to be read. None at the peer's FIN. With framing 'raw': how many bytes are there."""
+        to be read: by recv_message, as in a coroutine other reads find it without its framing. None
+        at the peer's FIN. With framing 'raw': how many bytes are there."""
         return self._next_size(self._wait_ms(timeout))
 
     def _wait_ms(self, timeout: float | None | Default) -> int:
