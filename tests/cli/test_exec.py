@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """sttcp exec: a process for each connection."""
 
+import contextlib
 import ctypes
 import json
 import errno
@@ -200,9 +201,12 @@ class Exec(Case):
                 peers[0].send(bytes(65536))
 
         def switches() -> dict[str, int]:
-            texts = {path: path.read_text() for path in Path(f"/proc/{server.process.pid}/task").glob("*/status")}
-            return {path.parent.name: int(text.split("\nvoluntary_ctxt_switches:")[1].split()[0])
-                    for path, text in texts.items()}
+            counts = {}
+            for path in Path(f"/proc/{server.process.pid}/task").glob("*/status"):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                    text = path.read_text()
+                    counts[path.parent.name] = int(text.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+            return counts
 
         # The thread sanitizer has a thread that looks ten times a second.
         others = 1 if b"__tsan_init" in STTCP.read_bytes() else 0
