@@ -101,12 +101,14 @@ front.disconnection_handler(lambda address, reason: ended.set())
 @front.connection_handler
 async def handler(address, connection):
     try:
+        await connection.recv(1)  # there is a peer to be reset
         outcome.append(await sttcp.dial("127.0.0.1", back.port, tls=TLS(require_peer=False)))
     except BaseException as error:
         outcome.append(error)
 
 front.start()
 peer = Peer(front.port)
+peer.sendall(b"x")
 assert ended.wait(DEADLINE)
 front.stop(0)
 assert type(outcome[0]) is sttcp.Connection, outcome
