@@ -10,7 +10,7 @@ import weakref
 
 import sttcp
 
-from support import Case, Seen, wait_for
+from support import DEADLINE, Case, Seen, wait_for
 
 
 class TasksTest(Case):
@@ -94,13 +94,15 @@ class TasksTest(Case):
         peer, connection = self.open()
         seen = Seen()
 
-        last = threading.Event()
+        known, last = threading.Event(), threading.Event()
 
         def once(got):
+            known.wait(DEADLINE)
             seen.tell(got.cancel(number))
             last.set()
 
         number = connection.every(0.5, once)
+        known.set()
         self.assertIs(seen.next(), True)
         last.wait()
         self.assertFalse(connection.cancel(number))
