@@ -21,7 +21,7 @@ PyObject *io_raise(conn_object *self, int code, int timeout_ms)
 	if (code == PYTHON_RAISED)
 		return NULL;
 	if (code == -EBUSY)
-		return raise_code(code, "another thread reads this connection");
+		return raise_code(code, "another call reads this connection");
 	if (code == -ETIMEDOUT && timeout_ms == 0)
 		code = -EAGAIN;
 	if (code != -EDEADLK)

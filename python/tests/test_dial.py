@@ -101,6 +101,21 @@ class DialTest(Case):
         self.assertEqual(connection.recv_message(), b"cd")
         self.assertIs(seen.next(), connection)
 
+    def test_frame_function_may_not_read(self):
+        """The call that asks it reads by then, on the same thread."""
+        def frame(connection, data):
+            try:
+                connection.recv(1)
+            except OSError as error:
+                seen.tell(error.errno, error.strerror)
+            return 0, 1, 1
+
+        seen = Seen()
+        connection, peer = self.pair(framing=frame)
+        peer.sendall(b"a")
+        self.assertEqual(connection.recv_message(), b"a")
+        self.assertEqual(seen.next(), (errno.EBUSY, "another call reads this connection"))
+
     def test_a_thread_that_has_called_a_frame_function_ends(self):
         # Its state is Python's, and gone by the time that the C library ends the thread.
         run_python("""
